@@ -1,0 +1,1 @@
+"""The `dicom-node demo` command: a drawn slide, a small PACS and a page to look at."""

@@ -1,0 +1,1 @@
+"""Objects the node sends back: Structured Reports and heatmap Segmentations."""

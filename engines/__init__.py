@@ -1,0 +1,1 @@
+"""The contract of a student bundle, and the runtimes that execute one."""

@@ -1,0 +1,137 @@
+"""The frozen values that cross the doors of inference.
+
+Letters in shapes: N tiles, H and W pixels, R and C rows and columns of the tile grid, K points.
+Pixel coordinates are 0-based on the base level's total pixel matrix, (row, col), measured from the
+top left corner of the top left pixel. Grid coordinates are 0-based.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Reason(StrEnum):
+    """Why a slide is not assessable."""
+
+    NO_VOLUME_LEVEL = "no-volume-level"
+    SPACING_MISSING = "spacing-missing"
+    SPACING_IMPLAUSIBLE = "spacing-implausible"
+    SPACING_TOO_COARSE = "spacing-too-coarse"
+    GEOMETRY_MISSING = "geometry-missing"
+    PHOTOMETRIC_INTERPRETATION = "photometric-interpretation"
+    PIXEL_FORMAT = "pixel-format"
+    STAIN = "stain"
+    NO_TISSUE = "no-tissue"
+    TOO_LITTLE_TISSUE = "too-little-tissue"
+    FRAMES_UNREADABLE = "frames-unreadable"
+    MODEL_OUTPUT = "model-output"
+
+
+@dataclass(frozen=True, slots=True)
+class SlideGeometry:
+    """How the base level's total pixel matrix lies on the slide (PS3.3 C.8.12.4, C.7.6.17.3)."""
+
+    frame_of_reference_uid: str
+    origin_x_mm: float
+    origin_y_mm: float
+    orientation: tuple[float, float, float, float, float, float]
+    """ImageOrientationSlide: direction of increasing column, then of increasing row."""
+    spacing_row_mm: float
+    """Distance between rows: PixelSpacing[0]."""
+    spacing_col_mm: float
+    """Distance between columns: PixelSpacing[1]."""
+    rows: int
+    cols: int
+
+    def to_slide_mm(self, row_px: float, col_px: float) -> tuple[float, float, float]:
+        """Slide coordinates (x_mm, y_mm, z_mm) of a point of the total pixel matrix."""
+        right, down = self.orientation[:3], self.orientation[3:]
+        along, below = col_px * self.spacing_col_mm, row_px * self.spacing_row_mm
+        x, y, z = (r * along + d * below for r, d in zip(right, down, strict=True))
+        return self.origin_x_mm + x, self.origin_y_mm + y, z
+
+
+@dataclass(frozen=True, slots=True)
+class LevelAccount:
+    """What became of one instance handed in: read, or left aside and why."""
+
+    sop_instance_uid: str
+    flavor: str
+    """ImageType value 3: VOLUME, THUMBNAIL, LABEL, OVERVIEW."""
+    rows: int
+    cols: int
+    mpp: float | None
+    frames: int
+    used_as: str
+    """'tiles', 'tissue', 'tiles and tissue', or why it was left aside."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """One cell of the tile grid, by 0-based grid row and column, with its heatmap value."""
+
+    row: int
+    col: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Heatmap:
+    """Values in [0, 1] on the tile grid; NaN where nothing was analyzed."""
+
+    name: str
+    values: NDArray[np.float32]
+    """[R, C]; cell (r, c) covers base pixels [r * stride_px, (r + 1) * stride_px) and alike for c."""
+    top_patches: tuple[Patch, ...]
+    """Highest values first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the student says of one slide."""
+
+    geometry: SlideGeometry
+    stride_px: int
+    """Side of a grid cell in base-level pixels."""
+    scores: dict[str, float]
+    """By output name of the manifest."""
+    percentiles: dict[str, float]
+    """Percentile (0-100) in the reference cohort, for scores that have a table."""
+    survivals: dict[str, tuple[float, ...]]
+    """Survival probabilities in [0, 1], at the times of the manifest."""
+    heatmaps: tuple[Heatmap, ...]
+    tissue_outlines: tuple[NDArray[np.float64], ...]
+    """Closed outlines [K, 2] (row_px, col_px), first point repeated last, largest area first."""
+    tissue_area_mm2: float
+    tiles_analyzed: int
+    levels: tuple[LevelAccount, ...]
+    warnings: tuple[str, ...]
+    """Sentences a reader of the report must know, such as: unlike the training slides."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotAssessable:
+    """A refusal that becomes a report: the coded reason and one sentence for people."""
+
+    reason: Reason
+    detail: str
+    geometry: SlideGeometry | None
+    levels: tuple[LevelAccount, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a slide is: tiles done of those with tissue, since `elapsed_s`."""
+
+    tiles_done: int
+    tiles_total: int
+    elapsed_s: float
+
+    @property
+    def tiles_per_s(self) -> float:
+        """Mean rate so far; 0 before the first batch."""
+        return self.tiles_done / self.elapsed_s if self.elapsed_s > 0 else 0.0

@@ -1,0 +1,1 @@
+"""Builds students from labeled and paired data and exports them as bundles."""
