@@ -5,6 +5,7 @@ Unknown keys are refused: a key this version does not understand could change a 
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -41,7 +42,7 @@ class Graph(_Strict):
 
 
 class TileInput(_Strict):
-    """Tiles the encoder was trained on: uint8 RGB [N, tile_px, tile_px, 3] at `mpp` um per pixel."""
+    """Tiles the encoder takes: uint8 RGB [N, tile_px, tile_px, 3] at `mpp` um per pixel."""
 
     tile_px: Annotated[int, Field(ge=32, le=1024)]
     mpp: Annotated[float, Field(gt=0.05, lt=10)]
@@ -65,7 +66,7 @@ class ScoreOutput(_Strict):
     @model_validator(mode="after")
     def _percentiles_ascend(self) -> ScoreOutput:
         p = self.percentiles
-        if p is not None and (len(p) != 101 or any(a > b for a, b in zip(p, p[1:], strict=False))):
+        if p is not None and (len(p) != 101 or any(a > b for a, b in pairwise(p))):
             raise ValueError(f"percentiles of {self.name}: expected 101 ascending values")
         return self
 
@@ -82,7 +83,9 @@ class SurvivalOutput(_Strict):
     @model_validator(mode="after")
     def _one_code_a_time(self) -> SurvivalOutput:
         if len(self.codes) != len(self.times_months):
-            raise ValueError(f"{self.name}: {len(self.times_months)} times but {len(self.codes)} codes")
+            raise ValueError(
+                f"{self.name}: {len(self.times_months)} times but {len(self.codes)} codes"
+            )
         return self
 
 
@@ -171,7 +174,8 @@ class Manifest(_Strict):
     status: Literal["research", "product"]
     intended_use: str
     input: TileInput
-    graphs: dict[Literal["encoder", "aggregator"], Graph]
+    graphs: dict[str, Graph]
+    """Exactly `encoder` (tiles to features) and `aggregator` (features to outputs)."""
     finding: Finding
     outputs: tuple[Output, ...]
     applicability: Applicability
@@ -181,10 +185,16 @@ class Manifest(_Strict):
 
     @model_validator(mode="after")
     def _outputs_name_tensors(self) -> Manifest:
+        if set(self.graphs) != {"encoder", "aggregator"}:
+            raise ValueError(
+                f"graphs: expected encoder and aggregator, found {sorted(self.graphs)}"
+            )
         for output in self.outputs:
             graph = output.graph if isinstance(output, HeatmapOutput) else "aggregator"
             if output.tensor not in {t.name for t in self.graphs[graph].outputs}:
-                raise ValueError(f"output {output.name}: graph {graph} has no tensor {output.tensor}")
+                raise ValueError(
+                    f"output {output.name}: graph {graph} has no tensor {output.tensor}"
+                )
         tolerances = {f"{g}/{t.name}" for g, graph in self.graphs.items() for t in graph.outputs}
         if set(self.probe.tolerance) != tolerances:
             raise ValueError(f"probe.tolerance must name exactly {sorted(tolerances)}")

@@ -1,0 +1,160 @@
+"""What a bundle must prove before it runs."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from bundles import TILE_PX, manifest, write_bundle, write_probe, write_sums
+
+from engines.bundle import open_bundle
+from engines.errors import BundleRejected, EngineMissing
+from engines.runtime import open_runtime
+
+ENGINES = ["openvino", "onnxruntime"]
+
+
+@pytest.fixture
+def bundle_dir(tmp_path):
+    return write_bundle(tmp_path / "tiny")
+
+
+def rewrite_manifest(bundle_dir, change):
+    values = manifest()
+    change(values)
+    (bundle_dir / "manifest.json").write_text(json.dumps(values))
+    write_sums(bundle_dir)
+
+
+def test_a_sound_bundle_opens_and_its_digest_names_its_content(bundle_dir, tmp_path):
+    again = write_bundle(tmp_path / "copy")
+    assert open_bundle(bundle_dir).digest == open_bundle(again).digest
+    rewrite_manifest(again, lambda m: m.update(title="Another"))
+    assert open_bundle(bundle_dir).digest != open_bundle(again).digest
+
+
+@pytest.mark.parametrize("name", ["encoder.onnx", "manifest.json", "probe.npz", "card.md"])
+def test_one_changed_byte_in_any_file_is_refused_by_name(bundle_dir, name):
+    content = bytearray((bundle_dir / name).read_bytes())
+    content[-1] ^= 1
+    (bundle_dir / name).write_bytes(content)
+    with pytest.raises(BundleRejected, match=f"{name}.*was changed"):
+        open_bundle(bundle_dir)
+
+
+def test_a_file_that_is_not_listed_is_refused(bundle_dir):
+    (bundle_dir / "extra.onnx").write_bytes(b"")
+    with pytest.raises(BundleRejected, match=r"extra\.onnx: not listed"):
+        open_bundle(bundle_dir)
+
+
+def test_a_missing_file_is_refused(bundle_dir):
+    (bundle_dir / "card.md").unlink()
+    with pytest.raises(BundleRejected, match=r"card\.md: listed .* but missing"):
+        open_bundle(bundle_dir)
+
+
+def test_an_unknown_manifest_key_is_refused_by_name(bundle_dir):
+    rewrite_manifest(bundle_dir, lambda m: m["input"].update(stride=7))
+    with pytest.raises(BundleRejected, match=r"manifest\.json: input\.stride"):
+        open_bundle(bundle_dir)
+
+
+def test_a_manifest_whose_output_names_no_tensor_is_refused(bundle_dir):
+    rewrite_manifest(bundle_dir, lambda m: m["outputs"][0].update(tensor="hazard"))
+    with pytest.raises(BundleRejected, match="no tensor hazard"):
+        open_bundle(bundle_dir)
+
+
+def test_a_name_that_is_neither_shipped_nor_a_directory_is_refused():
+    with pytest.raises(BundleRejected, match="neither a shipped bundle"):
+        open_bundle("no-such-bundle")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_probe_off_by_more_than_its_tolerance_is_refused(bundle_dir, engine):
+    write_probe(bundle_dir, off_by=1e-3)
+    write_sums(bundle_dir)
+    with (
+        pytest.raises(BundleRejected, match=r"probe\.npz: encoder/features is off by 0\.001"),
+        open_runtime(open_bundle(bundle_dir), engine=engine),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_engine_gives_the_numbers_of_the_graph(bundle_dir, engine):
+    tiles = np.full((2, TILE_PX, TILE_PX, 3), (51, 102, 204), np.uint8)
+    with open_runtime(open_bundle(bundle_dir), engine=engine) as runtime:
+        out = runtime.run("encoder", {"tiles": tiles})
+        assert engine in runtime.engine
+    np.testing.assert_allclose(out["features"], [[0.2, 0.4, 0.8]] * 2, atol=1e-6)
+    np.testing.assert_allclose(out["tumor"], [0.2, 0.2], atol=1e-6)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_arrays_that_a_run_returned_do_not_change_in_the_next_run(bundle_dir, engine):
+    dark = np.zeros((1, TILE_PX, TILE_PX, 3), np.uint8)
+    with open_runtime(open_bundle(bundle_dir), engine=engine) as runtime:
+        first = runtime.run("encoder", {"tiles": dark})["features"]
+        runtime.run("encoder", {"tiles": dark + 255})
+    assert first.max() == 0
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"tiles": np.zeros((1, TILE_PX, TILE_PX, 3), np.float32)},
+        {"tiles": np.zeros((1, TILE_PX, TILE_PX + 1, 3), np.uint8)},
+        {"images": np.zeros((1, TILE_PX, TILE_PX, 3), np.uint8)},
+    ],
+)
+def test_inputs_that_differ_from_the_manifest_are_refused_at_the_door(bundle_dir, arrays):
+    with (
+        open_runtime(open_bundle(bundle_dir)) as runtime,
+        pytest.raises(ValueError, match="encoder input.*expected"),
+    ):
+        runtime.run("encoder", arrays)
+
+
+def test_auto_says_what_it_chose(bundle_dir):
+    with open_runtime(open_bundle(bundle_dir), engine="auto") as runtime:
+        assert runtime.engine.startswith("openvino")
+
+
+def test_an_engine_that_is_not_there_is_an_error_and_not_a_fallback(bundle_dir):
+    with (
+        pytest.raises(EngineMissing, match="tensorrt"),
+        open_runtime(open_bundle(bundle_dir), engine="tensorrt"),
+    ):
+        pass
+
+
+def test_no_engine_calls_out_when_it_is_imported_and_run(bundle_dir, run_python):
+    """Every attempt to resolve a name or open a connection is recorded by an audit hook."""
+    calls = run_python(
+        f"""
+import sys
+calls = []
+watched = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto")
+sys.addaudithook(lambda event, args: calls.append(event) if event in watched else None)
+import numpy as np
+from engines.bundle import open_bundle
+from engines.runtime import open_runtime
+for engine in ("openvino", "onnxruntime"):
+    with open_runtime(open_bundle({str(bundle_dir)!r}), engine=engine) as runtime:
+        runtime.run("encoder", {{"tiles": np.zeros((1, 32, 32, 3), np.uint8)}})
+assert sys.modules["openvino_telemetry"] is None
+import socket, time
+time.sleep(0.5)
+before = len(calls)
+try:
+    socket.create_connection(("127.0.0.1", 9), 0.1)
+except OSError:
+    pass
+assert len(calls) > before  # the hook sees what it has to see
+print(calls[:before])
+"""
+    )
+    assert calls.strip() == "[]"
