@@ -1,0 +1,182 @@
+"""The configuration: one TOML file, one frozen model, unknown keys refused.
+
+Every key can be overridden by an environment variable `DICOM_NODE_<SECTION>_<KEY>`, for example
+`DICOM_NODE_NODE_PORT=11113`. Lists of tables (senders, destinations) live in the file only.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+)
+
+PREFIX = "DICOM_NODE_"
+SECTIONS = ("node", "model", "delivery", "log")
+
+AETitle = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$"),
+]
+"""Application Entity title: 1-16 characters, no backslash or control characters (PS3.5 6.2)."""
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the message names the file, the key and the reason."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NodeSection(_Section):
+    """Where the node listens and keeps its data."""
+
+    ae_title: AETitle
+    bind: str = "127.0.0.1"
+    port: Port = 11112
+    data_dir: Path
+    quiet_time_s: Annotated[float, Field(ge=0)] = 30
+    """A study closes when its last byte is at least this old and every slide is complete."""
+    incomplete_after_s: Annotated[float, Field(gt=0)] = 3600
+    """A study still incomplete after this long without a byte is parked with what is missing."""
+    reserve_mb: Annotated[int, Field(ge=0)] = 2048
+    """Free space kept on the spool's file system; below it C-STORE answers A700."""
+    maximum_associations: Annotated[int, Field(ge=1, le=256)] = 32
+    most_crashes: Annotated[int, Field(ge=1)] = 5
+    """A study during whose analysis the worker died more often than this is parked."""
+    drain_s: Annotated[float, Field(ge=0)] = 30
+    """How long SIGTERM waits for open transfers and the running study."""
+
+
+class Sender(_Section):
+    """A peer that may send to the node: calling AE title and the networks it may come from."""
+
+    ae_title: AETitle
+    networks: Annotated[tuple[IPv4Network | IPv6Network, ...], Field(min_length=1)]
+
+
+class Destination(_Section):
+    """A PACS that gets the results."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
+    ae_title: AETitle
+    host: str
+    port: Port
+    calling_ae_title: AETitle | None = None
+    """AE title we call from; the node's own by default."""
+
+
+class ModelSection(_Section):
+    """Which student runs, and on what."""
+
+    bundle: str = "default"
+    engine: Literal["auto", "openvino", "onnxruntime"] = "auto"
+    threads: Annotated[int, Field(ge=0)] = 0
+    """CPU threads of the engine; 0 means all cores."""
+
+
+class DeliverySection(_Section):
+    """How delivery is retried."""
+
+    first_retry_s: Annotated[float, Field(gt=0)] = 5
+    longest_retry_s: Annotated[float, Field(gt=0)] = 600
+    give_up_after_s: Annotated[float, Field(gt=0)] = 72 * 3600
+
+
+class LogSection(_Section):
+    """Log output."""
+
+    format: Literal["auto", "json", "console"] = "auto"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Config(_Section):
+    """The whole configuration."""
+
+    node: NodeSection
+    senders: tuple[Sender, ...] = ()
+    destinations: Annotated[tuple[Destination, ...], Field(min_length=1)]
+    model: ModelSection = ModelSection()
+    delivery: DeliverySection = DeliverySection()
+    log: LogSection = LogSection()
+
+    @field_validator("destinations")
+    @classmethod
+    def _names_differ(cls, value: tuple[Destination, ...]) -> tuple[Destination, ...]:
+        names = [d.name for d in value]
+        if len(set(names)) != len(names):
+            raise ValueError(f"destination names must differ, found {names}")
+        return value
+
+    @property
+    def spool_dir(self) -> Path:
+        """Received instances."""
+        return self.node.data_dir / "spool"
+
+    @property
+    def results_dir(self) -> Path:
+        """Predictions and result objects, one folder a study revision."""
+        return self.node.data_dir / "results"
+
+    @property
+    def database_path(self) -> Path:
+        """SQLite file shared by the ledger and the workflow engine."""
+        return self.node.data_dir / "node.sqlite"
+
+
+def load_config(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
+    """The configuration of a TOML file with environment overrides.
+
+    Relative paths start at the file.
+
+    Raises ConfigError with the file, the key and the reason.
+    """
+    try:
+        values = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from error
+    _override(values, environ)
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors()[:5]
+        )
+        raise ConfigError(f"{path}: {problems}") from error
+    data_dir = (path.parent / config.node.data_dir).resolve()
+    bundle = config.model.bundle
+    if "/" in bundle:
+        bundle = str((path.parent / bundle).resolve())
+    return config.model_copy(
+        update={
+            "node": config.node.model_copy(update={"data_dir": data_dir}),
+            "model": config.model.model_copy(update={"bundle": bundle}),
+        }
+    )
+
+
+def _override(values: dict[str, Any], environ: Mapping[str, str]) -> None:
+    for variable, text in environ.items():
+        if not variable.startswith(PREFIX):
+            continue
+        section, _, key = variable.removeprefix(PREFIX).lower().partition("_")
+        if section not in SECTIONS or not key:
+            raise ConfigError(
+                f"{variable}: expected {PREFIX}<SECTION>_<KEY>, sections: {', '.join(SECTIONS)}"
+            )
+        values.setdefault(section, {})[key] = text

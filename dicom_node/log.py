@@ -1,0 +1,58 @@
+"""Logging: one line an event, JSON in production and readable on a terminal; no patient data.
+
+Field names are allow-listed by habit, not by code: UIDs, AE titles, counts and durations only.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Literal
+
+import structlog
+
+
+def configure(
+    format: Literal["auto", "json", "console"] = "auto", level: str = "info", **fixed: str
+) -> None:
+    """Send structlog and the libraries' loggers to stderr; `fixed` fields go into every line."""
+    console = format == "console" or (format == "auto" and sys.stderr.isatty())
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[
+            *shared,
+            structlog.processors.dict_tracebacks if not console else _keep,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level.upper()),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(**fixed)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    # Libraries speak only when something is wrong: pynetdicom's info lines repeat our own events
+    # and its debug lines print dataset values.
+    root.setLevel(logging.WARNING)
+    logging.getLogger("pydicom").setLevel(logging.ERROR)  # value warnings quote the values
+
+
+def _keep(
+    logger: object, name: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    return event
