@@ -1,0 +1,40 @@
+#!/bin/sh
+# Passes every check of the project on a fresh machine: installs what the tests need, then runs
+# format, lint, types and tests, in this order, and stops at the first failure.
+#   VENV=DIR   where the virtual environment goes (default .venv)
+set -eu
+cd "$(dirname "$0")/.."
+VENV="${VENV:-.venv}"
+PACKAGES="dcmtk dicom3tools pixelmed-apps orthanc orthanc-dicomweb chromium chromium-driver
+libturbojpeg0 strace nodejs npm python3-venv"
+
+missing=""
+for package in $PACKAGES; do
+    case "$package" in
+        nodejs) command -v node >/dev/null 2>&1 && continue ;;
+        npm) command -v npm >/dev/null 2>&1 && continue ;;
+        python3-venv) python3 -c "import ensurepip" 2>/dev/null && continue ;;
+    esac
+    dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q "ok installed" || missing="$missing $package"
+done
+if [ -n "$missing" ]; then
+    echo "== Debian packages:$missing"
+    as_root=""
+    [ "$(id -u)" = 0 ] || as_root="sudo"
+    $as_root apt-get update -q >/dev/null
+    # shellcheck disable=SC2086  # the list is meant to be split
+    DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -q --no-install-recommends $missing >/dev/null
+fi
+
+echo "== virtual environment: $VENV"
+[ -x "$VENV/bin/python" ] || python3 -m venv "$VENV"
+"$VENV/bin/python" -m pip install -q -c constraints.txt torch==2.13.0
+"$VENV/bin/python" -m pip install -q -c constraints.txt -e ".[test,training]"
+
+echo "== format, lint, types"
+"$VENV/bin/ruff" format --check .
+"$VENV/bin/ruff" check .
+"$VENV/bin/mypy"
+
+echo "== tests"
+exec "$VENV/bin/python" -m pytest "$@"
