@@ -1,0 +1,136 @@
+"""What every result shares: patient and study of the slide, our equipment, dates, file meta."""
+
+from __future__ import annotations
+
+import unicodedata
+from copy import deepcopy
+from datetime import datetime, timedelta, timezone
+
+from highdicom.sr import CodedConcept
+from pydicom import Dataset
+from pydicom.uid import UID
+
+from dicom_node.results import codes
+from dicom_node.results.identity import IMPLEMENTATION_CLASS_UID, Provenance
+from engines.manifest import Manifest
+
+# Type 2 attributes of the Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1)
+_TYPE_2 = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "ReferringPhysicianName",
+    "StudyID",
+    "AccessionNumber",
+)
+_ASCII = str.maketrans(
+    {
+        "µ": "u",
+        "μ": "u",
+        "×": "x",
+        "–": "-",
+        "—": "-",
+        "≥": ">=",
+        "≤": "<=",
+        "°": " deg",
+        "‘": "'",
+        "’": "'",
+        "“": '"',
+        "”": '"',
+    }
+)
+
+
+def blank_header(source: Dataset) -> Dataset:
+    """Copy of the slide's header with the type 2 patient and study attributes empty.
+
+    highdicom parses these on construction and refuses (or logs) values it dislikes; `complete`
+    puts them back as they came.
+    """
+    header = _copied(source)
+    for keyword in _TYPE_2:
+        setattr(header, keyword, None)
+    return header
+
+
+def complete(dataset: Dataset, source: Dataset, manifest: Manifest, provenance: Provenance) -> None:
+    """Finishes a highdicom object: study attributes verbatim, our equipment, dates, file meta.
+
+    Attributes of the Patient and Study modules (clinical trial ones included) are copied as they
+    are; those the slide lacks stay empty where the IOD demands them. Nothing depends on the
+    clock.
+    """
+    dataset.copy_patient_and_study_information(_copied(source))
+    for keyword in ("SpecificCharacterSet", "TimezoneOffsetFromUTC"):
+        if keyword in source:
+            dataset.add(deepcopy(source[keyword]))
+    _set_dates(dataset, provenance.created_at)
+    _set_equipment(dataset, provenance)
+    codes.declare_private_schemes(dataset, plain(manifest.manufacturer, 64))
+    dataset.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
+    dataset.file_meta.ImplementationVersionName = f"DICOMNODE_{provenance.node_version}"[:16]
+
+
+def series_description(what: str, manifest: Manifest) -> str:
+    """Series Description (LO, 64 characters): result, model, version; research says so last."""
+    end = " (RESEARCH)" if manifest.status == "research" else ""
+    version = f" {manifest.version}"
+    room = 64 - len(what) - 2 - len(version) - len(end)
+    return plain(f"{what}: {manifest.title[:room].rstrip()}{version}{end}", 64)
+
+
+def plain(text: str, limit: int | None = None) -> str:
+    """Our own text in ASCII, so that it can be written in whatever character set the study has.
+
+    One line, at most `limit` characters (the rest is cut and marked "..."); what has no ASCII
+    form becomes "?". Backslashes, which separate values, become slashes.
+    """
+    folded = unicodedata.normalize("NFKD", text.translate(_ASCII))
+    letters = "".join(c for c in folded if not unicodedata.combining(c))
+    line = " ".join(letters.encode("ascii", "replace").decode("ascii").replace("\\", "/").split())
+    return line if limit is None or len(line) <= limit else line[: limit - 3].rstrip() + "..."
+
+
+def _copied(source: Dataset) -> Dataset:
+    """The header with elements of its own; only those of the frames, which are many, are shared."""
+    header = Dataset()
+    for element in source:
+        shared = element.keyword == "PerFrameFunctionalGroupsSequence"
+        header.add(element if shared else deepcopy(element))
+    return header
+
+
+def _set_dates(dataset: Dataset, created_at: datetime) -> None:
+    if created_at.utcoffset() is None:
+        raise ValueError(f"created_at {created_at} has no time zone; expected an aware datetime")
+    offset = dataset.get("TimezoneOffsetFromUTC")
+    if offset:  # then every date and time in the object is in this zone (PS3.3 C.12.1.1.8)
+        created_at = created_at.astimezone(_zone(str(offset)))
+    for kind in ("InstanceCreation", "Content", "Series"):
+        setattr(dataset, f"{kind}Date", created_at.strftime("%Y%m%d"))
+        setattr(dataset, f"{kind}Time", created_at.strftime("%H%M%S"))
+
+
+def _zone(offset: str) -> timezone:
+    """Time zone of Timezone Offset From UTC, `+HHMM` or `-HHMM`."""
+    sign = -1 if offset.startswith("-") else 1
+    digits = offset.lstrip("+-")
+    return timezone(sign * timedelta(hours=int(digits[:2]), minutes=int(digits[2:])))
+
+
+def _set_equipment(dataset: Dataset, provenance: Provenance) -> None:
+    device = provenance.device
+    contribution = Dataset()  # replaces highdicom's, which holds the time of day
+    for item in (dataset, contribution):
+        item.Manufacturer = device.manufacturer
+        item.ManufacturerModelName = device.model
+        item.SoftwareVersions = [device.software_version, f"engine {provenance.engine}"[:64]]
+        item.DeviceSerialNumber = device.serial
+    contribution.PurposeOfReferenceCodeSequence = [
+        CodedConcept.from_code(codes.PROCESSING_EQUIPMENT)
+    ]
+    contribution.ContributionDescription = f"Inference with bundle {provenance.bundle_digest}"
+    dataset.ContributingEquipmentSequence = [contribution]

@@ -1,0 +1,88 @@
+"""Who made a result, and its UIDs: a function of what went in, so that a resend changes nothing."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+NAMESPACE = uuid.UUID("3a9e5cf9-fbff-4cb6-bccd-0af4f401ffd7")
+"""Name space of every UID the node derives (RFC 9562 5.5). Changing it renames all results."""
+
+IMPLEMENTATION_CLASS_UID = "2.25.59973364533846736370483375079325969862"
+"""Names this implementation in file meta information (PS3.10 7.1)."""
+
+_SEPARATOR = "\x1f"
+
+
+@dataclass(frozen=True)
+class Device:
+    """The observer of the report: this node running one bundle (PS3.16 TID 1004)."""
+
+    name: str
+    manufacturer: str
+    model: str
+    software_version: str
+    serial: str
+    uid: str
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What computed a result, and when."""
+
+    bundle_name: str
+    bundle_version: str
+    bundle_digest: str
+    engine: str
+    node_version: str
+    created_at: datetime
+    """End of inference, with a time zone; stays the same when the same run is repeated."""
+
+    @property
+    def device(self) -> Device:
+        """The node with this bundle. Another bundle or node version is another device."""
+        return Device(
+            name="DICOMNODE",
+            manufacturer="dicom-node project",
+            model=f"dicom-node with {self.bundle_name}"[:64],
+            software_version=f"{self.node_version}, bundle {self.bundle_version}"[:64],
+            serial=self.bundle_digest.removeprefix("sha256:")[:16],
+            uid=result_uid("device", self.node_version, self.bundle_digest),
+        )
+
+
+@dataclass(frozen=True)
+class ResultNames:
+    """UIDs of one result object: what it was made from, and which of the results it is."""
+
+    study_uid: str
+    input_uids: tuple[str, ...]
+    bundle_digest: str
+    kind: str
+
+    @classmethod
+    def of(
+        cls, study_uid: str, input_uids: Sequence[str], bundle_digest: str, kind: str
+    ) -> ResultNames:
+        """Names of result `kind`; the order of `input_uids` does not matter, none is refused."""
+        if not input_uids:
+            raise ValueError("input_uids is empty: a result names the instances it was made from")
+        return cls(study_uid, tuple(sorted(set(input_uids))), bundle_digest, kind)
+
+    def uid(self, role: str, index: int = 0) -> str:
+        """UID for `role` ("instance", "series", "tracking", ...), the `index`-th of its kind."""
+        return result_uid(
+            self.study_uid, *self.input_uids, self.bundle_digest, self.kind, role, str(index)
+        )
+
+
+def result_uid(*parts: str) -> str:
+    """UID 2.25.<UUID> (PS3.5 B.2), the same for the same parts: UUID version 5 in `NAMESPACE`.
+
+    Raises ValueError for no parts, or a part that holds the separator (U+001F).
+    """
+    if not parts or any(_SEPARATOR in part for part in parts):
+        raise ValueError(f"found {parts!r}; expected one or more parts without U+001F")
+    return f"2.25.{uuid.uuid5(NAMESPACE, _SEPARATOR.join(parts)).int}"

@@ -1,0 +1,150 @@
+"""Structured Report: Comprehensive 3D SR, TID 1500, every group a TID 1410 with a region."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from highdicom.sr import (
+    CodedConcept,
+    Comprehensive3DSR,
+    DeviceObserverIdentifyingAttributes,
+    MeasurementReport,
+    ObservationContext,
+    ObserverContext,
+    SubjectContext,
+    SubjectContextSpecimen,
+)
+from pydicom import Dataset
+
+from dicom_node.results import codes
+from dicom_node.results.groups import prediction_groups, refusal_groups
+from dicom_node.results.header import blank_header, complete, plain, series_description
+from dicom_node.results.heatmap import check_same_slide
+from dicom_node.results.identity import Provenance, ResultNames
+from engines.manifest import Manifest
+from inference.types import NotAssessable, Prediction
+
+# PS3.16 TID 1602: rows and columns of pixel data would be those of one tile.
+_TILE_SIZE_CODES = {"110910", "110911"}
+
+
+def build_report(
+    source: Dataset,
+    result: Prediction | NotAssessable,
+    manifest: Manifest,
+    provenance: Provenance,
+    *,
+    segmentations: Sequence[Dataset],
+    input_uids: Sequence[str],
+    series_number: int,
+    predecessor: Dataset | None = None,
+) -> Dataset:
+    """The report of one slide, of a prediction or of a refusal (PS3.3 A.35.13).
+
+    `source` is the header of the base-level VOLUME instance; `segmentations` are the heatmaps
+    made from the same result, named as evidence; `predecessor` is the report this one replaces.
+
+    Raises ValueError for a result that lacks what the manifest promises, holds a number that is
+    not finite, or belongs to another slide.
+    """
+    names = ResultNames.of(source.StudyInstanceUID, input_uids, provenance.bundle_digest, "report")
+    if isinstance(result, Prediction):
+        check_same_slide(source, result.geometry)
+        groups = prediction_groups(result, manifest, provenance, names, _specimen_note(source))
+    else:
+        groups = refusal_groups(source, result, manifest, provenance, names)
+    header = blank_header(source)
+    content = MeasurementReport(
+        observation_context=_observation_context(source, provenance),
+        procedure_reported=codes.IMAGING_PROCEDURE,
+        imaging_measurements=groups,
+        referenced_images=[header],
+    )
+    _separate(content)
+    _drop_tile_size(content)
+    report: Dataset = Comprehensive3DSR(
+        evidence=[header, *segmentations],
+        content=content,
+        series_instance_uid=names.uid("series"),
+        series_number=series_number,
+        sop_instance_uid=names.uid("instance"),
+        instance_number=1,
+        is_complete=True,
+        is_final=False,
+        is_verified=False,
+        previous_versions=None if predecessor is None else [predecessor],
+        series_description=series_description("AI report", manifest),
+        specific_character_set=None,
+    )
+    report.PerformedProcedureCodeSequence = [CodedConcept.from_code(codes.IMAGING_PROCEDURE)]
+    complete(report, source, manifest, provenance)
+    return report
+
+
+def _observation_context(source: Dataset, provenance: Provenance) -> ObservationContext:
+    """The device that observed, and the specimen it observed where the slide names one."""
+    device = provenance.device
+    observer = ObserverContext(
+        observer_type=codes.DEVICE,
+        observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
+            uid=device.uid,
+            name=device.name,
+            manufacturer_name=device.manufacturer,
+            model_name=device.model,
+            serial_number=device.serial,
+        ),
+    )
+    return ObservationContext(
+        observer_device_context=observer, subject_context=_specimen_context(source)
+    )
+
+
+def _specimen_context(source: Dataset) -> SubjectContext | None:
+    """TID 1009 of the slide's first specimen; None where its UID or identifier is missing."""
+    specimens = source.get("SpecimenDescriptionSequence")
+    if not specimens or not (
+        specimens[0].get("SpecimenUID") and specimens[0].get("SpecimenIdentifier")
+    ):
+        return None
+    specimen = specimens[0]
+    kinds = [CodedConcept.from_dataset(k) for k in specimen.get("SpecimenTypeCodeSequence") or ()]
+    # "Slide" names the container, which is named anyway, and older validators refuse it.
+    kind = next((k for k in kinds if k != codes.SLIDE), None)
+    return SubjectContext(
+        subject_class=codes.SPECIMEN,
+        subject_class_specific_context=SubjectContextSpecimen(
+            uid=specimen.SpecimenUID,
+            identifier=specimen.SpecimenIdentifier,
+            container_identifier=source.get("ContainerIdentifier") or None,
+            specimen_type=kind,
+        ),
+    )
+
+
+def _specimen_note(source: Dataset) -> tuple[str, ...]:
+    """A sentence for slides with several specimens, of which the template names only one."""
+    specimens = source.get("SpecimenDescriptionSequence") or ()
+    if len(specimens) < 2:
+        return ()
+    others = ", ".join(plain(str(s.get("SpecimenIdentifier", "?"))) for s in specimens)
+    return (f"The slide holds {len(specimens)} specimens, analyzed as one: {others}.",)
+
+
+def _separate(items: Iterable[Dataset]) -> None:
+    """Makes every container SEPARATE: readers print a CONTINUOUS one as prose, without labels."""
+    for item in items:
+        if item.ValueType == "CONTAINER":
+            item.ContinuityOfContent = "SEPARATE"
+        _separate(item.get("ContentSequence") or ())
+
+
+def _drop_tile_size(items: Iterable[Dataset]) -> None:
+    """Takes Pixel Data Rows and Columns out of the image library."""
+    for item in items:
+        if "ContentSequence" not in item:
+            continue
+        _drop_tile_size(item.ContentSequence)
+        for index in reversed(range(len(item.ContentSequence))):
+            name = item.ContentSequence[index].ConceptNameCodeSequence[0]
+            if name.CodeValue in _TILE_SIZE_CODES:
+                del item.ContentSequence[index]

@@ -1,0 +1,900 @@
+"""Results are checked with the tools a PACS team would use, and with what viewers rely on."""
+
+import io
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import highdicom as hd
+import numpy as np
+import pytest
+from pydicom import Dataset, dcmread, dcmwrite
+from pydicom.uid import JPEGLSLossless, VLWholeSlideMicroscopyImageStorage
+
+from dicom_node.results import codes
+from dicom_node.results.files import write
+from dicom_node.results.groups import rounded
+from dicom_node.results.header import plain, series_description
+from dicom_node.results.heatmap import build_segmentation
+from dicom_node.results.identity import Provenance, result_uid
+from dicom_node.results.report import build_report
+from engines.manifest import Manifest
+from inference.types import Heatmap, NotAssessable, Patch, Prediction, Reason, SlideGeometry
+
+STRIDE = 224
+SPACING = "0.000499"
+DIGEST = "sha256:" + "ab" * 32
+JAVA_LIMITS = (  # the validator's style sheet exceeds Java's defaults; short runs need no optimizer
+    "-Djdk.xml.xpathTotalOpLimit=0 -Djdk.xml.xpathExprOpLimit=0 -Djdk.xml.xpathExprGrpLimit=0 "
+    "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+)
+
+
+# ---- what goes in: a small slide, a manifest, a prediction -------------------------------------
+
+
+def code(value: str, meaning: str, scheme: str = "99DICOMNODE") -> dict[str, str]:
+    return {"value": value, "scheme": scheme, "meaning": meaning}
+
+
+def manifest(status: str = "research") -> Manifest:
+    scalars = [
+        {"name": name, "dtype": "float32", "shape": [1]} for name in ("risk", "tumor_fraction")
+    ]
+    return Manifest.model_validate(
+        {
+            "schema_version": 1,
+            "name": "phantom-student",
+            "version": "0.3.1",
+            "title": "Phantom student",
+            "manufacturer": "Tests",
+            "status": status,
+            "intended_use": "Tests only. Predicts nothing about a patient.",
+            "input": {"tile_px": 224, "mpp": 0.5, "mpp_tolerance": 0.1},
+            "graphs": {
+                "encoder": {
+                    "file": "encoder.onnx",
+                    "inputs": [],
+                    "outputs": [{"name": "tumor", "dtype": "float32", "shape": ["N"]}],
+                },
+                "aggregator": {
+                    "file": "aggregator.onnx",
+                    "inputs": [],
+                    "outputs": [
+                        *scalars,
+                        {"name": "survival", "dtype": "float32", "shape": [3]},
+                    ],
+                },
+            },
+            "finding": {
+                "code": code("C125201", "Overall Survival", "NCIt"),
+                "reference_cohort": "phantom cohort, 400 drawn slides",
+            },
+            "outputs": [
+                {
+                    "kind": "score",
+                    "name": "risk",
+                    "tensor": "risk",
+                    "code": code("RISK", "Risk score"),
+                    "unit": code("{score}", "score", "UCUM"),
+                    "direction": "higher-is-worse",
+                    "percentiles": list(np.linspace(-3, 3, 101)),
+                },
+                {
+                    "kind": "score",
+                    "name": "tumor_fraction",
+                    "tensor": "tumor_fraction",
+                    "code": code("TUMOR-FRACTION", "Tumor fraction"),
+                    "unit": code("1", "no units", "UCUM"),
+                    "direction": "none",
+                    "percentiles": list(np.linspace(0, 1, 101)),
+                },
+                {
+                    "kind": "survival",
+                    "name": "os",
+                    "tensor": "survival",
+                    "times_months": [12, 36, 60],
+                    "codes": [code(f"OS-{y}Y", f"{y}-year OS probability") for y in (1, 3, 5)],
+                },
+                {
+                    "kind": "heatmap",
+                    "name": "tumor",
+                    "graph": "encoder",
+                    "tensor": "tumor",
+                    "category": code("49755003", "Morphologically Abnormal Structure", "SCT"),
+                    "type": code("108369006", "Neoplasm", "SCT"),
+                    "description": "Tumor probability of each tile, calibrated; not rescaled.",
+                    "top_patches": 3,
+                },
+            ],
+            "applicability": {"minimum_tissue_mm2": 0.1},
+            "training": {
+                "digest": "none",
+                "data": ["drawn"],
+                "simulated": "everything",
+                "metrics": [],
+            },
+            "probe": {
+                "file": "probe.npz",
+                "tolerance": {
+                    "encoder/tumor": 1e-3,
+                    "aggregator/risk": 1e-3,
+                    "aggregator/tumor_fraction": 1e-3,
+                    "aggregator/survival": 1e-3,
+                },
+            },
+        }
+    )
+
+
+PROVENANCE = Provenance(
+    bundle_name="phantom-student",
+    bundle_version="0.3.1",
+    bundle_digest=DIGEST,
+    engine="onnxruntime CPU fp32",
+    node_version="0.1.0",
+    created_at=datetime(2026, 3, 4, 23, 30, 15, 250000, tzinfo=timezone(timedelta(hours=1))),
+)
+
+
+def coded(value: str, scheme: str, meaning: str) -> Dataset:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
+    return item
+
+
+def volume(
+    rows: int = 4000,
+    cols: int = 6000,
+    *,
+    spacing: tuple[str, str] = (SPACING, SPACING),
+    tile_px: int = 240,
+    scale: int = 1,
+) -> Dataset:
+    """Header of a VOLUME instance without pixels, in a study whose attributes need care."""
+    ds = Dataset()
+    ds.SpecificCharacterSet = ["", "ISO 2022 IR 87"]
+    ds.SOPClassUID = VLWholeSlideMicroscopyImageStorage
+    ds.SOPInstanceUID = result_uid("test", "volume", str(scale))
+    _patient_and_study(ds)
+    _series_and_slide(ds)
+    ds.ImageType = ["ORIGINAL" if scale == 1 else "DERIVED", "PRIMARY", "VOLUME", "NONE"]
+    ds.InstanceNumber = scale
+    ds.Rows = ds.Columns = tile_px
+    ds.TotalPixelMatrixRows, ds.TotalPixelMatrixColumns = rows, cols
+    ds.NumberOfFrames = -(-rows // tile_px) * -(-cols // tile_px)
+    ds.ImagedVolumeHeight = rows * float(spacing[0])
+    ds.ImagedVolumeWidth = cols * float(spacing[1])
+    ds.ImagedVolumeDepth = 0.001
+    measures = Dataset()
+    measures.PixelSpacing = list(spacing)
+    measures.SliceThickness = "0.001"
+    optical_path = Dataset()
+    optical_path.OpticalPathIdentifier = "1"
+    kind = Dataset()
+    kind.FrameType = ds.ImageType
+    shared = Dataset()
+    shared.PixelMeasuresSequence = [measures]
+    shared.WholeSlideMicroscopyImageFrameTypeSequence = [kind]
+    shared.OpticalPathIdentificationSequence = [optical_path]
+    ds.SharedFunctionalGroupsSequence = [shared]
+    return ds
+
+
+def _patient_and_study(ds: Dataset) -> None:
+    ds.PatientName = "Yamada^Tarou=山田^太郎=やまだ^たろう"
+    ds.PatientID = "P-17"
+    ds.IssuerOfPatientID = "HOSPITAL"
+    ds.PatientBirthDate = "19500102"
+    ds.PatientSex = "O"
+    ds.PatientAge = "075Y"
+    ds.StudyInstanceUID = result_uid("test", "study")
+    ds.StudyID = "S1"
+    ds.StudyDate, ds.StudyTime = "20260304", "0915"
+    ds.AccessionNumber = "A26-000123"
+    issuer = Dataset()
+    issuer.LocalNamespaceEntityID = "LIS"
+    ds.IssuerOfAccessionNumberSequence = [issuer]
+    ds.ReferringPhysicianName = "Sato^Hanako=佐藤^花子"
+    ds.StudyDescription = "Resection, H and E"
+    ds.ClinicalTrialSponsorName = "Sponsor"
+    ds.ClinicalTrialProtocolID = "T1"
+    ds.ClinicalTrialProtocolName = ""
+    ds.ClinicalTrialSiteID = ds.ClinicalTrialSiteName = ""
+    ds.ClinicalTrialSubjectID = "17"
+    ds.ClinicalTrialTimePointID = ""
+
+
+def _series_and_slide(ds: Dataset) -> None:
+    ds.Modality = "SM"
+    ds.SeriesInstanceUID = result_uid("test", "series")
+    ds.SeriesNumber = 1
+    ds.Manufacturer, ds.ManufacturerModelName = "Scanner maker", "Scanner"
+    ds.DeviceSerialNumber, ds.SoftwareVersions = "1", "1"
+    ds.ContentDate, ds.ContentTime, ds.AcquisitionDateTime = "20260304", "091500", "20260304"
+    ds.FrameOfReferenceUID = result_uid("test", "frame of reference")
+    ds.PositionReferenceIndicator = "SLIDE_CORNER"
+    ds.VolumetricProperties = "VOLUME"
+    ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PlanarConfiguration = 3, "RGB", 0
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 8, 8, 7, 0
+    ds.BurnedInAnnotation, ds.SpecimenLabelInImage, ds.FocusMethod = "NO", "NO", "AUTO"
+    ds.ExtendedDepthOfField, ds.AcquisitionContextSequence = "NO", []
+    ds.LossyImageCompression, ds.LossyImageCompressionRatio = "01", "12.5"
+    ds.LossyImageCompressionMethod = "ISO_10918_1"
+    ds.TotalPixelMatrixFocalPlanes = ds.NumberOfOpticalPaths = 1
+    ds.DimensionOrganizationType = "TILED_FULL"
+    organization = Dataset()
+    organization.DimensionOrganizationUID = result_uid("test", "dimensions")
+    ds.DimensionOrganizationSequence = [organization]
+    ds.ImageOrientationSlide = [0, -1, 0, -1, 0, 0]
+    origin = Dataset()
+    origin.XOffsetInSlideCoordinateSystem = "25.0"
+    origin.YOffsetInSlideCoordinateSystem = "50.0"
+    ds.TotalPixelMatrixOriginSequence = [origin]
+    ds.ContainerIdentifier = "A26-000123 A1"
+    ds.IssuerOfTheContainerIdentifierSequence = []
+    ds.ContainerTypeCodeSequence = [coded("433466003", "SCT", "Microscope slide")]
+    specimen = Dataset()
+    specimen.SpecimenIdentifier = "A26-000123 A1-1"
+    specimen.SpecimenUID = result_uid("test", "specimen")
+    specimen.IssuerOfTheSpecimenIdentifierSequence = []
+    specimen.SpecimenTypeCodeSequence = [coded("1179252003", "SCT", "Slide")]
+    specimen.SpecimenPreparationSequence = []
+    ds.SpecimenDescriptionSequence = [specimen]
+    path = Dataset()
+    path.OpticalPathIdentifier = "1"
+    path.IlluminationTypeCodeSequence = [coded("111744", "DCM", "Brightfield illumination")]
+    path.IlluminationColorCodeSequence = [coded("414298005", "SCT", "Full Spectrum")]
+    ds.OpticalPathSequence = [path]
+
+
+def geometry(source: Dataset) -> SlideGeometry:
+    measures = source.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    origin = source.TotalPixelMatrixOriginSequence[0]
+    return SlideGeometry(
+        frame_of_reference_uid=source.FrameOfReferenceUID,
+        origin_x_mm=float(origin.XOffsetInSlideCoordinateSystem),
+        origin_y_mm=float(origin.YOffsetInSlideCoordinateSystem),
+        orientation=tuple(float(v) for v in source.ImageOrientationSlide),
+        spacing_row_mm=float(measures.PixelSpacing[0]),
+        spacing_col_mm=float(measures.PixelSpacing[1]),
+        rows=source.TotalPixelMatrixRows,
+        cols=source.TotalPixelMatrixColumns,
+    )
+
+
+def values(source: Dataset, stride_px: int = STRIDE) -> np.ndarray:
+    """A heatmap with background, zeros, ones and everything between."""
+    shape = (
+        -(-source.TotalPixelMatrixRows // stride_px),
+        -(-source.TotalPixelMatrixColumns // stride_px),
+    )
+    grid = np.random.default_rng(7).random(shape, dtype=np.float32)
+    grid[0, 0], grid[1, 1], grid[2, 2] = 0, 1, 1e-6
+    grid[:, shape[1] // 2 :] = np.nan
+    return grid
+
+
+def prediction(source: Dataset, **changes: object) -> Prediction:
+    square = np.array([[100, 200], [100, 2800], [3900, 2800], [3900, 200], [100, 200]], float)
+    grid = values(source, int(str(changes.get("stride_px", STRIDE))))
+    fields = {
+        "geometry": geometry(source),
+        "stride_px": STRIDE,
+        "scores": {"risk": 1.23456, "tumor_fraction": 0.0123456},
+        "percentiles": {"risk": 91.4, "tumor_fraction": 3.2},
+        "survivals": {"os": (0.91234, 0.71, 0.5)},
+        "heatmaps": (
+            Heatmap("tumor", grid, (Patch(1, 1, 1.0), Patch(17, 3, 0.98765), Patch(3, 4, 0.9))),
+        ),
+        "tissue_outlines": (square, square / 10),
+        "tissue_area_mm2": 4.56789,
+        "tiles_analyzed": int(np.isfinite(grid).sum()),
+        "levels": (),
+        "warnings": ("The slide is unlike the training slides: distance 4.1 µm², limit 3.",),
+    }
+    return Prediction(**{**fields, **changes})
+
+
+def refusal(source: Dataset | None) -> NotAssessable:
+    place = None if source is None else geometry(source)
+    return NotAssessable(Reason.NO_TISSUE, "Found 0.02 mm² of tissue; 0.1 are needed.", place, ())
+
+
+def segment(source: Dataset, result: Prediction, **changes: object) -> Dataset:
+    arguments = {"input_uids": [source.SOPInstanceUID], "series_number": 9001, **changes}
+    return build_segmentation(
+        source, result, result.heatmaps[0], manifest(), PROVENANCE, **arguments
+    )
+
+
+def report(source: Dataset, result: Prediction | NotAssessable, **changes: object) -> Dataset:
+    arguments = {
+        "segmentations": [],
+        "input_uids": [source.SOPInstanceUID],
+        "series_number": 9002,
+        **changes,
+    }
+    return build_report(source, result, manifest(), PROVENANCE, **arguments)
+
+
+def to_bytes(ds: Dataset) -> bytes:
+    buffer = io.BytesIO()
+    dcmwrite(buffer, ds, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def source() -> Dataset:
+    return volume()
+
+
+@pytest.fixture(scope="module")
+def objects(source: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Every kind of result, written by us."""
+    folder = tmp_path_factory.mktemp("results")
+    result = prediction(source)
+    seg = segment(source, result)
+    built = {
+        "seg": seg,
+        "sr": report(source, result, segmentations=[seg]),
+        "refused": report(source, refusal(source)),
+        "refused-without-position": report(source, refusal(None)),
+    }
+    for name, ds in built.items():
+        write(ds, folder / f"{name}.dcm")
+    return {name: folder / f"{name}.dcm" for name in built}
+
+
+REPORTS = ["sr", "refused", "refused-without-position"]
+
+
+def run(tool: str, *arguments: object, **environment: str) -> str:
+    if shutil.which(tool) is None:
+        pytest.skip(f"{tool} is not installed")
+    done = subprocess.run(
+        [tool, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=120,
+        env={**os.environ, **environment},
+    )
+    return done.stdout + done.stderr
+
+
+# ---- validators and readers --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["seg", *REPORTS])
+def test_dciodvfy_finds_no_error_and_warns_only_of_our_private_scheme(objects, name):
+    lines = run("dciodvfy", "-new", objects[name]).splitlines()
+
+    assert {"Segmentation", "Comprehensive3DSR"} & set(lines)
+    unexplained = [line for line in lines if "Error" in line or "Warning" in line]
+    known = (f"<{codes.SCHEME}>", f"<{codes.SCHEME_UID}>")
+    assert [w for w in unexplained if "Error" in w or not w.endswith(known)] == []
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_the_template_validator_finds_no_error(objects, name):
+    said = run("DicomSRValidator", objects[name], JAVA_TOOL_OPTIONS=JAVA_LIMITS)
+    assert "Root Template Validation Complete" in said
+    assert "IOD validation complete" in said
+    assert [line for line in said.splitlines() if "Error" in line] == []
+
+
+class _Text(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.words: list[str] = []
+
+    def handle_data(self, data: str) -> None:
+        self.words += [data.strip().rstrip(":")] if data.strip() else []
+
+
+def html_texts(report_file: Path) -> list[str]:
+    page = report_file.with_suffix(".html")
+    run("dsr2html", report_file, page)
+    parser = _Text()
+    parser.feed(page.read_text(errors="replace"))
+    return parser.words
+
+
+def test_dsr2html_shows_every_label_next_to_its_value(objects):
+    texts = html_texts(objects["sr"])
+    pairs = list(pairwise(texts))
+    for label, value in [
+        ("Finding", "Overall Survival (C125201, NCIt)"),
+        ("Risk score", "1.23 {score}"),
+        ("Percentile Ranking of measurement", "91 %"),
+        ("1-year OS probability", "91.2 %"),
+        ("3-year OS probability", "71 %"),
+        ("5-year OS probability", "50 %"),
+        ("Tissue analyzed", "4.57 mm2"),
+        ("Tumor fraction", "0.0123 1"),
+        ("Percentile Ranking of measurement", "3 %"),
+        ("Caution", "Read the comments (READ-COMMENTS, 99DICOMNODE)"),
+        ("Intended use", "For Research (113009, DCM)"),
+        ("Heatmap value", "0.988 1"),
+        ("Comment", "Risk score: a higher value is worse."),
+        ("Comment", "Percentiles refer to: phantom cohort, 400 drawn slides"),
+    ]:
+        assert (label, value) in pairs
+    said = " ".join(texts)
+    assert "PRELIMINARY" in said
+    assert "UNVERIFIED" in said
+    assert "COMPLETE" in said
+
+
+def test_every_warning_of_the_prediction_stands_in_the_report(source):
+    result = prediction(source, warnings=("First thing.", "Second – thing."))
+    comments = texts_of(report(source, result), codes.COMMENT.value)
+    assert "Caution: First thing." in comments
+    assert "Caution: Second - thing." in comments
+
+
+@pytest.mark.parametrize("name", ["refused", "refused-without-position"])
+def test_a_refusal_says_why_in_code_and_in_words_and_holds_no_number(objects, name):
+    ds = dcmread(objects[name])
+    assert [i for i in items(ds) if i.get("ValueType") == "NUM"] == []
+    texts = html_texts(objects[name])
+    pairs = list(pairwise(texts))
+    assert ("Assessment by the model", "Not predictable (NOT-PREDICTABLE, 99DICOMNODE)") in pairs
+    assert ("Reason not predictable", "No tissue found (NA-NO-TISSUE, 99DICOMNODE)") in pairs
+    assert ("Comment", "Found 0.02 mm2 of tissue; 0.1 are needed.") in pairs
+
+
+def test_a_refusal_without_position_or_size_still_is_a_valid_report(source, tmp_path):
+    bare = dcmread(io.BytesIO(as_file(source)), force=True)
+    del bare.TotalPixelMatrixRows, bare.FrameOfReferenceUID, bare.SpecimenDescriptionSequence
+    write(report(bare, refusal(None)), tmp_path / "sr.dcm")
+    (group,) = named(dcmread(tmp_path / "sr.dcm"), "125007")
+    assert group.ContentTemplateSequence[0].TemplateIdentifier == "1501"
+    said = run("dciodvfy", "-new", tmp_path / "sr.dcm")
+    assert [line for line in said.splitlines() if "Error" in line] == []
+
+
+# ---- what viewers rely on ----------------------------------------------------------------------
+
+
+def items(ds: Dataset) -> Iterator[Dataset]:
+    """All items of the content tree, the root included."""
+    yield ds
+    for item in ds.get("ContentSequence") or ():
+        yield from items(item)
+
+
+def named(ds: Dataset, value: str) -> list[Dataset]:
+    named_items = [i for i in items(ds) if "ConceptNameCodeSequence" in i]
+    return [i for i in named_items if i.ConceptNameCodeSequence[0].CodeValue == value]
+
+
+def texts_of(ds: Dataset, value: str) -> list[str]:
+    return [str(item.TextValue) for item in named(ds, value)]
+
+
+def test_the_heatmap_comes_back_within_half_a_step_and_zero_means_not_analyzed(objects, source):
+    grid = values(source)
+    seg = hd.seg.segread(objects["seg"])
+    read = seg.get_total_pixel_matrix(rescale_fractional=True)[..., 0]
+    assert read.shape == grid.shape
+    np.testing.assert_array_equal(read == 0, np.isnan(grid))
+    analyzed = np.isfinite(grid)
+    shown = np.maximum(grid[analyzed], 1 / 255)
+    assert np.abs(read[analyzed] - shown).max() <= 1 / 510 + 1e-7
+
+
+def test_the_heatmap_is_anchored_like_the_slide(objects, source):
+    seg = dcmread(objects["seg"])
+    base = source.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing
+    spacing = seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing
+    assert seg.TotalPixelMatrixOriginSequence == source.TotalPixelMatrixOriginSequence
+    assert seg.ImageOrientationSlide == source.ImageOrientationSlide
+    assert seg.FrameOfReferenceUID == source.FrameOfReferenceUID
+    assert seg.ContainerIdentifier == source.ContainerIdentifier
+    for mine, theirs in zip(spacing, base, strict=True):
+        assert Decimal(mine.original_string) == STRIDE * Decimal(str(theirs))
+    assert seg.DimensionOrganizationType == "TILED_SPARSE"
+    assert (seg.Rows, seg.Columns, seg.MaximumFractionalValue) == (64, 64, 255)
+    assert seg.file_meta.TransferSyntaxUID == JPEGLSLossless  # RLE paints stripes in viewers
+    assert seg.LossyImageCompression == "01"
+
+
+def test_rows_and_columns_of_unequal_spacing_stay_unequal():
+    source = volume(spacing=("0.000499", "0.00025269999"))
+    seg = segment(source, prediction(source))
+    spacing = seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing
+    assert [str(s) for s in spacing] == ["0.111776", "0.05660479776"]
+
+
+def test_a_large_grid_is_cut_into_frames_and_comes_back_whole(tmp_path):
+    source = volume(rows=40_000, cols=60_000)
+    grid = values(source)
+    result = prediction(source, heatmaps=(Heatmap("tumor", grid, ()),))
+    write(segment(source, result), tmp_path / "seg.dcm")
+    seg = hd.seg.segread(tmp_path / "seg.dcm")
+    assert seg.NumberOfFrames == 3 * 5
+    stored = seg.get_total_pixel_matrix(rescale_fractional=False)[..., 0]
+    np.testing.assert_array_equal(stored == 0, np.isnan(grid))
+
+
+def test_every_group_has_one_region_on_the_slide_and_no_parentheses_in_its_identifier(
+    objects, source
+):
+    ds = dcmread(objects["sr"])
+    groups = named(ds, "125007")
+    assert len(groups) == 5  # two scores with a percentile each, three top patches
+    for group in groups:
+        assert group.ContentTemplateSequence[0].TemplateIdentifier == "1410"
+        (region,) = [i for i in group.ContentSequence if i.ValueType == "SCOORD3D"]
+        assert region.ReferencedFrameOfReferenceUID == source.FrameOfReferenceUID
+        (identifier,) = texts_of(group, "112039")
+        assert not re.search(r"[()]", identifier)
+    assert {i.ContinuityOfContent for i in items(ds) if i.ValueType == "CONTAINER"} == {"SEPARATE"}
+
+
+def test_the_top_patch_lies_on_its_cell(objects):
+    region = named(dcmread(objects["sr"]), "125007")[2].ContentSequence[-1]
+    assert region.GraphicType == "POLYGON"
+    points = np.array(region.GraphicData).reshape(-1, 3)
+    # columns run along -y and rows along -x, from (25, 50)
+    near, far = 224 * 0.000499, 448 * 0.000499
+    assert points[:, 0] == pytest.approx([25 - v for v in (near, near, far, far, near)], abs=3e-6)
+    assert points[:, 1] == pytest.approx([50 - v for v in (near, far, far, near, near)], abs=3e-6)
+    assert (points[:, 2] == 0).all()
+
+
+def test_the_patch_at_the_lower_edge_ends_with_the_slide(objects):
+    region = named(dcmread(objects["sr"]), "125007")[3].ContentSequence[-1]
+    lowest = 25 - np.array(region.GraphicData).reshape(-1, 3)[:, 0].min()
+    assert lowest == pytest.approx(4000 * 0.000499, abs=3e-6)  # not (17 + 1) * 224 px
+
+
+def test_the_slide_group_is_outlined_not_filled(objects):
+    group = named(dcmread(objects["sr"]), "125007")[0]
+    (region,) = [i for i in group.ContentSequence if i.ValueType == "SCOORD3D"]
+    points = np.array(region.GraphicData).reshape(-1, 3)
+    assert region.GraphicType == "POLYLINE"
+    assert (points[0] == points[-1]).all()
+    assert points[1] == pytest.approx([25 - 100 * 0.000499, 50 - 2800 * 0.000499, 0], abs=3e-6)
+
+
+def test_an_outline_of_many_points_is_thinned_and_stays_closed(source):
+    angle = np.linspace(0, 2 * np.pi, 20_001)
+    outline = np.stack([2000 + 1500 * np.sin(angle), 3000 + 1500 * np.cos(angle)], axis=1)
+    outline[-1] = outline[0]
+    ds = dcmread(
+        io.BytesIO(to_bytes(report(source, prediction(source, tissue_outlines=(outline,)))))
+    )
+    (region,) = [i for i in named(ds, "125007")[0].ContentSequence if i.ValueType == "SCOORD3D"]
+    points = np.array(region.GraphicData).reshape(-1, 3)
+    assert points.nbytes // 2 < 65534
+    assert (points[0] == points[-1]).all()
+    assert 3000 < len(points) <= 4000
+
+
+def test_names_that_viewers_cut_fit_and_private_codes_are_unique():
+    assert all(len(c.meaning) <= 28 and len(c.value) <= 16 for c in codes.PRIVATE)
+    assert len({c.value for c in codes.PRIVATE}) == len(codes.PRIVATE)
+    assert len({c.meaning for c in codes.PRIVATE}) == len(codes.PRIVATE)
+    assert set(codes.REASONS) == set(Reason)
+
+
+def test_the_private_scheme_is_declared_with_its_uid_and_a_bundles_own_with_its_maker(source):
+    foreign = manifest().model_dump(mode="json")
+    foreign["outputs"][0]["code"]["scheme"] = "99OTHER"
+    ds = build_report(
+        source,
+        prediction(source),
+        Manifest.model_validate(foreign),
+        PROVENANCE,
+        segmentations=[],
+        input_uids=["1.2"],
+        series_number=9001,
+    )
+    declared = {i.CodingSchemeDesignator: i for i in ds.CodingSchemeIdentificationSequence}
+    assert declared.keys() == {"99DICOMNODE", "99OTHER"}
+    assert declared["99DICOMNODE"].CodingSchemeUID == codes.SCHEME_UID
+    assert declared["99OTHER"].CodingSchemeResponsibleOrganization == "Tests"
+
+
+@pytest.mark.parametrize(("status", "marked"), [("research", True), ("product", False)])
+def test_research_is_said_in_the_series_and_in_the_report(source, status, marked):
+    ds = build_report(
+        source,
+        prediction(source),
+        manifest(status),
+        PROVENANCE,
+        segmentations=[],
+        input_uids=["1.2"],
+        series_number=9001,
+    )
+    assert ds.SeriesDescription.endswith("(RESEARCH)") is marked
+    said = [i.ConceptCodeSequence[0].CodeValue for i in named(ds, codes.INTENDED_USE.value)]
+    assert ("113009" in said) is marked
+
+
+def test_a_long_title_does_not_push_research_out_of_the_series_description():
+    long = manifest().model_copy(update={"title": "T" * 64, "version": "10.20.30"})
+    text = series_description("AI heatmap " + "n" * 20, long)
+    assert len(text) <= 64
+    assert text.endswith(" 10.20.30 (RESEARCH)")
+
+
+def test_the_algorithm_is_named_with_version_family_and_bundle_digest(objects):
+    sr, seg = dcmread(objects["sr"]), dcmread(objects["seg"])
+    for group in named(sr, "125007"):
+        assert texts_of(group, "111001") == ["Phantom student"]
+        assert texts_of(group, "111003") == ["0.3.1"]
+        assert f"bundle digest: {DIGEST}" in texts_of(group, "111002")
+    algorithm = seg.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0]
+    assert DIGEST in algorithm.AlgorithmParameters
+    assert algorithm.AlgorithmFamilyCodeSequence[0].CodeValue == "123110"
+
+
+def test_the_report_names_slide_heatmap_and_predecessor(source):
+    seg = segment(source, prediction(source))
+    first = report(source, prediction(source), segmentations=[seg])
+    second = report(source, prediction(source), predecessor=first, input_uids=["1.2", "1.3"])
+    evidence = first.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+    uids = {i.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for i in evidence}
+    assert uids == {source.SOPInstanceUID, seg.SOPInstanceUID}
+    (previous,) = second.PredecessorDocumentsSequence
+    reference = previous.ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
+    assert reference.ReferencedSOPInstanceUID == first.SOPInstanceUID
+    assert second.SOPInstanceUID != first.SOPInstanceUID
+
+
+def test_the_observer_is_our_device_and_the_subject_the_specimen_of_the_slide(objects, source):
+    ds = dcmread(objects["sr"])
+    specimen = source.SpecimenDescriptionSequence[0]
+    assert [i.UID for i in named(ds, "121012")] == [PROVENANCE.device.uid]
+    assert [i.UID for i in named(ds, "121039")] == [specimen.SpecimenUID]
+    assert texts_of(ds, "121041") == [specimen.SpecimenIdentifier]
+    assert texts_of(ds, "111700") == [source.ContainerIdentifier]
+    assert (ds.Manufacturer, ds.DeviceSerialNumber) == ("dicom-node project", DIGEST[7:23])
+
+
+def test_several_specimens_on_one_slide_are_said(source):
+    two = volume()
+    other = Dataset()
+    other.SpecimenIdentifier, other.SpecimenUID = "A26-000123 A1-2", "1.2.3"
+    two.SpecimenDescriptionSequence.append(other)
+    comments = texts_of(report(two, prediction(two)), codes.COMMENT.value)
+    assert any("2 specimens" in c and "A1-2" in c for c in comments)
+
+
+@pytest.mark.parametrize("name", ["sm_image.dcm", "sm_image_jpegls.dcm"])
+def test_the_header_of_a_foreign_slide_gives_valid_results(shared, tmp_path, name):
+    base = dcmread(shared / "data" / "wsi" / "highdicom" / name, stop_before_pixels=True)
+    patch = Patch(4, 4, 1.0)
+    drawn = Heatmap("tumor", values(base, 10), (patch,))
+    result = prediction(base, stride_px=10, heatmaps=(drawn,), tissue_outlines=())
+    seg = segment(base, result)
+    for ds in (seg, report(base, result, segmentations=[seg])):
+        write(ds, tmp_path / "result.dcm")
+        said = run("dciodvfy", "-new", tmp_path / "result.dcm")
+        assert [line for line in said.splitlines() if "Error" in line] == []
+
+
+# ---- identity and study ------------------------------------------------------------------------
+
+
+def as_file(ds: Dataset) -> bytes:
+    buffer = io.BytesIO()
+    dcmwrite(buffer, ds, implicit_vr=False, little_endian=True)
+    return buffer.getvalue()
+
+
+def test_building_twice_gives_the_same_bytes(source):
+    def built() -> list[bytes]:
+        fresh = volume()
+        seg = segment(fresh, prediction(fresh))
+        sr = report(fresh, prediction(fresh), segmentations=[seg])
+        return [to_bytes(ds) for ds in (seg, sr, report(fresh, refusal(fresh)))]
+
+    assert built() == built()
+
+
+def test_building_leaves_the_source_as_it_was(source):
+    before = as_file(source)
+    ds = report(source, prediction(source), segmentations=[segment(source, prediction(source))])
+    ds.PatientID = "changed"
+    ds.SpecificCharacterSet = "ISO_IR 100"
+    assert as_file(source) == before
+
+
+def test_uids_depend_on_every_input_but_not_on_its_order(source):
+    def uid(inputs: list[str], digest: str = DIGEST) -> str:
+        provenance = Provenance(**{**vars(PROVENANCE), "bundle_digest": digest})
+        ds = build_report(
+            source,
+            refusal(source),
+            manifest(),
+            provenance,
+            segmentations=[],
+            input_uids=inputs,
+            series_number=9001,
+        )
+        return str(ds.SOPInstanceUID)
+
+    assert uid(["1.2", "1.3"]) == uid(["1.3", "1.2"])
+    assert len({uid(["1.2"]), uid(["1.3"]), uid(["1.2", "1.3"]), uid(["1.2"], "sha256:00")}) == 4
+    with pytest.raises(ValueError, match="input_uids is empty"):
+        uid([])
+
+
+def test_no_uid_is_used_for_two_things(objects):
+    seg, sr = dcmread(objects["seg"]), dcmread(objects["sr"])
+    tracking = [i.UID for i in named(sr, "112040")] + [seg.SegmentSequence[0].TrackingUID]
+    uids = [ds[k].value for ds in (seg, sr) for k in ("SOPInstanceUID", "SeriesInstanceUID")]
+    assert len({*tracking, *uids}) == 6 + 4
+    assert all(u.is_valid and u.startswith("2.25.") for u in [*tracking, *uids])
+
+
+def test_a_uid_is_the_same_in_every_release():
+    assert result_uid("a", "b") == "2.25.287320832533759821865433637265792408765"
+    assert result_uid("a", "b") != result_uid("ab")
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")
+@pytest.mark.parametrize(
+    ("character_set", "name"),
+    [
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
+        ("ISO_IR 100", "Müller^Jörg"),
+        ("ISO_IR 192", "Ελένη^Παπαδοπούλου"),
+        (None, "Plain^Name"),
+    ],
+)
+def test_study_attributes_are_copied_byte_for_byte(character_set, name):
+    original = volume()
+    original.SpecificCharacterSet = character_set
+    original.PatientName = original.ReferringPhysicianName = name
+    original.PatientSex = "X"  # not a DICOM value; still the PACS's
+    original.PatientBirthDate = "1950.01.02"
+    if character_set is None:
+        del original.SpecificCharacterSet
+    source = dcmread(io.BytesIO(as_file(original)), force=True)
+    untouched = dcmread(io.BytesIO(as_file(original)), force=True)
+    for ds in (segment(source, prediction(source)), report(source, prediction(source))):
+        read = dcmread(io.BytesIO(to_bytes(ds)))
+        for keyword in STUDY_ATTRIBUTES:
+            if keyword in untouched:
+                assert read.get_item(keyword).value == untouched.get_item(keyword).value, keyword
+            else:
+                assert keyword not in read
+
+
+STUDY_ATTRIBUTES = [
+    "SpecificCharacterSet",
+    "TimezoneOffsetFromUTC",
+    "PatientName",
+    "PatientID",
+    "IssuerOfPatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "PatientAge",
+    "StudyInstanceUID",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+    "StudyDescription",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+    "ClinicalTrialSponsorName",
+    "ClinicalTrialProtocolID",
+    "ClinicalTrialSubjectID",
+]
+
+
+def test_what_the_slide_lacks_stays_empty_and_the_result_valid(tmp_path):
+    source = volume()
+    missing = ["PatientName", "PatientID", "PatientSex", "PatientBirthDate", "StudyID"]
+    missing += ["AccessionNumber", "ReferringPhysicianName", "StudyDate", "StudyTime"]
+    for keyword in missing:
+        delattr(source, keyword)
+    write(segment(source, prediction(source)), tmp_path / "seg.dcm")
+    read = dcmread(tmp_path / "seg.dcm")
+    assert [read[k].is_empty for k in missing] == [True] * len(missing)
+    said = run("dciodvfy", "-new", tmp_path / "seg.dcm")
+    assert [line for line in said.splitlines() if "Error" in line] == []
+
+
+def test_times_are_those_of_the_end_of_inference_in_the_zone_of_the_study(source):
+    seg = segment(source, prediction(source))
+    assert (seg.ContentDate, seg.ContentTime) == ("20260304", "233015")  # as given, +01:00
+    abroad = volume()
+    abroad.TimezoneOffsetFromUTC = "+0530"
+    seg = segment(abroad, prediction(abroad))
+    assert seg.TimezoneOffsetFromUTC == "+0530"
+    assert (seg.ContentDate, seg.ContentTime) == ("20260305", "040015")
+
+
+# ---- refusals of what would be a wrong picture -------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", [1.01, -0.01, np.inf])
+def test_a_value_outside_zero_to_one_is_refused(source, bad):
+    grid = values(source)
+    grid[3, 3] = bad
+    with pytest.raises(ValueError, match="expected values in"):
+        segment(source, prediction(source, heatmaps=(Heatmap("tumor", grid, ()),)))
+
+
+def test_a_heatmap_without_any_value_is_refused(source):
+    grid = np.full_like(values(source), np.nan)
+    with pytest.raises(ValueError, match="no tile was analyzed"):
+        segment(source, prediction(source, heatmaps=(Heatmap("tumor", grid, ()),)))
+
+
+def test_a_cropped_heatmap_is_refused(source):
+    grid = values(source)[:-2]
+    with pytest.raises(ValueError, match="not cropped"):
+        segment(source, prediction(source, heatmaps=(Heatmap("tumor", grid, ()),)))
+
+
+def test_a_result_of_another_level_is_refused(source):
+    other = volume(rows=1000, cols=1500)
+    with pytest.raises(ValueError, match="pass the base level"):
+        segment(other, prediction(source))
+    with pytest.raises(ValueError, match="pass the base level"):
+        report(other, prediction(source))
+
+
+def test_a_number_that_is_not_finite_or_was_promised_and_is_missing_is_refused(source):
+    with pytest.raises(ValueError, match="expected a finite number"):
+        report(source, prediction(source, scores={"risk": np.nan, "tumor_fraction": 0.1}))
+    with pytest.raises(ValueError, match="the manifest promises tumor_fraction"):
+        report(source, prediction(source, scores={"risk": 1.0}))
+    with pytest.raises(ValueError, match="expected \\[0, 1\\]"):
+        report(source, prediction(source, survivals={"os": (0.9, 0.7, 1.2)}))
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(1.23456, 1.23), (0.00012345, 0.000123), (71.0, 71), (1234.5, 1230), (-0.5, -0.5), (0.0, 0)],
+)
+def test_numbers_are_shown_with_three_digits(value, shown):
+    assert rounded(value) == shown
+    assert isinstance(rounded(value), type(shown))
+
+
+def test_our_own_text_can_be_written_in_any_character_set():
+    assert plain("≥ 0.5 µm² – “naïve” \\ 腫瘍\nline") == '>= 0.5 um2 - "naive" / ?? line'
+    assert plain("x" * 70, 64) == "x" * 61 + "..."
+
+
+# ---- files -------------------------------------------------------------------------------------
+
+
+def test_a_file_carries_our_implementation_and_replaces_the_former_one_at_once(source, tmp_path):
+    path = tmp_path / "sr.dcm"
+    path.write_bytes(b"former")
+    ds = report(source, refusal(source))
+    write(ds, path)
+    read = dcmread(path)
+    assert read.file_meta.ImplementationVersionName == "DICOMNODE_0.1.0"
+    assert read.file_meta.ImplementationClassUID.startswith("2.25.")
+    assert read.SOPInstanceUID == ds.SOPInstanceUID
+    assert [p.name for p in tmp_path.iterdir()] == ["sr.dcm"]
+
+
+@pytest.mark.filterwarnings("ignore:A value of type")
+def test_a_file_that_cannot_be_written_leaves_the_former_one_and_no_debris(source, tmp_path):
+    path = tmp_path / "sr.dcm"
+    path.write_bytes(b"former")
+    ds = report(source, refusal(source))
+    ds.add_new("Rows", "US", "not a number")
+    with pytest.raises(Exception, match="Rows"):
+        write(ds, path)
+    assert path.read_bytes() == b"former"
+    assert [p.name for p in tmp_path.iterdir()] == ["sr.dcm"]

@@ -1,0 +1,161 @@
+"""A viewer that pathologists use draws the heatmap over the tissue it belongs to.
+
+dicom-microscopy-viewer (the heart of Slim) in headless Chromium. The pictures stay in
+tests/output/viewer: look at them.
+"""
+
+import io
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEGBaseline8Bit
+from test_results import prediction, segment, volume
+from viewer.dicomweb import serve
+
+from dicom_node.results.files import write
+from inference.types import Heatmap
+
+HERE = Path(__file__).parent
+CACHE = HERE.parent / ".cache" / "viewer"
+OUTPUT = HERE / "output" / "viewer"
+STRIDE = 200
+ROWS, COLS = 3000, 4100  # neither is a multiple of tile or stride
+BLOCK_CELLS = (slice(2, 7), slice(11, 14))  # off center in both directions, not square
+BLUE = (30, 30, 200)
+
+
+@pytest.fixture(scope="module")
+def modules() -> Path:
+    """node_modules with the viewer, installed once into the cache."""
+    if shutil.which("npm") is None or shutil.which("node") is None:
+        pytest.skip("npm and node are not installed")
+    if shutil.which("chromium") is None:
+        pytest.skip("chromium is not installed")
+    CACHE.mkdir(parents=True, exist_ok=True)
+    wanted = (HERE / "viewer" / "package-lock.json").read_bytes()
+    installed = CACHE / "installed.json"  # written last: a broken installation is repeated
+    if not installed.exists() or installed.read_bytes() != wanted:
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy(HERE / "viewer" / name, CACHE)
+        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+        done = subprocess.run(command, cwd=CACHE, capture_output=True, text=True, timeout=300)
+        if done.returncode != 0:
+            pytest.skip(f"npm could not install the viewer: {done.stderr.strip()[-400:]}")
+        installed.write_bytes(wanted)
+    return CACHE / "node_modules"
+
+
+def picture() -> np.ndarray:
+    """A slide: white glass, a pale oblique piece of tissue, and in it one blue block."""
+    row, col = np.mgrid[0:ROWS, 0:COLS]
+    slide = np.full((ROWS, COLS, 3), 245, np.uint8)
+    tissue = ((row - 1400) / 1200) ** 2 + ((col - 2000 - 0.2 * row) / 1700) ** 2 < 1
+    slide[tissue] = (235, 190, 215)
+    rows, cols = (slice(s.start * STRIDE, s.stop * STRIDE) for s in BLOCK_CELLS)
+    slide[rows, cols] = BLUE
+    return slide
+
+
+def level(slide: np.ndarray, scale: int) -> Dataset:
+    """The slide at 1/`scale` as a JPEG WSM instance."""
+    height, width = -(-ROWS // scale), -(-COLS // scale)
+    small = np.asarray(Image.fromarray(slide).resize((width, height), Image.Resampling.BOX))
+    # the spacing of a level is the width of the slide divided by its columns
+    spacing = (f"{0.000499 * ROWS / height:.10f}", f"{0.000499 * COLS / width:.10f}")
+    if scale == 1:
+        spacing = ("0.000499", "0.000499")
+    ds = volume(height, width, tile_px=256, scale=scale, spacing=spacing)
+    ds.PhotometricInterpretation = "YBR_FULL_422"
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    tiles = []
+    for top in range(0, height, 256):
+        for left in range(0, width, 256):
+            tile = np.full((256, 256, 3), 255, np.uint8)
+            part = small[top : top + 256, left : left + 256]
+            tile[: part.shape[0], : part.shape[1]] = part
+            jpeg = io.BytesIO()
+            Image.fromarray(tile).save(jpeg, "JPEG", quality=92, subsampling="4:2:2")
+            tiles.append(jpeg.getvalue())
+    ds.PixelData = encapsulate(tiles)
+    return ds
+
+
+def box(mask: np.ndarray) -> np.ndarray:
+    """Top, left, bottom, right of the pixels in `mask`."""
+    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return np.array([rows[0], cols[0], rows[-1] + 1, cols[-1] + 1])
+
+
+@pytest.fixture(scope="module")
+def pictures(modules: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
+    """Screenshots [768, 1024, 3] of the slide without and with the heatmap."""
+    folder = tmp_path_factory.mktemp("study")
+    slide = picture()
+    levels = [level(slide, scale) for scale in (1, 4, 16)]
+    grid = np.full((-(-ROWS // STRIDE), -(-COLS // STRIDE)), np.nan, np.float32)
+    grid[BLOCK_CELLS] = 1
+    result = replace(
+        prediction(volume(ROWS, COLS)), stride_px=STRIDE, heatmaps=(Heatmap("tumor", grid, ()),)
+    )
+    heatmap = segment(levels[0], result)
+    files = []
+    for index, ds in enumerate([*levels, heatmap]):
+        files.append(folder / f"{index}.dcm")
+        write(ds, files[-1])
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    distribution = modules / "dicom-microscopy-viewer" / "dist"
+    static = [
+        HERE / "viewer" / "viewer.html",
+        modules / "dicomweb-client" / "build" / "dicomweb-client.js",
+        *(p for p in distribution.rglob("*") if p.suffix in (".js", ".wasm")),
+    ]
+    with serve(files, static) as address:
+        query = (
+            f"study={heatmap.StudyInstanceUID}&slide={levels[0].SeriesInstanceUID}"
+            f"&heatmap={heatmap.SeriesInstanceUID}"
+        )
+        chromium = shutil.which("chromium") or ""
+        page = f"{address}/viewer.html?{query}"
+        done = subprocess.run(
+            ["node", HERE / "viewer" / "screenshot.js", modules, chromium, page, OUTPUT],
+            capture_output=True,
+            text=True,
+            timeout=240,
+            env={**os.environ, "HOME": str(folder)},
+        )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert said["errors"] == []
+    assert said["legends"] == ["Neoplasm"]
+    return {
+        name: np.asarray(Image.open(OUTPUT / f"{name}.png").convert("RGB")).astype(int)
+        for name in ("slide", "heatmap")
+    }
+
+
+def test_the_viewer_draws_the_heatmap_exactly_on_the_tissue_it_was_computed_on(pictures):
+    blue = np.abs(pictures["slide"] - BLUE).max(axis=2) < 40
+    changed = np.abs(pictures["heatmap"] - pictures["slide"]).max(axis=2) > 20
+    assert blue.sum() > 5000, "the slide is not on the picture"
+    assert changed.sum() > 5000, "the heatmap is not on the picture"
+    height, width = np.subtract(box(blue)[2:], box(blue)[:2])
+    off = np.abs(box(changed) - box(blue)) / [height, width, height, width]
+    assert off.max() <= 0.02, f"heatmap at {box(changed)}, tissue at {box(blue)}"
+    assert (changed & blue).sum() / (changed | blue).sum() > 0.95
+
+
+def test_tissue_that_was_not_analyzed_stays_as_it_is(pictures):
+    pale = np.abs(pictures["slide"] - (235, 190, 215)).max(axis=2) < 10
+    assert pale.sum() > 50_000
+    assert np.abs(pictures["heatmap"] - pictures["slide"])[pale].max() <= 8
