@@ -7,6 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from slides import (
+    cmu_study,
+    composed_study,
+    phantom_study,
+    tcga_study,
+)
+
+__all__ = ["cmu_study", "composed_study", "phantom_study", "tcga_study"]
 
 ROOT = Path(__file__).parent.parent
 

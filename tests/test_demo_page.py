@@ -1,0 +1,288 @@
+from __future__ import annotations
+
+import base64
+import io
+import math
+import re
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import bundles
+import numpy as np
+import pytest
+from PIL import Image
+from pydicom import Dataset, dcmread
+
+from dicom_node.demo.page import measurement_table, write_page
+from dicom_node.demo.pictures import heatmap, to_pixels
+from dicom_node.demo.reading import read_groups
+from dicom_node.results.heatmap import build_segmentation
+from dicom_node.results.identity import Provenance
+from dicom_node.results.report import build_report
+from engines.manifest import Manifest
+from inference.slide import open_slide
+from inference.types import Heatmap, NotAssessable, Patch, Prediction, Reason, SlideGeometry
+from slides import (
+    ComposedStudy,
+    PhantomStudy,
+    SlideStudy,
+    base_level,
+    new_study_copy,
+    without_spacing,
+)
+
+MANIFEST = Manifest.model_validate(bundles.manifest())
+PROVENANCE = Provenance(
+    bundle_name="tiny",
+    bundle_version="1.0.0",
+    bundle_digest="sha256:" + "12" * 32,
+    engine="test",
+    node_version="0",
+    created_at=datetime(2026, 1, 2, 3, 4, tzinfo=UTC),
+)
+STRIDE = 224
+HOT = (2, 9)
+"""Grid cell, row and column, with the highest value."""
+
+
+@dataclass(frozen=True)
+class Results:
+    seg: Path
+    sr: Path
+
+
+def prediction(geometry: SlideGeometry) -> Prediction:
+    """Analyzed in a block of the upper right only; one hot cell in it."""
+    values = np.full(
+        (math.ceil(geometry.rows / STRIDE), math.ceil(geometry.cols / STRIDE)), np.nan, np.float32
+    )
+    values[1:4, 8:11] = 0.0
+    values[HOT] = 0.875
+    outline = np.array([[224, 1792], [224, 2464], [896, 2464], [896, 1792], [224, 1792]], float)
+    return Prediction(
+        geometry=geometry,
+        stride_px=STRIDE,
+        scores={"risk": 1.2345},
+        percentiles={"risk": 91.0},
+        survivals={"survival": (0.9, 0.25)},
+        heatmaps=(Heatmap("tumor", values, (Patch(*HOT, 0.875), Patch(1, 8, 0.001))),),
+        tissue_outlines=(outline,),
+        tissue_area_mm2=4.5,
+        tiles_analyzed=9,
+        levels=(),
+        warnings=("This slide is <unlike> the training slides.",),
+    )
+
+
+def write_results(study: SlideStudy, folder: Path) -> Results:
+    source = dcmread(base_level(study.folder), stop_before_pixels=True)
+    with open_slide(study.paths) as slide:
+        result = prediction(slide.geometry)
+    inputs = [source.SOPInstanceUID]
+    seg = build_segmentation(
+        source,
+        result,
+        result.heatmaps[0],
+        MANIFEST,
+        PROVENANCE,
+        input_uids=inputs,
+        series_number=9001,
+    )
+    report = build_report(
+        source,
+        result,
+        MANIFEST,
+        PROVENANCE,
+        segmentations=[seg],
+        input_uids=inputs,
+        series_number=9002,
+    )
+    return Results(_save(seg, folder / "seg.dcm"), _save(report, folder / "sr.dcm"))
+
+
+def refusal(study: SlideStudy) -> Dataset:
+    source = dcmread(base_level(study.folder), stop_before_pixels=True)
+    verdict = NotAssessable(Reason.NO_TISSUE, "Found 0.01 mm2 of tissue.", None, ())
+    return build_report(
+        source,
+        verdict,
+        MANIFEST,
+        PROVENANCE,
+        segmentations=[],
+        input_uids=[source.SOPInstanceUID],
+        series_number=9002,
+    )
+
+
+def _save(ds: Dataset, path: Path) -> Path:
+    ds.save_as(path, enforce_file_format=True)
+    return path
+
+
+@pytest.fixture(scope="module")
+def results(phantom_study: PhantomStudy, tmp_path_factory: pytest.TempPathFactory) -> Results:
+    return write_results(phantom_study, tmp_path_factory.mktemp("results"))
+
+
+@pytest.fixture(scope="module")
+def page(
+    phantom_study: PhantomStudy, results: Results, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    out = tmp_path_factory.mktemp("page") / "report.html"
+    write_page(out, slide_paths=phantom_study.paths, seg_path=results.seg, sr_path=results.sr)
+    return out.read_text(encoding="utf-8")
+
+
+def _image(page: str, alt: str) -> np.ndarray:
+    found = re.search(rf'src="data:image/\w+;base64,([^"]+)" alt="{alt}', page)
+    assert found, f"no image {alt}"
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(found[1]))))
+
+
+def test_the_heatmap_covers_the_analyzed_cells_and_nothing_else(
+    page: str, phantom_study: PhantomStudy
+) -> None:
+    heat = _image(page, "Heatmap")
+    height, width = heat.shape[:2]
+    scale = width / 3072
+    assert _image(page, "The slide").shape[:2] == (height, width)
+    rows, cols = np.nonzero(heat[..., 3])
+    box = np.array([rows.min(), rows.max() + 1, cols.min(), cols.max() + 1])
+    assert box == pytest.approx(np.array([1, 4, 8, 11]) * STRIDE * scale, abs=1)
+    hot = heat[..., 1] > 150  # yellow-green of the high values
+    rows, cols = np.nonzero(hot & (heat[..., 3] > 0))
+    assert rows.mean() == pytest.approx((HOT[0] + 0.5) * STRIDE * scale, abs=1)
+    assert cols.mean() == pytest.approx((HOT[1] + 0.5) * STRIDE * scale, abs=1)
+
+
+def test_boxes_and_outline_come_from_the_report_in_pixels_of_the_slide(page: str) -> None:
+    assert 'viewBox="0 0 3072 2048"' in page
+    top, left = HOT[0] * STRIDE, HOT[1] * STRIDE
+    corners = f"{left},{top} {left + STRIDE},{top} {left + STRIDE},{top + STRIDE}"
+    assert f'class="cell" points="{corners}' in page
+    assert 'class="outline" points="1792,224 2464,224' in page
+
+
+def test_a_top_patch_shows_the_pixels_of_its_cell(page: str, phantom_study: PhantomStudy) -> None:
+    shown = _image(page, "Patch 1").astype(int)
+    top, left = HOT[0] * STRIDE, HOT[1] * STRIDE
+    drawn = phantom_study.phantom.pixels[top : top + STRIDE, left : left + STRIDE]
+    beside = phantom_study.phantom.pixels[top : top + STRIDE, left + 24 : left + 24 + STRIDE]
+    assert np.abs(shown - drawn).mean() < 10  # two generations of JPEG
+    assert np.abs(shown - drawn).mean() < np.abs(shown - beside).mean() / 1.5
+
+
+def test_the_measurement_table_holds_every_number_of_the_report(results: Results) -> None:
+    table = measurement_table(dcmread(results.sr))
+
+    assert ("slide 1", "Risk score", "1.23", "score") in table
+    assert ("slide 1", "Percentile Ranking of measurement", "91", "%") in table
+    assert ("slide 1", "1-year OS probability", "90", "%") in table
+    assert ("slide 1", "3-year OS probability", "25", "%") in table
+    assert ("slide 1", "Tissue analyzed", "4.5", "mm²") in table
+    assert ("slide 1", "Intended use", "For Research", "") in table
+    assert ("tumor top patch 1", "Heatmap value", "0.875", "") in table
+    patches = [row for row in table if row[1] == "Heatmap value"]
+    assert len(patches) == 2
+
+
+def test_the_page_shows_the_numbers_of_the_report_and_its_caution(page: str) -> None:
+    for text in (">1.23<", ">91<", ">25<", "mm²", "3-year OS probability", "not analyzed"):
+        assert text in page
+    assert "This slide is &lt;unlike&gt; the training slides." in page
+    assert "<unlike>" not in page
+
+
+def test_the_page_needs_nothing_but_itself(page: str) -> None:
+    references = re.findall(r"(?:src|href|action)\s*=\s*[\"']?([^\"'\s>]{1,20})", page)
+    assert len(references) >= 4
+    assert all(r.startswith("data:image/") for r in references)
+    assert "@import" not in page
+    assert "url(" not in page
+    assert "$" not in re.sub(r"base64,[^\"]*", "", page)
+
+
+def test_the_banner_says_drawn_of_a_drawn_slide_only(
+    page: str, composed_study: ComposedStudy, tmp_path: Path
+) -> None:
+    assert "This slide is drawn; there is no patient." in page
+    assert "predicts nothing about a patient" in page
+    results = write_results(composed_study, tmp_path)
+    out = write_page(
+        tmp_path / "report.html",
+        slide_paths=composed_study.paths,
+        seg_path=results.seg,
+        sr_path=results.sr,
+    )
+    composed = out.read_text(encoding="utf-8")
+    assert "is drawn" not in composed
+    assert "preliminary and unverified" in composed
+
+
+def test_a_refusal_is_shown_with_its_reason_and_without_a_number(
+    phantom_study: PhantomStudy, tmp_path: Path
+) -> None:
+    report = refusal(phantom_study)
+    sr = _save(report, tmp_path / "sr.dcm")
+    out = tmp_path / "report.html"
+    write_page(out, slide_paths=phantom_study.paths, seg_path=None, sr_path=sr)
+    page = out.read_text(encoding="utf-8")
+
+    assert "No prediction" in page
+    assert "No tissue found" in page
+    assert "Found 0.01 mm2 of tissue." in page
+    assert "without a heatmap" in page
+    assert 'class="value"' not in page
+
+
+def test_a_slide_that_cannot_be_read_still_gives_a_page_with_the_report(
+    phantom_study: PhantomStudy, tmp_path: Path
+) -> None:
+    sr = _save(refusal(phantom_study), tmp_path / "sr.dcm")
+    spoilt = without_spacing(phantom_study.folder, tmp_path / "spoilt")
+    out = write_page(tmp_path / "p.html", slide_paths=spoilt, seg_path=None, sr_path=sr)
+    page = out.read_text(encoding="utf-8")
+
+    assert "The slide cannot be shown." in page
+    assert "No tissue found" in page
+
+
+def test_a_heatmap_of_another_slide_is_refused(
+    phantom_study: PhantomStudy, results: Results, tmp_path: Path
+) -> None:
+    other = new_study_copy(phantom_study.folder, tmp_path / "other", "other")
+    with pytest.raises(ValueError, match="frame of reference"):
+        write_page(tmp_path / "p.html", slide_paths=other, seg_path=results.seg, sr_path=results.sr)
+
+
+def test_a_dataset_without_measurement_groups_is_no_report(phantom_study: PhantomStudy) -> None:
+    with pytest.raises(ValueError, match="no measurement group"):
+        read_groups(dcmread(phantom_study.paths[0], stop_before_pixels=True))
+
+
+@pytest.mark.parametrize(
+    "orientation", [(0, -1, 0, -1, 0, 0), (1, 0, 0, 0, -1, 0), (0.8, 0.6, 0, -0.6, 0.8, 0)]
+)
+def test_pixels_on_the_slide_and_back(orientation: tuple[float, ...]) -> None:
+    geometry = SlideGeometry("1.2", 25.0, 50.0, orientation, 0.0005, 0.00025, 100, 200)
+    points = np.array([[0, 0], [99.5, 3], [17, 200]], float)
+    there = np.array([geometry.to_slide_mm(*p)[:2] for p in points])
+    assert to_pixels(geometry, there) == pytest.approx(points)
+
+
+def test_the_overlay_follows_the_origin_of_the_segmentation(
+    phantom_study: PhantomStudy, results: Results
+) -> None:
+    """A heatmap that lies elsewhere is drawn elsewhere: nothing is stretched over the picture."""
+    with open_slide(phantom_study.paths) as slide:
+        geometry = slide.geometry
+    shifted = replace(
+        geometry,
+        origin_x_mm=geometry.to_slide_mm(224, 448)[0],
+        origin_y_mm=geometry.to_slide_mm(224, 448)[1],
+    )
+    here = heatmap(results.seg, geometry, (512, 768)).pixels[..., 3]
+    there = heatmap(results.seg, shifted, (512, 768)).pixels[..., 3]
+    assert np.array_equal(here[56:, 112:], there[:-56, :-112])
+    assert here.any()
