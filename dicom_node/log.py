@@ -17,7 +17,9 @@ def configure(
 ) -> None:
     """Send structlog and the libraries' loggers to stderr; `fixed` fields go into every line."""
     console = format == "console" or (format == "auto" and sys.stderr.isatty())
+    # Context variables do not reach the library's threads, so what is fixed is added by hand.
     shared: list[structlog.typing.Processor] = [
+        lambda _logger, _name, event: {**fixed, **event},
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -35,8 +37,6 @@ def configure(
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
-    structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(**fixed)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

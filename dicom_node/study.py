@@ -18,7 +18,8 @@ from typing import Any
 import structlog
 
 from dicom_node.facts import InstanceFacts, read_facts
-from dicom_node.ledger import Ledger, Revision, State
+from dicom_node.ledger import Ledger
+from dicom_node.records import Revision, State
 
 log = structlog.get_logger()
 

@@ -85,7 +85,7 @@ class Heatmap:
 
     name: str
     values: NDArray[np.float32]
-    """[R, C]; cell (r, c) covers base pixels [r * stride_px, (r + 1) * stride_px) and alike for c."""
+    """[R, C]; cell (r, c) covers base rows [r * stride_px, (r + 1) * stride_px), columns alike."""
     top_patches: tuple[Patch, ...]
     """Highest values first."""
 

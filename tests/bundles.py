@@ -15,7 +15,7 @@ TILE_PX = 32
 
 
 def _encoder() -> Any:
-    """tiles uint8 [N, 32, 32, 3] -> features [N, 3] mean color in 0..1, tumor [N] the red channel."""
+    """tiles uint8 [N, 32, 32, 3] -> features [N, 3] mean color in 0..1, tumor [N] its red."""
     nodes = [
         helper.make_node("Cast", ["tiles"], ["f"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["f", "axes"], ["mean"], keepdims=0),

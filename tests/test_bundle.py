@@ -113,7 +113,7 @@ def test_arrays_that_a_run_returned_do_not_change_in_the_next_run(bundle_dir, en
 def test_inputs_that_differ_from_the_manifest_are_refused_at_the_door(bundle_dir, arrays):
     with (
         open_runtime(open_bundle(bundle_dir)) as runtime,
-        pytest.raises(ValueError, match="encoder input.*expected"),
+        pytest.raises(ValueError, match=r"encoder input.*expected"),
     ):
         runtime.run("encoder", arrays)
 

@@ -12,7 +12,8 @@ from pydicom.encaps import encapsulate, encapsulate_extended
 from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit
 
 from dicom_node.facts import read_facts
-from dicom_node.ledger import Conflict, Ledger, ReceivedInstance, State
+from dicom_node.ledger import Ledger
+from dicom_node.records import Conflict, ReceivedInstance, State
 from dicom_node.study import close_ready, gather_evidence
 
 STUDY = "1.2.3"
@@ -113,9 +114,7 @@ def close(tmp_path, ledger):
     """One round of the worker: which revisions close now."""
 
     def close() -> list[int]:
-        closed = close_ready(
-            ledger, tmp_path, quiet_time_s=QUIET_S, incomplete_after_s=DEADLINE_S
-        )
+        closed = close_ready(ledger, tmp_path, quiet_time_s=QUIET_S, incomplete_after_s=DEADLINE_S)
         return [r.revision for r in closed]
 
     return close

@@ -1,1 +1,1 @@
-"""The `dicom-node demo` command: a drawn slide, a small PACS and a page to look at."""
+"""The parts of `dicom-node demo`: a drawn slide as DICOM, and a small PACS."""

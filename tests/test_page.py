@@ -14,12 +14,13 @@ import pytest
 from PIL import Image
 from pydicom import Dataset, dcmread
 
-from dicom_node.demo.page import measurement_table, write_page
-from dicom_node.demo.pictures import heatmap, to_pixels
-from dicom_node.demo.reading import read_groups
 from dicom_node.results.heatmap import build_segmentation
 from dicom_node.results.identity import Provenance
 from dicom_node.results.report import build_report
+from dicom_node.view.page import write_page
+from dicom_node.view.pictures import heatmap, to_pixels
+from dicom_node.view.reading import read_groups
+from dicom_node.view.table import report_as_json
 from engines.manifest import Manifest
 from inference.slide import open_slide
 from inference.types import Heatmap, NotAssessable, Patch, Prediction, Reason, SlideGeometry
@@ -173,8 +174,12 @@ def test_a_top_patch_shows_the_pixels_of_its_cell(page: str, phantom_study: Phan
     assert np.abs(shown - drawn).mean() < np.abs(shown - beside).mean() / 1.5
 
 
-def test_the_measurement_table_holds_every_number_of_the_report(results: Results) -> None:
-    table = measurement_table(dcmread(results.sr))
+def test_the_table_holds_every_number_of_the_report(results: Results) -> None:
+    table = {
+        (group["group"], row["name"], row["value"], row["unit"])
+        for group in report_as_json(dcmread(results.sr))
+        for row in group["rows"]
+    }
 
     assert ("slide 1", "Risk score", "1.23", "score") in table
     assert ("slide 1", "Percentile Ranking of measurement", "91", "%") in table

@@ -24,9 +24,6 @@ _ALGORITHM = {
     ("122405", "DCM"): "Manufacturer",
 }
 
-Row = tuple[str, str, str, str]
-"""Group, name, value, unit; the unit is empty where there is none."""
-
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
@@ -72,15 +69,6 @@ def read_groups(sr: Dataset) -> tuple[Group, ...]:
             "expected a report after PS3.16 TID 1500"
         )
     return groups
-
-
-def measurement_table(sr: Dataset) -> list[Row]:
-    """(group, name, value, unit) of every number and coded statement of a report, in its order."""
-    rows: list[Row] = []
-    for group in read_groups(sr):
-        rows += [(group.title, m.name, m.value, m.unit) for m in group.measurements]
-        rows += [(group.title, name, meaning, "") for name, meaning in group.evaluations]
-    return rows
 
 
 def _group(container: Dataset) -> Group:

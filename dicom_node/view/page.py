@@ -17,14 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom import Dataset, dcmread
 
-from dicom_node.demo import pictures
-from dicom_node.demo.reading import Group, Measurement, measurement_table, read_groups
 from dicom_node.demo.wsm import DRAWN
+from dicom_node.view import pictures
+from dicom_node.view.reading import Group, Measurement, read_groups
 from inference.errors import SlideError
 from inference.phantom import Kind
 from inference.slide import Slide, open_slide
-
-__all__ = ["measurement_table", "write_page"]
 
 _WIDTH_PX = 1000
 _PATCH_PX = 224

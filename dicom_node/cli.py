@@ -1,0 +1,96 @@
+"""The command line: one parser, one module a command.
+
+A command's module is imported when it runs: the ingest process must stay small, and `dicom-node
+studies` must not wait for an inference engine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dicom_node import __version__
+from dicom_node.config import ConfigError
+
+REFUSED = 3
+"""Exit status when the node refuses to start: configuration, bundle, engine or port."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; its exit status."""
+    arguments = _parser().parse_args(argv)
+    module = importlib.import_module(f"dicom_node.commands.{arguments.module}")
+    try:
+        return int(module.run(arguments))
+    except ConfigError as error:
+        sys.stderr.write(f"dicom-node: {error}\n")
+        return REFUSED
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dicom-node", description="Whole-slide studies in, reports and heatmaps back."
+    )
+    parser.add_argument("--version", action="version", version=f"dicom-node {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    demo = _add(commands, "demo", "demo", "show the main job on a drawn slide, or on your own")
+    demo.add_argument("--slide", type=Path, metavar="PATH", help="folder of a DICOM slide to send")
+    demo.add_argument("--out", type=Path, default=Path("demo-output"), metavar="DIR")
+
+    for name, help in [
+        ("serve", "run the node until SIGTERM"),
+        ("ingest", "run only the process that receives"),
+        ("worker", "run only the process that analyzes and delivers"),
+    ]:
+        _with_config(_add(commands, name, "serve", help))
+
+    analyze = _add(commands, "analyze", "analyze", "analyze slides from files, without a network")
+    analyze.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files or folders")
+    analyze.add_argument("--out", type=Path, required=True, metavar="DIR")
+    analyze.add_argument("--bundle", default="default", help="a shipped name or a directory")
+    analyze.add_argument("--engine", default="auto", choices=["auto", "openvino", "onnxruntime"])
+    analyze.add_argument("--json", action="store_true", help="print JSON")
+
+    studies = _add(commands, "studies", "studies", "list every study, or tell one study's story")
+    _with_config(studies)
+    studies.add_argument("--json", action="store_true", help="print JSON")
+    show = studies.add_subparsers(metavar="show", dest="show").add_parser("show", help="one study")
+    show.add_argument("uid", metavar="UID", help="Study Instance UID")
+    _with_config(show, default=argparse.SUPPRESS)
+    show.add_argument("--json", action="store_true", default=argparse.SUPPRESS)
+
+    retry = _with_config(_add(commands, "retry", "retry", "run a study again"))
+    retry.add_argument("uid", metavar="UID", help="Study Instance UID")
+    retry.add_argument("--json", action="store_true", help="print JSON")
+
+    check = _with_config(
+        _add(commands, "check", "check", "tell in one screen if the node can work")
+    )
+    check.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def _add(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    module: str,
+    help: str,
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=help, description=help)
+    parser.set_defaults(module=module, command=name)
+    return parser
+
+
+def _with_config(
+    parser: argparse.ArgumentParser, default: object = Path("node.toml")
+) -> argparse.ArgumentParser:
+    parser.add_argument(
+        "--config", type=Path, default=default, metavar="FILE", help="default: node.toml"
+    )
+    return parser

@@ -1,0 +1,1 @@
+"""One module a command of `dicom-node`; each has `run(arguments) -> exit status`."""

@@ -1,0 +1,143 @@
+"""`dicom-node check`: one screen that tells whether the node can work, and what to mend."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pydicom.uid import UID
+from rich.console import Console
+from rich.text import Text
+
+from dicom_node.config import Config, load_config
+from dicom_node.deliver import RESULT_CLASSES, ask
+from dicom_node.log import configure
+from engines.bundle import open_bundle
+from engines.errors import BundleRejected, EngineMissing
+from engines.runtime import open_runtime
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the screen."""
+
+    what: str
+    ok: bool
+    says: str
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print every finding; 0 only when all are well."""
+    config = load_config(arguments.config)
+    configure("console", "error")
+    findings = [Finding("config", True, f"{arguments.config}: valid"), *_findings(config)]
+    if arguments.json:
+        sys.stdout.write(json.dumps([asdict(f) for f in findings], indent=2) + "\n")
+    else:
+        console = Console()
+        for finding in findings:
+            mark = Text("ok  ", "green") if finding.ok else Text("BAD ", "bold red")
+            console.print(mark + Text(f"{finding.what:<12} ") + Text(finding.says))
+    return 0 if all(f.ok for f in findings) else 1
+
+
+def _findings(config: Config) -> Iterator[Finding]:
+    checks: list[Callable[[Config], Iterator[Finding]]] = [
+        _layout,
+        _senders,
+        _spool,
+        _model,
+        _destinations,
+    ]
+    for check in checks:
+        yield from check(config)
+
+
+def _layout(config: Config) -> Iterator[Finding]:
+    """Our top-level names are common words: make sure that they are ours."""
+    import engines
+    import inference
+
+    here = Path(__file__).resolve().parents[2]
+    homes = {m.__name__: Path(str(m.__file__)).resolve().parents[1] for m in (engines, inference)}
+    strange = {name: str(home) for name, home in homes.items() if home != here}
+    yield Finding(
+        "packages",
+        not strange,
+        f"inference and engines come from elsewhere: {strange}; install into a clean environment"
+        if strange
+        else f"dicom_node, inference and engines are one installation: {here}",
+    )
+
+
+def _senders(config: Config) -> Iterator[Finding]:
+    names = ", ".join(
+        f"{s.ae_title} from {', '.join(map(str, s.networks))}" for s in config.senders
+    )
+    yield Finding(
+        "senders",
+        bool(config.senders),
+        names or "nobody may send: add a [[senders]] block with ae_title and networks",
+    )
+
+
+def _spool(config: Config) -> Iterator[Finding]:
+    spool = config.spool_dir
+    try:
+        spool.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=spool) as file:
+            file.write(b"\0")
+    except OSError as error:
+        yield Finding("spool", False, f"{spool}: cannot be written: {error.strerror}")
+        return
+    free_mb = shutil.disk_usage(spool).free // (1024 * 1024)
+    reserve_mb = config.node.reserve_mb
+    yield Finding(
+        "spool",
+        free_mb > reserve_mb,
+        f"{spool}: writable, {free_mb} MB free, {reserve_mb} MB kept in reserve"
+        + ("" if free_mb > reserve_mb else "; C-STORE answers A700: free some space"),
+    )
+
+
+def _model(config: Config) -> Iterator[Finding]:
+    try:
+        bundle = open_bundle(config.model.bundle)
+    except BundleRejected as error:
+        yield Finding("bundle", False, str(error))
+        return
+    manifest = bundle.manifest
+    label = f"{manifest.name} {manifest.version} ({manifest.status}), digest {bundle.digest[:12]}"
+    yield Finding("bundle", True, f"{label}: every file as listed")
+    try:
+        with open_runtime(
+            bundle, engine=config.model.engine, threads=config.model.threads
+        ) as runtime:
+            worst = max(runtime.sit_probe().items(), key=lambda item: item[1])
+            chose = "auto chose" if config.model.engine == "auto" else "using"
+            says = f"{chose} {runtime.engine}; probe passed, largest difference {worst[1]:.2g}"
+            yield Finding("engine", True, says)
+    except (BundleRejected, EngineMissing) as error:
+        yield Finding("engine", False, str(error))
+
+
+def _destinations(config: Config) -> Iterator[Finding]:
+    for destination in config.destinations:
+        answer = ask(destination, config.node.ae_title)
+        where = f"{destination.ae_title}@{destination.host}:{destination.port}"
+        if not answer.reachable:
+            yield Finding(destination.name, False, answer.reason)
+            continue
+        taken = "; ".join(
+            f"{RESULT_CLASSES[uid].name}: {', '.join(UID(s).name for s in syntaxes) or 'REFUSED'}"
+            for uid, syntaxes in answer.accepted.items()
+        )
+        echo = "echoes" if answer.echoes else "DOES NOT ECHO"
+        ok = answer.takes_all and answer.echoes
+        yield Finding(destination.name, ok, f"{where} {echo}; {taken or answer.reason}")

@@ -1,0 +1,31 @@
+"""`dicom-node retry UID`: run a study again. The running worker takes it up."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from dicom_node.config import load_config
+from dicom_node.ledger import Ledger
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Queue the latest revision once more; 1 when there is none, or it is still receiving."""
+    config = load_config(arguments.config)
+    ledger = Ledger.open(config.database_path)
+    try:
+        attempt = ledger.retry(arguments.uid)
+    except KeyError:
+        return _refuse(arguments.json, f"no study {arguments.uid} in {config.database_path}")
+    except ValueError as error:
+        return _refuse(arguments.json, str(error))
+    answer = {"study_instance_uid": arguments.uid, "attempt": attempt}
+    text = f"study {arguments.uid} is queued again, attempt {attempt}"
+    sys.stdout.write((json.dumps(answer) if arguments.json else text) + "\n")
+    return 0
+
+
+def _refuse(as_json: bool, reason: str) -> int:
+    sys.stderr.write((json.dumps({"error": reason}) if as_json else f"dicom-node: {reason}") + "\n")
+    return 1

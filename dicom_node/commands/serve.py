@@ -1,0 +1,43 @@
+"""`dicom-node serve`, and its children `ingest` and `worker` alone."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import threading
+
+import structlog
+
+from dicom_node.config import load_config
+from dicom_node.log import configure
+from dicom_node.processes import REFUSED, stop_on_signals, supervise, watch_parent
+from engines.errors import BundleRejected, EngineMissing
+
+log = structlog.get_logger()
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the supervisor or one child until SIGTERM; 0 after draining."""
+    config = load_config(arguments.config)
+    role = arguments.command
+    configure(config.log.format, config.log.level, role=role)
+    stop = threading.Event()
+    stop_on_signals(stop)
+    config.node.data_dir.mkdir(parents=True, exist_ok=True)
+    if role == "serve":
+        return supervise(config, arguments.config, stop)
+    watch_parent(stop)
+    # Imported by role: what the worker needs would triple the memory of ingest.
+    module = importlib.import_module(f"dicom_node.{role}")
+    try:
+        getattr(module, f"run_{role}")(config, stop)
+    except (BundleRejected, EngineMissing) as error:
+        log.error("model_refused", reason=str(error))
+        return REFUSED
+    except OSError as error:
+        if role != "ingest":
+            raise
+        where = f"{config.node.bind}:{config.node.port}"
+        log.error("cannot_listen", where=where, reason=str(error))
+        return REFUSED
+    return 0

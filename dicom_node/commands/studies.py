@@ -1,0 +1,183 @@
+"""`dicom-node studies`: every study in a table, or one study's whole story."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from dicom_node.config import load_config
+from dicom_node.ledger import Ledger
+from dicom_node.records import Delivery, DeliveryState, Revision, State
+
+_STYLE = {
+    State.DONE: "green",
+    State.PARKED: "bold red",
+    State.ANALYZING: "cyan",
+    State.DELIVERING: "cyan",
+    State.SUPERSEDED: "dim",
+}
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """List studies, or show one; 1 when the one asked for is unknown."""
+    ledger = Ledger.open(load_config(arguments.config).database_path)
+    if arguments.show:
+        return _show(ledger, arguments.uid, as_json=arguments.json)
+    stories = [_story(ledger, revision) for revision in ledger.all_revisions()]
+    if arguments.json:
+        sys.stdout.write(json.dumps(stories, indent=2) + "\n")
+        return 0
+    console = Console()
+    if not stories:
+        console.print("no study has arrived yet")
+        return 0
+    for revision in ledger.all_revisions():
+        _print_line(console, ledger, revision)
+    return 0
+
+
+def _show(ledger: Ledger, uid: str, *, as_json: bool) -> int:
+    revisions = [r for r in ledger.all_revisions() if r.study_instance_uid == uid]
+    if not revisions:
+        sys.stderr.write(f"dicom-node: no study {uid}; `dicom-node studies` lists them\n")
+        return 1
+    story: dict[str, Any] = {
+        "study_instance_uid": uid,
+        "revisions": [_story(ledger, r) for r in revisions],
+        "events": [{**e, "fields": json.loads(e["fields"])} for e in ledger.events(uid)],
+    }
+    if as_json:
+        sys.stdout.write(json.dumps(story, indent=2) + "\n")
+        return 0
+    console = Console()
+    for revision in revisions:
+        _print_revision(console, ledger, revision)
+    console.print("\n[bold]Events[/bold]")
+    for event in story["events"]:
+        fields = "  ".join(f"{k}={v}" for k, v in event["fields"].items())
+        console.print(Text(f"  {_time(event['at'])}  {event['kind']}  {fields}"))
+    return 0
+
+
+def _story(ledger: Ledger, revision: Revision) -> dict[str, Any]:
+    """Everything the ledger knows of a revision, as JSON values."""
+    study, number = revision.study_instance_uid, revision.revision
+    return {
+        **asdict(revision),
+        "timings_s": _timings(ledger, revision),
+        "results": [asdict(r) for r in ledger.results(study, number)],
+        "deliveries": [asdict(d) for d in ledger.deliveries(study, number)],
+    }
+
+
+def _timings(ledger: Ledger, r: Revision) -> dict[str, float]:
+    """Seconds spent in each stage so far."""
+    spans = {
+        "receiving": (r.opened_at, r.last_instance_at),
+        "quiet": (r.last_instance_at, r.closed_at),
+        "queued": (r.closed_at, r.started_at),
+        "analyzing": (r.started_at, r.analyzed_at or ledger.now()),
+        "delivering": (r.analyzed_at, r.finished_at or ledger.now()),
+    }
+    return {
+        name: round(max(0.0, end - start), 2)
+        for name, (start, end) in spans.items()
+        if start is not None and end is not None
+    }
+
+
+def _print_line(console: Console, ledger: Ledger, r: Revision) -> None:
+    """Two lines a study, so that a UID is never broken."""
+    deliveries = ledger.deliveries(r.study_instance_uid, r.revision)
+    state = Text(f"{r.state.value:<11}", style=_STYLE.get(r.state, ""))
+    facts = [
+        f"revision {r.revision}",
+        _evidence_line(r.evidence),
+        " ".join(f"{k} {v:.1f}s" for k, v in _timings(ledger, r).items()),
+        f"delivered {_delivered_line(deliveries)}",
+    ]
+    console.print(state + Text(r.study_instance_uid, style="bold"))
+    console.print(Text(" " * 11 + " | ".join(facts)))
+    if note := _note(r):
+        console.print(Text(" " * 11 + note))
+
+
+def _evidence_line(evidence: dict[str, Any] | None) -> str:
+    if evidence is None:
+        return "not counted yet"
+    slides = evidence["slides"]
+    frames = sum(level["frames"] for slide in slides for level in slide["levels"])
+    return f"{len(slides)} slide(s), {evidence['instances']} instances, {frames} frames"
+
+
+def _delivered_line(deliveries: list[Delivery]) -> str:
+    done = sum(d.state is DeliveryState.DELIVERED for d in deliveries)
+    return f"{done} of {len(deliveries)}" if deliveries else "-"
+
+
+def _note(r: Revision) -> str:
+    if r.state is State.ANALYZING and r.tiles_total:
+        share = f"slide {r.slide}: {r.tiles_done} of {r.tiles_total} tiles"
+        left_s = (r.tiles_total - r.tiles_done) / r.tiles_per_s if r.tiles_per_s else 0.0
+        return f"{share}, {r.tiles_per_s:.0f} tiles/s, {left_s:.0f} s left"
+    return r.reason or ""
+
+
+def _print_revision(console: Console, ledger: Ledger, r: Revision) -> None:
+    console.print(f"\n[bold]Study {r.study_instance_uid}, revision {r.revision}[/bold]")
+    rows = {
+        "State": f"{r.state.value}{': ' + _note(r) if _note(r) else ''}",
+        "Received": f"{_time(r.opened_at)} to {_time(r.last_instance_at)}",
+        "Closed": _time(r.closed_at),
+        "Engine": r.engine or "-",
+        "Attempt": f"{r.attempt} ({r.failures} failed)",
+        "Timings": "  ".join(f"{k} {v:g} s" for k, v in _timings(ledger, r).items()),
+    }
+    for name, value in rows.items():
+        console.print(Text(f"  {name:<9} {value}"))
+    for slide in (r.evidence or {}).get("slides", []):
+        console.print(Text(f"  Slide {slide['key']}   container {slide['container_identifier']}"))
+        for level in slide["levels"]:
+            console.print(Text(f"    {_level_line(level)}"))
+    for result in ledger.results(r.study_instance_uid, r.revision):
+        console.print(Text(f"  Result    {result.kind} of slide {result.slide}: {result.path}"))
+        console.print(Text(f"            {result.sop_instance_uid}", style="dim"))
+    for delivery in ledger.deliveries(r.study_instance_uid, r.revision):
+        console.print(Text(f"  Delivery  {_delivery_line(ledger, delivery)}"))
+
+
+def _level_line(level: dict[str, Any]) -> str:
+    expected = level["expected_frames"]
+    arithmetic = (
+        f"{level['frames']} of {expected} frames" if expected else f"{level['frames']} frames"
+    )
+    parts = "" if level["parts"] == 1 else f", {level['parts']} of {level['expected_parts']} parts"
+    missing = f"  MISSING: {'; '.join(level['missing'])}" if level["missing"] else ""
+    size = f"{level['rows']} x {level['cols']}"
+    return f"{level['flavor']:<9} {size:<16} {level['organization']} {arithmetic}{parts}{missing}"
+
+
+def _delivery_line(ledger: Ledger, d: Delivery) -> str:
+    line = f"{d.destination}: {d.state.value}, {d.attempts} attempt(s)"
+    if d.status:
+        line += f", status {d.status}"
+    if d.delivered_at:
+        line += f", {_time(d.delivered_at)}"
+    if d.error:
+        line += f", {d.error}"
+    if d.next_attempt_at and d.state is DeliveryState.PENDING:
+        line += f", next attempt in {max(0.0, d.next_attempt_at - ledger.now()):.0f} s"
+    return line
+
+
+def _time(at: float | None) -> str:
+    if at is None:
+        return "-"
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

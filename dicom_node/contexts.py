@@ -1,0 +1,106 @@
+"""The one table of SOP classes and transfer syntaxes that the node negotiates.
+
+The listener, the sender, `dicom-node check` and the conformance statement all read it. SOP class
+UIDs: PS3.6 Annex A; storage SOP classes: PS3.4 B.5; transfer syntaxes: PS3.5 Section 10 and A.
+A class that is not listed is refused at negotiation (PS3.8 9.3.3.2, result 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pynetdicom.presentation import PresentationContext
+
+IMPLEMENTATION_CLASS_UID = "2.25.133830934356888761382093427600014011135"  # PS3.7 D.3.3.2
+IMPLEMENTATION_VERSION_NAME = "DICOM_NODE"  # at most 16 characters, PS3.7 D.3.3.2
+
+
+@dataclass(frozen=True, slots=True)
+class TransferSyntax:
+    """A transfer syntax by its UID and the keyword of PS3.6 Table A-1."""
+
+    uid: str
+    keyword: str
+
+
+@dataclass(frozen=True, slots=True)
+class SopClass:
+    """A SOP class with its transfer syntaxes in order of preference."""
+
+    uid: str
+    name: str
+    transfer_syntaxes: tuple[TransferSyntax, ...]
+
+
+IMPLICIT_VR_LE = TransferSyntax("1.2.840.10008.1.2", "ImplicitVRLittleEndian")
+EXPLICIT_VR_LE = TransferSyntax("1.2.840.10008.1.2.1", "ExplicitVRLittleEndian")
+JPEG_LS_LOSSLESS = TransferSyntax("1.2.840.10008.1.2.4.80", "JPEGLSLossless")
+
+# In this order because the acceptor's order decides: of a context that offers several, the first
+# one here is taken, and a slide must not be decompressed for our sake. Each is decoded by a test
+# (tests/test_contexts.py). Left out: HTJ2K Lossless RPCL and JPEG XL JPEG Recompression (the slide
+# reader does not open them), Explicit VR Big Endian (retired) and Deflated Explicit VR LE (its
+# frames cannot be read without inflating the whole data set).
+_WSM_TRANSFER_SYNTAXES = (
+    TransferSyntax("1.2.840.10008.1.2.4.50", "JPEGBaseline8Bit"),
+    TransferSyntax("1.2.840.10008.1.2.4.91", "JPEG2000"),
+    TransferSyntax("1.2.840.10008.1.2.4.90", "JPEG2000Lossless"),
+    TransferSyntax("1.2.840.10008.1.2.4.203", "HTJ2K"),
+    TransferSyntax("1.2.840.10008.1.2.4.201", "HTJ2KLossless"),
+    TransferSyntax("1.2.840.10008.1.2.4.112", "JPEGXL"),
+    TransferSyntax("1.2.840.10008.1.2.4.110", "JPEGXLLossless"),
+    JPEG_LS_LOSSLESS,
+    TransferSyntax("1.2.840.10008.1.2.4.81", "JPEGLSNearLossless"),
+    TransferSyntax("1.2.840.10008.1.2.4.51", "JPEGExtended12Bit"),
+    TransferSyntax("1.2.840.10008.1.2.4.70", "JPEGLosslessSV1"),
+    TransferSyntax("1.2.840.10008.1.2.4.57", "JPEGLossless"),
+    TransferSyntax("1.2.840.10008.1.2.5", "RLELossless"),
+    EXPLICIT_VR_LE,
+    IMPLICIT_VR_LE,
+)
+
+VERIFICATION = SopClass(
+    "1.2.840.10008.1.1", "Verification SOP Class", (EXPLICIT_VR_LE, IMPLICIT_VR_LE)
+)
+VL_WHOLE_SLIDE_MICROSCOPY = SopClass(
+    "1.2.840.10008.5.1.4.1.1.77.1.6",
+    "VL Whole Slide Microscopy Image Storage",
+    _WSM_TRANSFER_SYNTAXES,
+)
+COMPREHENSIVE_3D_SR = SopClass(
+    "1.2.840.10008.5.1.4.1.1.88.34",
+    "Comprehensive 3D SR Storage",
+    (EXPLICIT_VR_LE, IMPLICIT_VR_LE),
+)
+# Segmentations are made in JPEG-LS; for a destination that refuses it they are decompressed.
+SEGMENTATION = SopClass(
+    "1.2.840.10008.5.1.4.1.1.66.4", "Segmentation Storage", (JPEG_LS_LOSSLESS, EXPLICIT_VR_LE)
+)
+
+RECEIVED = (VERIFICATION, VL_WHOLE_SLIDE_MICROSCOPY)
+"""What the node accepts as SCP."""
+
+SENT = (VERIFICATION, COMPREHENSIVE_3D_SR, SEGMENTATION)
+"""What the node proposes to a destination as SCU."""
+
+
+def accepted_contexts() -> list[PresentationContext]:
+    """Contexts of the listener: one per class, all its transfer syntaxes."""
+    return [_context(c.uid, [t.uid for t in c.transfer_syntaxes]) for c in RECEIVED]
+
+
+def proposed_contexts(classes: Sequence[SopClass] = SENT) -> list[PresentationContext]:
+    """Contexts offered to a destination: one per class and transfer syntax.
+
+    One each because an acceptor picks a single syntax per context (PS3.8 9.3.3.2): only so do we
+    learn everything that it takes, and choose.
+    """
+    return [_context(c.uid, [t.uid]) for c in classes for t in c.transfer_syntaxes]
+
+
+def _context(abstract_syntax: str, transfer_syntaxes: list[str]) -> PresentationContext:
+    context = PresentationContext()
+    context.abstract_syntax = abstract_syntax
+    context.transfer_syntax = transfer_syntaxes
+    return context

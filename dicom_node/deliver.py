@@ -1,0 +1,169 @@
+"""Sending results: one object at a time by C-STORE, every outcome a value.
+
+Resending is harmless: an object keeps its UIDs and its bytes, and a destination that already holds
+it answers success or 0111.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom import Dataset, dcmread
+from pydicom.uid import ExplicitVRLittleEndian
+from pynetdicom import AE
+from pynetdicom.association import Association
+
+from dicom_node.config import DeliverySection, Destination
+from dicom_node.contexts import (
+    COMPREHENSIVE_3D_SR,
+    SEGMENTATION,
+    VERIFICATION,
+    SopClass,
+    proposed_contexts,
+)
+from dicom_node.records import DeliveryState
+
+RESULT_CLASSES = {c.uid: c for c in (SEGMENTATION, COMPREHENSIVE_3D_SR)}
+"""SOP classes the node delivers, by UID."""
+
+_MAX_PDU = 131072
+_CONNECT_S, _ACSE_S, _DIMSE_S, _NETWORK_S = 10, 10, 60, 60
+
+_ACCEPTED = {0x0000, 0xB000, 0xB006, 0xB007}
+_ALREADY_THERE = 0x0111
+_MAY_PASS = {0x0110, 0x0213}
+"""Processing failure and resource limitation (PS3.7 C.5); A7xx is added below (PS3.4 B.2.3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """What a destination said when asked, with transfer syntaxes by SOP class UID."""
+
+    reachable: bool
+    echoes: bool
+    accepted: dict[str, list[str]]
+    reason: str
+    """Empty when all is well; otherwise what is wrong, for people."""
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether every result class can be delivered."""
+        return all(self.accepted.get(uid) for uid in RESULT_CLASSES)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one attempt to send one object."""
+
+    state: DeliveryState
+    status: str | None
+    error: str | None
+
+
+def ask(destination: Destination, own_ae_title: str) -> Acceptance:
+    """Negotiate every result class with a destination, echo it, and send nothing."""
+    association = _associate(destination, own_ae_title, [*RESULT_CLASSES.values(), VERIFICATION])
+    if not association.is_established:
+        reachable = bool(association.rejected_contexts)
+        return Acceptance(reachable, False, {}, _why_not_established(association, destination))
+    accepted: dict[str, list[str]] = {uid: [] for uid in RESULT_CLASSES}
+    for context in association.accepted_contexts:
+        if context.abstract_syntax in accepted:
+            accepted[context.abstract_syntax].append(context.transfer_syntax[0])
+    can_echo = any(c.abstract_syntax == VERIFICATION.uid for c in association.accepted_contexts)
+    echoes = can_echo and association.send_c_echo().get("Status") == 0x0000
+    association.release()
+    refused = [RESULT_CLASSES[uid].name for uid, syntaxes in accepted.items() if not syntaxes]
+    reasons = [f"accepts no {name}" for name in refused]
+    if not echoes:
+        reasons.append("does not answer C-ECHO")
+    return Acceptance(True, echoes, accepted, "; ".join(reasons))
+
+
+def send(path: Path, destination: Destination, own_ae_title: str) -> Outcome:
+    """Send one result object; a failure that may pass leaves it PENDING.
+
+    Where the destination refuses the object's compressed transfer syntax the pixels are sent
+    decompressed, which for a lossless syntax is the same object.
+    """
+    dataset = dcmread(path)
+    association = _associate(destination, own_ae_title, [RESULT_CLASSES[dataset.SOPClassUID]])
+    if not association.is_established:
+        refuses_class = bool(association.rejected_contexts)
+        state = DeliveryState.REFUSED if refuses_class else DeliveryState.PENDING
+        return Outcome(state, None, _why_not_established(association, destination))
+    try:
+        return _send(association, dataset, destination)
+    finally:
+        association.release()
+
+
+def wait_before_retry_s(section: DeliverySection, attempts: int) -> float:
+    """Back-off with jitter: doubling from the first to the longest wait, times 0.5 to 1.5."""
+    wait_s = min(section.longest_retry_s, section.first_retry_s * 2.0 ** min(attempts, 30))
+    return wait_s * random.uniform(0.5, 1.5)
+
+
+def _associate(
+    destination: Destination, own_ae_title: str, sop_classes: Sequence[SopClass]
+) -> Association:
+    ae = AE(ae_title=destination.calling_ae_title or own_ae_title)
+    ae.maximum_pdu_size = _MAX_PDU
+    ae.connection_timeout, ae.acse_timeout = _CONNECT_S, _ACSE_S
+    ae.dimse_timeout, ae.network_timeout = _DIMSE_S, _NETWORK_S
+    return ae.associate(
+        destination.host,
+        destination.port,
+        contexts=proposed_contexts(sop_classes),
+        ae_title=destination.ae_title,
+        max_pdu=_MAX_PDU,
+    )
+
+
+def _send(association: Association, dataset: Dataset, destination: Destination) -> Outcome:
+    taken = {c.transfer_syntax[0] for c in association.accepted_contexts}
+    own = dataset.file_meta.TransferSyntaxUID
+    if own not in taken:
+        if not own.is_compressed or ExplicitVRLittleEndian not in taken:
+            name = RESULT_CLASSES[dataset.SOPClassUID].name
+            return Outcome(
+                DeliveryState.REFUSED, None, f"{destination.name} accepts no {name} as {own.name}"
+            )
+        dataset.decompress(generate_instance_uid=False)
+    status = association.send_c_store(dataset).get("Status")
+    if status is None:
+        return Outcome(DeliveryState.PENDING, None, f"{destination.name} gave no answer to C-STORE")
+    return _judge(int(status), destination)
+
+
+def _judge(status: int, destination: Destination) -> Outcome:
+    """Outcome of a C-STORE status (PS3.4 B.2.3, PS3.7 C)."""
+    code = f"{status:04X}"
+    if status in _ACCEPTED:
+        return Outcome(DeliveryState.DELIVERED, code, None)
+    if status == _ALREADY_THERE:
+        return Outcome(DeliveryState.DELIVERED, code, "the destination already held it")
+    if status in _MAY_PASS or status >> 8 == 0xA7:
+        return Outcome(DeliveryState.PENDING, code, f"{destination.name} answered {code}")
+    return Outcome(DeliveryState.REFUSED, code, f"{destination.name} answered {code}")
+
+
+def _why_not_established(association: Association, destination: Destination) -> str:
+    where = f"{destination.name} ({destination.ae_title}@{destination.host}:{destination.port})"
+    if association.is_rejected:
+        primitive = association.acceptor.primitive
+        reason = getattr(primitive, "reason_str", "no reason given")
+        return f"{where} rejected the association: {reason}"
+    if association.rejected_contexts:
+        names = sorted(
+            {
+                RESULT_CLASSES[c.abstract_syntax].name
+                for c in association.rejected_contexts
+                if c.abstract_syntax in RESULT_CLASSES
+            }
+        )
+        return f"{where} accepts no {' and no '.join(names)}"
+    return f"{where} cannot be reached or broke off"

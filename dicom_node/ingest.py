@@ -1,0 +1,35 @@
+"""The ingest process: network and spool, no model. Imports nothing that a model would need."""
+
+from __future__ import annotations
+
+import threading
+
+import structlog
+
+from dicom_node.config import Config
+from dicom_node.ledger import Ledger
+from dicom_node.receive import Ingest
+from dicom_node.spool import Spool
+
+log = structlog.get_logger()
+
+
+def run_ingest(config: Config, stop: threading.Event) -> None:
+    """Receive until `stop` is set, then let open associations finish within the drain time."""
+    ledger = Ledger.open(config.database_path)
+    spool = Spool(config.spool_dir, config.node.reserve_mb * 1024 * 1024)
+    ingest = Ingest(
+        ae_title=config.node.ae_title,
+        bind=config.node.bind,
+        port=config.node.port,
+        senders=config.senders,
+        spool=spool,
+        ledger=ledger,
+        maximum_associations=config.node.maximum_associations,
+    )
+    ingest.start()
+    log.info("listening", ae_title=config.node.ae_title, bind=config.node.bind, port=ingest.port)
+    stop.wait()
+    log.info("ingest_draining")
+    ingest.drain(config.node.drain_s)
+    log.info("ingest_stopped")

@@ -1,0 +1,108 @@
+"""Processes of `dicom-node serve`: one supervisor, an ingest process and a worker process.
+
+The two are apart so that a slide that breaks a decoder cannot break the listener, and so that the
+listener stays small. A child that dies is started again after a pause; a child that refuses to
+start (bad bundle, port taken) ends the node with its message.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from dicom_node.config import Config
+
+log = structlog.get_logger()
+
+ROLES = ("ingest", "worker")
+REFUSED = 3
+"""Exit status of a child that found the configuration, bundle or port unusable."""
+_LONGEST_PAUSE_S = 30.0
+_STEADY_S = 60.0
+
+
+@dataclass(slots=True)
+class _Child:
+    """One child process and when it may be started again."""
+
+    role: str
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    pause_s: float = 1.0
+    start_at: float = field(default_factory=time.monotonic)
+
+
+def supervise(config: Config, config_path: Path, stop: threading.Event) -> int:
+    """Run both children until `stop` is set; the exit status."""
+    children = [_Child(role) for role in ROLES]
+    while not stop.wait(0.2):
+        for child in children:
+            status = _tend(child, config_path)
+            if status == REFUSED:
+                log.error("node_refused_to_start", role=child.role)
+                _end(children, config.node.drain_s)
+                return REFUSED
+    return _end(children, config.node.drain_s)
+
+
+def stop_on_signals(stop: threading.Event) -> None:
+    """SIGTERM and SIGINT set `stop`."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+
+
+def watch_parent(stop: threading.Event) -> None:
+    """Set `stop` when the supervisor is gone, so that no orphan keeps the engine."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent and not stop.is_set():
+            time.sleep(0.5)
+        stop.set()
+
+    threading.Thread(target=watch, name="watch-parent", daemon=True).start()
+
+
+def _tend(child: _Child, config_path: Path) -> int | None:
+    """Start a child that is due; the exit status of one that just ended."""
+    now = time.monotonic()
+    if child.process is None:
+        if now >= child.start_at:
+            command = [sys.executable, "-m", "dicom_node", child.role, "--config", str(config_path)]
+            child.process = subprocess.Popen(command)
+            child.started_at = now
+        return None
+    status = child.process.poll()
+    if status is None:
+        return None
+    steady = now - child.started_at > _STEADY_S
+    child.pause_s = 1.0 if steady else min(child.pause_s * 2, _LONGEST_PAUSE_S)
+    child.start_at = now + child.pause_s
+    child.process = None
+    log.error("child_died", role=child.role, status=status, again_in_s=child.pause_s)
+    return status
+
+
+def _end(children: list[_Child], drain_s: float) -> int:
+    """Ask every child to drain and wait; 0 when all left by themselves and well."""
+    running = [c.process for c in children if c.process is not None]
+    for process in running:
+        process.terminate()
+    deadline = time.monotonic() + drain_s + 15
+    worst = 0
+    for process in running:
+        try:
+            worst = max(worst, abs(process.wait(max(0.1, deadline - time.monotonic()))))
+        except subprocess.TimeoutExpired:
+            log.error("child_did_not_drain", pid=process.pid)
+            process.kill()
+            worst = 1
+    return worst

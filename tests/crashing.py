@@ -1,0 +1,65 @@
+"""A worker that kills itself with SIGKILL at a chosen point of a step.
+
+    python tests/crashing.py POINT [NTH] worker --config node.toml
+
+The points sit in wrappers put around the real functions from outside: the product has no hooks.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from dicom_node import deliver, workflow
+from dicom_node.cli import main
+from dicom_node.ledger import Ledger
+from engines.runtime import Runtime
+from inference import archive
+
+Patch = tuple[object, str, str]
+
+POINTS: dict[str, Patch] = {
+    # point: (owner, function, before or after the call)
+    "before open_slides": (workflow.StudyWorkflow, "open_slides", "before"),
+    "in open_slides": (Ledger, "start_analysis", "after"),
+    "between open_slides and analyze": (workflow.StudyWorkflow, "analyze", "before"),
+    "in analyze, after some tiles": (Runtime, "run", "after"),
+    "in analyze, before the prediction is written": (archive, "save", "before"),
+    "in analyze, after the prediction is written": (archive, "save", "after"),
+    "between analyze and build": (workflow.StudyWorkflow, "build_results", "before"),
+    "in build, after one object": (workflow, "write", "after"),
+    "in build, after the rows are written": (Ledger, "start_delivery", "after"),
+    "between build and deliver": (workflow.StudyWorkflow, "pending_for", "before"),
+    "between two deliveries": (workflow.StudyWorkflow, "deliver_one", "before"),
+    "in deliver, sent but not recorded": (deliver, "send", "after"),
+    "in deliver, recorded but not checkpointed": (Ledger, "record_delivery", "after"),
+    "after the last delivery": (workflow.StudyWorkflow, "finish_delivery", "before"),
+    "in finish, recorded but not checkpointed": (Ledger, "finish_delivery", "after"),
+}
+
+
+def arm(point: str, nth: int) -> None:
+    """Wrap the function of a point so that its `nth` call is the last thing the process does."""
+    owner, name, when = POINTS[point]
+    original: Callable[..., Any] = getattr(owner, name)
+    calls = 0
+
+    def deadly(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == nth and when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        answer = original(*args, **kwargs)
+        if calls == nth:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return answer
+
+    setattr(owner, name, deadly)
+
+
+if __name__ == "__main__":
+    arm(sys.argv[1], int(sys.argv[2]))
+    sys.exit(main(sys.argv[3:]))

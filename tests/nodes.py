@@ -1,0 +1,303 @@
+"""Real processes for tests: the node, DCMTK's storescp as a PACS, and Orthanc."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom import Dataset, dcmread
+
+from dicom_node.ledger import Ledger
+from dicom_node.records import Revision, State
+
+ROOT = Path(__file__).parent.parent
+WSM_SYNTAXES = ["-R", "-xy"]
+"""storescu proposes only what the files need, JPEG baseline first."""
+
+
+def need(*programs: str) -> None:
+    """Skip where a program of the test set-up is not installed."""
+    for program in programs:
+        if shutil.which(program) is None:
+            pytest.skip(f"needs {program}; `sh tests/run.sh` installs it")
+
+
+def free_port() -> int:
+    """A TCP port nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(condition: Callable[[], Any], *, within_s: float = 60, what: str = "") -> Any:
+    """The first true value of a condition; fails with `what` after `within_s`."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.1)
+    raise AssertionError(f"not within {within_s} s: {what or condition}")
+
+
+def listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@dataclass
+class Node:
+    """A node's folder and its processes."""
+
+    folder: Path
+    port: int
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "node.toml"
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "node.log").read_text(errors="replace")
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger.open(self.folder / "node-data" / "node.sqlite")
+
+    def start(
+        self, role: str = "serve", *launcher: str, prefix: tuple[str, ...] = ()
+    ) -> subprocess.Popen[bytes]:
+        """Start a role in a process group of its own, by `launcher` instead of `-m dicom_node`."""
+        command = [*prefix, sys.executable, *(launcher or ("-m", "dicom_node"))]
+        with (self.folder / "node.log").open("ab") as log:
+            process = subprocess.Popen(
+                [*command, role, "--config", str(self.config)],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+            )
+        self.processes.append(process)
+        if role in ("serve", "ingest"):
+            wait_for(lambda: listening(self.port) or process.poll() is not None, what="listening")
+            assert process.poll() is None, self.log
+        return process
+
+    def kill(self) -> None:
+        """SIGKILL to every process of the node, children included."""
+        for process in self.processes:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        self.processes.clear()
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A command of `dicom-node` with this node's config, run to its end."""
+        return dicom_node(*arguments, "--config", str(self.config))
+
+    def stop(self) -> int:
+        """SIGTERM to the last started role; its exit status after draining."""
+        process = self.processes.pop()
+        process.terminate()
+        return process.wait(60)
+
+    def finished(self, study: str, *, within_s: float = 90) -> Revision:
+        """The study's latest revision once it is done or parked."""
+        ledger = self.ledger
+
+        def over() -> Revision | None:
+            revision = ledger.revision(study)
+            over = revision is not None and revision.state in (State.DONE, State.PARKED)
+            return revision if over else None
+
+        try:
+            return wait_for(over, within_s=within_s)  # type: ignore[no-any-return]
+        except AssertionError:
+            raise AssertionError(f"{ledger.revision(study)}\n{self.log[-6000:]}") from None
+
+
+def dicom_node(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """`dicom-node` with any arguments, run to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "dicom_node", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+@contextmanager
+def node(
+    folder: Path, pacs_port: int, *, pacs_ae: str = "PACS", quiet_time_s: float = 1, extra: str = ""
+) -> Iterator[Node]:
+    """A configured node, nothing started yet; whatever runs at the end is killed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = Node(folder, free_port())
+    made.config.write_text(
+        f"""
+[node]
+ae_title = "DICOMNODE"
+bind = "127.0.0.1"
+port = {made.port}
+data_dir = "node-data"
+quiet_time_s = {quiet_time_s}
+reserve_mb = 64
+drain_s = 10
+{extra}
+[[senders]]
+ae_title = "PACS"
+networks = ["127.0.0.0/8"]
+[[destinations]]
+name = "pacs"
+ae_title = "{pacs_ae}"
+host = "127.0.0.1"
+port = {pacs_port}
+[delivery]
+first_retry_s = 0.5
+longest_retry_s = 2
+"""
+    )
+    try:
+        yield made
+    finally:
+        made.kill()
+
+
+def storescu(
+    port: int, *paths: Path, calling: str = "PACS", called: str = "DICOMNODE"
+) -> subprocess.CompletedProcess[str]:
+    """DCMTK sends files or folders to the node."""
+    command = ["storescu", "-v", *WSM_SYNTAXES, "+sd", "+r", "-aet", calling, "-aec", called]
+    return subprocess.run(
+        [*command, "127.0.0.1", str(port), *map(str, paths)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@dataclass
+class StoreScp:
+    """DCMTK's storescp as the receiving PACS; an object sent twice is one file."""
+
+    folder: Path
+    port: int
+    options: tuple[str, ...] = ("+xa",)
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        command = ["storescp", "-aet", "PACS", "+B", *self.options]
+        self.process = subprocess.Popen(
+            [*command, "-od", str(self.folder), str(self.port)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        wait_for(lambda: listening(self.port), what="storescp listening")
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def objects(self) -> list[Dataset]:
+        """Every object it holds."""
+        return [dcmread(path) for path in sorted(self.folder.iterdir())]
+
+    def digests(self) -> dict[str, bytes]:
+        """Bytes of every object, by SOP Instance UID."""
+        return {
+            str(dcmread(p, stop_before_pixels=True).SOPInstanceUID): p.read_bytes()
+            for p in sorted(self.folder.iterdir())
+        }
+
+
+@contextmanager
+def storescp(folder: Path, *options: str) -> Iterator[StoreScp]:
+    """A running storescp."""
+    need("storescp")
+    scp = StoreScp(folder, free_port(), options or ("+xa",))
+    scp.start()
+    try:
+        yield scp
+    finally:
+        scp.stop()
+
+
+@dataclass
+class Orthanc:
+    """A running Orthanc with its DICOMweb plugin."""
+
+    dicom_port: int
+    http_port: int
+
+    def rest(self, path: str, method: str = "GET", body: str | None = None) -> Any:
+        """Answer of its REST API, parsed."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.http_port}{path}",
+            method=method,
+            data=None if body is None else body.encode(),
+            headers={"Accept": "application/json", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.loads(answer.read() or b"null")
+
+    def qido(self, study: str, level: str = "instances") -> list[dict[str, Any]]:
+        """What QIDO-RS lists for a study."""
+        found = self.rest(f"/dicom-web/studies/{study}/{level}")
+        return found or []
+
+
+@contextmanager
+def orthanc(folder: Path, node_port: int) -> Iterator[Orthanc]:
+    """An Orthanc that knows the node as the modality `node`."""
+    need("Orthanc")
+    folder.mkdir(parents=True, exist_ok=True)
+    made = Orthanc(free_port(), free_port())
+    plugin = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+    if not plugin.exists():
+        pytest.skip(f"needs {plugin}; `sh tests/run.sh` installs it")
+    config = folder / "orthanc.json"
+    config.write_text(
+        json.dumps(
+            {
+                "Name": "PACS",
+                "StorageDirectory": str(folder / "storage"),
+                "IndexDirectory": str(folder / "storage"),
+                "HttpPort": made.http_port,
+                "DicomPort": made.dicom_port,
+                "DicomAet": "PACS",
+                "RemoteAccessAllowed": False,
+                "AuthenticationEnabled": False,
+                "Plugins": [str(plugin)],
+                "DicomModalities": {"node": ["DICOMNODE", "127.0.0.1", node_port]},
+                "MaximumPduLength": 131072,
+            }
+        )
+    )
+    with (folder / "orthanc.log").open("wb") as log:
+        process = subprocess.Popen(["Orthanc", str(config)], stdout=log, stderr=log)
+    try:
+        wait_for(lambda: listening(made.http_port), what="Orthanc listening")
+        yield made
+    finally:
+        process.kill()
+        process.wait()

@@ -1,0 +1,94 @@
+"""`dicom-node analyze`: from files to report, heatmap and page."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+from nodes import dicom_node
+from pydicom import dcmread
+from validators import dciodvfy_errors, template_errors
+
+from slides import BENIGN, TILE_PX, TUMOR, as_concatenation, truncated_frames
+
+
+def analyze(*arguments: object, status: int = 0) -> str:
+    done = dicom_node("analyze", *map(str, arguments))
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout if status == 0 else done.stdout + done.stderr
+
+
+def heatmap_grid(seg_path):
+    """Values 0..1 of a SEG on its grid, and its stride in millimeters, as a viewer reads them."""
+    seg = dcmread(seg_path)
+    frames = np.atleast_3d(seg.pixel_array).reshape(-1, seg.Rows, seg.Columns)
+    grid = np.zeros((seg.TotalPixelMatrixRows, seg.TotalPixelMatrixColumns), np.float32)
+    for frame, groups in zip(frames, seg.PerFrameFunctionalGroupsSequence, strict=True):
+        place = groups.PlanePositionSlideSequence[0]
+        row = place.RowPositionInTotalImagePixelMatrix - 1
+        col = place.ColumnPositionInTotalImagePixelMatrix - 1
+        part = grid[row : row + seg.Rows, col : col + seg.Columns]
+        part[:] = frame[: part.shape[0], : part.shape[1]] / 255
+    measures = seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    return grid, float(measures.PixelSpacing[0])
+
+
+def auc(positive, negative):
+    """Area under the ROC curve: how often a positive is above a negative, ties half."""
+    above = (positive[:, None] > negative[None]).mean()
+    return above + (positive[:, None] == negative[None]).mean() / 2
+
+
+def test_the_heatmap_and_the_top_patches_fall_on_the_real_tumor_tiles(composed_study, tmp_path):
+    answer = json.loads(analyze(composed_study.folder, "--out", tmp_path, "--json"))[0]
+    grid, stride_mm = heatmap_grid(answer["objects"]["heatmap-tumor"])
+    assert stride_mm == pytest.approx(TILE_PX * 0.0005, rel=1e-6)
+    rows, cols = np.indices(composed_study.truth.shape)
+    tumor = grid[rows[composed_study.truth == TUMOR], cols[composed_study.truth == TUMOR]]
+    benign = grid[rows[composed_study.truth == BENIGN], cols[composed_study.truth == BENIGN]]
+    value = auc(tumor, benign)
+    print(f"AUC of the heatmap on composed real tiles: {value:.3f}")
+    assert value > 0.9
+    patches = [g for g in answer["report"] if "patch" in g["group"].lower()]
+    assert len(patches) == 5
+    top = np.argsort(grid.ravel())[::-1][:5]
+    assert (composed_study.truth.ravel()[top] == TUMOR).all()
+
+
+def test_a_real_converted_slide_with_short_edge_frames_is_analyzed(cmu_study, tmp_path):
+    answer = json.loads(analyze(cmu_study.folder, "--out", tmp_path, "--json"))[0]
+    assert "report" in answer["objects"]
+    names = [row["name"] for group in answer["report"] for row in group["rows"]]
+    assert "Risk score" in names or any("predictable" in n.lower() for n in names)
+
+
+@pytest.mark.parametrize("name", ["composed_study", "cmu_study", "tcga_study", "phantom_study"])
+def test_every_object_made_from_a_slide_is_free_of_validator_errors(name, request, tmp_path):
+    folder = request.getfixturevalue(name).folder
+    objects = json.loads(analyze(folder, "--out", tmp_path, "--json"))[0]["objects"]
+    assert "report" in objects
+    for path in objects.values():
+        assert dciodvfy_errors(path) == []
+    assert template_errors(objects["report"]) == []
+
+
+def test_a_concatenation_gives_the_same_heatmap_as_the_single_instance(phantom_study, tmp_path):
+    as_concatenation(phantom_study.folder, tmp_path / "parts", 3)
+    whole = json.loads(analyze(phantom_study.folder, "--out", tmp_path / "a", "--json"))[0]
+    parts = json.loads(analyze(tmp_path / "parts", "--out", tmp_path / "b", "--json"))[0]
+    grid, _ = heatmap_grid(whole["objects"]["heatmap-tumor"])
+    again, _ = heatmap_grid(parts["objects"]["heatmap-tumor"])
+    np.testing.assert_array_equal(grid, again)
+
+
+def test_missing_frames_are_said_and_nothing_is_analyzed(phantom_study, tmp_path):
+    truncated_frames(phantom_study.folder, tmp_path / "short", missing=2)
+    said = analyze(tmp_path / "short", "--out", tmp_path / "out", status=1)
+    assert re.search(r"incomplete: .*\d+ of \d+ frames present", " ".join(said.split()))
+
+
+def test_a_folder_without_slides_is_said(tmp_path):
+    said = analyze(tmp_path, "--out", tmp_path / "out", status=1)
+    assert "no DICOM whole-slide image found" in said

@@ -1,0 +1,209 @@
+"""The shipped student: sound, small, honest about itself, and as good as its card says."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+from PIL import Image
+
+from engines.bundle import open_bundle
+from engines.errors import BundleRejected
+from engines.runtime import open_runtime
+from inference.phantom_plan import Kind
+
+SHIPPED = Path(__file__).parent.parent / "engines" / "bundles" / "default"
+LUNG_AUC_FLOOR = 0.98
+PROBE_KINDS = [kind for kind in Kind if kind != Kind.GLASS]
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    return open_bundle("default")
+
+
+@pytest.fixture(scope="module")
+def runtime(bundle):
+    with open_runtime(bundle, engine="onnxruntime", threads=1) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def lung_tiles(shared):
+    """Every second test tile of LC25000, [N, 224, 224, 3], and whether it shows tumor [N]."""
+    folder = shared / "data" / "lc25000_lung_clean"
+    with (folder / "tiles.csv").open(newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["split"] == "test"][::2]
+    assert len(rows) > 200
+    tiles = np.stack([pixels(folder / row["file"]) for row in rows])
+    return tiles, np.array([row["label"] != "lung_n" for row in rows])
+
+
+@pytest.fixture(scope="module")
+def colon_tiles(shared):
+    paths = sorted((shared / "data" / "tiles_crc_val_he_7k_32").glob("*.png"))
+    assert len(paths) == 32
+    return np.stack([pixels(path) for path in paths])
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def encode(runtime, tiles):
+    """Features [N, D] and tumor probability [N]."""
+    parts = [
+        runtime.run("encoder", {"tiles": np.ascontiguousarray(tiles[at : at + 32])})
+        for at in range(0, len(tiles), 32)
+    ]
+    return tuple(np.concatenate([part[name] for part in parts]) for name in ("features", "tumor"))
+
+
+def distance(bundle, features):
+    """Distance of a slide of these tiles over the limit, as the manifest defines it."""
+    reference = bundle.manifest.out_of_distribution
+    z = (features.mean(axis=0) - np.array(reference.mean)) / np.array(reference.std)
+    return np.sqrt(np.mean(z**2)) / reference.limit
+
+
+def auc(truth, score):
+    return np.mean(
+        (score[truth][:, None] > score[~truth]) + (score[truth][:, None] == score[~truth]) / 2
+    )
+
+
+def test_the_bundle_is_research_and_at_most_15_mb(bundle):
+    assert (bundle.manifest.name, bundle.manifest.status) == ("default", "research")
+    assert sum(path.stat().st_size for path in SHIPPED.iterdir()) <= 15e6
+
+
+def test_the_sums_name_every_other_file_in_the_format_of_sha256sum():
+    listed = {}
+    for line in (SHIPPED / "SHA256SUMS").read_text().splitlines():
+        digest, name = re.fullmatch(r"([0-9a-f]{64})  (\S+)", line).groups()
+        listed[name] = digest
+    files = {path for path in SHIPPED.iterdir() if path.name != "SHA256SUMS"}
+    assert listed == {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.mark.parametrize("name", ["encoder", "aggregator"])
+def test_the_graphs_are_valid_self_contained_onnx_without_paths_of_the_maker(bundle, name):
+    model = onnx.load(bundle.file(bundle.manifest.graphs[name].file), load_external_data=False)
+    onnx.checker.check_model(model, full_check=True)
+    assert model.opset_import[0].version >= 18
+    assert not any(node.doc_string for node in model.graph.node)
+    assert not any(weight.external_data for weight in model.graph.initializer)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_the_probe_passes_with_room_to_spare(bundle, engine):
+    with open_runtime(bundle, engine=engine) as runtime:
+        differences = runtime.sit_probe()
+    tolerance = bundle.manifest.probe.tolerance
+    assert all(difference < tolerance[key] / 4 for key, difference in differences.items())
+
+
+def test_the_probe_notices_one_kernel_changed_by_a_tenth(bundle, tmp_path):
+    for path in SHIPPED.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    model = onnx.load(tmp_path / "encoder.onnx")
+    weights = next(w for w in model.graph.initializer if len(w.dims) == 4 and w.dims[0] == 128)
+    values = numpy_helper.to_array(weights).copy()
+    values[0] *= 1.1
+    weights.CopyFrom(numpy_helper.from_array(values, weights.name))
+    onnx.save(model, tmp_path / "encoder.onnx")
+    lines = [
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
+        for path in sorted(tmp_path.iterdir())
+        if path.name != "SHA256SUMS"
+    ]
+    (tmp_path / "SHA256SUMS").write_text("".join(lines))
+    with (
+        pytest.raises(BundleRejected, match="is off by"),
+        open_runtime(open_bundle(tmp_path), engine="onnxruntime"),
+    ):
+        pass
+
+
+def test_card_and_manifest_say_that_outcomes_are_simulated_and_predict_nothing(bundle):
+    card = " ".join((SHIPPED / "card.md").read_text(encoding="utf-8").split())
+    assert "Research only" in card
+    assert "outcomes it was fitted to are simulated" in card
+    assert "predicts nothing about a patient" in card
+    assert "simulated" in bundle.manifest.finding.reference_cohort
+    assert "every outcome is simulated" in bundle.manifest.training.simulated
+
+
+def test_the_card_states_every_metric_of_the_manifest_with_its_interval(bundle):
+    card = (SHIPPED / "card.md").read_text(encoding="utf-8")
+    assert len(bundle.manifest.training.metrics) >= 8
+    for metric in bundle.manifest.training.metrics:
+        assert metric.low <= metric.value <= metric.high
+        assert f"| {metric.name} |" in card
+        assert metric.data in card
+
+
+def test_one_tile_and_ten_thousand_tiles_both_make_a_slide(bundle, runtime):
+    features = bundle.probe()["aggregator/in/features"]
+    for count in (1, 10_000):
+        many = np.resize(features, (count, features.shape[1]))
+        outputs = runtime.run("aggregator", {"features": many})
+        assert outputs["attention"].shape == (count,)
+        assert outputs["attention"].sum() == pytest.approx(1, abs=1e-3)
+        survival = outputs["survival"]
+        assert np.all((survival > 0) & (survival < 1))
+        assert np.all(np.diff(survival) < 0)
+
+
+def test_more_drawn_tumor_means_more_risk_and_less_survival(bundle, runtime):
+    features = bundle.probe()["aggregator/in/features"]
+    tumor = features[PROBE_KINDS.index(Kind.TUMOR)]
+    stroma = features[PROBE_KINDS.index(Kind.STROMA)]
+    slides = [
+        runtime.run("aggregator", {"features": np.stack([tumor] * k + [stroma] * (32 - k))})
+        for k in (0, 8, 16, 32)
+    ]
+    risks = [slide["risk"].item() for slide in slides]
+    assert risks == sorted(risks)
+    assert risks[-1] - risks[0] > 0.5
+    assert slides[-1]["survival"][-1] < slides[0]["survival"][-1]
+
+
+def test_the_drawn_tumor_tile_stands_out_of_the_drawn_tiles(bundle):
+    tumor = bundle.probe()["encoder/out/tumor"]
+    assert PROBE_KINDS[int(tumor.argmax())] is Kind.TUMOR
+    assert tumor.max() > 0.5
+    assert np.all(np.delete(tumor, tumor.argmax()) < 0.5)
+
+
+def test_lung_tumor_is_told_from_benign_lung_on_groups_not_trained_on(runtime, lung_tiles):
+    tiles, tumor = lung_tiles
+    _, score = encode(runtime, tiles)
+    assert auc(tumor, score) >= LUNG_AUC_FLOOR
+
+
+def test_real_slides_like_the_training_tiles_are_not_flagged(
+    bundle, runtime, lung_tiles, colon_tiles
+):
+    for tiles in (lung_tiles[0], colon_tiles):
+        assert distance(bundle, encode(runtime, tiles)[0]) < 1
+
+
+@pytest.mark.parametrize("kind", ["inverted lung", "inverted colon", "noise"])
+def test_tiles_that_are_no_stained_tissue_are_flagged(
+    bundle, runtime, lung_tiles, colon_tiles, kind
+):
+    rng = np.random.default_rng(0)
+    tiles = {
+        "inverted lung": 255 - lung_tiles[0][::5],
+        "inverted colon": 255 - colon_tiles,
+        "noise": rng.integers(0, 256, (16, 224, 224, 3), dtype=np.uint8),
+    }[kind]
+    assert distance(bundle, encode(runtime, tiles)[0]) > 1

@@ -1,0 +1,291 @@
+"""The main job with real peers: a study in by C-STORE, a report and a heatmap back in the PACS."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+
+import pytest
+from nodes import (
+    listening,
+    need,
+    node,
+    orthanc,
+    storescp,
+    storescu,
+    wait_for,
+)
+from pydicom import dcmread
+
+from dicom_node.records import DeliveryState, State
+from slides import changed_pixel_copy, new_study_copy, without_spacing
+
+SEG = "1.2.840.10008.5.1.4.1.1.66.4"
+SR = "1.2.840.10008.5.1.4.1.1.88.34"
+
+
+@pytest.fixture(scope="session")
+def drawn(phantom_study):
+    """Folder of a drawn slide."""
+    return phantom_study.folder
+
+
+def study_of(folder):
+    first = next(iter(sorted(folder.glob("*.dcm"))))
+    return str(dcmread(first, stop_before_pixels=True).StudyInstanceUID)
+
+
+def test_storescu_sends_a_study_and_storescp_gets_report_and_heatmap_of_it(drawn, tmp_path):
+    need("storescu")
+    study = study_of(drawn)
+    with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
+        n.start()
+        sent = storescu(n.port, drawn)
+        assert sent.returncode == 0, sent.stdout
+        assert n.finished(study).state is State.DONE, n.log
+        objects = {o.SOPClassUID: o for o in pacs.objects()}
+        assert n.stop() == 0
+    assert set(objects) == {SEG, SR}
+    assert {o.StudyInstanceUID for o in objects.values()} == {study}
+    assert len({o.SeriesInstanceUID for o in objects.values()}) == 2
+
+
+def test_a_second_send_of_the_same_study_changes_nothing(drawn, tmp_path):
+    study = study_of(drawn)
+    with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
+        n.start()
+        storescu(n.port, drawn)
+        n.finished(study)
+        before = pacs.digests()
+        again = storescu(n.port, drawn)
+        assert again.returncode == 0, again.stdout
+        assert [r.revision for r in n.ledger.all_revisions()] == [1]
+        assert pacs.digests() == before
+
+
+def test_the_same_study_with_one_changed_pixel_is_refused_0111(drawn, tmp_path):
+    changed = tmp_path / "changed"
+    changed_pixel_copy(drawn, changed)
+    study = study_of(drawn)
+    with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
+        n.start()
+        storescu(n.port, drawn)
+        n.finished(study)
+        refused = storescu(n.port, changed)
+        assert "Unknown Status: 0x111" in refused.stderr  # DCMTK has no name for 0111
+        assert [r.state for r in n.ledger.all_revisions()] == [State.DONE]
+
+
+def test_retry_runs_the_study_again_and_the_pacs_holds_the_same_objects(drawn, tmp_path):
+    study = study_of(drawn)
+    with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
+        n.start()
+        storescu(n.port, drawn)
+        n.finished(study)
+        before = pacs.digests()
+        done = n.run("retry", study, "--json")
+        assert json.loads(done.stdout)["attempt"] == 2
+        wait_for(
+            lambda: (r := n.ledger.revision(study)).attempt == 2 and r.state is State.DONE,
+            what="the second attempt",
+        )
+        assert pacs.digests() == before
+
+
+def test_a_pacs_that_is_down_gets_the_results_when_it_is_back(drawn, tmp_path):
+    study = study_of(drawn)
+    with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
+        pacs.stop()
+        n.start()
+        storescu(n.port, drawn)
+        waiting = wait_for(
+            lambda: [d for d in n.ledger.deliveries(study, 1) if d.attempts >= 2],
+            what="two failed attempts",
+        )
+        assert waiting[0].state is DeliveryState.PENDING
+        assert "cannot be reached" in waiting[0].error
+        shown = n.run("studies", "show", study).stdout
+        assert "pending" in shown
+        assert "cannot be reached" in " ".join(shown.split())
+        pacs.start()
+        assert n.finished(study).state is State.DONE
+        assert {o.SOPClassUID for o in pacs.objects()} == {SEG, SR}
+
+
+def test_a_destination_that_takes_no_segmentation_is_known_before_and_parks_the_study(
+    drawn, tmp_path
+):
+    profile = tmp_path / "sr-only.cfg"
+    profile.write_text(
+        "[[TransferSyntaxes]]\n[Plain]\nTransferSyntax1 = LittleEndianExplicit\n"
+        "[[PresentationContexts]]\n[ReportsOnly]\n"
+        "PresentationContext1 = Comprehensive3DSRStorage\\Plain\n"
+        "PresentationContext2 = VerificationSOPClass\\Plain\n"
+        "[[Profiles]]\n[Default]\nPresentationContexts = ReportsOnly\n"
+    )
+    study = study_of(drawn)
+    with (
+        storescp(tmp_path / "pacs", "-xf", str(profile), "Default") as pacs,
+        node(tmp_path / "node", pacs.port) as n,
+    ):
+        n.start()
+        known = wait_for(lambda: n.ledger.destinations().get("pacs"), what="the destination asked")
+        assert known["reason"] == "accepts no Segmentation Storage"
+        storescu(n.port, drawn)
+        revision = n.finished(study)
+        assert revision.state is State.PARKED
+        assert "accepts no Segmentation Storage" in revision.reason
+        assert [o.SOPClassUID for o in pacs.objects()] == [SR]
+
+
+def test_a_destination_without_jpeg_ls_gets_the_same_heatmap_decompressed(drawn, tmp_path):
+    study = study_of(drawn)
+    with (
+        storescp(tmp_path / "pacs", "+x=") as pacs,
+        node(tmp_path / "node", pacs.port) as n,
+    ):
+        n.start()
+        storescu(n.port, drawn)
+        assert n.finished(study).state is State.DONE
+        received = next(o for o in pacs.objects() if o.SOPClassUID == SEG)
+        result = next(r for r in n.ledger.results(study, 1) if r.sop_class_uid == SEG)
+        made = dcmread(n.folder / "node-data" / result.path)
+    assert not received.file_meta.TransferSyntaxUID.is_compressed
+    assert made.file_meta.TransferSyntaxUID.is_compressed
+    assert received.SOPInstanceUID == made.SOPInstanceUID
+    assert (received.pixel_array == made.pixel_array).all()
+
+
+def test_a_slide_without_spacing_comes_back_as_a_report_that_says_so(drawn, tmp_path):
+    folder = tmp_path / "nospacing"
+    without_spacing(drawn, folder)
+    study = study_of(folder)
+    with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
+        n.start()
+        storescu(n.port, folder)
+        assert n.finished(study).state is State.DONE, n.log
+        (report,) = pacs.objects()
+    assert report.SOPClassUID == SR
+    text = report.to_json()
+    assert "Not predictable" in text
+    assert "pacing" in text
+
+
+def test_two_studies_are_analyzed_one_after_the_other(drawn, tmp_path):
+    other = tmp_path / "other"
+    new_study_copy(drawn, other, "other")
+    studies = [study_of(drawn), study_of(other)]
+    with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
+        n.start()
+        storescu(n.port, drawn, other)
+        revisions = [n.finished(s) for s in studies]
+        assert [r.state for r in revisions] == [State.DONE] * 2
+        first, second = sorted(revisions, key=lambda r: r.started_at)
+        assert second.started_at >= first.analyzed_at
+        assert len(pacs.digests()) == 4
+
+
+def test_sigterm_in_the_middle_of_a_study_exits_0_and_the_next_start_finishes_it(drawn, tmp_path):
+    study = study_of(drawn)
+    with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
+        n.start()
+        storescu(n.port, drawn)
+        wait_for(lambda: n.ledger.revision(study).state is not State.RECEIVING, what="closed")
+        assert n.stop() == 0
+        assert not listening(n.port)
+        n.start()
+        assert n.finished(study).state is State.DONE
+        assert {o.SOPClassUID for o in pacs.objects()} == {SEG, SR}
+
+
+def test_children_leave_when_their_supervisor_is_killed(tmp_path):
+    with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
+        supervisor = n.start()
+        supervisor.send_signal(signal.SIGKILL)
+        supervisor.wait()
+        wait_for(lambda: not listening(n.port), what="the orphaned listener to leave")
+
+
+def test_a_port_that_is_taken_ends_the_node_with_a_clear_line(tmp_path):
+    with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
+        n.config.write_text(n.config.read_text().replace(f"port = {n.port}", f"port = {pacs.port}"))
+        done = n.run("serve")
+    assert done.returncode == 3
+    assert "cannot_listen" in done.stderr
+
+
+def test_a_tampered_bundle_ends_the_node_with_the_file_and_the_reason(tmp_path):
+    from bundles import write_bundle
+
+    bundle = write_bundle(tmp_path / "node" / "tiny")
+    (bundle / "card.md").write_text("changed")
+    with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
+        n.config.write_text(n.config.read_text() + '[model]\nbundle = "./tiny"\n')
+        done = n.run("serve")
+    assert done.returncode == 3
+    assert "card.md" in done.stderr
+    assert "was changed" in done.stderr
+
+
+def test_orthanc_routes_a_study_and_gets_the_results_into_the_same_study(drawn, tmp_path):
+    need("Orthanc", "storescu")
+    study = study_of(drawn)
+    with node(tmp_path / "node", 1) as n, orthanc(tmp_path / "orthanc", n.port) as pacs:
+        text = n.config.read_text().replace("port = 1\n", f"port = {pacs.dicom_port}\n")
+        n.config.write_text(text)
+        n.start()
+        loaded = storescu(pacs.dicom_port, drawn, called="PACS")
+        assert loaded.returncode == 0, loaded.stdout
+        (orthanc_id,) = pacs.rest("/studies")
+        pacs.rest("/modalities/node/store", "POST", json.dumps({"Resources": [orthanc_id]}))
+        assert n.finished(study).state is State.DONE, n.log
+        classes = [i["00080016"]["Value"][0] for i in pacs.qido(study)]
+        assert sorted(c for c in classes if c in (SEG, SR)) == sorted([SEG, SR])
+        assert pacs.rest("/studies") == [orthanc_id]
+        before = len(classes)
+        pacs.rest("/modalities/node/store", "POST", json.dumps({"Resources": [orthanc_id]}))
+        assert len(pacs.qido(study)) == before
+        wsm = [r for r in n.ledger.all_revisions() if r.study_instance_uid == study]
+        assert [r.revision for r in wsm] == [1]
+
+
+def test_check_tells_what_each_destination_accepts_and_exits_0(tmp_path):
+    with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
+        checked = n.run("check", "--json")
+    assert checked.returncode == 0
+    lines = json.loads(checked.stdout)
+    found = {line["what"]: line for line in lines}
+    assert all(line["ok"] for line in lines), lines
+    assert "probe passed" in found["engine"]["says"]
+    assert "JPEG-LS" in found["pacs"]["says"]
+
+
+def test_check_fails_and_says_why_when_the_destination_is_down(tmp_path):
+    with node(tmp_path / "node", 1) as n:
+        checked = n.run("check")
+    assert checked.returncode == 1
+    assert "BAD" in checked.stdout
+    assert "cannot be reached" in checked.stdout
+
+
+def test_a_serving_node_connects_to_its_destination_and_to_nothing_else(drawn, tmp_path):
+    """strace sees every process and native code too."""
+    need("strace", "storescu")
+    trace = tmp_path / "trace"
+    calls = "trace=connect,sendto,sendmsg,sendmmsg"
+    with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
+        n.start(prefix=("strace", "-f", "-qq", "-e", calls, "-o", str(trace)))
+        storescu(n.port, drawn)
+        assert n.finished(study_of(drawn), within_s=180).state is State.DONE
+    outward = re.findall(r"sa_family=AF_INET6?, sin6?_port=htons\((\d+)\).*", trace.read_text())
+    assert outward
+    assert set(outward) == {str(pacs.port)}
+
+
+@pytest.mark.parametrize("command", [["studies"], ["studies", "show", "1.2"], ["retry", "1.2"]])
+def test_commands_on_an_empty_node_answer_in_a_sentence(command, tmp_path):
+    with node(tmp_path / "node", 1) as n:
+        done = n.run(*command)
+    assert "Traceback" not in done.stderr
+    assert "no study" in done.stdout + done.stderr

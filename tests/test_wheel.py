@@ -1,0 +1,77 @@
+"""What a hospital installs: the wheel, in an empty environment, without torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from nodes import ROOT
+from pydicom import dcmread
+
+
+def run(*command: object, cwd: Path) -> str:
+    done = subprocess.run(
+        [str(part) for part in command],
+        capture_output=True,
+        text=True,
+        timeout=580,
+        check=False,
+        cwd=cwd,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """`bin` folder of a new environment that holds the wheel and what it depends on."""
+    folder = tmp_path_factory.mktemp("wheel")
+    run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", folder, ROOT, cwd=folder)
+    (wheel,) = folder.glob("*.whl")
+    run(sys.executable, "-m", "venv", folder / "venv", cwd=folder)
+    constraints = ROOT / "constraints.txt"
+    run(folder / "venv/bin/pip", "install", "-q", "-c", constraints, wheel, cwd=folder)
+    return folder / "venv/bin"
+
+
+def test_the_wheel_holds_the_three_packages_and_the_student_and_nothing_else(installed, tmp_path):
+    code = """
+import importlib.util, json
+names = ["dicom_node", "inference", "engines", "training", "conformance", "tests", "torch"]
+print(json.dumps([n for n in names if importlib.util.find_spec(n)]))
+"""
+    found = json.loads(run(installed / "python", "-c", code, cwd=tmp_path))
+    assert found == ["dicom_node", "inference", "engines"]
+    code = "from engines.bundle import open_bundle; print(open_bundle('default').manifest.name)"
+    assert run(installed / "python", "-c", code, cwd=tmp_path).strip() == "default"
+
+
+def test_the_demo_brings_a_report_and_a_heatmap_back_and_a_page_to_look_at(installed, tmp_path):
+    out = tmp_path / "demo"
+    said = run(installed / "dicom-node", "demo", "--out", out, cwd=tmp_path)
+    modalities = sorted(str(dcmread(p).Modality) for p in (out / "received").glob("*.dcm"))
+    assert modalities == ["SEG", "SR"]
+    assert "Risk score" in said
+    assert str(out / "report.html") in said.replace("\n", "")
+    page = (out / "report.html").read_text()
+    assert "Risk score" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_the_demo_runs_twice_into_its_own_folder_and_never_into_another(installed, tmp_path):
+    out = tmp_path / "taken"
+    out.mkdir()
+    (out / "precious.txt").write_text("keep me")
+    done = subprocess.run(
+        [installed / "dicom-node", "demo", "--out", out],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "not empty" in done.stdout
+    assert (out / "precious.txt").read_text() == "keep me"
