@@ -1,0 +1,109 @@
+"""A prediction as one file: .npz with JSON inside; equal results give equal bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inference.types import (
+    Heatmap,
+    LevelAccount,
+    NotAssessable,
+    Patch,
+    Prediction,
+    Reason,
+    SlideGeometry,
+)
+
+_SCHEMA = 1
+_META = "meta"
+
+
+def save(result: Prediction | NotAssessable, path: Path) -> None:
+    """Write the result; readers see the whole file or none, also after a power cut."""
+    meta, arrays = _take_apart(result)
+    text = json.dumps(meta, sort_keys=True, allow_nan=False)
+    arrays[_META] = np.frombuffer(text.encode(), np.uint8)
+    temporary = path.with_name(path.name + ".part")
+    with temporary.open("wb") as file:
+        np.savez(file, **arrays)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def load(path: Path) -> Prediction | NotAssessable:
+    """What `save` wrote. Raises OSError, or ValueError for a file of another kind."""
+    with np.load(path, allow_pickle=False) as arrays:
+        if _META not in arrays:
+            raise ValueError(f"{path.name}: expected a saved prediction, found no '{_META}' in it")
+        meta = json.loads(arrays[_META].tobytes())
+        if meta.get("schema") != _SCHEMA:
+            raise ValueError(
+                f"{path.name}: expected schema {_SCHEMA}, found {meta.get('schema')}; analyze again"
+            )
+        if meta["kind"] == "not-assessable":
+            return NotAssessable(
+                reason=Reason(meta["reason"]),
+                detail=meta["detail"],
+                geometry=_geometry(meta["geometry"]),
+                levels=_levels(meta["levels"]),
+            )
+        return _prediction(meta, dict(arrays))
+
+
+def _take_apart(result: Prediction | NotAssessable) -> tuple[dict[str, Any], dict[str, Any]]:
+    """JSON values and arrays of a result."""
+    arrays: dict[str, Any] = {}
+    if isinstance(result, NotAssessable):
+        return {"schema": _SCHEMA, "kind": "not-assessable", **asdict(result)}, arrays
+    meta = asdict(result)
+    for n, heatmap in enumerate(result.heatmaps):
+        del meta["heatmaps"][n]["values"]
+        arrays[f"heatmap-{n}"] = heatmap.values
+    meta["tissue_outlines"] = len(result.tissue_outlines)
+    for n, outline in enumerate(result.tissue_outlines):
+        arrays[f"outline-{n}"] = outline
+    return {"schema": _SCHEMA, "kind": "prediction", **meta}, arrays
+
+
+def _prediction(meta: dict[str, Any], arrays: dict[str, Any]) -> Prediction:
+    geometry = _geometry(meta["geometry"])
+    if geometry is None:
+        raise ValueError("a saved prediction has a geometry, found none: analyze again")
+    return Prediction(
+        geometry=geometry,
+        stride_px=meta["stride_px"],
+        scores=meta["scores"],
+        percentiles=meta["percentiles"],
+        survivals={name: tuple(values) for name, values in meta["survivals"].items()},
+        heatmaps=tuple(
+            Heatmap(h["name"], arrays[f"heatmap-{n}"], tuple(Patch(**p) for p in h["top_patches"]))
+            for n, h in enumerate(meta["heatmaps"])
+        ),
+        tissue_outlines=tuple(arrays[f"outline-{n}"] for n in range(meta["tissue_outlines"])),
+        tissue_area_mm2=meta["tissue_area_mm2"],
+        tiles_analyzed=meta["tiles_analyzed"],
+        levels=_levels(meta["levels"]),
+        warnings=tuple(meta["warnings"]),
+    )
+
+
+def _geometry(values: dict[str, Any] | None) -> SlideGeometry | None:
+    if values is None:
+        return None
+    return SlideGeometry(**{**values, "orientation": tuple(values["orientation"])})
+
+
+def _levels(values: list[dict[str, Any]]) -> tuple[LevelAccount, ...]:
+    return tuple(LevelAccount(**level) for level in values)

@@ -1,0 +1,173 @@
+"""A slide from the files of one slide: its VOLUME levels, where they lie, and what became of each
+file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from types import TracebackType
+from typing import NoReturn
+
+from pydicom import Dataset
+from pydicom.sr.coding import Code
+
+from inference.errors import Refused, SlideUnreadable
+from inference.frames import Level
+from inference.headers import ImageHeader, read_images
+from inference.levels import LevelFault, open_level
+from inference.types import LevelAccount, NotAssessable, Reason, SlideGeometry
+
+__all__ = ["Level", "Refused", "Slide", "SlideUnreadable", "open_slide"]
+
+_DERIVED_SPACING = (
+    "Pixel Spacing is missing; it was computed from the size of the imaged volume and the matrix."
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Slide:
+    """The levels of a slide, finest first; a context manager that closes its files."""
+
+    levels: tuple[Level, ...]
+    geometry: SlideGeometry
+    base_header: Dataset
+    """Header of the base level's first instance, up to the per-frame functional groups."""
+    stains: tuple[Code, ...]
+    """Coded stains of the specimens; empty where none is stated."""
+    warnings: tuple[str, ...]
+    _images: tuple[ImageHeader, ...]
+    _left_aside: Mapping[str, str]
+    _files: ExitStack = field(repr=False)
+
+    @property
+    def mpp(self) -> float:
+        """Micrometers per pixel of the base level."""
+        return self.levels[0].mpp
+
+    @property
+    def accounts(self) -> tuple[LevelAccount, ...]:
+        """What became of each instance, before anything was analyzed."""
+        return self.accounts_for(tiles=None, tissue=None)
+
+    def accounts_for(
+        self, *, tiles: Level | None, tissue: Level | None
+    ) -> tuple[LevelAccount, ...]:
+        """What became of each instance when these levels gave the tiles and the tissue mask."""
+        uses = {
+            uid: _use(level is tiles, level is tissue)
+            for level in self.levels
+            for uid in level.sop_instance_uids
+        }
+        return _accounts(self._images, uses | dict(self._left_aside))
+
+    def __enter__(self) -> Slide:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files; levels cannot be read afterwards."""
+        self._files.close()
+
+
+def open_slide(paths: Sequence[Path]) -> Slide:
+    """The slide in these files: VOLUME levels, and maybe label, overview, thumbnail.
+
+    Raises SlideUnreadable for files that are broken or not of one slide, and Refused, with the
+    NotAssessable that becomes the report, for a slide that must not be judged.
+    """
+    images = read_images(paths)
+    volumes = [i for i in images if _is_volume(i)]
+    if not volumes:
+        found = ", ".join(sorted({i.flavor for i in images}))
+        _refuse(images, None, Reason.NO_VOLUME_LEVEL, f"Found only {found}; VOLUME is needed.")
+    base = volumes[0]
+    left_aside = _uses((i for i in images if not _is_volume(i)), None)
+    levels: list[Level] = []
+    warnings: list[str] = [_DERIVED_SPACING] if base.spacing_is_derived else []
+    with ExitStack() as files:
+        for _, group in groupby(volumes, key=lambda i: (i.rows, i.cols)):
+            same_size = list(group)
+            try:
+                level = open_level(same_size, base, files, warnings)
+            except LevelFault as fault:
+                if same_size[0] is base:
+                    _refuse(images, base, fault.reason, fault.sentence)
+                left_aside |= _uses(same_size, f"left aside: {fault.sentence}")
+                warnings.append(
+                    f"The level of {same_size[0].rows} x {same_size[0].cols} pixels was left "
+                    f"aside: {fault.sentence}"
+                )
+                continue
+            others = (i for i in same_size if i.parts != level.parts)
+            left_aside |= _uses(others, "left aside: another focal plane was analyzed")
+            levels.append(level)
+        if base.geometry is None:
+            raise AssertionError("quality.header_refusal lets no slide without geometry pass")
+        return Slide(
+            levels=tuple(levels),
+            geometry=base.geometry,
+            base_header=base.dataset,
+            stains=base.substances,
+            warnings=tuple(warnings),
+            _images=tuple(images),
+            _left_aside=left_aside,
+            _files=files.pop_all(),
+        )
+
+
+def _is_volume(image: ImageHeader) -> bool:
+    return image.is_whole_slide_image and image.flavor == "VOLUME"
+
+
+def _refuse(
+    images: Sequence[ImageHeader], base: ImageHeader | None, reason: Reason, sentence: str
+) -> NoReturn:
+    raise Refused(
+        NotAssessable(
+            reason=reason,
+            detail=sentence,
+            geometry=base.geometry if base else None,
+            levels=_accounts(images, _uses((i for i in images if not _is_volume(i)), None)),
+        )
+    )
+
+
+def _uses(images: Iterable[ImageHeader], why: str | None) -> dict[str, str]:
+    """`used_as` of images that are left aside, by instance; None stands for their flavor."""
+    return {
+        part.sop_instance_uid: why or f"left aside: {image.flavor}"
+        for image in images
+        for part in image.parts
+    }
+
+
+def _accounts(images: Iterable[ImageHeader], uses: Mapping[str, str]) -> tuple[LevelAccount, ...]:
+    return tuple(
+        LevelAccount(
+            sop_instance_uid=part.sop_instance_uid,
+            flavor=image.flavor,
+            rows=image.rows,
+            cols=image.cols,
+            mpp=image.mpp,
+            frames=part.frames,
+            used_as=uses.get(part.sop_instance_uid, "left aside: the slide is not assessable"),
+        )
+        for image in images
+        for part in image.parts
+    )
+
+
+def _use(gave_tiles: bool, gave_tissue: bool) -> str:
+    names = [n for n, gave in (("tiles", gave_tiles), ("tissue", gave_tissue)) if gave]
+    return " and ".join(names) or "left aside: other levels were nearer to the wanted scale"

@@ -1,0 +1,375 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bundles import manifest, write_bundle, write_sums
+from numpy.typing import NDArray
+from pydicom import Dataset
+from tiny_slides import Edit, Pixels, noise, write_level
+
+from engines.bundle import open_bundle
+from engines.manifest import Manifest
+from engines.runtime import Runtime, open_runtime
+from inference import heatmap, predict
+from inference.errors import Stopped
+from inference.types import NotAssessable, Prediction, Progress, Reason
+
+GLASS = (243, 243, 243)
+STRIDE = 32
+Change = Callable[[dict[str, Any]], None]
+
+
+@contextmanager
+def student(folder: Path, change: Change | None = None) -> Iterator[Runtime]:
+    """The tiny student on ONNX Runtime: features are mean colors, tumor is the red channel."""
+    root = write_bundle(folder)
+    values = manifest()
+    if change:
+        change(values)
+    (root / "manifest.json").write_text(json.dumps(values))
+    write_sums(root)
+    with open_runtime(open_bundle(root), engine="onnxruntime") as runtime:
+        yield runtime
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> Iterator[Runtime]:
+    with student(tmp_path / "bundle") as opened:
+        yield opened
+
+
+REDS = np.linspace(128, 156, 20, dtype=np.uint8)
+
+
+def stained() -> Pixels:
+    """Glass with a block of tissue at rows 320-960, cols 640-1280, redder to the right."""
+    pixels = np.full((1280, 1920, 3), GLASS, np.uint8)
+    pixels[320:960, 640:1280] = (0, 100, 99)
+    pixels[320:960, 640:1280, 0] = REDS.repeat(STRIDE)[None]
+    return pixels
+
+
+@pytest.fixture
+def slide(tmp_path: Path) -> Path:
+    return write_level(tmp_path / "slide.dcm", stained(), frame=(100, 120))
+
+
+def test_a_slide_becomes_scores_survival_heatmap_and_outline(slide: Path, runtime: Runtime) -> None:
+    result = predict.predict([slide], runtime)
+    assert isinstance(result, Prediction)
+    assert result.stride_px == STRIDE
+    (tumor,) = result.heatmaps
+    assert tumor.values.shape == (40, 60)
+    expected = np.full((40, 60), np.nan, np.float32)
+    expected[10:30, 20:40] = REDS[None] / np.float32(255)
+    core = np.s_[10:30, 20:40]
+    assert np.allclose(tumor.values[core], expected[core], atol=1e-6)
+    outside = tumor.values.copy()
+    outside[9:31, 19:41] = np.nan  # smoothing may take in half a cell of glass at the rim
+    assert np.isnan(outside).all()
+    assert result.tiles_analyzed == np.isfinite(tumor.values).sum()
+    assert [(p.row, p.col) for p in tumor.top_patches] == [(10, 39), (11, 39), (12, 39)]
+    assert tumor.top_patches[0].value == pytest.approx(156 / 255)
+    assert set(result.scores) == {"risk"}
+    assert result.percentiles["risk"] == pytest.approx(
+        100 * np.clip(result.scores["risk"], 0, 1), abs=1e-3
+    )
+    assert all(0 <= value <= 1 for value in result.survivals["survival"])
+    (outline,) = result.tissue_outlines
+    assert np.abs(outline.min(0) - (320, 640)).max() <= 16
+    assert np.abs(outline.max(0) - (960, 1280)).max() <= 16
+    assert result.tissue_area_mm2 == pytest.approx(0.32 * 0.32, rel=0.1)
+    assert [level.used_as for level in result.levels] == ["tiles and tissue"]
+    assert result.warnings == ()
+
+
+def test_the_score_is_that_of_the_analyzed_tiles_alone(slide: Path, runtime: Runtime) -> None:
+    result = predict.predict([slide], runtime)
+    assert isinstance(result, Prediction)
+    cells = np.argwhere(np.isfinite(result.heatmaps[0].values)) * STRIDE
+    pixels = stained()
+    tiles = np.stack([pixels[r : r + STRIDE, c : c + STRIDE] for r, c in cells])
+    features = runtime.run("encoder", {"tiles": tiles})["features"]
+    expected = runtime.run("aggregator", {"features": features})
+    assert result.scores["risk"] == pytest.approx(float(expected["risk"][0]), abs=1e-6)
+    assert result.survivals["survival"] == pytest.approx(expected["survival"].tolist(), abs=1e-6)
+
+
+def test_cells_with_a_quarter_of_tissue_are_analyzed_and_others_are_not(tmp_path: Path) -> None:
+    """Tiles of 4 um per pixel: cells of 256 base pixels, of which the outer columns hold little."""
+
+    def coarse(values: dict[str, Any]) -> None:
+        values["input"]["mpp"] = 4.0
+
+    pixels = np.full((1280, 1536, 3), GLASS, np.uint8)
+    first, last = 512 - 256 * 15 // 100, 1024 + 256 * 35 // 100
+    pixels[256:1024, first:last] = (150, 100, 99)
+    path = write_level(tmp_path / "s.dcm", pixels, frame=(256, 256))
+    with student(tmp_path / "b", coarse) as runtime:
+        result = predict.predict([path], runtime)
+    assert isinstance(result, Prediction)
+    assert result.stride_px == 256
+    analyzed = np.argwhere(np.isfinite(result.heatmaps[0].values))
+    assert analyzed.tolist() == [[r, c] for r in (1, 2, 3) for c in (2, 3, 4)]
+    values = result.heatmaps[0].values[1:4, 2:5]
+    glass, tissue = 243 / 255, 150 / 255
+    assert np.allclose(values[:, :2], tissue, atol=2 / 255)
+    assert np.allclose(values[:, 2], 0.35 * tissue + 0.65 * glass, atol=4 / 255)
+
+
+def test_the_same_slide_gives_the_same_bytes(slide: Path, runtime: Runtime, tmp_path: Path) -> None:
+    for name in ("a.npz", "b.npz"):
+        predict.save(predict.predict([slide], runtime), tmp_path / name)
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_prediction_comes_back_from_its_file_as_it_was(
+    slide: Path, runtime: Runtime, tmp_path: Path
+) -> None:
+    result = predict.predict([slide], runtime)
+    assert isinstance(result, Prediction)
+    predict.save(result, tmp_path / "p.npz")
+    found = predict.load(tmp_path / "p.npz")
+    assert isinstance(found, Prediction)
+    for ours, theirs in zip(result.heatmaps, found.heatmaps, strict=True):
+        assert np.array_equal(ours.values, theirs.values, equal_nan=True)
+        assert (ours.name, ours.top_patches) == (theirs.name, theirs.top_patches)
+    for line, other in zip(result.tissue_outlines, found.tissue_outlines, strict=True):
+        assert np.array_equal(line, other)
+    assert replace(result, heatmaps=(), tissue_outlines=()) == replace(
+        found, heatmaps=(), tissue_outlines=()
+    )
+
+
+def test_a_refusal_comes_back_from_its_file_as_it_was(tmp_path: Path, runtime: Runtime) -> None:
+    path = write_level(tmp_path / "s.dcm", noise(64, 64), mpp=1.0)
+    result = predict.predict([path], runtime)
+    assert isinstance(result, NotAssessable)
+    predict.save(result, tmp_path / "r.npz")
+    assert predict.load(tmp_path / "r.npz") == result
+
+
+def test_a_file_of_another_kind_is_no_prediction(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", a=np.zeros(3))
+    with pytest.raises(ValueError, match=r"x\.npz: expected a saved prediction"):
+        predict.load(tmp_path / "x.npz")
+
+
+def refusal(
+    tmp_path: Path, pixels: Pixels, *, change: Change | None = None, mpp: float = 0.5
+) -> NotAssessable:
+    path = write_level(tmp_path / "s.dcm", pixels, mpp=mpp)
+    with student(tmp_path / "b", change) as runtime:
+        result = predict.predict([path], runtime)
+    assert isinstance(result, NotAssessable)
+    assert result.geometry is not None
+    return result
+
+
+def test_a_slide_with_less_detail_than_the_model_needs_is_refused(tmp_path: Path) -> None:
+    found = refusal(tmp_path, stained(), mpp=1.0)
+    assert found.reason == Reason.SPACING_TOO_COARSE
+    assert "1.000 um per pixel; the model needs 0.525" in found.detail
+
+
+def test_an_empty_slide_is_refused(tmp_path: Path) -> None:
+    found = refusal(tmp_path, np.full((1280, 1920, 3), GLASS, np.uint8))
+    assert found.reason == Reason.NO_TISSUE
+    assert found.levels[0].used_as == "tiles and tissue"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [("minimum_tissue_mm2", 0.5, "the model needs 0.5 mm2"), ("minimum_tiles", 500, "500")],
+)
+def test_too_little_tissue_is_refused(
+    tmp_path: Path, key: str, value: float, sentence: str
+) -> None:
+    def change(values: dict[str, Any]) -> None:
+        values["applicability"] = {"minimum_tissue_mm2": 0, key: value}
+
+    found = refusal(tmp_path, stained(), change=change)
+    assert found.reason == Reason.TOO_LITTLE_TISSUE
+    assert sentence in found.detail
+
+
+def test_an_unreadable_frame_is_refused_with_its_number(
+    tmp_path: Path, slide: Path, runtime: Runtime
+) -> None:
+    slide.write_bytes(slide.read_bytes()[:-1000])
+    result = predict.predict([slide], runtime)
+    assert isinstance(result, NotAssessable)
+    assert result.reason == Reason.FRAMES_UNREADABLE
+    assert "Frame 208 of instance" in result.detail
+
+
+def test_a_refused_header_needs_no_pixels(tmp_path: Path, runtime: Runtime) -> None:
+    def gray(ds: Dataset) -> None:
+        ds.PhotometricInterpretation = "MONOCHROME2"
+
+    path = write_level(tmp_path / "s.dcm", noise(64, 64), edit=gray)
+    result = predict.predict([path], runtime)
+    assert isinstance(result, NotAssessable)
+    assert result.reason == Reason.PHOTOMETRIC_INTERPRETATION
+
+
+HEMATOXYLIN = ("12710003", "SCT", "hematoxylin stain")
+EOSIN = ("36879007", "SCT", "water soluble eosin stain")
+DAB = ("113159008", "SCT", "diaminobenzidine stain")
+
+
+def staining(*substances: tuple[str, str, str]) -> Edit:
+    """Staining steps as PS3.16 TID 8003 writes them."""
+
+    def coded(values: tuple[str, str, str]) -> Dataset:
+        item = Dataset()
+        item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = values
+        return item
+
+    def edit(ds: Dataset) -> None:
+        step = Dataset()
+        step.SpecimenPreparationStepContentItemSequence = []
+        for substance in substances:
+            content = Dataset()
+            content.ValueType = "CODE"
+            content.ConceptNameCodeSequence = [coded(("424361007", "SCT", "Using substance"))]
+            content.ConceptCodeSequence = [coded(substance)]
+            step.SpecimenPreparationStepContentItemSequence.append(content)
+        specimen = Dataset()
+        specimen.SpecimenIdentifier = "S1"
+        specimen.SpecimenPreparationSequence = [step]
+        ds.SpecimenDescriptionSequence = [specimen]
+
+    return edit
+
+
+def h_and_e(values: dict[str, Any]) -> None:
+    values["applicability"]["stains"] = [
+        dict(zip(("value", "scheme", "meaning"), stain, strict=True))
+        for stain in (HEMATOXYLIN, EOSIN)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("substances", "is_refused", "warned"),
+    [
+        ((HEMATOXYLIN, EOSIN), False, False),
+        ((("C-22968", "SRT", "hematoxylin stain"),), False, False),  # the retired code
+        ((HEMATOXYLIN, DAB), True, False),  # immunohistochemistry is counterstained
+        ((), False, True),
+    ],
+)
+def test_a_stain_that_the_model_does_not_know_is_refused_and_an_unstated_one_said(
+    tmp_path: Path, substances: Any, is_refused: bool, warned: bool
+) -> None:
+    path = write_level(tmp_path / "s.dcm", stained(), edit=staining(*substances))
+    with student(tmp_path / "b", h_and_e) as runtime:
+        result = predict.predict([path], runtime)
+    if is_refused:
+        assert isinstance(result, NotAssessable)
+        assert result.reason == Reason.STAIN
+        assert "diaminobenzidine" in result.detail
+    else:
+        assert isinstance(result, Prediction)
+        assert any("stain is not stated" in w for w in result.warnings) == warned
+
+
+def test_a_slide_unlike_the_training_slides_is_flagged(tmp_path: Path, slide: Path) -> None:
+    def near(values: dict[str, Any], limit: float) -> None:
+        mean = [142 / 255, 100 / 255, 99 / 255]
+        values["out_of_distribution"] = {"mean": mean, "std": [0.1] * 3, "limit": limit}
+
+    for n, (limit, flagged) in enumerate(((1.0, False), (0.001, True))):
+        with student(tmp_path / f"b{n}", lambda v, limit=limit: near(v, limit)) as runtime:
+            result = predict.predict([slide], runtime)
+        assert isinstance(result, Prediction)
+        assert any("unlike the training slides" in w for w in result.warnings) == flagged
+
+
+@dataclass
+class Altered:
+    """A runtime whose outputs are altered after the real graphs have run."""
+
+    real: Runtime
+    tensor: str
+    alter: Callable[[NDArray[Any]], NDArray[Any]]
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.real.manifest
+
+    def run(self, graph_name: str, arrays: Any) -> dict[str, NDArray[Any]]:
+        outputs = self.real.run(graph_name, arrays)
+        return {n: self.alter(a) if n == self.tensor else a for n, a in outputs.items()}
+
+
+@pytest.mark.parametrize(
+    ("tensor", "alter"),
+    [
+        ("risk", lambda a: a * np.float32("nan")),
+        ("risk", lambda a: a + np.float32("inf")),
+        ("survival", lambda a: a + np.float32(2)),
+        ("survival", lambda a: np.array([0.3, 0.6], np.float32)),
+        ("tumor", lambda a: a - np.float32(2)),
+        ("tumor", lambda a: np.where(np.arange(len(a)) == 1, np.float32("nan"), a)),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(
+    slide: Path, runtime: Runtime, tensor: str, alter: Any
+) -> None:
+    result = predict.predict([slide], Altered(runtime, tensor, alter))
+    assert isinstance(result, NotAssessable)
+    assert result.reason == Reason.MODEL_OUTPUT
+    assert tensor in result.detail
+
+
+def test_progress_counts_up_to_all_tiles_and_a_stop_is_obeyed(
+    slide: Path, runtime: Runtime
+) -> None:
+    seen: list[Progress] = []
+    predict.predict([slide], runtime, progress=seen.append)
+    total = seen[0].tiles_total
+    assert [p.tiles_done for p in seen] == [*range(0, total, 8), total]
+    assert {p.tiles_total for p in seen} == {total}
+
+    seen.clear()
+    with pytest.raises(Stopped, match=f"stopped after 24 of {total} tiles"):
+        predict.predict(
+            [slide],
+            runtime,
+            progress=seen.append,
+            stop=lambda: bool(seen) and seen[-1].tiles_done >= 24,
+        )
+    assert seen[-1].tiles_done == 24
+
+
+def test_equal_values_rank_in_raster_order() -> None:
+    values = np.array([[0.5, np.nan, 0.9], [0.9, 0.5, 0.1]], np.float32)
+    found = heatmap.top_patches(values, 4)
+    assert [(p.row, p.col) for p in found] == [(0, 2), (1, 0), (0, 0), (1, 1)]
+    assert len(heatmap.top_patches(values, 99)) == 5
+
+
+def test_the_overlay_colors_analyzed_cells_and_leaves_the_rest() -> None:
+    picture = np.full((40, 60, 3), 200, np.uint8)
+    values = np.array([[np.nan, 0.0], [1.0, 0.5]], np.float32)
+    shown = heatmap.overlay_rgb(picture, values, 25.0)
+    assert (shown[:25, :25] == 200).all()
+    assert np.array_equal(shown[30, 10], np.round(0.25 * 200 + 0.75 * np.array([253, 231, 37])))
+    assert (shown[5, 30] != 200).any()
+    assert (shown[5, 55] == shown[5, 30]).all()  # the last cell reaches to the picture's edge
+
+
+def test_colors_get_lighter_with_the_value() -> None:
+    rgb = heatmap.color(np.linspace(0, 1, 101, dtype=np.float32)).astype(float)
+    lightness = rgb @ (0.2126, 0.7152, 0.0722)
+    assert (np.diff(lightness) > -0.8).all()
+    assert lightness[-1] - lightness[0] > 150
