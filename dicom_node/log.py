@@ -50,6 +50,9 @@ def configure(
     # and its debug lines print dataset values.
     root.setLevel(logging.WARNING)
     logging.getLogger("pydicom").setLevel(logging.ERROR)  # value warnings quote the values
+    # A destination that cannot be reached is our own event; these would say it twice, as errors.
+    for name in ("pynetdicom.acse", "pynetdicom.transport"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _keep(

@@ -238,13 +238,14 @@ def test_orthanc_routes_a_study_and_gets_the_results_into_the_same_study(drawn, 
         loaded = storescu(pacs.dicom_port, drawn, called="PACS")
         assert loaded.returncode == 0, loaded.stdout
         (orthanc_id,) = pacs.rest("/studies")
-        pacs.rest("/modalities/node/store", "POST", json.dumps({"Resources": [orthanc_id]}))
+        slide_series = json.dumps({"Resources": pacs.rest("/series")})
+        pacs.rest("/modalities/node/store", "POST", slide_series)
         assert n.finished(study).state is State.DONE, n.log
         classes = [i["00080016"]["Value"][0] for i in pacs.qido(study)]
         assert sorted(c for c in classes if c in (SEG, SR)) == sorted([SEG, SR])
         assert pacs.rest("/studies") == [orthanc_id]
         before = len(classes)
-        pacs.rest("/modalities/node/store", "POST", json.dumps({"Resources": [orthanc_id]}))
+        pacs.rest("/modalities/node/store", "POST", slide_series)
         assert len(pacs.qido(study)) == before
         wsm = [r for r in n.ledger.all_revisions() if r.study_instance_uid == study]
         assert [r.revision for r in wsm] == [1]

@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         sys.stdout.write(json.dumps([asdict(f) for f in findings], indent=2) + "\n")
     else:
-        console = Console()
+        console = Console(soft_wrap=True)
         for finding in findings:
             mark = Text("ok  ", "green") if finding.ok else Text("BAD ", "bold red")
             console.print(mark + Text(f"{finding.what:<12} ") + Text(finding.says))

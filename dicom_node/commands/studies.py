@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         sys.stdout.write(json.dumps(stories, indent=2) + "\n")
         return 0
-    console = Console()
+    console = Console(soft_wrap=True)  # a UID or a path is never broken
     if not stories:
         console.print("no study has arrived yet")
         return 0
@@ -56,7 +56,7 @@ def _show(ledger: Ledger, uid: str, *, as_json: bool) -> int:
     if as_json:
         sys.stdout.write(json.dumps(story, indent=2) + "\n")
         return 0
-    console = Console()
+    console = Console(soft_wrap=True)
     for revision in revisions:
         _print_revision(console, ledger, revision)
     console.print("\n[bold]Events[/bold]")
@@ -94,7 +94,7 @@ def _timings(ledger: Ledger, r: Revision) -> dict[str, float]:
 
 
 def _print_line(console: Console, ledger: Ledger, r: Revision) -> None:
-    """Two lines a study, so that a UID is never broken."""
+    """Two lines a study, three where there is something to say."""
     deliveries = ledger.deliveries(r.study_instance_uid, r.revision)
     state = Text(f"{r.state.value:<11}", style=_STYLE.get(r.state, ""))
     facts = [
@@ -146,11 +146,14 @@ def _print_revision(console: Console, ledger: Ledger, r: Revision) -> None:
         console.print(Text(f"  Slide {slide['key']}   container {slide['container_identifier']}"))
         for level in slide["levels"]:
             console.print(Text(f"    {_level_line(level)}"))
-    for result in ledger.results(r.study_instance_uid, r.revision):
+    results = ledger.results(r.study_instance_uid, r.revision)
+    kinds = {result.sop_instance_uid: result.kind for result in results}
+    for result in results:
         console.print(Text(f"  Result    {result.kind} of slide {result.slide}: {result.path}"))
         console.print(Text(f"            {result.sop_instance_uid}", style="dim"))
     for delivery in ledger.deliveries(r.study_instance_uid, r.revision):
-        console.print(Text(f"  Delivery  {_delivery_line(ledger, delivery)}"))
+        kind = kinds[delivery.sop_instance_uid]
+        console.print(Text(f"  Delivery  {kind} to {_delivery_line(ledger, delivery)}"))
 
 
 def _level_line(level: dict[str, Any]) -> str:
