@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 
 from inference.types import Heatmap, Patch
 
-# Viridis of matplotlib (CC0) at nine equal steps: lightness rises evenly with the value.
-_VIRIDIS = np.array(
+COLORS = np.array(
     [
         (68, 1, 84),
         (71, 44, 122),
@@ -22,8 +21,7 @@ _VIRIDIS = np.array(
     ],
     np.float64,
 )
-_ALPHA = (0.15, 0.75)
-"""Opacity of the values 0 and 1: low values let the tissue show, but do not look unanalyzed."""
+"""Viridis of matplotlib (CC0) at nine equal steps: lightness rises evenly with the value."""
 
 
 def assemble(
@@ -53,24 +51,8 @@ def top_patches(values: NDArray[np.float32], count: int) -> tuple[Patch, ...]:
 
 def color(values: NDArray[np.float32]) -> NDArray[np.uint8]:
     """RGB [..., 3] of values in [0, 1]: dark purple is low, yellow is high; NaN is black."""
-    at = np.clip(np.nan_to_num(values), 0, 1) * (len(_VIRIDIS) - 1)
-    steps = np.arange(len(_VIRIDIS))
-    channels = [np.interp(at, steps, _VIRIDIS[:, n]) for n in range(3)]
+    at = np.clip(np.nan_to_num(values), 0, 1) * (len(COLORS) - 1)
+    steps = np.arange(len(COLORS))
+    channels = [np.interp(at, steps, COLORS[:, n]) for n in range(3)]
     rgb = np.round(np.stack(channels, axis=-1)).astype(np.uint8)
     return np.where(np.isnan(values)[..., None], np.uint8(0), rgb)
-
-
-def overlay_rgb(
-    picture: NDArray[np.uint8], values: NDArray[np.float32], cell_px: float
-) -> NDArray[np.uint8]:
-    """The picture RGB [h, w, 3] of the whole slide with the values [R, C] laid over it.
-
-    `cell_px` is the side of a grid cell in pixels of the picture. Cells that were not analyzed
-    stay as they are.
-    """
-    rows = np.minimum((np.arange(picture.shape[0]) / cell_px).astype(int), values.shape[0] - 1)
-    cols = np.minimum((np.arange(picture.shape[1]) / cell_px).astype(int), values.shape[1] - 1)
-    here = values[np.ix_(rows, cols)]
-    low, high = _ALPHA
-    alpha = np.where(np.isnan(here), 0.0, low + (high - low) * np.clip(here, 0, 1))[..., None]
-    return np.asarray(np.round(picture * (1 - alpha) + color(here) * alpha), np.uint8)

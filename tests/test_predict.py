@@ -358,16 +358,6 @@ def test_equal_values_rank_in_raster_order() -> None:
     assert len(heatmap.top_patches(values, 99)) == 5
 
 
-def test_the_overlay_colors_analyzed_cells_and_leaves_the_rest() -> None:
-    picture = np.full((40, 60, 3), 200, np.uint8)
-    values = np.array([[np.nan, 0.0], [1.0, 0.5]], np.float32)
-    shown = heatmap.overlay_rgb(picture, values, 25.0)
-    assert (shown[:25, :25] == 200).all()
-    assert np.array_equal(shown[30, 10], np.round(0.25 * 200 + 0.75 * np.array([253, 231, 37])))
-    assert (shown[5, 30] != 200).any()
-    assert (shown[5, 55] == shown[5, 30]).all()  # the last cell reaches to the picture's edge
-
-
 def test_colors_get_lighter_with_the_value() -> None:
     rgb = heatmap.color(np.linspace(0, 1, 101, dtype=np.float32)).astype(float)
     lightness = rgb @ (0.2126, 0.7152, 0.0722)

@@ -15,25 +15,11 @@ from PIL import Image
 from pydicom import Dataset, dcmread
 
 from inference.frames import Level, read_rectangles
+from inference.heatmap import COLORS, color
 from inference.slide import Slide
 from inference.types import SlideGeometry
 
-_VIRIDIS = np.array(
-    # Every eighth of matplotlib's map: even steps of lightness, safe for the color-blind.
-    [
-        (68, 1, 84),
-        (71, 44, 122),
-        (59, 81, 139),
-        (44, 113, 142),
-        (33, 144, 141),
-        (39, 173, 129),
-        (92, 200, 99),
-        (170, 220, 50),
-        (253, 231, 37),
-    ],
-    np.float64,
-)
-COLOR_BAR_CSS = ", ".join(f"rgb({int(r)},{int(g)},{int(b)})" for r, g, b in _VIRIDIS)
+COLOR_BAR_CSS = ", ".join(f"rgb({int(r)},{int(g)},{int(b)})" for r, g, b in COLORS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +84,7 @@ def heatmap(seg_path: Path, geometry: SlideGeometry, shape: tuple[int, int]) -> 
     found = _look_up(values, _geometry(seg), geometry, shape)
     analyzed = found > 0
     colors = np.zeros((*shape, 4), np.uint8)
-    for channel in range(3):
-        places = np.linspace(0, 1, len(_VIRIDIS))
-        colors[..., channel] = np.interp(found, places, _VIRIDIS[:, channel])
+    colors[..., :3] = color(found.astype(np.float32))
     colors[..., 3] = np.where(analyzed, 255, 0)
     segment = seg.SegmentSequence[0]
     return HeatmapPicture(
