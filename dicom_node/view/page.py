@@ -65,7 +65,7 @@ def write_page(
             _card("Slide", f"<p>The slide cannot be shown. {escape(str(error))}</p>"),
             "",
         )
-    page = Template(resources.files("dicom_node.demo").joinpath("page.html").read_text("utf-8"))
+    page = Template(resources.files("dicom_node.view").joinpath("page.html").read_text("utf-8"))
     out.write_text(
         page.substitute(
             title=escape(f"Slide {header.get('ContainerIdentifier') or 'without identifier'}"),
