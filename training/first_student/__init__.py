@@ -1,0 +1,1 @@
+"""The shipped default student: a small tile encoder and an attention aggregator."""

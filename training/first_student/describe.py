@@ -1,0 +1,238 @@
+"""What the bundle says of itself: the manifest's content and the model card."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.first_student.encoder import FEATURES
+from training.first_student.export import INPUTS, OUTPUTS, PER_TILE
+from training.first_student.simulate import HAZARD, TIMES_MONTHS
+
+VERSION = "0.1.0"
+TOLERANCE = 1e-3
+FEWEST_TILES = 4
+SCT = "SCT"
+OURS = "99DICOMNODE"
+INTENDED_USE = (
+    "Research demonstration of the node. Its survival outputs were fitted to simulated outcomes "
+    "and predict nothing about a patient. Not for diagnosis, prognosis or treatment."
+)
+SIMULATED = (
+    "Slides of the aggregator are simulated bags of tiles and every outcome is simulated: " + HAZARD
+)
+DATA = (
+    "LC25000 lung tiles, leakage-free subset split by original image (arXiv:1912.12142)",
+    "HER2-positive breast spots, patient C for training, patient B for testing (Zenodo 3957257)",
+    "drawn tiles of the phantom (no tissue)",
+    "32 tiles of CRC-VAL-HE-7K, testing only (Zenodo 1214456)",
+)
+Row = tuple[str, tuple[float, float, float], str]
+"""Name, (value, low, high), data."""
+Reference = tuple[NDArray[np.float32], NDArray[np.float32], float]
+"""Mean [D] and std [D] of the slide means, and the limit of the distance."""
+
+
+def manifest(
+    *,
+    digest: str,
+    metrics: list[Row],
+    percentiles: NDArray[np.float64],
+    reference: Reference,
+) -> dict[str, object]:
+    """Content of manifest.json."""
+    mean, std, limit = reference
+    return {
+        "schema_version": 1,
+        "name": "default",
+        "version": VERSION,
+        "title": "Demonstration student",
+        "manufacturer": "dicom-node",
+        "status": "research",
+        "intended_use": INTENDED_USE,
+        "input": {"tile_px": 224, "mpp": 0.5, "mpp_tolerance": 0.05, "batch": 16},
+        "graphs": {name: _graph(name) for name in OUTPUTS},
+        "finding": {
+            "code": _code("C125201", "NCIt", "Overall Survival"),
+            "reference_cohort": "600 simulated slides with simulated outcomes; no patients",
+        },
+        "outputs": [_risk(percentiles), _survival(), _tumor()],
+        "applicability": {
+            "minimum_tissue_mm2": 0.1,
+            "minimum_tiles": FEWEST_TILES,
+            "stains": [
+                _code("12710003", SCT, "hematoxylin stain"),
+                _code("36879007", SCT, "water soluble eosin stain"),
+            ],
+            "organs": [],
+        },
+        "out_of_distribution": {
+            "mean": _rounded(mean),
+            "std": _rounded(std),
+            "limit": round(limit, 4),
+        },
+        "training": {
+            "digest": f"sha256:{digest}",
+            "data": list(DATA),
+            "simulated": SIMULATED,
+            "metrics": [
+                {
+                    "name": name,
+                    "value": round(value, 4),
+                    "low": round(low, 4),
+                    "high": round(high, 4),
+                    "data": data,
+                }
+                for name, (value, low, high), data in metrics
+            ],
+        },
+        "probe": {
+            "file": "probe.npz",
+            "tolerance": {f"{g}/{t}": TOLERANCE for g, names in OUTPUTS.items() for t in names},
+        },
+    }
+
+
+def card(metrics: list[Row], *, temperature: float, limit: float, steps: int, seed: int) -> str:
+    """The model card in Markdown."""
+    table = "\n".join(
+        f"| {name} | {value:.3f} ({low:.3f} to {high:.3f}) | {data} |"
+        for name, (value, low, high), data in metrics
+    )
+    return _CARD.format(
+        version=VERSION,
+        times=", ".join(f"{time:g}" for time in TIMES_MONTHS),
+        hazard=HAZARD,
+        table=table,
+        temperature=temperature,
+        limit=limit,
+        steps=steps,
+        seed=seed,
+    )
+
+
+def _code(value: str, scheme: str, meaning: str) -> dict[str, str]:
+    return {"value": value, "scheme": scheme, "meaning": meaning}
+
+
+def _rounded(values: NDArray[np.float32]) -> list[float]:
+    return [float(f"{value:.6g}") for value in values]
+
+
+def _graph(name: str) -> dict[str, object]:
+    return {
+        "file": f"{name}.onnx",
+        "inputs": [_tensor(INPUTS[name])],
+        "outputs": [_tensor(tensor) for tensor in OUTPUTS[name]],
+    }
+
+
+def _tensor(name: str) -> dict[str, object]:
+    inner = {"tiles": [224, 224, 3], "features": [FEATURES]}.get(name, [])
+    fixed = {"risk": [1], "survival": [len(TIMES_MONTHS)]}
+    return {
+        "name": name,
+        "dtype": "uint8" if name == "tiles" else "float32",
+        "shape": ["N", *inner] if name in PER_TILE else fixed[name],
+    }
+
+
+def _risk(percentiles: NDArray[np.float64]) -> dict[str, object]:
+    return {
+        "kind": "score",
+        "name": "risk",
+        "tensor": "risk",
+        "code": _code("risk-score", OURS, "Risk score"),
+        "unit": _code("{score}", "UCUM", "score"),
+        "direction": "higher-is-worse",
+        "percentiles": [round(float(value), 5) for value in percentiles],
+    }
+
+
+def _survival() -> dict[str, object]:
+    return {
+        "kind": "survival",
+        "name": "survival",
+        "tensor": "survival",
+        "times_months": list(TIMES_MONTHS),
+        "codes": [
+            _code(f"survival-{time:g}m", OURS, f"{time / 12:g}-year OS probability")
+            for time in TIMES_MONTHS
+        ],
+    }
+
+
+def _tumor() -> dict[str, object]:
+    return {
+        "kind": "heatmap",
+        "name": "tumor",
+        "graph": "encoder",
+        "tensor": "tumor",
+        "category": _code("49755003", SCT, "Morphologically Abnormal Structure"),
+        "type": _code("108369006", SCT, "Neoplasm"),
+        "description": (
+            "Probability of tumor per tile of 112 um by a research tile classifier trained on "
+            "lung and breast tiles and drawn tiles. Not validated for any clinical use."
+        ),
+        "top_patches": 5,
+    }
+
+
+_CARD = """\
+# Demonstration student, version {version}
+
+**Research only. The outcomes it was fitted to are simulated. It predicts nothing about a patient.**
+It exists so that the node has a real model to run: real graphs, a real heatmap, real digests.
+Do not use it for diagnosis, prognosis or treatment.
+
+## What it computes
+
+- Encoder: a convolutional network (1.4 million weights, 0.21 GMAC a tile), from a tile of
+  224 x 224 pixels at 0.5 um per pixel to 64 features and the probability that it shows tumor. The
+  features are 128 learned ones and 6 of color, turned to vary independently among slides.
+- Aggregator: gated attention over the features of all tiles of a slide, then a risk score and
+  survival probabilities at {times} months by discrete proportional hazards. The risk is the
+  logarithm of a hazard ratio against the mean simulated training slide.
+
+## What it was trained on
+
+- Lung: the leakage-free subset of LC25000, 2,079 tiles of the training groups. Adenocarcinoma and
+  squamous cell carcinoma are tumor, benign lung is not. The spacing of these tiles is
+  undocumented; 0.5 um per pixel is our estimate from the size of red blood cells.
+- Breast: spots of HER2-positive tumors, patient C sections C2 to C5. Labels are weak: at least
+  55 % epithelial cells (estimated from expression) counts as tumor, at most 15 % as not tumor, the
+  rest only teaches cell types. Benign epithelium and carcinoma in situ are not told apart.
+- Drawn tiles of the node's own phantom: glass, stroma, glands, tumor-like nests, lymphocytes, fat,
+  pen and folds. They are drawings.
+- {steps} batches of 64 random views (turns, scale, stain, light, blur, JPEG), seed {seed}.
+  The probability is divided by a temperature of {temperature:.2f}, fitted on validation tiles.
+
+## What was simulated
+
+The slides of the aggregator are random bags of the tiles above, and **every survival time was
+drawn by this formula**, not observed: {hazard}.
+A high risk score therefore says: many tiles looked like tumor, few like lymphocytes. No more.
+
+## What was measured (95 % bootstrap interval)
+
+| figure | value | data |
+|---|---|---|
+{table}
+
+## Known weaknesses
+
+- Lung benign and malignant tiles of LC25000 differ in color and density so much that almost any
+  classifier separates them; that figure does not carry over to other slides.
+- Tumor of other organs, other stains and other scanners was seen only as the 32 colon tiles,
+  which are too few to say how well it does. Expect false positives on lymphocytes, necrosis and
+  muscle.
+- The interval of the breast figure resamples spots of one section of one patient; it says nothing
+  about other patients. The phantom figure says nothing about tissue.
+- A slide whose mean feature lies farther than {limit:.2f} from that of the simulated training
+  slides is flagged as unlike them. A slide that is not flagged can still be unlike them.
+
+## Licenses of the data
+
+No data are shipped: the probe holds drawn tiles only. LC25000 was released for research without an
+explicit license; the breast and colon data are CC BY 4.0.
+"""
