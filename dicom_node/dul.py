@@ -1,0 +1,166 @@
+"""The thread that reads an association's socket, in place of pynetdicom's (see seams.py)."""
+
+from __future__ import annotations
+
+import structlog
+from pynetdicom.dul import DULServiceProvider
+from pynetdicom.pdu import A_ABORT_RQ
+
+from dicom_node.pdus import HEADER_BYTES, ConnectionLost, PduStream
+
+log = structlog.get_logger()
+
+P_DATA_TF = 0x04  # PS3.8 Table 9-11 and following: PDU types 1 to 7
+ASSOCIATE_LIMIT_BYTES = 256 << 10  # A-ASSOCIATE-RQ with 128 contexts of 40 syntaxes needs 140 KiB
+CONTROL_LIMIT_BYTES = 64  # release and abort PDUs carry 4 bytes
+PDU_SLACK_BYTES = 64  # some senders do not count the PDV headers
+BURST_BYTES = 64 << 20  # bytes of an instance read before the reactor looks at its timers again
+BURST_WAIT_MS = 20
+
+
+class ReceivingDul(DULServiceProvider):  # type: ignore[misc]  # untyped base
+    """Reads PDUs of bounded size in bounded time; dataset bytes are passed on without copies."""
+
+    stream: PduStream
+
+    def patience_s(self) -> float:
+        """Seconds in which a whole PDU has to arrive."""
+        established = self.state_machine.current_state == "Sta6"
+        return float(self.assoc.dimse_timeout if established else self.assoc.acse_timeout)
+
+    def _read_pdu_data(self) -> None:
+        """Deal with the next PDU as far as it has arrived; called when `ready`."""
+        try:
+            if not self.stream.whole():
+                self.stream.receive()
+        except ConnectionLost as error:
+            self.lost(str(error))
+            return
+        header = self.stream.header()
+        if header is None or not self._admitted(*header) or not self.stream.has(header[1]):
+            return
+        pdu_type, length = header
+        if pdu_type == P_DATA_TF and self._store_burst():
+            return
+        overrun = self.assoc.dimse.overrun()
+        if overrun is None:
+            self._decode(self.stream.peek(length))
+            self.stream.skip(length)
+        else:
+            self._refuse(pdu_type, length, overrun)
+
+    def _store_burst(self) -> bool:
+        """Store fragments of the arriving dataset as long as they keep coming.
+
+        Meanwhile the association's own thread rests: it wakes a thousand times a second otherwise.
+        False when the next PDU is not such a fragment.
+        """
+        arriving = self.assoc.dimse.arriving()
+        if arriving is None or self.state_machine.current_state != "Sta6":
+            return False
+        context_id, sink = arriving
+        stored = 0
+        self.assoc._reactor_checkpoint.clear()
+        try:
+            more = True
+            while more and stored < BURST_BYTES and not self._wanted_elsewhere():
+                pieces, more = self._next_fragments(context_id)
+                sink.write(*pieces)
+                stored += sum(map(len, pieces))
+                more = more and self._receive_more()
+        finally:
+            self.assoc._reactor_checkpoint.set()
+        self._idle_timer.restart()
+        return stored > 0
+
+    def _wanted_elsewhere(self) -> bool:
+        return self._kill_thread or bool(self.to_provider_queue.queue)
+
+    def _receive_more(self) -> bool:
+        try:
+            return self.stream.receive() or self.stream.readable(BURST_WAIT_MS)
+        except ConnectionLost:  # seen again by who reads next
+            return False
+
+    def _next_fragments(self, context_id: int) -> tuple[list[memoryview], bool]:
+        """Fragments that have arrived, and whether nothing else than fragments comes after them."""
+        pieces: list[memoryview] = []
+        while (header := self.stream.header()) is not None:
+            pdu_type, length = header
+            if pdu_type != P_DATA_TF or length > self.data_limit:
+                return pieces, False
+            if not self.stream.has(length):
+                break
+            found = _plain_fragments(self.stream.peek(length)[HEADER_BYTES:], context_id)
+            if not found:
+                return pieces, False
+            pieces += found
+            self.stream.skip(length)
+        return pieces, True
+
+    @property
+    def data_limit(self) -> int:
+        """Longest P-DATA-TF PDU taken."""
+        return int(self.assoc.acceptor.maximum_length) + PDU_SLACK_BYTES
+
+    def _admitted(self, pdu_type: int, length: int) -> bool:
+        """Whether a PDU of this type and length may be read; if not, the connection is ended."""
+        limit = CONTROL_LIMIT_BYTES
+        if pdu_type == P_DATA_TF:
+            limit = self.data_limit
+        elif pdu_type in (0x01, 0x02, 0x03):
+            limit = ASSOCIATE_LIMIT_BYTES
+        if 0x01 <= pdu_type <= 0x07 and length <= limit:
+            return True
+        self._refuse(pdu_type, length, f"PDU type 1 to 7 and at most {limit} bytes expected")
+        return False
+
+    def _refuse(self, pdu_type: int, length: int, reason: str) -> None:
+        """Abort the association and end the connection at once."""
+        peer = self.assoc.requestor.address_info.address
+        log.warning("pdu_refused", peer=peer, pdu_type=pdu_type, length=length, reason=reason)
+        abort = A_ABORT_RQ()
+        abort.source = 0x02  # PS3.8 Table 9-26: the service provider
+        abort.reason_diagnostic = 0x06  # invalid PDU parameter value
+        self._send(abort)
+        self.lost("refused")
+
+    def lost(self, reason: str) -> None:
+        """End the connection: the stream has ended or cannot be trusted any more."""
+        log.debug("connection_lost", reason=reason)
+        self.socket._shutdown_socket()
+        if self.state_machine.current_state == "Sta2":
+            # No association yet: wake its thread, which would wait for the A-ASSOCIATE timeout.
+            self.to_user_queue.put(None)
+        self.event_queue.put("Evt17")  # transport connection closed
+
+    def _decode(self, view: memoryview) -> None:
+        """Hand a PDU to pynetdicom."""
+        try:
+            pdu, event = self._decode_pdu(bytearray(view))
+        except Exception as error:  # noqa: BLE001 - whatever a hostile PDU breaks in the decoder
+            peer = self.assoc.requestor.address_info.address
+            log.warning("pdu_undecodable", peer=peer, error=type(error).__name__)
+            self.event_queue.put("Evt19")  # invalid PDU
+            return
+        self.event_queue.put(event)
+        self._recv_pdu.put(pdu)
+
+
+def _plain_fragments(items: memoryview, context_id: int) -> list[memoryview]:
+    """The dataset bytes of a P-DATA-TF PDU that holds nothing but further fragments of a dataset.
+
+    PS3.8 9.3.5 and Annex E: items of length, context id, control byte, bytes. Empty when the PDU
+    is one for pynetdicom: the last fragment, a command, anything odd.
+    """
+    fragments = []
+    offset = 0
+    while offset < len(items):
+        end = offset + 4 + int.from_bytes(items[offset : offset + 4], "big")
+        if end <= offset + 6 or end > len(items):
+            return []
+        if items[offset + 4] != context_id or items[offset + 5] & 3:
+            return []
+        fragments.append(items[offset + 6 : end])
+        offset = end
+    return fragments

@@ -1,0 +1,87 @@
+"""PDUs of one connection, read in large pieces through one buffer of fixed size."""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+
+CAPACITY_BYTES = 512 << 10
+HEADER_BYTES = 6  # PS3.8 9.3.1: type, reserved, length of what follows
+
+
+class ConnectionLost(Exception):
+    """The stream ended or failed."""
+
+
+class PduStream:
+    """Bytes received and not used yet. Nothing here waits, except `readable`.
+
+    One receive call takes whatever has arrived, often many PDUs: with a call for each of them the
+    threads of the process spend their time handing the interpreter lock to each other.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._socket = sock
+        self._poll = select.poll()  # select(2) fails from descriptor 1024 on
+        self._poll.register(sock, select.POLLIN)
+        self._buffer = memoryview(bytearray(CAPACITY_BYTES))
+        self._start = 0
+        self._end = 0
+        self._since = 0.0
+
+    def header(self) -> tuple[int, int] | None:
+        """Type and length of the next PDU, or None while they have not arrived."""
+        start = self._start
+        if self._end - start < HEADER_BYTES:
+            return None
+        return self._buffer[start], int.from_bytes(self._buffer[start + 2 : start + 6], "big")
+
+    def has(self, length: int) -> bool:
+        """Whether the next PDU, of this length, has arrived as a whole."""
+        return self._end - self._start >= HEADER_BYTES + length
+
+    def whole(self) -> bool:
+        """Whether the next PDU has arrived as a whole, or never will: it does not fit."""
+        header = self.header()
+        return header is not None and (
+            self.has(header[1]) or header[1] > CAPACITY_BYTES - HEADER_BYTES
+        )
+
+    def peek(self, length: int) -> memoryview:
+        """The next PDU, of this length, with its header: a view that `receive` makes invalid."""
+        return self._buffer[self._start : self._start + HEADER_BYTES + length]
+
+    def skip(self, length: int) -> None:
+        """Be done with the next PDU, of this length."""
+        self._start += HEADER_BYTES + length
+        self._since = time.monotonic()
+
+    def receive(self) -> bool:
+        """Take in what has arrived; False when nothing has. Raises ConnectionLost."""
+        kept = self._end - self._start
+        if not kept:
+            self._start = self._end = 0
+            self._since = time.monotonic()
+        elif CAPACITY_BYTES - self._end < CAPACITY_BYTES // 4:
+            self._buffer[:kept] = self._buffer[self._start : self._end]
+            self._start, self._end = 0, kept
+        try:
+            count = self._socket.recv_into(self._buffer[self._end :])
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise ConnectionLost(str(error)) from error
+        if not count:
+            raise ConnectionLost("end of the stream")
+        self._end += count
+        return True
+
+    def readable(self, timeout_ms: int) -> bool:
+        """Whether bytes, or the end of the stream, wait on the socket."""
+        return bool(self._poll.poll(timeout_ms))
+
+    def overdue(self, patience_s: float) -> bool:
+        """Whether a PDU began to arrive more than `patience_s` ago and is still not complete."""
+        return self._end > self._start and time.monotonic() - self._since > patience_s

@@ -1,0 +1,304 @@
+"""The listener: takes whole-slide instances by C-STORE and answers only what is true.
+
+0000 is sent after the file, its folder entry and its ledger row are durable, never before. Nothing
+is decoded and nothing is computed here but a digest.
+"""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
+
+import structlog
+from pydicom.dataset import Dataset
+from pynetdicom import evt
+from pynetdicom.ae import ApplicationEntity
+
+from dicom_node import contexts, seams
+from dicom_node.admission import Admission, AllowedSender
+from dicom_node.header import Identity, Refused, StoreStatus, command_uid, read_identity
+from dicom_node.incoming import SpoolFailed, SpoolFull, file_header
+from dicom_node.ledger import Ledger
+from dicom_node.records import Conflict, LedgerBusy, ReceivedInstance
+from dicom_node.spool import OtherContent, Spool, SpoolUnusable
+from dicom_node.transfers import Transfer, Transfers
+
+log = structlog.get_logger()
+
+MAXIMUM_PDU_BYTES = 128 << 10  # some senders mishandle more, or 0 for unlimited
+ACSE_TIMEOUT_S = 10.0
+DIMSE_TIMEOUT_S = 60.0
+NETWORK_TIMEOUT_S = 300.0  # a PACS may pause for minutes between two slides
+
+
+class Ingest:
+    """The listener of the node: `start`, then `drain`."""
+
+    def __init__(
+        self,
+        *,
+        ae_title: str,
+        bind: str,
+        port: int,
+        senders: Sequence[AllowedSender],
+        spool: Spool,
+        ledger: Ledger,
+        maximum_associations: int,
+    ) -> None:
+        self.ae_title = ae_title
+        self.spool = spool
+        self.ledger = ledger
+        self._address = (bind, port)
+        self._maximum_associations = maximum_associations
+        self._admission = Admission(ae_title, senders, maximum_associations)
+        self._transfers = Transfers(spool, ledger)
+        self._recording = threading.Lock()
+        self._server: seams.ReceivingServer | None = None
+        self._port = port
+
+    @property
+    def port(self) -> int:
+        """The port listened on: after `start`, also when 0 was asked for."""
+        return self._port
+
+    def start(self) -> None:
+        """Claim the spool, remove what was never acknowledged, and listen.
+
+        Raises SpoolUnusable, LedgerBusy, or OSError when the address cannot be bound.
+        """
+        self.spool.claim()
+        removed = self.spool.sweep(self.ledger.known_paths())
+        self._transfers.start()
+        seams.quiet()
+        self._server = self._listen()
+        self._port = int(self._server.server_address[1])
+        # It looks ten times a second whether it has been told to stop.
+        threading.Thread(
+            target=self._server.serve_forever, args=(0.1,), name="listener", daemon=True
+        ).start()
+        log.info("ingest_started", ae_title=self.ae_title, port=self.port, swept_files=removed)
+
+    def _listen(self) -> seams.ReceivingServer:
+        entity = ApplicationEntity(self.ae_title)
+        entity.maximum_pdu_size = MAXIMUM_PDU_BYTES
+        entity.acse_timeout = ACSE_TIMEOUT_S
+        entity.dimse_timeout = DIMSE_TIMEOUT_S
+        entity.network_timeout = NETWORK_TIMEOUT_S
+        # Its own limit counts connections that never asked for an association: ours does not.
+        entity.maximum_associations = 1 << 16
+        server: seams.ReceivingServer = entity.make_server(
+            self._address,
+            contexts=contexts.accepted_contexts(),
+            evt_handlers=[
+                (evt.EVT_REQUESTED, self._on_requested),
+                (evt.EVT_ACCEPTED, self._on_accepted),
+                (evt.EVT_RELEASED, self._on_released),
+                (evt.EVT_ABORTED, self._on_aborted),
+                (evt.EVT_C_STORE, self._on_store),
+            ],
+            server_class=seams.ReceivingServer,
+            request_handler=seams.ReceivingHandler,
+        )
+        server.open_sink = self._open_transfer
+        server.ended = self._admission.ended
+        server.maximum_connections = 4 * self._maximum_associations + 64
+        server.maximum_silent = self._maximum_associations + 16
+        entity._servers.append(server)  # as start_server does; shutdown() removes it
+        return server
+
+    def drain(self, timeout_s: float) -> bool:
+        """Refuse new associations, wait for open ones, stop. False if some had to be aborted."""
+        if self._server is None:
+            return True
+        left = self._admission.close(timeout_s)
+        for association in left:
+            association.abort()
+        self._server.shutdown()
+        self._server = None
+        for association in left:
+            association.join(timeout=5)
+        self._transfers.stop()
+        self.spool.release()
+        log.info("ingest_stopped", aborted_associations=len(left))
+        return not left
+
+    # -- associations ---------------------------------------------------------------------------
+
+    def _on_requested(self, event: Any) -> None:
+        association = event.assoc
+        request = association.requestor.primitive
+        calling, called = request.calling_ae_title.strip(), request.called_ae_title.strip()
+        peer = _peer(association)
+        refusal = self._admission.decide(
+            association, calling_ae=calling, called_ae=called, peer=peer
+        )
+        if refusal is None:
+            return
+        log.warning(
+            "association_refused",
+            calling_ae=calling,
+            called_ae=called,
+            peer=str(peer),
+            reason=refusal.reason,
+            **refusal.fields,
+        )
+        association.acse.send_reject(*refusal.code)
+        association.kill()  # returns when the answer is out; without it the socket is closed first
+
+    def _on_accepted(self, event: Any) -> None:
+        refused = sorted({str(c.abstract_syntax) for c in event.assoc.rejected_contexts})
+        log.info(
+            "association_accepted",
+            **_who(event.assoc),
+            accepted_contexts=len(event.assoc.accepted_contexts),
+            refused_classes=refused,
+        )
+
+    def _on_released(self, event: Any) -> None:
+        log.info("association_released", **_who(event.assoc))
+
+    def _on_aborted(self, event: Any) -> None:
+        log.warning("association_aborted", **_who(event.assoc))
+
+    # -- instances ------------------------------------------------------------------------------
+
+    def _open_transfer(self, association: Any, context_id: int, command: Any) -> Transfer:
+        """A sink for the C-STORE request that begins. Runs in the thread that reads the socket."""
+        calling_ae = association.requestor.primitive.calling_ae_title.strip()
+        syntax = association._accepted_cx[context_id].transfer_syntax[0]
+        header: bytes | Refused
+        try:
+            header = file_header(
+                command_uid(command, "AffectedSOPClassUID"),
+                command_uid(command, "AffectedSOPInstanceUID"),
+                str(syntax),
+            )
+        except Refused as refusal:
+            header = refusal
+        return self._transfers.open(calling_ae, str(_peer(association)), header)
+
+    def _on_store(self, event: Any) -> Dataset:
+        """Answer a C-STORE request whose dataset has arrived: exceptions end here as statuses."""
+        transfer: Transfer | None = None
+        fields: dict[str, Any] = {}
+        try:
+            transfer = self._arrived(event)
+            fields = {"calling_ae": transfer.calling_ae, "peer": transfer.peer}
+            self._keep(event, transfer, fields)
+            status, comment = StoreStatus.SUCCESS, ""
+        except Refused as refusal:
+            status, comment = refusal.status, refusal.comment
+        except (SpoolFull, SpoolFailed, SpoolUnusable) as error:
+            status, comment = StoreStatus.OUT_OF_RESOURCES, "no room or no working storage: later"
+            fields["error"] = str(error)
+        except LedgerBusy as error:
+            status, comment = StoreStatus.OUT_OF_RESOURCES, "ledger not writable: send again later"
+            fields["error"] = str(error)
+        except (Conflict, OtherContent):
+            status, comment = StoreStatus.DUPLICATE, "this SOP Instance UID has other content here"
+        except Exception as error:  # noqa: BLE001 - the peer gets an answer whatever went wrong
+            status, comment = StoreStatus.PROCESSING_FAILURE, "internal error of the receiving node"
+            # Not its message and not its variables: they could quote the dataset.
+            where = traceback.format_tb(error.__traceback__)
+            log.error("store_failed", error=type(error).__name__, where=where)
+        finally:
+            if transfer is not None:
+                transfer.close()
+        if status is not StoreStatus.SUCCESS:
+            self._note_refusal(status, comment, fields)
+        return _answer(status, comment)
+
+    def _arrived(self, event: Any) -> Transfer:
+        """The transfer of a request, now owned by the handler."""
+        request = event.request
+        transfer: Transfer | None = request._dataset_file
+        if transfer is not None:
+            event.assoc.take(transfer)
+            return transfer
+        # So small that command and dataset came in one PDU: it is in memory.
+        transfer = self._open_transfer(event.assoc, request._context_id, request)
+        transfer.write(request.DataSet.getbuffer())
+        return transfer
+
+    def _keep(self, event: Any, transfer: Transfer, fields: dict[str, Any]) -> None:
+        """Check, make durable and record one instance; returning means 0000."""
+        if transfer.failure is not None:
+            raise transfer.failure
+        incoming = transfer.incoming
+        if incoming is None:
+            raise RuntimeError("a transfer without a failure has a file")
+        sha256 = incoming.finish()
+        syntax = str(event.context.transfer_syntax)
+        identity = read_identity(incoming, syntax)
+        fields.update(
+            sop_instance_uid=identity.sop_instance_uid,
+            study_instance_uid=identity.study_instance_uid,
+        )
+        _require_match(event, identity)
+        with self._recording:
+            published = self.spool.publish(incoming, sha256)
+            instance = ReceivedInstance(
+                sop_instance_uid=identity.sop_instance_uid,
+                sop_class_uid=identity.sop_class_uid,
+                study_instance_uid=identity.study_instance_uid,
+                series_instance_uid=identity.series_instance_uid,
+                transfer_syntax_uid=syntax,
+                sha256=sha256,
+                size_bytes=incoming.size_bytes,
+                path=published.path,
+                calling_ae=transfer.calling_ae,
+                peer=transfer.peer,
+                received_at=datetime.now(UTC),
+            )
+            try:
+                outcome = self.ledger.record_instance(instance)
+            except (Conflict, LedgerBusy):
+                # Certainly not recorded. After any other error it might be: then the file stays,
+                # and the next start sweeps it if there is no row.
+                self.spool.withdraw(published)
+                raise
+        log.info("instance_stored", outcome=outcome, size_bytes=incoming.size_bytes, **fields)
+
+    def _note_refusal(self, status: StoreStatus, comment: str, fields: dict[str, Any]) -> None:
+        log.warning("instance_refused", status=f"{status:04X}", comment=comment, **fields)
+        try:
+            self.ledger.record_event(
+                "instance_refused", status=f"{status:04X}", comment=comment, **fields
+            )
+        except LedgerBusy as error:
+            log.warning("ledger_busy", error=str(error))
+
+
+def _require_match(event: Any, identity: Identity) -> None:
+    """Refuse a command that speaks of another instance, or class, than dataset or context."""
+    command_class = command_uid(event.request, "AffectedSOPClassUID")
+    if command_class != str(event.context.abstract_syntax):
+        raise Refused(StoreStatus.CLASS_NOT_SUPPORTED, "SOP class is not that of the context")
+    if command_class != identity.sop_class_uid:
+        raise Refused(StoreStatus.MISMATCH, "SOP Class UID differs: command and dataset")
+    if command_uid(event.request, "AffectedSOPInstanceUID") != identity.sop_instance_uid:
+        raise Refused(StoreStatus.MISMATCH, "SOP Instance UID differs: command and dataset")
+
+
+def _answer(status: StoreStatus, comment: str) -> Dataset:
+    answer = Dataset()
+    answer.Status = int(status)
+    if comment:
+        answer.ErrorComment = comment[:64]  # LO, PS3.7 C.
+    return answer
+
+
+def _peer(association: Any) -> IPv4Address | IPv6Address:
+    address = ip_address(association.requestor.address_info.address.partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None)
+    return mapped or address
+
+
+def _who(association: Any) -> dict[str, str]:
+    primitive = association.requestor.primitive
+    calling = primitive.calling_ae_title.strip() if primitive is not None else ""
+    return {"calling_ae": calling, "peer": str(_peer(association))}

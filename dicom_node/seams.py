@@ -1,0 +1,187 @@
+"""The parts of pynetdicom 3.0.4 that the listener replaces, on its own associations only.
+
+As released, its acceptor trusts the length a peer puts into a PDU, waits for ever for the rest of
+one, reads 4 KiB at a time, keeps or flushes every fragment, and leaves a partial file behind when
+a transfer is aborted. Nothing is patched globally: `ReceivingHandler` gives the objects of each new
+association subclasses of their own, so that a sender in the same process is untouched.
+These are private seams: tests/test_seams.py pins what they rely on.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any, Protocol
+
+import structlog
+from pynetdicom import _config
+from pynetdicom.association import Association
+from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dimse_messages import C_STORE_RQ
+from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
+
+from dicom_node.dul import ReceivingDul
+from dicom_node.pdus import PduStream
+
+log = structlog.get_logger()
+
+MESSAGE_LIMIT_BYTES = 256 << 10  # a command set, or a dataset that is no C-STORE
+QUEUE_LIMIT = 8  # requests waiting; we negotiate no asynchronous operations (PS3.7 D.3.3.3)
+
+
+class Sink(Protocol):
+    """Where the dataset of one C-STORE goes while it arrives."""
+
+    def write(self, *pieces: bytes | memoryview) -> None:
+        """Append dataset bytes; never raises."""
+
+    def close(self) -> None:
+        """Give everything back that was not kept."""
+
+
+class ReceivingServer(ThreadedAssociationServer):  # type: ignore[misc]  # untyped base
+    """A listener whose associations stream C-STORE datasets into sinks.
+
+    `open_sink(association, context_id, command_set)` is called when a C-STORE request begins;
+    `ended(association)` when an association is over, however it ended.
+    """
+
+    request_queue_size = 128
+    open_sink: Callable[[Association, int, Any], Sink]
+    ended: Callable[[Association], None]
+    maximum_connections: int
+    maximum_silent: int
+    """Connections of one host that have not asked for an association yet."""
+
+    def verify_request(self, request: socket.socket, client_address: Any) -> bool:
+        """Refuse a connection beyond the limits: silent peers must not shut others out."""
+        host = client_address[0]
+        connections = self.active_associations
+        silent = sum(
+            a.requestor.primitive is None and a.requestor.address_info.address == host
+            for a in connections
+        )
+        if len(connections) < self.maximum_connections and silent < self.maximum_silent:
+            return True
+        log.warning(
+            "connection_refused", peer=host, connections=len(connections), silent_of_peer=silent
+        )
+        return False
+
+
+class ReceivingHandler(RequestHandler):  # type: ignore[misc]  # untyped base
+    """Sets up one accepted connection."""
+
+    def _create_association(self) -> Association:
+        self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        association = super()._create_association()
+        # The classes only add behavior; pynetdicom changes a message's class the same way.
+        association.__class__ = ReceivingAssociation
+        association.dul.__class__ = ReceivingDul
+        association.dul.socket.__class__ = ReceivingSocket
+        association.dimse.__class__ = ReceivingDimse
+        association.dul.stream = PduStream(self.request)
+        association.dimse.sinks = set()
+        return association
+
+
+class ReceivingAssociation(Association):  # type: ignore[misc]  # untyped base
+    """Closes every sink that no handler took, whatever ended the association."""
+
+    def run(self) -> None:
+        """Serve the association, then give everything back."""
+        try:
+            super().run()
+        finally:
+            self.dul.kill_dul()
+            self.dul.socket._shutdown_socket()
+            if self.dul.is_alive():
+                self.dul.join()
+            for sink in list(self.dimse.sinks):
+                self.take(sink)
+                sink.close()
+            self._server.ended(self)
+
+    def take(self, sink: Sink) -> None:
+        """Make the caller the owner of a sink: it closes it."""
+        self.dimse.sinks.discard(sink)
+
+
+class ReceivingSocket(AssociationSocket):  # type: ignore[misc]  # untyped base
+    """A non-blocking socket whose received bytes are in the association's stream."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether a PDU, bytes, or the end of the stream wait to be read."""
+        if self.socket is None or not self._is_connected:
+            return False
+        if self.socket.fileno() < 0:  # closed by another thread
+            self.event_queue.put("Evt17")  # transport connection closed
+            return False
+        dul = self.assoc.dul
+        if dul.stream.whole() or dul.stream.readable(0):
+            return True
+        if dul.stream.overdue(dul.patience_s()):
+            dul.lost("a PDU did not arrive in time")
+        return False
+
+    def send(self, bytestream: bytes) -> None:
+        """Send everything, or end the connection when the peer does not take it in time."""
+        deadline = time.monotonic() + self.assoc.dimse_timeout
+        rest = memoryview(bytestream)
+        poll = select.poll()
+        try:
+            poll.register(self.socket, select.POLLOUT)
+            while rest:
+                remaining_s = max(0.0, deadline - time.monotonic())
+                if not poll.poll(remaining_s * 1000):
+                    raise TimeoutError("the peer does not read")
+                rest = rest[self.socket.send(rest) :]
+        except (OSError, ValueError, TypeError):  # the latter two: closed meanwhile
+            self.event_queue.put("Evt17")
+
+
+class ReceivingDimse(DIMSEServiceProvider):  # type: ignore[misc]  # untyped base
+    """Opens a sink as soon as the command of a C-STORE request is known."""
+
+    sinks: set[Sink]
+
+    def receive_primitive(self, primitive: Any) -> None:
+        """Process a P-DATA primitive."""
+        super().receive_primitive(primitive)
+        message = self.message  # None when it is complete
+        if message is None or message._data_set_file or not isinstance(message, C_STORE_RQ):
+            return
+        if message.context_id not in self.assoc._accepted_cx:
+            return  # its bytes are counted against MESSAGE_LIMIT_BYTES
+        sink = self.assoc._server.open_sink(self.assoc, message.context_id, message.command_set)
+        self.sinks.add(sink)
+        sink.write(message.data_set.getvalue())
+        message.data_set = BytesIO()
+        message._data_set_file = sink
+
+    def arriving(self) -> tuple[int, Sink] | None:
+        """Context id and sink of the dataset that is arriving."""
+        message = self.message
+        if message is None or message._data_set_file is None:
+            return None
+        return message.context_id, message._data_set_file
+
+    def overrun(self) -> str | None:
+        """What the peer has sent too much of, if anything."""
+        message = self.message
+        if self.msg_queue.qsize() > QUEUE_LIMIT:
+            return "requests before the answer to earlier ones"
+        if message is None:
+            early = len(self.sinks) > 1
+            return "C-STORE requests before the answer to earlier ones" if early else None
+        held = message.encoded_command_set.tell() + message.data_set.tell()
+        return "bytes in one message" if held > MESSAGE_LIMIT_BYTES else None
+
+
+def quiet() -> None:
+    """Keep pynetdicom from decoding each PDU for its own debug log, in this process."""
+    _config.LOG_HANDLER_LEVEL = "none"

@@ -1,0 +1,130 @@
+"""C-STORE requests while their bytes arrive, and what the ledger knows about them."""
+
+from __future__ import annotations
+
+import threading
+
+import structlog
+
+from dicom_node.header import Refused
+from dicom_node.incoming import Incoming, SpoolFailed, SpoolFull
+from dicom_node.ledger import Ledger
+from dicom_node.records import LedgerBusy
+from dicom_node.spool import Spool, SpoolUnusable
+
+log = structlog.get_logger()
+
+TOUCH_INTERVAL_S = 1.0
+
+
+class Transfer:
+    """One C-STORE while it arrives: the file its dataset goes to, and who sends it.
+
+    Stands in for pynetdicom's temporary file. Whatever is wrong is kept in `failure` for the
+    handler to answer: the bytes have to be drained first.
+    """
+
+    def __init__(self, registry: Transfers, calling_ae: str, peer: str) -> None:
+        self.calling_ae = calling_ae
+        self.peer = peer
+        self.failure: Refused | SpoolFull | SpoolFailed | SpoolUnusable | LedgerBusy | None = None
+        self.incoming: Incoming | None = None
+        self.transfer_id: int | None = None
+        self.size_bytes = 0
+        self._registry = registry
+
+    @property
+    def file(self) -> Transfer:
+        """pynetdicom flushes `file.file` after each fragment that it writes itself."""
+        return self
+
+    @property
+    def name(self) -> str:
+        """pynetdicom removes the file of this name after the handler; there is none."""
+        return ""
+
+    def write(self, *pieces: bytes | memoryview) -> None:
+        """Append dataset bytes; never raises."""
+        self.size_bytes += sum(map(len, pieces))
+        if self.incoming is not None:
+            self.incoming.write(*pieces)
+
+    def flush(self) -> None:
+        """Nothing to do: writes are not buffered."""
+
+    def close(self) -> None:
+        """Give the file and the open transfer back."""
+        if self.incoming is not None:
+            self.incoming.close()
+        self._registry.end(self)
+
+
+class Transfers:
+    """The transfers in progress. The ledger is told when each starts, moves and ends."""
+
+    def __init__(self, spool: Spool, ledger: Ledger) -> None:
+        self._spool = spool
+        self._ledger = ledger
+        self._lock = threading.Lock()  # guards the two collections below
+        self._seen_bytes: dict[Transfer, int] = {}
+        self._ended_ids: set[int] = set()
+        self._stopped = threading.Event()
+
+    def start(self) -> None:
+        """Forget what a crashed process left open, and begin to report progress."""
+        self._ledger.close_all_transfers()
+        threading.Thread(target=self._report, name="transfers", daemon=True).start()
+
+    def stop(self) -> None:
+        """Stop reporting; the last ended transfers are closed in the ledger."""
+        self._stopped.set()
+        self._close_ended()
+
+    def open(self, calling_ae: str, peer: str, header: bytes | Refused) -> Transfer:
+        """A transfer that takes the bytes of a C-STORE, or that drops them and says why."""
+        transfer = Transfer(self, calling_ae, peer)
+        with self._lock:
+            self._seen_bytes[transfer] = 0
+        try:
+            if isinstance(header, Refused):
+                raise header
+            transfer.transfer_id = self._ledger.open_transfer(calling_ae=calling_ae, peer=peer)
+            transfer.incoming = self._spool.receive(header)
+        except (Refused, SpoolFull, SpoolFailed, SpoolUnusable, LedgerBusy) as error:
+            transfer.failure = error
+        return transfer
+
+    def end(self, transfer: Transfer) -> None:
+        """Close a transfer in the ledger: now, or as soon as that can be written."""
+        with self._lock:
+            self._seen_bytes.pop(transfer, None)
+            if transfer.transfer_id is not None:
+                self._ended_ids.add(transfer.transfer_id)
+                transfer.transfer_id = None
+        self._close_ended()
+
+    def _report(self) -> None:
+        """Once a second, touch the transfers that got bytes: their studies are not quiet."""
+        while not self._stopped.wait(TOUCH_INTERVAL_S):
+            with self._lock:
+                moved = [t for t, seen in self._seen_bytes.items() if t.size_bytes != seen]
+                self._seen_bytes.update({t: t.size_bytes for t in moved})
+                ids = [t.transfer_id for t in moved if t.transfer_id is not None]
+            try:
+                for transfer_id in ids:
+                    self._ledger.touch_transfer(transfer_id)
+            except LedgerBusy as error:
+                log.warning("ledger_busy", error=str(error))
+            self._close_ended()
+
+    def _close_ended(self) -> None:
+        with self._lock:
+            waiting = list(self._ended_ids)
+        for transfer_id in waiting:
+            try:
+                self._ledger.close_transfer(transfer_id)
+            except LedgerBusy as error:
+                log.warning("ledger_busy", error=str(error))
+                return  # the reporting thread tries again
+            with self._lock:
+                self._ended_ids.discard(transfer_id)

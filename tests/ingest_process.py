@@ -1,0 +1,45 @@
+"""The listener as a process of its own: `python ingest_process.py DATA_DIR [PORT]`.
+
+Prints its port, drains on SIGTERM. Accepts AE title STORESCU from this machine.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from pathlib import Path
+
+from dicom_node.ledger import Ledger
+from dicom_node.receive import Ingest
+from dicom_node.spool import Spool
+
+
+@dataclass(frozen=True)
+class AnySender:
+    ae_title: str = "STORESCU"
+    networks: tuple[IPv4Network, ...] = (IPv4Network("127.0.0.0/8"),)
+
+
+def main(data_dir: Path, port: int) -> None:
+    ingest = Ingest(
+        ae_title="NODE",
+        bind="127.0.0.1",
+        port=port,
+        senders=[AnySender()],
+        spool=Spool(data_dir / "spool", reserve_bytes=0),
+        ledger=Ledger.open(data_dir / "node.sqlite"),
+        maximum_associations=16,
+    )
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    ingest.start()
+    print(ingest.port, flush=True)
+    stop.wait()
+    sys.exit(0 if ingest.drain(5) else 1)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0)

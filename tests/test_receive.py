@@ -1,0 +1,803 @@
+"""The listener against real senders: DCMTK's storescu and echoscu, and pynetdicom by hand."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import random
+import resource
+import signal
+import socket
+import sqlite3
+import struct
+import subprocess
+import sys
+import threading
+import time
+import tomllib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.uid import generate_uid
+from pynetdicom import AE
+from pynetdicom.dimse_primitives import C_STORE
+from structlog.testing import capture_logs
+from wsm_files import JPEG_BASELINE, WSM, encoded, write_wsm, wsm_header
+
+from dicom_node import schema
+from dicom_node.config import Sender
+from dicom_node.ledger import Ledger
+from dicom_node.receive import Ingest
+from dicom_node.spool import Spool
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+EXPLICIT = "1.2.840.10008.1.2.1"
+HERE = Path(__file__).parent
+LOCAL = Sender(ae_title="STORESCU", networks=(IPv4Network("127.0.0.0/8"),))
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def make_ingest(data_dir: Path) -> Iterator[Callable[..., Ingest]]:
+    started: list[Ingest] = []
+
+    def make(**changes: Any) -> Ingest:
+        settings: dict[str, Any] = {
+            "ae_title": "NODE",
+            "bind": "127.0.0.1",
+            "port": 0,
+            "senders": [LOCAL],
+            "spool": Spool(data_dir / "spool", reserve_bytes=0),
+            "ledger": Ledger.open(data_dir / "node.sqlite"),
+            "maximum_associations": 16,
+        }
+        ingest = Ingest(**(settings | changes))
+        ingest.start()
+        started.append(ingest)
+        return ingest
+
+    yield make
+    for ingest in started:
+        ingest.drain(1)
+
+
+@pytest.fixture
+def ingest(make_ingest: Callable[..., Ingest]) -> Ingest:
+    return make_ingest()
+
+
+def storescu(port: int, *files: Path, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
+    command = ["storescu", "-v", "-R", "-xy", "-pdu", "131072", "-aec", "NODE", *options]
+    return subprocess.run(
+        [*command, "127.0.0.1", str(port), *map(str, files)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def spooled(data_dir: Path) -> list[Path]:
+    return sorted((data_dir / "spool").glob("*/*"))
+
+
+def dataset_bytes(path: Path) -> bytes:
+    """What follows the file meta information."""
+    content = path.read_bytes()
+    length = struct.unpack("<L", content[140:144])[0]
+    return content[144 + length :]
+
+
+def instance_rows(data_dir: Path) -> list[tuple[Any, ...]]:
+    with sqlite3.connect(data_dir / "node.sqlite") as db:
+        return db.execute(
+            "SELECT sop_instance_uid, sha256, size_bytes, path FROM instances"
+        ).fetchall()
+
+
+def open_transfers(data_dir: Path) -> int:
+    with sqlite3.connect(data_dir / "node.sqlite") as db:
+        return int(db.execute("SELECT count(*) FROM transfers").fetchone()[0])
+
+
+def unnamed_files(pid: int, data_dir: Path) -> list[str]:
+    """Descriptors of a process on files in the spool that have no name."""
+    links = []
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            target = os.readlink(fd)
+        except FileNotFoundError:
+            continue
+        if target.startswith(str(data_dir / "spool")) and target.endswith("(deleted)"):
+            links.append(target)
+    return links
+
+
+def eventually(condition: Callable[[], object], seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.02)
+
+
+def associate(port: int, *syntaxes: str, sop_class: str = WSM, **more: Any) -> Any:
+    """An association of pynetdicom as sender."""
+    entity = AE("STORESCU")
+    entity.add_requested_context(sop_class, list(syntaxes or (EXPLICIT,)))
+    return entity.associate("127.0.0.1", port, ae_title="NODE", **more)
+
+
+def send_raw(assoc: Any, dataset: bytes, *, sop_class: str = WSM, instance: str) -> Dataset:
+    """Send bytes as the dataset of a C-STORE request whose command says what we like."""
+    request = C_STORE()
+    request.MessageID = 7
+    request.AffectedSOPClassUID = sop_class
+    request.AffectedSOPInstanceUID = instance
+    request.Priority = 2
+    request.DataSet = BytesIO(dataset)
+    assoc._reactor_checkpoint.clear()
+    while not assoc._is_paused:
+        time.sleep(0.001)
+    assoc.dimse.send_msg(request, assoc.accepted_contexts[0].context_id)
+    _, answer = assoc.dimse.get_msg(block=True)
+    assoc._reactor_checkpoint.set()
+    assert answer is not None, "no answer: the association was aborted"
+    return answer
+
+
+def flood(sock: socket.socket, data: bytes, times: int) -> None:
+    for _ in range(times):
+        sock.sendall(data)
+
+
+# -- what is accepted ---------------------------------------------------------------------------
+
+
+def test_a_sent_instance_is_on_the_spool_byte_for_byte_with_a_header_of_ours(
+    ingest: Ingest, data_dir: Path, tmp_path: Path
+) -> None:
+    sent = write_wsm(tmp_path / "a.dcm", size_bytes=3_000_000)
+
+    answer = storescu(ingest.port, tmp_path / "a.dcm")
+
+    assert answer.returncode == 0, answer.stdout
+    [path] = spooled(data_dir)
+    assert dataset_bytes(path) == dataset_bytes(tmp_path / "a.dcm")
+    digest = hashlib.sha256(dataset_bytes(path)).hexdigest()
+    size = len(dataset_bytes(path))
+    assert instance_rows(data_dir) == [
+        (sent.SOPInstanceUID, digest, size, str(path.relative_to(data_dir / "spool")))
+    ]
+    assert path.read_bytes()[:128] == bytes(128)
+    meta = pydicom.dcmread(path, stop_before_pixels=True).file_meta
+    assert meta.TransferSyntaxUID == JPEG_BASELINE
+    assert meta.MediaStorageSOPInstanceUID == sent.SOPInstanceUID
+    assert open_transfers(data_dir) == 0
+
+
+def test_names_on_the_spool_come_from_the_content_only(
+    ingest: Ingest, data_dir: Path, tmp_path: Path
+) -> None:
+    write_wsm(tmp_path / "a.dcm", size_bytes=100_000)
+    storescu(ingest.port, tmp_path / "a.dcm")
+    [path] = spooled(data_dir)
+    assert path.parent.name + path.stem == hashlib.sha256(dataset_bytes(path)).hexdigest()
+
+
+def test_a_dataset_in_the_same_pdu_as_its_command_is_stored_too(
+    ingest: Ingest, data_dir: Path
+) -> None:
+    ds = wsm_header()
+    assoc = associate(ingest.port)
+    request = C_STORE()
+    request.MessageID, request.Priority = 1, 2
+    request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = WSM, ds.SOPInstanceUID
+    request.DataSet = BytesIO(encoded(ds))
+    from pynetdicom.dimse_messages import C_STORE_RQ
+    from pynetdicom.pdu_primitives import P_DATA
+
+    message = C_STORE_RQ()
+    message.primitive_to_message(request)
+    together = P_DATA()
+    for part in message.encode_msg(assoc.accepted_contexts[0].context_id, 16382):
+        together.presentation_data_value_list.extend(part.presentation_data_value_list)
+    assoc._reactor_checkpoint.clear()
+    while not assoc._is_paused:
+        time.sleep(0.001)
+
+    assoc.dul.send_pdu(together)
+
+    _, answer = assoc.dimse.get_msg(block=True)
+    assoc._reactor_checkpoint.set()
+    assoc.release()
+    assert answer.Status == 0x0000
+    [path] = spooled(data_dir)
+    assert dataset_bytes(path) == encoded(ds)
+
+
+def test_an_implicit_vr_dataset_is_accepted(ingest: Ingest, data_dir: Path) -> None:
+    ds = wsm_header()
+    assoc = associate(ingest.port, "1.2.840.10008.1.2")
+    answer = send_raw(assoc, encoded(ds, implicit=True), instance=ds.SOPInstanceUID)
+    assoc.release()
+    assert answer.Status == 0x0000
+    assert [row[0] for row in instance_rows(data_dir)] == [ds.SOPInstanceUID]
+
+
+def test_of_a_context_that_offers_both_the_compressed_syntax_is_chosen(ingest: Ingest) -> None:
+    assoc = associate(ingest.port, EXPLICIT, JPEG_BASELINE)
+    assert [c.transfer_syntax for c in assoc.accepted_contexts] == [[JPEG_BASELINE]]
+    assoc.release()
+
+
+def test_echo_is_answered(ingest: Ingest) -> None:
+    command = ["echoscu", "-aet", "STORESCU", "-aec", "NODE", "127.0.0.1", str(ingest.port)]
+    assert subprocess.run(command, timeout=30, check=False).returncode == 0
+
+
+def test_two_studies_interleaved_on_one_association_are_kept_apart(
+    ingest: Ingest, data_dir: Path, tmp_path: Path
+) -> None:
+    studies = [generate_uid(), generate_uid()]
+    files = [tmp_path / f"{i}.dcm" for i in range(6)]
+    for i, file in enumerate(files):
+        write_wsm(file, size_bytes=300_000, StudyInstanceUID=studies[i % 2])
+    assert storescu(ingest.port, *files).returncode == 0
+    with sqlite3.connect(data_dir / "node.sqlite") as db:
+        counts = db.execute(
+            "SELECT study_instance_uid, count(*) FROM instances GROUP BY 1"
+        ).fetchall()
+    assert dict(counts) == dict.fromkeys(studies, 3)
+
+
+def test_eight_senders_at_once_lose_nothing(ingest: Ingest, data_dir: Path, tmp_path: Path) -> None:
+    files = [tmp_path / f"{i}.dcm" for i in range(8)]
+    for file in files:
+        write_wsm(file, size_bytes=4_000_000)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda f: storescu(ingest.port, f), files))
+    assert [a.returncode for a in answers] == [0] * 8
+    assert {dataset_bytes(p) for p in spooled(data_dir)} == {dataset_bytes(f) for f in files}
+    eventually(lambda: open_transfers(data_dir) == 0)
+
+
+# -- sending again ------------------------------------------------------------------------------
+
+
+def test_a_second_identical_send_succeeds_and_changes_nothing(
+    ingest: Ingest, data_dir: Path, tmp_path: Path
+) -> None:
+    write_wsm(tmp_path / "a.dcm", size_bytes=500_000)
+    storescu(ingest.port, tmp_path / "a.dcm")
+    [path] = spooled(data_dir)
+    before = path.stat()
+    assert storescu(ingest.port, tmp_path / "a.dcm").returncode == 0
+    assert spooled(data_dir) == [path]
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert len(instance_rows(data_dir)) == 1
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda p: os.truncate(p, 2000)])
+def test_a_second_send_restores_a_file_that_was_lost_or_cut_short(
+    ingest: Ingest, data_dir: Path, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    write_wsm(tmp_path / "a.dcm", size_bytes=500_000)
+    storescu(ingest.port, tmp_path / "a.dcm")
+    [path] = spooled(data_dir)
+    damage(path)
+    assert storescu(ingest.port, tmp_path / "a.dcm").returncode == 0
+    assert spooled(data_dir) == [path]
+    assert dataset_bytes(path) == dataset_bytes(tmp_path / "a.dcm")
+
+
+def test_one_changed_pixel_under_the_same_uid_is_refused_0111_and_the_first_stays(
+    ingest: Ingest, data_dir: Path, tmp_path: Path
+) -> None:
+    write_wsm(tmp_path / "a.dcm", size_bytes=500_000)
+    changed = bytearray((tmp_path / "a.dcm").read_bytes())
+    changed[-5000] ^= 1
+    (tmp_path / "b.dcm").write_bytes(changed)
+    storescu(ingest.port, tmp_path / "a.dcm")
+
+    answer = storescu(ingest.port, tmp_path / "b.dcm")
+
+    assert "Status: 0x111" in answer.stdout
+    [path] = spooled(data_dir)
+    assert dataset_bytes(path) == dataset_bytes(tmp_path / "a.dcm")
+
+
+def test_the_same_bytes_under_another_transfer_syntax_are_refused_0111(
+    ingest: Ingest, data_dir: Path
+) -> None:
+    ds = wsm_header()
+    for syntax, status in ((JPEG_BASELINE, 0x0000), ("1.2.840.10008.1.2.4.90", 0x0111)):
+        assoc = associate(ingest.port, syntax)
+        assert send_raw(assoc, encoded(ds), instance=ds.SOPInstanceUID).Status == status
+        assoc.release()
+    assert len(spooled(data_dir)) == 1
+
+
+# -- who may come in ----------------------------------------------------------------------------
+
+
+def test_an_unknown_sender_is_refused_and_the_log_says_what_to_add(
+    ingest: Ingest, make_ingest: Callable[..., Ingest], tmp_path: Path
+) -> None:
+    write_wsm(tmp_path / "a.dcm", size_bytes=100_000)
+    with capture_logs() as logs:
+        answer = storescu(ingest.port, tmp_path / "a.dcm", options=("-aet", 'PA"CS'))
+    assert "Calling AE Title Not Recognized" in answer.stdout
+    [event] = [e for e in logs if e["event"] == "association_refused"]
+    [block] = tomllib.loads(event["to_allow_it_add"])["senders"]
+
+    ingest.drain(1)
+    better = make_ingest(senders=[Sender.model_validate(block)])
+
+    assert storescu(better.port, tmp_path / "a.dcm", options=("-aet", 'PA"CS')).returncode == 0
+
+
+def test_a_known_ae_title_from_an_unlisted_address_is_refused(
+    make_ingest: Callable[..., Ingest], tmp_path: Path
+) -> None:
+    write_wsm(tmp_path / "a.dcm", size_bytes=100_000)
+    ingest = make_ingest(
+        senders=[Sender(ae_title="STORESCU", networks=(IPv4Network("10.0.0.0/8"),))]
+    )
+    with capture_logs() as logs:
+        answer = storescu(ingest.port, tmp_path / "a.dcm")
+    assert "Calling AE Title Not Recognized" in answer.stdout
+    [event] = [e for e in logs if e["event"] == "association_refused"]
+    assert "127.0.0.1/32" in event["to_allow_it_add"]
+
+
+def test_a_wrong_called_ae_title_is_refused(ingest: Ingest) -> None:
+    command = ["echoscu", "-aet", "STORESCU", "-aec", "OTHER", "127.0.0.1", str(ingest.port)]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert "Called AE Title Not Recognized" in answer.stderr + answer.stdout
+
+
+def test_nobody_may_send_by_default(make_ingest: Callable[..., Ingest], tmp_path: Path) -> None:
+    write_wsm(tmp_path / "a.dcm", size_bytes=100_000)
+    assert storescu(make_ingest(senders=[]).port, tmp_path / "a.dcm").returncode != 0
+
+
+def test_other_classes_than_whole_slide_images_are_refused_at_negotiation(ingest: Ingest) -> None:
+    entity = AE("STORESCU")
+    for sop_class in (CT, WSM, "1.2.840.10008.5.1.4.1.1.88.34"):
+        entity.add_requested_context(sop_class)
+    assoc = entity.associate("127.0.0.1", ingest.port, ae_title="NODE")
+    assert [c.abstract_syntax for c in assoc.accepted_contexts] == [WSM]
+    assert {c.result for c in assoc.rejected_contexts} == {3}  # abstract syntax not supported
+    assoc.release()
+
+
+def test_one_association_too_many_is_told_to_come_back(make_ingest: Callable[..., Ingest]) -> None:
+    ingest = make_ingest(maximum_associations=2)
+    first, second, third = (associate(ingest.port) for _ in range(3))
+    assert first.is_established
+    assert second.is_established
+    assert third.is_rejected
+    assert third.acceptor.primitive.result == 2  # transient
+    first.release()
+    eventually(lambda: associate(ingest.port).is_established)
+    second.release()
+
+
+def test_silent_connections_of_one_host_do_not_shut_another_out(
+    make_ingest: Callable[..., Ingest],
+) -> None:
+    ingest = make_ingest(maximum_associations=4)
+    sockets = []
+    for _ in range(150):
+        sock = socket.create_connection(("127.0.0.1", ingest.port), source_address=("127.0.0.2", 0))
+        sockets.append(sock)
+        with contextlib.suppress(ConnectionError):
+            sock.send(b"\x01")
+    assoc = associate(ingest.port)
+    assert assoc.is_established
+    assoc.release()
+    for sock in sockets:
+        sock.close()
+
+
+# -- what is refused, and how -------------------------------------------------------------------
+
+
+def nested(depth: int) -> Sequence:
+    item = Dataset()
+    for _ in range(depth):
+        outer = Dataset()
+        outer.ReferencedSeriesSequence = Sequence([item])
+        item = outer
+    return Sequence([item])
+
+
+def unknown_lengths(depth: int) -> bytes:
+    """Sequences of unknown length that open and never close."""
+    opening = struct.pack("<HH2sHL", 0x0008, 0x1115, b"SQ", 0, 0xFFFFFFFF)
+    return (opening + struct.pack("<HHL", 0xFFFE, 0xE000, 0xFFFFFFFF)) * depth
+
+
+LONG_PRIVATE = struct.pack("<HH2sHL", 0x0009, 0x1001, b"OB", 0, 3 << 20) + bytes(3 << 20)
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"SOPClassUID": CT}, 0xA900),
+        ({"SOPInstanceUID": "1.2.3.4"}, 0xA900),
+        ({"SOPInstanceUID": None}, 0xC002),
+        ({"SOPClassUID": None}, 0xC002),
+        ({"StudyInstanceUID": None}, 0xC003),
+        ({"SeriesInstanceUID": None}, 0xC004),
+        ({"StudyInstanceUID": "../../../etc/passwd"}, 0xC005),
+        ({"SeriesInstanceUID": "1..2"}, 0xC005),
+        ({"StudyInstanceUID": "1." + "2" * 64}, 0xC005),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI", "ignore:The value length")
+def test_a_dataset_that_cannot_be_filed_is_refused_with_its_own_status(
+    ingest: Ingest, data_dir: Path, changes: dict[str, Any], status: int
+) -> None:
+    assoc = associate(ingest.port)
+    ds = wsm_header(**changes)
+    instance = "1.2.826.0.1.99" if changes.get("SOPInstanceUID", "") != "" else ds.SOPInstanceUID
+
+    answer = send_raw(assoc, encoded(ds), instance=instance)
+
+    assert f"{answer.Status:04X}" == f"{status:04X}"
+    assert 0 < len(answer.ErrorComment) <= 64
+    assert spooled(data_dir) == []
+    good = wsm_header()
+    assert send_raw(assoc, encoded(good), instance=good.SOPInstanceUID).Status == 0x0000
+    assoc.release()
+
+
+@pytest.mark.parametrize(
+    ("dataset", "status"),
+    [
+        (b"not a dataset at all, not even a little", 0xC001),
+        (random.Random(1).randbytes(300_000), 0xC001),
+        (unknown_lengths(20_000), 0xC001),
+        (LONG_PRIVATE, 0xC006),
+    ],
+    ids=["text", "noise", "sequences-without-end", "long-header"],
+)
+def test_bytes_that_are_no_dataset_are_refused(
+    ingest: Ingest, data_dir: Path, dataset: bytes, status: int
+) -> None:
+    assoc = associate(ingest.port)
+    answer = send_raw(assoc, dataset, instance="1.2.3")
+    assert f"{answer.Status:04X}" == f"{status:04X}"
+    assert spooled(data_dir) == []
+    assoc.release()
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+def test_a_path_as_the_uid_of_the_command_is_refused_and_writes_nowhere(
+    ingest: Ingest, data_dir: Path
+) -> None:
+    assoc = associate(ingest.port)
+    answer = send_raw(assoc, encoded(wsm_header()), instance="../../../../tmp/owned")
+    assert answer.Status == 0xC005
+    assert spooled(data_dir) == []
+    assoc.release()
+
+
+def test_a_command_for_another_class_than_its_context_is_refused_0122(ingest: Ingest) -> None:
+    ds = wsm_header(SOPClassUID=CT)
+    assoc = associate(ingest.port)
+    answer = send_raw(assoc, encoded(ds), sop_class=CT, instance=ds.SOPInstanceUID)
+    assert answer.Status == 0x0122
+    assoc.release()
+
+
+def test_damaged_headers_never_pass_and_never_end_the_association(
+    ingest: Ingest, data_dir: Path
+) -> None:
+    rng = random.Random(7)
+    ds = wsm_header()
+    ds.ReferencedSeriesSequence = nested(5)
+    whole = encoded(ds)
+    assoc = associate(ingest.port)
+    for _ in range(60):
+        damaged = bytearray(whole[: rng.randrange(len(whole))])
+        for _ in range(rng.randrange(1, 6)):
+            if damaged:
+                damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+        answer = send_raw(assoc, bytes(damaged), instance=ds.SOPInstanceUID)
+        # Accepted only if what identifies it survived.
+        assert answer.Status in (0x0000, 0x0111, 0xA900) or answer.Status >> 12 == 0xC
+    assert assoc.is_established
+    assoc.release()
+    assert len(spooled(data_dir)) <= 1
+
+
+# -- when things break --------------------------------------------------------------------------
+
+
+def test_a_sender_killed_in_mid_transfer_leaves_no_file_no_descriptor_and_no_open_transfer(
+    ingest: Ingest, data_dir: Path, tmp_path: Path
+) -> None:
+    write_wsm(tmp_path / "a.dcm", size_bytes=300_000_000)
+    command = ["storescu", "-R", "-xy", "-aec", "NODE", "127.0.0.1", str(ingest.port)]
+    sender = subprocess.Popen([*command, str(tmp_path / "a.dcm")])
+    eventually(lambda: unnamed_files(os.getpid(), data_dir))
+    sender.send_signal(signal.SIGSTOP)
+    assert unnamed_files(os.getpid(), data_dir), "it had finished already"
+    assert open_transfers(data_dir) == 1
+
+    sender.kill()
+    sender.wait()
+
+    eventually(lambda: not unnamed_files(os.getpid(), data_dir))
+    eventually(lambda: open_transfers(data_dir) == 0)
+    assert spooled(data_dir) == []
+    assert instance_rows(data_dir) == []
+
+
+def test_a_pdu_that_claims_four_gigabytes_ends_the_connection_without_taking_memory(
+    ingest: Ingest,
+) -> None:
+    process = psutil.Process()
+    for begin in (lambda: None, lambda: associate(ingest.port)):
+        assoc = begin()
+        if assoc is None:
+            sock = socket.create_connection(("127.0.0.1", ingest.port), timeout=20)
+            header = b"\x01\x00\xff\xff\xff\xff"
+        else:
+            sock = assoc.dul.socket.socket
+            header = b"\x04\x00\xff\xff\xff\xff"
+        before = process.memory_info().rss
+        sock.sendall(header)
+        with pytest.raises(ConnectionError):
+            flood(sock, bytes(4096), times=64 << 10)
+        assert process.memory_info().rss - before < 8 << 20
+        if assoc is not None:
+            assoc.abort()
+
+
+@pytest.mark.parametrize("control", [1, 0], ids=["command", "dataset"])
+def test_a_message_without_end_that_is_no_instance_is_cut_off(ingest: Ingest, control: int) -> None:
+    assoc = associate(ingest.port, sop_class="1.2.840.10008.1.1")
+    context_id = assoc.accepted_contexts[0].context_id
+    sock = assoc.dul.socket.socket
+    part = struct.pack(">LBB", 60_002, context_id, control) + bytes(60_000)
+    pdu = struct.pack(">BBL", 4, 0, len(part)) + part
+    with pytest.raises(ConnectionError):
+        flood(sock, pdu, times=2000)
+    assoc.abort()
+
+
+def test_requests_without_waiting_for_answers_are_cut_off(ingest: Ingest, data_dir: Path) -> None:
+    assoc = associate(ingest.port)
+    request = C_STORE()
+    request.MessageID, request.Priority = 1, 2
+    request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = WSM, "1.2.3"
+    request.DataSet = BytesIO(bytes(200))
+    for _ in range(400):
+        assoc.dimse.send_msg(request, assoc.accepted_contexts[0].context_id)
+    eventually(lambda: not assoc.dul.is_alive() or assoc.is_aborted)
+    eventually(lambda: not unnamed_files(os.getpid(), data_dir))
+
+
+def test_an_unwritable_ledger_means_try_later_and_nothing_is_kept(
+    ingest: Ingest, data_dir: Path, tmp_path: Path
+) -> None:
+    write_wsm(tmp_path / "a.dcm", size_bytes=200_000)
+    with sqlite3.connect(data_dir / "node.sqlite") as db:
+        db.execute("DROP TABLE instances")
+
+    answer = storescu(ingest.port, tmp_path / "a.dcm")
+
+    assert "OutOfResources" in answer.stdout
+    assert spooled(data_dir) == []
+    schema.metadata.create_all(ingest.ledger.engine)
+    assert storescu(ingest.port, tmp_path / "a.dcm").returncode == 0
+    assert len(instance_rows(data_dir)) == 1
+
+
+def test_a_ledger_that_cannot_open_a_transfer_means_try_later(
+    ingest: Ingest, data_dir: Path, tmp_path: Path
+) -> None:
+    write_wsm(tmp_path / "a.dcm", size_bytes=200_000)
+    with sqlite3.connect(data_dir / "node.sqlite") as db:
+        db.execute("DROP TABLE transfers")
+    assert "OutOfResources" in storescu(ingest.port, tmp_path / "a.dcm").stdout
+    assert spooled(data_dir) == []
+
+
+def test_an_error_nobody_expected_is_answered_0110(ingest: Ingest, data_dir: Path) -> None:
+    with sqlite3.connect(data_dir / "node.sqlite") as db:
+        db.execute(
+            "CREATE TRIGGER broken BEFORE INSERT ON instances BEGIN SELECT RAISE(ABORT, 'no'); END"
+        )
+    ds = wsm_header()
+    assoc = associate(ingest.port)
+    assert send_raw(assoc, encoded(ds), instance=ds.SOPInstanceUID).Status == 0x0110
+    assert assoc.is_established
+    assoc.release()
+
+
+def test_below_the_reserve_instances_are_refused_before_a_byte_is_written(
+    make_ingest: Callable[..., Ingest], data_dir: Path, tmp_path: Path
+) -> None:
+    write_wsm(tmp_path / "a.dcm", size_bytes=200_000)
+    ingest = make_ingest(spool=Spool(data_dir / "spool", reserve_bytes=1 << 60))
+    assert "OutOfResources" in storescu(ingest.port, tmp_path / "a.dcm").stdout
+    assert spooled(data_dir) == []
+
+
+def test_draining_waits_for_open_associations_and_turns_new_ones_away(
+    ingest: Ingest, data_dir: Path
+) -> None:
+    ds = wsm_header()
+    working = associate(ingest.port)
+    outcome: list[bool] = []
+    drain = threading.Thread(target=lambda: outcome.append(ingest.drain(20)))
+    drain.start()
+    eventually(lambda: associate(ingest.port).is_rejected)
+    assert send_raw(working, encoded(ds), instance=ds.SOPInstanceUID).Status == 0x0000
+    working.release()
+    drain.join(timeout=20)
+    assert outcome == [True]
+    assert len(instance_rows(data_dir)) == 1
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", ingest.port), timeout=5)
+
+
+def test_draining_aborts_who_does_not_leave(ingest: Ingest) -> None:
+    assoc = associate(ingest.port)
+    assert ingest.drain(0.2) is False
+    eventually(lambda: assoc.is_aborted)
+
+
+# -- the listener as a process ------------------------------------------------------------------
+
+
+class Process:
+    """tests/ingest_process.py, to be killed."""
+
+    def __init__(self, data_dir: Path) -> None:
+        root = str(HERE.parent)
+        self.popen = subprocess.Popen(
+            [sys.executable, str(HERE / "ingest_process.py"), str(data_dir)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": root},
+        )
+        assert self.popen.stdout is not None
+        for line in self.popen.stdout:
+            if line.strip().isdigit():
+                self.port = int(line)
+                break
+
+    def kill(self) -> None:
+        self.popen.kill()
+        self.popen.wait()
+        assert self.popen.stdout is not None
+        self.popen.stdout.close()
+
+
+@pytest.fixture
+def start_process(data_dir: Path) -> Iterator[Callable[[], Process]]:
+    started: list[Process] = []
+
+    def start() -> Process:
+        started.append(Process(data_dir))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+
+
+def test_a_full_disk_is_answered_a700_on_a_kept_association_and_passes_by_itself(
+    start_process: Callable[[], Process], data_dir: Path, tmp_path: Path
+) -> None:
+    process = start_process()
+    pid = process.popen.pid
+    _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (4 << 20, hard))
+    write_wsm(tmp_path / "1.dcm", size_bytes=16 << 20)
+    small = write_wsm(tmp_path / "2.dcm", size_bytes=200_000)
+
+    answer = storescu(process.port, tmp_path / "1.dcm", tmp_path / "2.dcm", options=("-nh",))
+
+    assert "OutOfResources" in answer.stdout
+    assert answer.stdout.count("Association Accepted") == 1
+    assert [row[0] for row in instance_rows(data_dir)] == [small.SOPInstanceUID]
+    assert len(spooled(data_dir)) == 1
+    assert unnamed_files(pid, data_dir) == []
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
+    assert storescu(process.port, tmp_path / "1.dcm").returncode == 0
+    assert len(instance_rows(data_dir)) == 2
+
+
+def test_whatever_was_acknowledged_survives_kills_at_random_moments(
+    start_process: Callable[[], Process], data_dir: Path, tmp_path: Path
+) -> None:
+    rng = random.Random(3)
+    acknowledged: dict[str, bytes] = {}
+    for round_ in range(6):
+        process = start_process()
+        killer = threading.Timer(rng.uniform(0.02, 0.6), process.popen.kill)
+        killer.start()
+        for i in range(200):
+            file = tmp_path / f"{round_}-{i}.dcm"
+            ds = write_wsm(file, size_bytes=rng.choice((50_000, 3_000_000)))
+            if storescu(process.port, file).returncode != 0:
+                break
+            acknowledged[ds.SOPInstanceUID] = dataset_bytes(file)
+            file.unlink()
+        killer.join()
+        process.kill()
+    start_process()
+    assert len(acknowledged) >= 3
+    rows = {row[0]: row[3] for row in instance_rows(data_dir)}
+    for uid, sent in acknowledged.items():
+        assert dataset_bytes(data_dir / "spool" / rows[uid]) == sent
+    assert {str(p.relative_to(data_dir / "spool")) for p in spooled(data_dir)} == set(rows.values())
+
+
+def test_a_file_that_was_never_recorded_is_swept_at_start(
+    start_process: Callable[[], Process], data_dir: Path, tmp_path: Path
+) -> None:
+    write_wsm(tmp_path / "a.dcm", size_bytes=100_000)
+    process = start_process()
+    storescu(process.port, tmp_path / "a.dcm")
+    process.kill()
+    [kept] = spooled(data_dir)
+    orphan = data_dir / "spool" / "00" / ("0" * 62 + ".dcm")
+    orphan.write_bytes(b"linked, but killed before it was recorded")
+
+    start_process()
+
+    assert spooled(data_dir) == [kept]
+
+
+def test_a_second_listener_on_the_same_spool_refuses_to_start(
+    ingest: Ingest, data_dir: Path
+) -> None:
+    second = subprocess.run(
+        [sys.executable, str(HERE / "ingest_process.py"), str(data_dir)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(HERE.parent)},
+        check=False,
+    )
+    assert second.returncode != 0
+    assert "another process already receives into this spool" in second.stderr
+
+
+def test_the_listener_imports_neither_engine_nor_slide_reader() -> None:
+    script = (
+        "import sys, dicom_node.receive;"
+        "print([m for m in ('openvino','onnxruntime','wsidicom','highdicom','dbos','torch')"
+        " if m in sys.modules])"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(HERE.parent)},
+        check=True,
+    )
+    assert answer.stdout.strip() == "[]"
