@@ -6,8 +6,12 @@ import json
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, Protocol
+
+import structlog
+
+log = structlog.get_logger()
 
 
 class AllowedSender(Protocol):
@@ -48,6 +52,26 @@ class Admission:
         self._closed = False
         self._open: set[Any] = set()
         self._changed = threading.Condition()
+
+    def on_requested(self, event: Any) -> None:
+        """Handler of EVT_REQUESTED: reject the association, with a reason in the log, or let be."""
+        association = event.assoc
+        request = association.requestor.primitive
+        calling, called = request.calling_ae_title.strip(), request.called_ae_title.strip()
+        peer = peer_of(association)
+        refusal = self.decide(association, calling_ae=calling, called_ae=called, peer=peer)
+        if refusal is None:
+            return
+        log.warning(
+            "association_refused",
+            calling_ae=calling,
+            called_ae=called,
+            peer=str(peer),
+            reason=refusal.reason,
+            **refusal.fields,
+        )
+        association.acse.send_reject(*refusal.code)
+        association.kill()  # returns when the answer is out; without it the socket is closed first
 
     def decide(
         self, association: Any, *, calling_ae: str, called_ae: str, peer: IPv4Address | IPv6Address
@@ -101,3 +125,37 @@ class Admission:
             self._closed = True
             self._changed.wait_for(lambda: not self._open, timeout_s)
             return list(self._open)
+
+
+def note_accepted(event: Any) -> None:
+    """Handler of EVT_ACCEPTED."""
+    refused = sorted({str(c.abstract_syntax) for c in event.assoc.rejected_contexts})
+    log.info(
+        "association_accepted",
+        **_who(event.assoc),
+        accepted_contexts=len(event.assoc.accepted_contexts),
+        refused_classes=refused,
+    )
+
+
+def note_released(event: Any) -> None:
+    """Handler of EVT_RELEASED."""
+    log.info("association_released", **_who(event.assoc))
+
+
+def note_aborted(event: Any) -> None:
+    """Handler of EVT_ABORTED."""
+    log.warning("association_aborted", **_who(event.assoc))
+
+
+def peer_of(association: Any) -> IPv4Address | IPv6Address:
+    """The address of the peer; an IPv4 address also where the listener is bound to IPv6."""
+    address = ip_address(association.requestor.address_info.address.partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None)
+    return mapped or address
+
+
+def _who(association: Any) -> dict[str, str]:
+    primitive = association.requestor.primitive
+    calling = primitive.calling_ae_title.strip() if primitive is not None else ""
+    return {"calling_ae": calling, "peer": str(peer_of(association))}

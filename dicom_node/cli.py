@@ -48,7 +48,8 @@ def _parser() -> argparse.ArgumentParser:
         ("ingest", "run only the process that receives"),
         ("worker", "run only the process that analyzes and delivers"),
     ]:
-        _with_config(_add(commands, name, "serve", help))
+        role = _with_config(_add(commands, name, "serve", help))
+        role.add_argument("--supervisor", type=int, metavar="PID", help=argparse.SUPPRESS)
 
     analyze = _add(commands, "analyze", "analyze", "analyze slides from files, without a network")
     analyze.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files or folders")

@@ -75,7 +75,9 @@ COMPREHENSIVE_3D_SR = SopClass(
 )
 # Segmentations are made in JPEG-LS; for a destination that refuses it they are decompressed.
 SEGMENTATION = SopClass(
-    "1.2.840.10008.5.1.4.1.1.66.4", "Segmentation Storage", (JPEG_LS_LOSSLESS, EXPLICIT_VR_LE)
+    "1.2.840.10008.5.1.4.1.1.66.4",
+    "Segmentation Storage",
+    (JPEG_LS_LOSSLESS, EXPLICIT_VR_LE, IMPLICIT_VR_LE),
 )
 
 RECEIVED = (VERIFICATION, VL_WHOLE_SLIDE_MICROSCOPY)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom import Dataset, dcmread
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.association import Association
 
@@ -32,10 +32,11 @@ RESULT_CLASSES = {c.uid: c for c in (SEGMENTATION, COMPREHENSIVE_3D_SR)}
 _MAX_PDU = 131072
 _CONNECT_S, _ACSE_S, _DIMSE_S, _NETWORK_S = 10, 10, 60, 60
 
-_ACCEPTED = {0x0000, 0xB000, 0xB006, 0xB007}
 _ALREADY_THERE = 0x0111
 _MAY_PASS = {0x0110, 0x0213}
 """Processing failure and resource limitation (PS3.7 C.5); A7xx is added below (PS3.4 B.2.3)."""
+# A name that does not resolve, a peer that is gone between accepting and answering.
+_NETWORK_FAULTS = (OSError, RuntimeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,13 @@ class Outcome:
 
 def ask(destination: Destination, own_ae_title: str) -> Acceptance:
     """Negotiate every result class with a destination, echo it, and send nothing."""
+    try:
+        return _ask(destination, own_ae_title)
+    except _NETWORK_FAULTS as error:
+        return Acceptance(False, False, {}, _broken(destination, error))
+
+
+def _ask(destination: Destination, own_ae_title: str) -> Acceptance:
     association = _associate(destination, own_ae_title, [*RESULT_CLASSES.values(), VERIFICATION])
     if not association.is_established:
         reachable = bool(association.rejected_contexts)
@@ -90,6 +98,13 @@ def send(path: Path, destination: Destination, own_ae_title: str) -> Outcome:
     decompressed, which for a lossless syntax is the same object.
     """
     dataset = dcmread(path)
+    try:
+        return _send_dataset(dataset, destination, own_ae_title)
+    except _NETWORK_FAULTS as error:
+        return Outcome(DeliveryState.PENDING, None, _broken(destination, error))
+
+
+def _send_dataset(dataset: Dataset, destination: Destination, own_ae_title: str) -> Outcome:
     association = _associate(destination, own_ae_title, [RESULT_CLASSES[dataset.SOPClassUID]])
     if not association.is_established:
         refuses_class = bool(association.rejected_contexts)
@@ -126,13 +141,16 @@ def _associate(
 def _send(association: Association, dataset: Dataset, destination: Destination) -> Outcome:
     taken = {c.transfer_syntax[0] for c in association.accepted_contexts}
     own = dataset.file_meta.TransferSyntaxUID
+    plain = {ExplicitVRLittleEndian, ImplicitVRLittleEndian} & taken
     if own not in taken:
-        if not own.is_compressed or ExplicitVRLittleEndian not in taken:
+        if not plain:
             name = RESULT_CLASSES[dataset.SOPClassUID].name
             return Outcome(
                 DeliveryState.REFUSED, None, f"{destination.name} accepts no {name} as {own.name}"
             )
-        dataset.decompress(generate_instance_uid=False)
+        if own.is_compressed:
+            dataset.decompress(generate_instance_uid=False)
+        # Between the two uncompressed syntaxes the library converts by itself.
     status = association.send_c_store(dataset).get("Status")
     if status is None:
         return Outcome(DeliveryState.PENDING, None, f"{destination.name} gave no answer to C-STORE")
@@ -142,7 +160,7 @@ def _send(association: Association, dataset: Dataset, destination: Destination) 
 def _judge(status: int, destination: Destination) -> Outcome:
     """Outcome of a C-STORE status (PS3.4 B.2.3, PS3.7 C)."""
     code = f"{status:04X}"
-    if status in _ACCEPTED:
+    if status == 0x0000 or status >> 12 == 0xB:  # Bxxx: stored, with a warning
         return Outcome(DeliveryState.DELIVERED, code, None)
     if status == _ALREADY_THERE:
         return Outcome(DeliveryState.DELIVERED, code, "the destination already held it")
@@ -151,8 +169,16 @@ def _judge(status: int, destination: Destination) -> Outcome:
     return Outcome(DeliveryState.REFUSED, code, f"{destination.name} answered {code}")
 
 
+def _broken(destination: Destination, error: Exception) -> str:
+    return f"{_where(destination)} cannot be reached: {error}"
+
+
+def _where(destination: Destination) -> str:
+    return f"{destination.name} ({destination.ae_title}@{destination.host}:{destination.port})"
+
+
 def _why_not_established(association: Association, destination: Destination) -> str:
-    where = f"{destination.name} ({destination.ae_title}@{destination.host}:{destination.port})"
+    where = _where(destination)
     if association.is_rejected:
         primitive = association.acceptor.primitive
         reason = getattr(primitive, "reason_str", "no reason given")

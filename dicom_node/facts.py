@@ -59,16 +59,30 @@ class InstanceFacts:
     concatenation_total: int | None
 
 
+class Uncountable(Exception):
+    """A file so malformed that its frames cannot be counted; the message quotes no value of it."""
+
+
 @lru_cache(maxsize=4096)
 def read_facts(path: Path) -> InstanceFacts:
     """Facts of a spooled file; files on the spool never change, so one reading is enough.
 
-    Raises pydicom.errors.InvalidDicomError or OSError when the file cannot be parsed.
+    Raises Uncountable for a malformed file and OSError for one that cannot be read now.
     """
+    try:
+        return _read(path)
+    except OSError:
+        raise
+    except Exception as error:  # whatever a malformed file makes the parser raise
+        raise Uncountable(f"{path.name}: {type(error).__name__} while reading it") from error
+
+
+def _read(path: Path) -> InstanceFacts:
     with path.open("rb") as file:
         header = dcmread(file, stop_before_pixels=True, specific_tags=list(_TAGS))
         counted = _count_frames(file, header)
-    image_type = [str(v) for v in header.get("ImageType") or []]
+    value = header.get("ImageType")
+    image_type = [] if value is None or isinstance(value, str) else [str(v) for v in value]
     return InstanceFacts(
         sop_instance_uid=str(header.SOPInstanceUID),
         series_instance_uid=str(header.SeriesInstanceUID),

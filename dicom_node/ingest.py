@@ -32,4 +32,3 @@ def run_ingest(config: Config, stop: threading.Event) -> None:
     stop.wait()
     log.info("ingest_draining")
     ingest.drain(config.node.drain_s)
-    log.info("ingest_stopped")

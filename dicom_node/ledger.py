@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from dicom_node import schema
 from dicom_node.records import (
+    MAY_FOLLOW,
     Conflict,
     Delivery,
     DeliveryState,
@@ -26,7 +27,9 @@ from dicom_node.records import (
     ReceivedInstance,
     Result,
     Revision,
+    Run,
     State,
+    StoredInstance,
 )
 from dicom_node.schema import (
     deliveries,
@@ -66,27 +69,31 @@ class Ledger:
 
     # -- what the ingest process writes ---------------------------------------------------------
 
-    def record_instance(self, instance: ReceivedInstance) -> Literal["new", "identical"]:
-        """Record a received instance and open a revision for it, in one durable transaction.
+    def find_instance(self, sop_instance_uid: str) -> StoredInstance | None:
+        """What is stored under a SOP Instance UID, to compare a second sending with."""
+        query = sa.select(
+            instances.c.path, instances.c.transfer_syntax_uid, instances.c.size_bytes
+        ).where(instances.c.sop_instance_uid == sop_instance_uid)
+        with self._read() as db:
+            row = db.execute(query).first()
+        return None if row is None else StoredInstance(*row)
 
-        Raises Conflict when the SOP Instance UID is known with other content and LedgerBusy when
-        the database cannot be written.
+    def record_instance(self, instance: ReceivedInstance) -> None:
+        """Record a new instance and open a revision for it, in one durable transaction.
+
+        Raises Conflict when the SOP Instance UID is known and LedgerBusy when the database cannot
+        be written.
         """
         at = instance.received_at.timestamp()
         with self._write() as db:
-            known = db.execute(
-                sa.select(instances.c.sha256, instances.c.study_instance_uid).where(
-                    instances.c.sop_instance_uid == instance.sop_instance_uid
-                )
-            ).first()
-            if known is not None:
-                if known.sha256 != instance.sha256:
-                    raise Conflict(instance.sop_instance_uid)
-                return "identical"
+            known = sa.select(instances.c.path).where(
+                instances.c.sop_instance_uid == instance.sop_instance_uid
+            )
+            if db.execute(known).first() is not None:
+                raise Conflict(instance.sop_instance_uid)
             revision = self._open_revision(db, instance.study_instance_uid, at)
             values = {f: getattr(instance, f) for f in instance.__slots__ if f != "received_at"}
             db.execute(instances.insert().values(**values, received_at=at, revision=revision))
-        return "new"
 
     def _open_revision(self, db: sa.Connection, study: str, at: float) -> int:
         """The revision an arriving instance belongs to; a closed study gets a new one."""
@@ -152,28 +159,15 @@ class Ledger:
 
     def close_revision(self, study: str, revision: int, evidence: dict[str, Any]) -> bool:
         """Queue a complete revision with what was counted; False if an instance came between."""
-        counted = evidence["instances"]
-        with self._write() as db:
-            present = db.scalar(
-                sa.select(sa.func.count())
-                .select_from(instances)
-                .where(instances.c.study_instance_uid == study)
-            )
-            if present != counted:
-                return False
-            db.execute(
-                _the(study, revision)
-                .where(revisions.c.state == State.RECEIVING)
-                .values(
-                    state=State.QUEUED,
-                    closed_at=self._clock(),
-                    evidence=evidence,
-                    attempt=1,
-                    reason=None,
-                )
-            )
-            self._event(db, "study_closed", study, revision=revision, instances=counted)
-        return True
+        values = {"state": State.QUEUED, "closed_at": self._clock(), "attempt": 1, "reason": None}
+        return self._settle(study, revision, evidence, values, "study_closed")
+
+    def park_incomplete(
+        self, study: str, revision: int, evidence: dict[str, Any], reason: str
+    ) -> bool:
+        """Park a revision that will not become complete; False if an instance came between."""
+        values = {"state": State.PARKED, "reason": reason, "finished_at": self._clock()}
+        return self._settle(study, revision, evidence, values, "study_parked")
 
     def note_missing(
         self, study: str, revision: int, evidence: dict[str, Any], reason: str
@@ -182,84 +176,111 @@ class Ledger:
         with self._write() as db:
             db.execute(_the(study, revision).values(evidence=evidence, reason=reason))
 
-    def park(self, study: str, revision: int, reason: str) -> None:
-        """Stop a revision for good, with the reason people will read."""
-        self._move(study, revision, State.PARKED, reason=reason, finished_at=self._clock())
-
-    def start_analysis(self, study: str, revision: int, engine: str) -> None:
-        """Note that the worker took the study up."""
-        self._move(
-            study, revision, State.ANALYZING, engine=engine, started_at=self._clock(), reason=None
-        )
-
-    def note_interruption(self, study: str, revision: int) -> int:
-        """Count that the worker died during the analysis; how often it has so far."""
+    def _settle(
+        self, study: str, revision: int, evidence: dict[str, Any], values: dict[str, Any], kind: str
+    ) -> bool:
+        """Move a receiving revision on, if its instances are still those that were counted."""
+        counted = evidence["instances"]
+        of_study = instances.c.study_instance_uid == study
         with self._write() as db:
-            db.execute(_the(study, revision).values(crashes=revisions.c.crashes + 1))
+            present = db.scalar(sa.select(sa.func.count()).select_from(instances).where(of_study))
+            receiving = revisions.c.state == State.RECEIVING
+            if present != counted:
+                return False
+            moved = db.execute(
+                _the(study, revision).where(receiving).values(**values, evidence=evidence)
+            )
+            if not moved.rowcount:
+                return False
+            reason = {"reason": values["reason"]} if values["reason"] else {}
+            self._event(db, kind, study, revision=revision, instances=counted, **reason)
+        return True
+
+    def is_current(self, run: Run, state: State) -> bool:
+        """Whether this attempt still is the one to act, in this state."""
+        found = self.revision(run.study, run.revision)
+        return found is not None and found.attempt == run.attempt and found.state is state
+
+    def start_analysis(self, run: Run, engine: str, bundle_digest: str) -> bool:
+        """Note that the worker took the study up, and with what; False if it must not."""
+        now = self._clock()
+        values = {"engine": engine, "bundle_digest": bundle_digest, "started_at": now}
+        return self._move(run, State.ANALYZING, **values, reason=None)
+
+    def note_interruption(self, run: Run, by: int = 1) -> int:
+        """Count that the worker died during the analysis; how often it has so far.
+
+        A planned stop counts -1, because the next start will find the analysis interrupted.
+        """
+        with self._write() as db:
+            row = _the(run.study, run.revision)
+            db.execute(row.values(crashes=revisions.c.crashes + by))
             crashes = db.scalar(
                 sa.select(revisions.c.crashes).where(
-                    revisions.c.study_instance_uid == study, revisions.c.revision == revision
+                    revisions.c.study_instance_uid == run.study,
+                    revisions.c.revision == run.revision,
                 )
             )
-            self._event(db, "study_interrupted", study, revision=revision, crashes=crashes)
+            kind = "study_interrupted" if by > 0 else "study_paused"
+            self._event(db, kind, run.study, revision=run.revision, crashes=crashes)
             return int(crashes or 0)
 
-    def note_progress(
-        self, study: str, revision: int, slide: str, done: int, total: int, per_s: float
-    ) -> None:
+    def note_progress(self, run: Run, slide: str, done: int, total: int, per_s: float) -> None:
         """Tiles done of the slide under analysis."""
         with self._write() as db:
             db.execute(
-                _the(study, revision).values(
+                _the(run.study, run.revision).values(
                     slide=slide, tiles_done=done, tiles_total=total, tiles_per_s=per_s
                 )
             )
 
-    def start_delivery(
-        self, study: str, revision: int, made: Sequence[Result], to: Sequence[str]
-    ) -> None:
-        """Record the objects made and where they go; repeating it changes nothing."""
-        with self._write() as db:
-            for result in made:
-                key = {"study_instance_uid": study, "revision": revision}
-                key["sop_instance_uid"] = result.sop_instance_uid
-                _insert_once(
-                    db,
-                    results,
-                    key,
-                    sop_class_uid=result.sop_class_uid,
-                    kind=result.kind,
-                    slide=result.slide,
-                    path=result.path,
-                    sha256=result.sha256,
-                )
-                for name in to:
-                    _insert_once(
-                        db,
-                        deliveries,
-                        {"sop_instance_uid": result.sop_instance_uid, "destination": name},
-                        state=DeliveryState.PENDING,
-                    )
-            db.execute(
-                _the(study, revision).values(state=State.DELIVERING, analyzed_at=self._clock())
-            )
-            self._event(db, "results_built", study, revision=revision, objects=len(made))
+    def start_delivery(self, run: Run, made: Sequence[Result], to: Sequence[str]) -> bool:
+        """Record the objects made and where they go; repeating it changes nothing.
 
-    def try_later(self, study: str, revision: int, reason: str, wait_s: float) -> None:
-        """Queue a revision again after a failure that may pass."""
+        What a destination refused before is tried again; what it has is sent again only after a
+        retry that somebody asked for.
+        """
         with self._write() as db:
+            current = db.execute(_where(sa.select(revisions), run, State.DELIVERING)).first()
+            if current is None:
+                return False
+            again = {DeliveryState.REFUSED} | (
+                {DeliveryState.DELIVERED} if current.resend else set()
+            )
+            for result in made:
+                _record_result(db, run, result)
+                for name in to:
+                    _queue_delivery(db, result.sop_instance_uid, name, again)
             db.execute(
-                _the(study, revision).values(
-                    state=State.QUEUED,
+                _the(run.study, run.revision).values(
+                    state=State.DELIVERING, analyzed_at=self._clock(), resend=False
+                )
+            )
+            self._event(db, "results_built", run.study, revision=run.revision, objects=len(made))
+        return True
+
+    def try_later(self, run: Run, reason: str, wait_s: float) -> bool:
+        """Queue a revision again after a failure that may pass; never one that has a successor."""
+        with self._write() as db:
+            latest = db.execute(_latest(run.study)).first()
+            later = latest is not None and latest.revision > run.revision
+            moved = db.execute(
+                _where(revisions.update(), run, State.QUEUED).values(
+                    state=State.SUPERSEDED if later else State.QUEUED,
                     reason=reason,
                     attempt=revisions.c.attempt + 1,
                     failures=revisions.c.failures + 1,
                     not_before=self._clock() + wait_s,
                 )
             )
-            self._event(
-                db, "attempt_failed", study, revision=revision, reason=reason, wait_s=wait_s
-            )
+            fields = {"reason": reason, "wait_s": round(wait_s, 1)}
+            if moved.rowcount:
+                self._event(db, "attempt_failed", run.study, revision=run.revision, **fields)
+            return bool(moved.rowcount)
+
+    def park(self, run: Run, reason: str) -> bool:
+        """Stop a revision for good, with the reason people will read."""
+        return self._move(run, State.PARKED, reason=reason, finished_at=self._clock())
 
     def record_delivery(
         self,
@@ -271,15 +292,14 @@ class Ledger:
         error: str | None,
         next_attempt_at: float | None = None,
     ) -> None:
-        """Store the outcome of one attempt to send one object."""
+        """Store the outcome of one attempt to send one object that was pending."""
         with self._write() as db:
             outcome: dict[str, Any] = {"state": state, "status": status, "error": error}
             if state is DeliveryState.DELIVERED:
                 outcome["delivered_at"] = self._clock()
             db.execute(
-                deliveries.update()
+                _pending(destination)
                 .where(deliveries.c.sop_instance_uid == sop_instance_uid)
-                .where(deliveries.c.destination == destination)
                 .values(
                     **outcome,
                     attempts=deliveries.c.attempts + 1,
@@ -287,80 +307,54 @@ class Ledger:
                 )
             )
 
-    def refuse_pending(self, study: str, revision: int, destination: str, error: str) -> None:
+    def refuse_pending(self, run: Run, destination: str, error: str) -> None:
         """Stop trying a destination for every object of a revision it has not got."""
         made = sa.select(results.c.sop_instance_uid).where(
-            results.c.study_instance_uid == study, results.c.revision == revision
+            results.c.study_instance_uid == run.study, results.c.revision == run.revision
         )
         with self._write() as db:
             db.execute(
-                deliveries.update()
-                .where(
-                    deliveries.c.sop_instance_uid.in_(made),
-                    deliveries.c.destination == destination,
-                    deliveries.c.state == DeliveryState.PENDING,
-                )
+                _pending(destination)
+                .where(deliveries.c.sop_instance_uid.in_(made))
                 .values(state=DeliveryState.REFUSED, error=error)
             )
 
-    def was_delivered(self, sop_instance_uid: str) -> bool:
-        """Whether any destination has ever taken this object."""
-        query = sa.select(deliveries.c.delivered_at).where(
-            deliveries.c.sop_instance_uid == sop_instance_uid,
-            deliveries.c.delivered_at.is_not(None),
-        )
-        with self._read() as db:
-            return db.execute(query).first() is not None
-
-    def finish_delivery(self, study: str, revision: int) -> State:
-        """Set the revision's state from its deliveries: done, parked on a refusal, or waiting."""
-        outcomes = self.deliveries(study, revision)
-        refused = [d for d in outcomes if d.state is DeliveryState.REFUSED]
+    def finish_delivery(self, run: Run) -> State | None:
+        """Done, or parked on a refusal, once nothing is pending; None when nothing moved."""
+        outcomes = self.deliveries(run.study, run.revision)
         if any(d.state is DeliveryState.PENDING for d in outcomes):
-            return State.DELIVERING
+            return None
+        refused = [d for d in outcomes if d.state is DeliveryState.REFUSED]
         if refused:
-            first = refused[0]
-            self.park(study, revision, f"{first.destination} refused a result: {first.error}")
-            return State.PARKED
-        self._move(study, revision, State.DONE, finished_at=self._clock(), reason=None)
-        return State.DONE
+            reason = f"{refused[0].destination} refused a result: {refused[0].error}"
+            return State.PARKED if self.park(run, reason) else None
+        moved = self._move(run, State.DONE, finished_at=self._clock(), reason=None)
+        return State.DONE if moved else None
 
     # -- what people ask for --------------------------------------------------------------------
 
     def retry(self, study: str) -> int:
-        """Queue the latest revision of a study once more; its new attempt number.
+        """Run the latest revision of a study once more; its new attempt number.
 
+        A revision that was parked as incomplete goes back to receiving and is counted again.
         Raises KeyError for an unknown study and ValueError while it is still receiving.
         """
         with self._write() as db:
             last = db.execute(_latest(study)).first()
             if last is None:
                 raise KeyError(study)
+            if last.state == State.RECEIVING:
+                raise ValueError(f"study {study} is still receiving: {last.reason or 'not closed'}")
+            attempt = int(last.attempt) + 1
+            values: dict[str, Any] = {"reason": "retry asked for", "finished_at": None}
             if last.closed_at is None:
-                raise ValueError(
-                    f"study {study} is still {last.state}: {last.reason or 'not closed'}"
-                )
-            db.execute(
-                _the(study, last.revision).values(
-                    state=State.QUEUED,
-                    attempt=last.attempt + 1,
-                    failures=0,
-                    crashes=0,
-                    not_before=0,
-                    reason="retry asked for",
-                    finished_at=None,
-                )
-            )
-            made = sa.select(results.c.sop_instance_uid).where(
-                results.c.study_instance_uid == study, results.c.revision == last.revision
-            )
-            db.execute(
-                deliveries.update()
-                .where(deliveries.c.sop_instance_uid.in_(made))
-                .values(state=DeliveryState.PENDING, error=None, next_attempt_at=None)
-            )
-            self._event(db, "retry_asked", study, revision=last.revision, attempt=last.attempt + 1)
-            return int(last.attempt) + 1
+                values |= {"state": State.RECEIVING, "evidence": None}
+            else:
+                values |= {"state": State.QUEUED, "attempt": attempt, "resend": True}
+                values |= {"failures": 0, "crashes": 0, "not_before": 0.0}
+            db.execute(_the(study, last.revision).values(**values))
+            self._event(db, "retry_asked", study, revision=last.revision, attempt=attempt)
+            return attempt
 
     def record_event(
         self, kind: str, *, study_instance_uid: str | None = None, **fields: Any
@@ -422,8 +416,8 @@ class Ledger:
         with self._read() as db:
             return [dict(row._mapping) for row in db.execute(query)]
 
-    def last_byte_at(self, study: str) -> float:
-        """When the last byte arrived for a study, open transfers of its senders included."""
+    def last_byte_at(self, study: str) -> tuple[float, float]:
+        """When the last instance of a study was stored, and the last byte of its senders came."""
         of_study = instances.c.study_instance_uid == study
         senders = sa.select(instances.c.calling_ae).where(of_study)
         with self._read() as db:
@@ -433,7 +427,7 @@ class Ledger:
                     transfers.c.calling_ae.in_(senders)
                 )
             )
-        return max(stored or 0.0, arriving or 0.0)
+        return stored or 0.0, arriving or 0.0
 
     def results(self, study: str, revision: int) -> list[Result]:
         """Objects made for a revision, in the order they are delivered."""
@@ -443,10 +437,34 @@ class Ledger:
             .order_by(results.c.id)
         )
         with self._read() as db:
-            return [
-                Result(r.sop_instance_uid, r.sop_class_uid, r.kind, r.slide, r.path, r.sha256)
-                for r in db.execute(query)
-            ]
+            return [_result(row) for row in db.execute(query)]
+
+    def kept_result(self, sop_instance_uid: str, run: Run) -> Result | None:
+        """The object of this UID that must not be written again.
+
+        That is one which a destination has had, or which another revision of the study made: an
+        unchanged slide keeps its UIDs, and what is sent under a UID never changes.
+        """
+        query = (
+            sa.select(results)
+            .where(results.c.sop_instance_uid == sop_instance_uid)
+            .order_by(results.c.revision)
+        )
+        with self._read() as db:
+            rows = list(db.execute(query))
+        others = [r for r in rows if r.revision != run.revision]
+        if rows and (others or self.was_delivered(sop_instance_uid)):
+            return _result(rows[0])
+        return None
+
+    def was_delivered(self, sop_instance_uid: str) -> bool:
+        """Whether any destination has ever taken this object."""
+        query = sa.select(deliveries.c.delivered_at).where(
+            deliveries.c.sop_instance_uid == sop_instance_uid,
+            deliveries.c.delivered_at.is_not(None),
+        )
+        with self._read() as db:
+            return db.execute(query).first() is not None
 
     def deliveries(self, study: str, revision: int) -> list[Delivery]:
         """Where each object of a revision stands with each destination."""
@@ -486,11 +504,14 @@ class Ledger:
 
     # -- inside ---------------------------------------------------------------------------------
 
-    def _move(self, study: str, revision: int, state: State, **values: Any) -> None:
+    def _move(self, run: Run, state: State, **values: Any) -> bool:
+        """Move a revision, if this attempt is the current one and the move is allowed."""
         with self._write() as db:
-            db.execute(_the(study, revision).values(state=state, **values))
-            fields = {"reason": values["reason"]} if values.get("reason") else {}
-            self._event(db, f"study_{state}", study, revision=revision, **fields)
+            moved = db.execute(_where(revisions.update(), run, state).values(state=state, **values))
+            if moved.rowcount:
+                fields = {"reason": values["reason"]} if values.get("reason") else {}
+                self._event(db, f"study_{state}", run.study, revision=run.revision, **fields)
+            return bool(moved.rowcount)
 
     def _event(self, db: sa.Connection, kind: str, study: str | None, **fields: Any) -> None:
         db.execute(
@@ -535,13 +556,59 @@ def _latest(study: str) -> sa.Select[Any]:
     )
 
 
-def _insert_once(db: sa.Connection, table: sa.Table, key: dict[str, Any], **values: Any) -> None:
+def _where(statement: Any, run: Run, into: State) -> Any:
+    """Only the revision of this run, in its current attempt, and in a state that may be left."""
+    return statement.where(
+        revisions.c.study_instance_uid == run.study,
+        revisions.c.revision == run.revision,
+        revisions.c.attempt == run.attempt,
+        revisions.c.state.in_(MAY_FOLLOW[into]),
+    )
+
+
+def _pending(destination: str) -> sa.Update:
+    return deliveries.update().where(
+        deliveries.c.destination == destination, deliveries.c.state == DeliveryState.PENDING
+    )
+
+
+def _record_result(db: sa.Connection, run: Run, result: Result) -> None:
+    key = {
+        "study_instance_uid": run.study,
+        "revision": run.revision,
+        "sop_instance_uid": result.sop_instance_uid,
+    }
+    values = {f: getattr(result, f) for f in result.__slots__ if f != "sop_instance_uid"}
+    if not _insert_once(db, results, key, **values):
+        same = [results.c[name] == value for name, value in key.items()]
+        db.execute(results.update().where(*same).values(**values))
+
+
+def _queue_delivery(
+    db: sa.Connection, sop_instance_uid: str, destination: str, again: set[DeliveryState]
+) -> None:
+    key = {"sop_instance_uid": sop_instance_uid, "destination": destination}
+    if not _insert_once(db, deliveries, key, state=DeliveryState.PENDING):
+        same = [deliveries.c[name] == value for name, value in key.items()]
+        db.execute(
+            deliveries.update()
+            .where(*same, deliveries.c.state.in_(again))
+            .values(state=DeliveryState.PENDING, error=None, next_attempt_at=None)
+        )
+
+
+def _insert_once(db: sa.Connection, table: sa.Table, key: dict[str, Any], **values: Any) -> bool:
     """Insert a row unless its key is there already: a step that runs twice must write once."""
     try:
         with db.begin_nested():
             db.execute(table.insert().values(**key, **values))
     except IntegrityError:
-        return
+        return False
+    return True
+
+
+def _result(row: sa.Row[Any]) -> Result:
+    return Result(**{f: getattr(row, f) for f in Result.__slots__})
 
 
 def _revision(row: sa.Row[Any]) -> Revision:

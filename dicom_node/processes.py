@@ -59,16 +59,15 @@ def stop_on_signals(stop: threading.Event) -> None:
         signal.signal(number, lambda *_: stop.set())
 
 
-def watch_parent(stop: threading.Event) -> None:
+def watch_supervisor(supervisor: int, stop: threading.Event) -> None:
     """Set `stop` when the supervisor is gone, so that no orphan keeps the engine."""
-    parent = os.getppid()
 
     def watch() -> None:
-        while os.getppid() == parent and not stop.is_set():
+        while os.getppid() == supervisor and not stop.is_set():
             time.sleep(0.5)
         stop.set()
 
-    threading.Thread(target=watch, name="watch-parent", daemon=True).start()
+    threading.Thread(target=watch, name="watch-supervisor", daemon=True).start()
 
 
 def _tend(child: _Child, config_path: Path) -> int | None:
@@ -77,7 +76,7 @@ def _tend(child: _Child, config_path: Path) -> int | None:
     if child.process is None:
         if now >= child.start_at:
             command = [sys.executable, "-m", "dicom_node", child.role, "--config", str(config_path)]
-            child.process = subprocess.Popen(command)
+            child.process = subprocess.Popen([*command, "--supervisor", str(os.getpid())])
             child.started_at = now
         return None
     status = child.process.poll()
@@ -100,7 +99,9 @@ def _end(children: list[_Child], drain_s: float) -> int:
     worst = 0
     for process in running:
         try:
-            worst = max(worst, abs(process.wait(max(0.1, deadline - time.monotonic()))))
+            status = process.wait(max(0.1, deadline - time.monotonic()))
+            # Ended by our own signal: it had not even begun.
+            worst = max(worst, 0 if status == -signal.SIGTERM else abs(status))
         except subprocess.TimeoutExpired:
             log.error("child_did_not_drain", pid=process.pid)
             process.kill()

@@ -1,7 +1,7 @@
 """The listener: takes whole-slide instances by C-STORE and answers only what is true.
 
 0000 is sent after the file, its folder entry and its ledger row are durable, never before. Nothing
-is decoded and nothing is computed here but a digest.
+is decoded here beyond the attributes that identify an instance.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import threading
 import traceback
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 import structlog
@@ -19,12 +18,20 @@ from pynetdicom import evt
 from pynetdicom.ae import ApplicationEntity
 
 from dicom_node import contexts, seams
-from dicom_node.admission import Admission, AllowedSender
+from dicom_node.admission import (
+    Admission,
+    AllowedSender,
+    note_aborted,
+    note_accepted,
+    note_released,
+    peer_of,
+)
+from dicom_node.filing import Filing, Outcome
 from dicom_node.header import Identity, Refused, StoreStatus, command_uid, read_identity
 from dicom_node.incoming import SpoolFailed, SpoolFull, file_header
 from dicom_node.ledger import Ledger
 from dicom_node.records import Conflict, LedgerBusy, ReceivedInstance
-from dicom_node.spool import OtherContent, Spool, SpoolUnusable
+from dicom_node.spool import Spool, SpoolUnusable
 from dicom_node.transfers import Transfer, Transfers
 
 log = structlog.get_logger()
@@ -56,7 +63,7 @@ class Ingest:
         self._maximum_associations = maximum_associations
         self._admission = Admission(ae_title, senders, maximum_associations)
         self._transfers = Transfers(spool, ledger)
-        self._recording = threading.Lock()
+        self._filing = Filing(spool, ledger)
         self._server: seams.ReceivingServer | None = None
         self._port = port
 
@@ -94,10 +101,10 @@ class Ingest:
             self._address,
             contexts=contexts.accepted_contexts(),
             evt_handlers=[
-                (evt.EVT_REQUESTED, self._on_requested),
-                (evt.EVT_ACCEPTED, self._on_accepted),
-                (evt.EVT_RELEASED, self._on_released),
-                (evt.EVT_ABORTED, self._on_aborted),
+                (evt.EVT_REQUESTED, self._admission.on_requested),
+                (evt.EVT_ACCEPTED, note_accepted),
+                (evt.EVT_RELEASED, note_released),
+                (evt.EVT_ABORTED, note_aborted),
                 (evt.EVT_C_STORE, self._on_store),
             ],
             server_class=seams.ReceivingServer,
@@ -126,46 +133,6 @@ class Ingest:
         log.info("ingest_stopped", aborted_associations=len(left))
         return not left
 
-    # -- associations ---------------------------------------------------------------------------
-
-    def _on_requested(self, event: Any) -> None:
-        association = event.assoc
-        request = association.requestor.primitive
-        calling, called = request.calling_ae_title.strip(), request.called_ae_title.strip()
-        peer = _peer(association)
-        refusal = self._admission.decide(
-            association, calling_ae=calling, called_ae=called, peer=peer
-        )
-        if refusal is None:
-            return
-        log.warning(
-            "association_refused",
-            calling_ae=calling,
-            called_ae=called,
-            peer=str(peer),
-            reason=refusal.reason,
-            **refusal.fields,
-        )
-        association.acse.send_reject(*refusal.code)
-        association.kill()  # returns when the answer is out; without it the socket is closed first
-
-    def _on_accepted(self, event: Any) -> None:
-        refused = sorted({str(c.abstract_syntax) for c in event.assoc.rejected_contexts})
-        log.info(
-            "association_accepted",
-            **_who(event.assoc),
-            accepted_contexts=len(event.assoc.accepted_contexts),
-            refused_classes=refused,
-        )
-
-    def _on_released(self, event: Any) -> None:
-        log.info("association_released", **_who(event.assoc))
-
-    def _on_aborted(self, event: Any) -> None:
-        log.warning("association_aborted", **_who(event.assoc))
-
-    # -- instances ------------------------------------------------------------------------------
-
     def _open_transfer(self, association: Any, context_id: int, command: Any) -> Transfer:
         """A sink for the C-STORE request that begins. Runs in the thread that reads the socket."""
         calling_ae = association.requestor.primitive.calling_ae_title.strip()
@@ -179,7 +146,7 @@ class Ingest:
             )
         except Refused as refusal:
             header = refusal
-        return self._transfers.open(calling_ae, str(_peer(association)), header)
+        return self._transfers.open(calling_ae, str(peer_of(association)), header)
 
     def _on_store(self, event: Any) -> Dataset:
         """Answer a C-STORE request whose dataset has arrived: exceptions end here as statuses."""
@@ -198,7 +165,7 @@ class Ingest:
         except LedgerBusy as error:
             status, comment = StoreStatus.OUT_OF_RESOURCES, "ledger not writable: send again later"
             fields["error"] = str(error)
-        except (Conflict, OtherContent):
+        except Conflict:
             status, comment = StoreStatus.DUPLICATE, "this SOP Instance UID has other content here"
         except Exception as error:  # noqa: BLE001 - the peer gets an answer whatever went wrong
             status, comment = StoreStatus.PROCESSING_FAILURE, "internal error of the receiving node"
@@ -209,7 +176,9 @@ class Ingest:
             if transfer is not None:
                 transfer.close()
         if status is not StoreStatus.SUCCESS:
-            self._note_refusal(status, comment, fields)
+            fields = {"status": f"{status:04X}", "comment": comment, **fields}
+            log.warning("instance_refused", **fields)
+            self._note("instance_refused", fields)
         return _answer(status, comment)
 
     def _arrived(self, event: Any) -> Transfer:
@@ -231,7 +200,7 @@ class Ingest:
         incoming = transfer.incoming
         if incoming is None:
             raise RuntimeError("a transfer without a failure has a file")
-        sha256 = incoming.finish()
+        incoming.require_whole()
         syntax = str(event.context.transfer_syntax)
         identity = read_identity(incoming, syntax)
         fields.update(
@@ -239,36 +208,29 @@ class Ingest:
             study_instance_uid=identity.study_instance_uid,
         )
         _require_match(event, identity)
-        with self._recording:
-            published = self.spool.publish(incoming, sha256)
-            instance = ReceivedInstance(
-                sop_instance_uid=identity.sop_instance_uid,
-                sop_class_uid=identity.sop_class_uid,
-                study_instance_uid=identity.study_instance_uid,
-                series_instance_uid=identity.series_instance_uid,
-                transfer_syntax_uid=syntax,
-                sha256=sha256,
-                size_bytes=incoming.size_bytes,
-                path=published.path,
-                calling_ae=transfer.calling_ae,
-                peer=transfer.peer,
-                received_at=datetime.now(UTC),
-            )
-            try:
-                outcome = self.ledger.record_instance(instance)
-            except (Conflict, LedgerBusy):
-                # Certainly not recorded. After any other error it might be: then the file stays,
-                # and the next start sweeps it if there is no row.
-                self.spool.withdraw(published)
-                raise
-        log.info("instance_stored", outcome=outcome, size_bytes=incoming.size_bytes, **fields)
+        instance = ReceivedInstance(
+            sop_instance_uid=identity.sop_instance_uid,
+            sop_class_uid=identity.sop_class_uid,
+            study_instance_uid=identity.study_instance_uid,
+            series_instance_uid=identity.series_instance_uid,
+            transfer_syntax_uid=syntax,
+            size_bytes=incoming.size_bytes,
+            path=self.spool.new_path(),
+            calling_ae=transfer.calling_ae,
+            peer=transfer.peer,
+            received_at=datetime.now(UTC),
+        )
+        outcome = self._filing.keep(incoming, instance)
+        if outcome is Outcome.RESTORED:
+            log.warning("instance_restored", size_bytes=incoming.size_bytes, **fields)
+            self._note("instance_restored", fields)
+        else:
+            log.info("instance_stored", outcome=outcome, size_bytes=incoming.size_bytes, **fields)
 
-    def _note_refusal(self, status: StoreStatus, comment: str, fields: dict[str, Any]) -> None:
-        log.warning("instance_refused", status=f"{status:04X}", comment=comment, **fields)
+    def _note(self, kind: str, fields: dict[str, Any]) -> None:
+        """Add to the story people read; without it the answer to the peer is as true."""
         try:
-            self.ledger.record_event(
-                "instance_refused", status=f"{status:04X}", comment=comment, **fields
-            )
+            self.ledger.record_event(kind, **fields)
         except LedgerBusy as error:
             log.warning("ledger_busy", error=str(error))
 
@@ -288,17 +250,5 @@ def _answer(status: StoreStatus, comment: str) -> Dataset:
     answer = Dataset()
     answer.Status = int(status)
     if comment:
-        answer.ErrorComment = comment[:64]  # LO, PS3.7 C.
+        answer.ErrorComment = comment[:64]  # (0000,0902), LO: PS3.7 Annex C
     return answer
-
-
-def _peer(association: Any) -> IPv4Address | IPv6Address:
-    address = ip_address(association.requestor.address_info.address.partition("%")[0])
-    mapped = getattr(address, "ipv4_mapped", None)
-    return mapped or address
-
-
-def _who(association: Any) -> dict[str, str]:
-    primitive = association.requestor.primitive
-    calling = primitive.calling_ae_title.strip() if primitive is not None else ""
-    return {"calling_ae": calling, "peer": str(_peer(association))}

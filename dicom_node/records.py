@@ -25,6 +25,17 @@ class State(StrEnum):
     """A late instance opened a newer revision before this one was analyzed."""
 
 
+MAY_FOLLOW = {
+    State.ANALYZING: {State.QUEUED, State.ANALYZING},
+    State.DELIVERING: {State.ANALYZING, State.DELIVERING},
+    State.DONE: {State.DELIVERING},
+    State.QUEUED: {State.QUEUED, State.ANALYZING},
+    State.PARKED: {State.QUEUED, State.ANALYZING, State.DELIVERING},
+}
+"""From which states a run may move a revision into each state. A move from any other state, or by
+an attempt that is no longer the current one, changes nothing."""
+
+
 class DeliveryState(StrEnum):
     """Where one object stands with one destination."""
 
@@ -43,6 +54,15 @@ class LedgerBusy(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Run:
+    """One attempt at one revision: who asks for a move. Only the current attempt may."""
+
+    study: str
+    revision: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReceivedInstance:
     """One instance on the spool, durable before this row is written."""
 
@@ -51,14 +71,22 @@ class ReceivedInstance:
     study_instance_uid: str
     series_instance_uid: str
     transfer_syntax_uid: str
-    sha256: str
-    """Of the dataset's bytes as received, file meta information excluded."""
     size_bytes: int
+    """Of the dataset as received, file meta information excluded."""
     path: str
     """Relative to the spool."""
     calling_ae: str
     peer: str
     received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StoredInstance:
+    """Where the spool keeps an instance that was acknowledged."""
+
+    path: str
+    transfer_syntax_uid: str
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +108,17 @@ class Revision:
     failures: int
     not_before: float
     engine: str | None
+    bundle_digest: str | None
+    resend: bool
     slide: str | None
     tiles_done: int
     tiles_total: int
     tiles_per_s: float
+
+    @property
+    def run(self) -> Run:
+        """The current attempt."""
+        return Run(self.study_instance_uid, self.revision, self.attempt)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Received instances on disk: written once under names of ours, durable before anyone is told.
+"""Received instances on disk: written once under random names, durable before anyone is told.
 
 An instance is received into a file that has no name (O_TMPFILE), so whatever ends the transfer, a
 crash included, leaves nothing to clean up; `publish` gives it its name in one atomic link. There
@@ -10,30 +10,24 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from dataclasses import dataclass
+import struct
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from dicom_node.incoming import Incoming, SpoolFull, storage_failure
+
+_COMPARE_BYTES = 1 << 20  # of each file in memory while two are compared
+_GROUP_LENGTH = struct.Struct("<128x4sHH2sHL")  # PS3.10 7.1: up to the value of (0002,0000)
 
 
 class SpoolUnusable(Exception):
     """The spool cannot be used at all; the message says what to change."""
 
 
-class OtherContent(Exception):
-    """The same dataset bytes are on the spool under another file header (transfer syntax)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """Where an instance is, relative to the spool, and whether this call put it there."""
-
-    path: str
-    created: bool
-
-
 class Spool:
-    """A folder of received instances, named by the SHA-256 of their dataset.
+    """A folder of received instances, 256 folders of random names: no peer chooses where it writes.
 
     One process at a time receives into a spool (`claim`); any process may read published files.
     """
@@ -63,7 +57,8 @@ class Spool:
         # All folders now, so that publishing never has to make a folder durable.
         for prefix in range(256):
             (self.root / f"{prefix:02x}").mkdir(exist_ok=True, mode=0o700)
-        _sync_folder(self.root)
+        with _folder(self.root / ".lock") as folder:
+            os.fsync(folder)
         os.close(self._unnamed_file())
 
     def release(self) -> None:
@@ -114,42 +109,66 @@ class Spool:
         except OSError as error:
             raise storage_failure(error) from error
 
-    def publish(self, incoming: Incoming, sha256: str) -> Published:
-        """Give a finished instance its name, durably. `incoming` stays open.
+    @staticmethod
+    def new_path() -> str:
+        """A path for a new instance, relative to the spool: random, so it is nobody else's."""
+        name = uuid.uuid4().hex
+        return f"{name[:2]}/{name[2:]}.dcm"
 
-        When the name is taken by the same bytes nothing changes; a damaged file is replaced.
-        Publishing, recording and withdrawing must not interleave with another instance's: the
-        caller holds a lock. Raises OtherContent, SpoolFull or SpoolFailed.
+    def publish(self, incoming: Incoming, path: str) -> None:
+        """Give a synced instance its name, a new one, durably; `incoming` stays open.
+
+        Raises SpoolFull or SpoolFailed.
         """
-        path = f"{sha256[:2]}/{sha256[2:]}.dcm"
-        try:
-            return Published(path, self._link(incoming, self.root / path))
-        except OSError as error:
-            raise storage_failure(error) from error
-
-    def withdraw(self, published: Published) -> None:
-        """Undo a `publish` that could not be recorded."""
-        if published.created:
-            (self.root / published.path).unlink(missing_ok=True)
-
-    def _link(self, incoming: Incoming, target: Path) -> bool:
-        folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            source = f"/proc/self/fd/{incoming.fd}"
-            # A folder descriptor makes CPython call linkat(2), which can follow the /proc link.
-            try:
-                os.link(source, target, src_dir_fd=folder, follow_symlinks=True)
-            except FileExistsError:
-                if _is_whole(target, incoming):
-                    return False
-                spare = target.with_suffix(".new")
-                spare.unlink(missing_ok=True)
-                os.link(source, spare, src_dir_fd=folder, follow_symlinks=True)
-                spare.replace(target)
+        with _storage_errors(), _folder(self.root / path) as folder:
+            _link(incoming, self.root / path, folder)
             os.fsync(folder)
-            return True
-        finally:
-            os.close(folder)
+
+    def withdraw(self, path: str) -> None:
+        """Undo a `publish` that could not be recorded."""
+        (self.root / path).unlink(missing_ok=True)
+
+    def replace(self, path: str, incoming: Incoming) -> None:
+        """Put a synced instance in the place of a lost or damaged one, durably and at once.
+
+        Raises SpoolFull or SpoolFailed.
+        """
+        target = self.root / path
+        # A crash before the rename leaves a file without a row: the next start sweeps it.
+        spare = target.with_name(f"{uuid.uuid4().hex}.new")
+        with _storage_errors(), _folder(target) as folder:
+            _link(incoming, spare, folder)
+            spare.replace(target)
+            os.fsync(folder)
+
+    def is_damaged(self, path: str, size_bytes: int) -> bool:
+        """Whether a published file is lost, or holds another number of dataset bytes than recorded.
+
+        Raises SpoolFailed when that cannot be found out.
+        """
+        with _storage_errors():
+            try:
+                fd = os.open(self.root / path, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                return True
+            try:
+                start = _dataset_start(fd)
+                return start is None or os.fstat(fd).st_size != start + size_bytes
+            finally:
+                os.close(fd)
+
+    def holds(self, path: str, incoming: Incoming) -> bool:
+        """Whether a published file has exactly the dataset bytes of `incoming`.
+
+        Reads both in pieces. Raises SpoolFailed when the published file cannot be read.
+        """
+        with _storage_errors():
+            fd = os.open(self.root / path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                start = _dataset_start(fd)
+                return start is not None and _same_bytes(fd, start, incoming)
+            finally:
+                os.close(fd)
 
     def _unnamed_file(self) -> int:
         try:
@@ -163,19 +182,51 @@ class Spool:
             raise
 
 
-def _is_whole(path: Path, incoming: Incoming) -> bool:
-    """Whether a published file of the same digest has our header and our length."""
-    with path.open("rb") as file:
-        if file.read(len(incoming.header)) == incoming.header:
-            return path.stat().st_size == len(incoming.header) + incoming.size_bytes
-    if path.stat().st_size < len(incoming.header):
-        return False
-    raise OtherContent(f"{path.name}: the same bytes are stored under another transfer syntax")
+def _link(incoming: Incoming, target: Path, folder: int) -> None:
+    """Name an unnamed file."""
+    source = f"/proc/self/fd/{incoming.fd}"
+    # A folder descriptor makes CPython call linkat(2), which can follow the /proc link.
+    os.link(source, target, src_dir_fd=folder, follow_symlinks=True)
 
 
-def _sync_folder(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _dataset_start(fd: int) -> int | None:
+    """Where the dataset of a file of ours begins; None when its header is not one of ours."""
     try:
-        os.fsync(fd)
+        magic, group, element, vr, _, length = _GROUP_LENGTH.unpack(
+            os.pread(fd, _GROUP_LENGTH.size, 0)
+        )
+    except struct.error:  # shorter
+        return None
+    if (magic, group, element, vr) != (b"DICM", 0x0002, 0x0000, b"UL"):
+        return None
+    return _GROUP_LENGTH.size + int(length)
+
+
+def _same_bytes(fd: int, start: int, incoming: Incoming) -> bool:
+    """Whether a file has, from `start` to its end, the dataset bytes of `incoming`."""
+    offset = 0
+    while True:
+        stored = os.pread(fd, _COMPARE_BYTES, start + offset)
+        if stored != incoming.read_at(offset, _COMPARE_BYTES):
+            return False
+        if not stored:
+            return True
+        offset += len(stored)
+
+
+@contextmanager
+def _storage_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise storage_failure(error) from error
+
+
+@contextmanager
+def _folder(path: Path) -> Iterator[int]:
+    """A descriptor of the folder of a file."""
+    fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield fd
     finally:
         os.close(fd)

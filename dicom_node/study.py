@@ -8,6 +8,7 @@ and then on a quiet time counted from the last byte. What was counted is stored.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
@@ -17,11 +18,15 @@ from typing import Any
 
 import structlog
 
-from dicom_node.facts import InstanceFacts, read_facts
+from dicom_node.facts import InstanceFacts, Uncountable, read_facts
 from dicom_node.ledger import Ledger
 from dicom_node.records import Revision, State
 
 log = structlog.get_logger()
+
+_LONGEST_HOLD, _LEAST_HOLD_S = 10, 600.0
+"""A study is held for bytes that may not be its own at most this many quiet times, and at least
+these seconds: longer than one large instance takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,7 @@ class SlideEvidence:
     """The instances of one slide: one container in one series."""
 
     key: str
+    """Names the slide in every revision of its study."""
     series_instance_uid: str
     container_identifier: str
     levels: tuple[LevelEvidence, ...]
@@ -63,7 +69,7 @@ def gather_evidence(facts: Iterable[InstanceFacts]) -> tuple[SlideEvidence, ...]
     for (series, container), members in groupby(ordered, key=_slide_key):
         slides.append(
             SlideEvidence(
-                key=f"{len(slides) + 1}",
+                key=hashlib.sha256(f"{series}/{container}".encode()).hexdigest()[:8],
                 series_instance_uid=series,
                 container_identifier=container,
                 levels=_levels(list(members)),
@@ -79,18 +85,21 @@ def close_ready(
     closed = []
     for revision in ledger.in_state(State.RECEIVING):
         study = revision.study_instance_uid
-        quiet_s = ledger.now() - ledger.last_byte_at(study)
+        quiet_s = _quiet_s(ledger, study, quiet_time_s)
         if quiet_s < quiet_time_s:
             continue
         rows = ledger.instances(study, revision.revision)
         if _counted_before(revision, rows) and quiet_s < incomplete_after_s:
             continue
-        facts = [read_facts(spool / row["path"]) for row in rows]
-        evidence, missing = _evidence(facts, rows, quiet_s)
+        try:
+            evidence, missing = _evidence(rows, spool, quiet_s)
+        except OSError as error:
+            log.error("spool_unreadable", study=study, error=str(error))
+            continue  # the next round tries again
         if missing and quiet_s >= incomplete_after_s:
-            ledger.note_missing(study, revision.revision, evidence, missing)
-            ledger.park(study, revision.revision, f"incomplete after {quiet_s:.0f} s: {missing}")
-            log.warning("study_incomplete", study=study, missing=missing)
+            reason = f"incomplete after {quiet_s:.0f} s: {missing}"
+            if ledger.park_incomplete(study, revision.revision, evidence, reason):
+                log.warning("study_incomplete", study=study, missing=missing)
         elif missing:
             ledger.note_missing(study, revision.revision, evidence, f"waiting: {missing}")
             log.info("study_waits", study=study, missing=missing)
@@ -100,12 +109,32 @@ def close_ready(
     return closed
 
 
+def _quiet_s(ledger: Ledger, study: str, quiet_time_s: float) -> float:
+    """Seconds since the last byte for this study.
+
+    Bytes of its senders that are still arriving may be for it, so they count; but a sender that
+    never pauses must not hold a study for ever.
+    """
+    stored_at, arriving_at = ledger.last_byte_at(study)
+    since_stored = ledger.now() - stored_at
+    if since_stored >= _LONGEST_HOLD * quiet_time_s and since_stored >= _LEAST_HOLD_S:
+        return since_stored
+    return ledger.now() - max(stored_at, arriving_at)
+
+
 def _evidence(
-    facts: Sequence[InstanceFacts], rows: Sequence[dict[str, Any]], quiet_s: float
+    rows: Sequence[dict[str, Any]], spool: Path, quiet_s: float
 ) -> tuple[dict[str, Any], str]:
     """What was counted, as stored in the ledger, and what is missing in one line."""
+    facts: list[InstanceFacts] = []
+    missing: list[str] = []
+    for row in rows:
+        try:
+            facts.append(read_facts(spool / row["path"]))
+        except Uncountable as error:
+            missing.append(f"{row['sop_instance_uid']} cannot be counted: {error}")
     slides = gather_evidence(facts)
-    missing = [sentence for slide in slides for sentence in slide.missing]
+    missing += [sentence for slide in slides for sentence in slide.missing]
     evidence = {
         "instances": len(rows),
         "bytes": sum(row["size_bytes"] for row in rows),

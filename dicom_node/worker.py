@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import threading
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import structlog
-from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
+from dbos import (
+    DBOS,
+    DBOSConfig,
+    DBOSPortableJSONSerializer,
+    SetWorkflowID,
+    WorkflowStatus,
+    WorkflowStatusString,
+)
 
 from dicom_node import deliver
 from dicom_node.config import Config
 from dicom_node.ledger import Ledger
-from dicom_node.records import DeliveryState, Revision, State
+from dicom_node.records import DeliveryState, LedgerBusy, Revision, State
 from dicom_node.study import close_ready
-from dicom_node.workflow import DELIVERY_QUEUE, STUDY_QUEUE, StudyWorkflow
+from dicom_node.workflow import DELIVERY_QUEUE, MOST_FAILURES, STUDY_QUEUE, StudyWorkflow
 from engines.bundle import open_bundle
 from engines.runtime import open_runtime
 
@@ -22,16 +31,21 @@ log = structlog.get_logger()
 
 _ROUND_S = 0.5
 _WORKFLOW_VERSION = "1"
-"""Changes when the steps of a workflow change, so that old ones are not replayed by new code."""
+"""Changes when the steps of a workflow change: what an old version began is begun anew."""
+_UNDER_WAY = {"ENQUEUED", "PENDING", "DELAYED"}
 
 
 def run_worker(config: Config, stop: threading.Event) -> None:
     """Work until `stop` is set, then finish the running study within the drain time.
 
-    Raises BundleRejected or EngineMissing before anything is taken from the queue.
+    A study that is not finished by then goes on after the next start. Raises BundleRejected or
+    EngineMissing before anything is taken from the queue.
     """
     bundle = open_bundle(config.model.bundle)
-    with open_runtime(bundle, engine=config.model.engine, threads=config.model.threads) as runtime:
+    with (
+        open_runtime(bundle, engine=config.model.engine, threads=config.model.threads) as runtime,
+        _alone(config, stop),
+    ):
         log.info(
             "model_ready",
             bundle=bundle.manifest.name,
@@ -47,12 +61,31 @@ def run_worker(config: Config, stop: threading.Event) -> None:
         DBOS.register_queue(STUDY_QUEUE, worker_concurrency=1, polling_interval_sec=0.2)
         DBOS.register_queue(DELIVERY_QUEUE, worker_concurrency=2, polling_interval_sec=0.2)
         _ask_destinations(config, ledger)
-        try:
-            _rounds(config, ledger, workflow, stop)
-        finally:
-            log.info("worker_draining")
-            DBOS.destroy(workflow_completion_timeout_sec=int(config.node.drain_s))
+        while not stop.is_set():
+            try:
+                _round(config, ledger, workflow)
+            except LedgerBusy as error:
+                log.warning("ledger_busy", error=str(error))
+            stop.wait(_ROUND_S)
+        log.info("worker_draining")
+        DBOS.destroy(workflow_completion_timeout_sec=int(config.node.drain_s))
+        _leave_if_busy(ledger)
     log.info("worker_stopped")
+
+
+@contextmanager
+def _alone(config: Config, stop: threading.Event) -> Iterator[None]:
+    """Hold the lock of the data folder: two workers would each recover the other's studies."""
+    path = config.node.data_dir / "worker.lock"
+    with path.open("w") as lock:
+        while not stop.is_set():
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                log.warning("another_worker_runs", lock=str(path))
+                stop.wait(1.0)
+        yield
 
 
 def _dbos_config(ledger: Ledger) -> DBOSConfig:
@@ -67,92 +100,94 @@ def _dbos_config(ledger: Ledger) -> DBOSConfig:
     }
 
 
-def _rounds(config: Config, ledger: Ledger, workflow: StudyWorkflow, stop: threading.Event) -> None:
-    """Close studies, queue what is due, until told to stop."""
-    queued: set[str] = set()
-    while not stop.is_set():
-        close_ready(
-            ledger,
-            config.spool_dir,
-            quiet_time_s=config.node.quiet_time_s,
-            incomplete_after_s=config.node.incomplete_after_s,
-        )
-        for revision in ledger.in_state(State.QUEUED):
-            if revision.not_before <= ledger.now():
-                _enqueue_study(workflow, revision, queued)
-        for revision in ledger.in_state(State.ANALYZING):
-            _park_if_broken(ledger, revision, _study_id(revision))
-        for revision in ledger.in_state(State.DELIVERING):
-            _enqueue_deliveries(config, ledger, workflow, revision, queued)
-        stop.wait(_ROUND_S)
-
-
-def _enqueue_study(workflow: StudyWorkflow, revision: Revision, queued: set[str]) -> None:
-    arguments = (revision.study_instance_uid, revision.revision, revision.attempt)
-    _once(
-        _study_id(revision),
-        queued,
-        partial(DBOS.enqueue_workflow, STUDY_QUEUE, workflow.run_study, *arguments),
+def _round(config: Config, ledger: Ledger, workflow: StudyWorkflow) -> None:
+    """Close studies that are complete, and queue what is due."""
+    close_ready(
+        ledger,
+        config.spool_dir,
+        quiet_time_s=config.node.quiet_time_s,
+        incomplete_after_s=config.node.incomplete_after_s,
     )
+    for revision in ledger.in_state(State.QUEUED):
+        if revision.not_before <= ledger.now():
+            _queue_study(ledger, workflow, revision)
+    for revision in ledger.in_state(State.ANALYZING):
+        _queue_study(ledger, workflow, revision)
+    for revision in ledger.in_state(State.DELIVERING):
+        _queue_deliveries(config, ledger, workflow, revision)
 
 
-def _enqueue_deliveries(
-    config: Config, ledger: Ledger, workflow: StudyWorkflow, revision: Revision, queued: set[str]
+def _queue_study(ledger: Ledger, workflow: StudyWorkflow, revision: Revision) -> None:
+    """Queue an attempt once; one whose workflow ended without an outcome is tried anew."""
+    run = revision.run
+    workflow_id = f"{run.study}/{run.revision}/{run.attempt}"
+    status = DBOS.get_workflow_status(workflow_id)
+    if status is None:
+        with SetWorkflowID(workflow_id):
+            DBOS.enqueue_workflow(
+                STUDY_QUEUE, workflow.run_study, run.study, run.revision, run.attempt
+            )
+    elif status.status not in _UNDER_WAY or status.app_version not in (None, _WORKFLOW_VERSION):
+        reason = f"the workflow of attempt {run.attempt} ended as {status.status}"
+        # A workflow that has just moved the study on also ends: then neither changes anything.
+        if revision.failures >= MOST_FAILURES:
+            ledger.park(run, reason)
+        elif ledger.try_later(run, reason, 1.0):
+            log.error("workflow_broken", study=run.study, reason=reason, error=str(status.error))
+
+
+def _queue_deliveries(
+    config: Config, ledger: Ledger, workflow: StudyWorkflow, revision: Revision
 ) -> None:
-    study, number = revision.study_instance_uid, revision.revision
-    rows = ledger.deliveries(study, number)
+    """Queue a round of delivery to every destination that is due and has none under way."""
+    run = revision.run
+    rows = ledger.deliveries(run.study, run.revision)
     for name in sorted({d.destination for d in rows}):
         if name not in {d.name for d in config.destinations}:
-            ledger.refuse_pending(study, number, name, "no longer in the configuration")
-            ledger.finish_delivery(study, number)
+            ledger.refuse_pending(run, name, "no longer in the configuration")
+            ledger.finish_delivery(run)
             continue
-        mine = [d for d in rows if d.destination == name]
-        pending = [d for d in mine if d.state is DeliveryState.PENDING]
-        due_at = max((d.next_attempt_at or 0.0 for d in pending), default=0.0)
-        if due_at > ledger.now():
+        mine = [d for d in rows if d.destination == name and d.state is DeliveryState.PENDING]
+        if max((d.next_attempt_at or 0.0 for d in mine), default=0.0) > ledger.now():
             continue
-        # Attempts only grow, so every round of a delivery has an id of its own.
-        tries = sum(d.attempts for d in mine)
-        workflow_id = f"{_study_id(revision)}/{name}/{tries}"
-        _park_if_broken(ledger, revision, workflow_id)
-        _once(
-            workflow_id,
-            queued,
-            partial(
-                DBOS.enqueue_workflow, DELIVERY_QUEUE, workflow.deliver_to, study, number, name
-            ),
-        )
+        prefix = f"{run.study}/{run.revision}/{run.attempt}/{name}/"
+        rounds = DBOS.list_workflows(workflow_id_prefix=prefix, load_input=False, load_output=False)
+        if _broken(rounds) > MOST_FAILURES:
+            ledger.park(run, f"delivery to {name} ended {_broken(rounds)} times with an error")
+        elif not any(r.status in _UNDER_WAY for r in rounds):
+            with SetWorkflowID(f"{prefix}{len(rounds)}"):
+                DBOS.enqueue_workflow(
+                    DELIVERY_QUEUE,
+                    workflow.deliver_to,
+                    run.study,
+                    run.revision,
+                    run.attempt,
+                    name,
+                )
 
 
-def _study_id(revision: Revision) -> str:
-    return f"{revision.study_instance_uid}/{revision.revision}/{revision.attempt}"
-
-
-def _park_if_broken(ledger: Ledger, revision: Revision, workflow_id: str) -> None:
-    """Park a study whose workflow ended with an error that no step foresaw: never stay silent."""
-    status = DBOS.get_workflow_status(workflow_id)
-    if status is not None and status.status in ("ERROR", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"):
-        reason = f"unexpected error in the workflow: {status.error or status.status}"
-        ledger.park(revision.study_instance_uid, revision.revision, reason)
-        log.error("study_parked", study=revision.study_instance_uid, reason=reason)
-
-
-def _once(workflow_id: str, queued: set[str], enqueue: Callable[[], object]) -> None:
-    """Enqueue under an id: DBOS runs an id once ever, the set only spares asking it again."""
-    if workflow_id not in queued:
-        with SetWorkflowID(workflow_id):
-            enqueue()
-        queued.add(workflow_id)
+def _broken(rounds: Sequence[WorkflowStatus]) -> int:
+    return sum(r.status == WorkflowStatusString.ERROR.value for r in rounds)
 
 
 def _count_interruptions(ledger: Ledger, most_crashes: int) -> None:
     """A study that was being analyzed when the worker died counts it; too often parks it."""
     for revision in ledger.in_state(State.ANALYZING):
-        study, number = revision.study_instance_uid, revision.revision
-        crashes = ledger.note_interruption(study, number)
-        log.warning("study_interrupted", study=study, revision=number, crashes=crashes)
+        crashes = ledger.note_interruption(revision.run)
+        log.warning("study_interrupted", study=revision.study_instance_uid, crashes=crashes)
         if crashes > most_crashes:
-            ledger.park(study, number, f"the worker died {crashes} times while analyzing it")
+            ledger.park(revision.run, f"the worker died {crashes} times while analyzing it")
+
+
+def _leave_if_busy(ledger: Ledger) -> None:
+    """End the process now when a study still runs: it is durable and goes on after the start."""
+    unfinished = ledger.in_state(State.ANALYZING)
+    for revision in unfinished:
+        ledger.note_interruption(revision.run, by=-1)  # a planned stop is not a crash
+        log.info("study_paused", study=revision.study_instance_uid)
+    if unfinished:
+        log.info("worker_stopped")
+        os._exit(0)  # a plain exit would wait for the thread that analyzes
 
 
 def _ask_destinations(config: Config, ledger: Ledger) -> None:

@@ -144,7 +144,13 @@ def dicom_node(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @contextmanager
 def node(
-    folder: Path, pacs_port: int, *, pacs_ae: str = "PACS", quiet_time_s: float = 1, extra: str = ""
+    folder: Path,
+    pacs_port: int,
+    *,
+    host: str = "127.0.0.1",
+    quiet_time_s: float = 1,
+    drain_s: int = 10,
+    extra: str = "",
 ) -> Iterator[Node]:
     """A configured node, nothing started yet; whatever runs at the end is killed."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -158,15 +164,15 @@ port = {made.port}
 data_dir = "node-data"
 quiet_time_s = {quiet_time_s}
 reserve_mb = 64
-drain_s = 10
+drain_s = {drain_s}
 {extra}
 [[senders]]
 ae_title = "PACS"
 networks = ["127.0.0.0/8"]
 [[destinations]]
 name = "pacs"
-ae_title = "{pacs_ae}"
-host = "127.0.0.1"
+ae_title = "PACS"
+host = "{host}"
 port = {pacs_port}
 [delivery]
 first_retry_s = 0.5
@@ -177,6 +183,12 @@ longest_retry_s = 2
         yield made
     finally:
         made.kill()
+
+
+def study_of(folder: Path) -> str:
+    """Study Instance UID of the files in a folder."""
+    first = min(folder.glob("*.dcm"))
+    return str(dcmread(first, stop_before_pixels=True).StudyInstanceUID)
 
 
 def storescu(
@@ -222,11 +234,12 @@ class StoreScp:
         """Every object it holds."""
         return [dcmread(path) for path in sorted(self.folder.iterdir())]
 
-    def digests(self) -> dict[str, bytes]:
-        """Bytes of every object, by SOP Instance UID."""
+    def digests(self, only: set[str] | None = None) -> dict[str, bytes]:
+        """Bytes of every object by SOP Instance UID, or of some: storescp names files by UID."""
         return {
-            str(dcmread(p, stop_before_pixels=True).SOPInstanceUID): p.read_bytes()
-            for p in sorted(self.folder.iterdir())
+            path.name.partition(".")[2]: path.read_bytes()
+            for path in sorted(self.folder.iterdir())
+            if only is None or path.name.partition(".")[2] in only
         }
 
 

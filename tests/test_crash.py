@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import signal
 
 import pytest
+from bundles import write_sums
 from crashing import POINTS
-from nodes import ROOT, node, storescp, storescu
-from pydicom import dcmread
+from nodes import ROOT, node, storescp, storescu, study_of, wait_for
 
 from dicom_node.records import DeliveryState, State
+from engines.bundle import open_bundle
+from slides import new_study_copy
 
 # The probe runs each of the two graphs once when the worker starts; two batches of tiles follow.
 NTH = {"in analyze, after some tiles": 4, "between two deliveries": 2}
@@ -19,8 +23,7 @@ NTH = {"in analyze, after some tiles": 4, "between two deliveries": 2}
 def undisturbed(phantom_study, tmp_path_factory):
     """SOP Instance UIDs of the results of a run that nothing disturbed, and the study."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    first = phantom_study.paths[0]
-    study = str(dcmread(first, stop_before_pixels=True).StudyInstanceUID)
+    study = study_of(phantom_study.folder)
     with storescp(folder / "pacs") as pacs, node(folder / "node", pacs.port) as n:
         n.start()
         storescu(n.port, phantom_study.folder)
@@ -36,9 +39,7 @@ def test_after_kill_9_one_result_set_with_the_same_uids_reaches_the_pacs(
     with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
         n.start("ingest")
         assert storescu(n.port, phantom_study.folder).returncode == 0
-        crashing = str(ROOT / "tests" / "crashing.py")
-        worker = n.start("worker", crashing, point, str(NTH.get(point, 1)))
-        assert worker.wait(90) == -signal.SIGKILL, n.log
+        crash(n, point, NTH.get(point, 1))
         already_there = pacs.digests()
         n.start("worker")
         assert n.finished(study).state is State.DONE
@@ -48,3 +49,88 @@ def test_after_kill_9_one_result_set_with_the_same_uids_reaches_the_pacs(
         deliveries = n.ledger.deliveries(study, 1)
         assert {d.state for d in deliveries} == {DeliveryState.DELIVERED}
         assert len(n.ledger.results(study, 1)) == len(uids)
+
+
+def crash(n, point: str, nth: int = 1) -> None:
+    """A worker that kills itself at a point."""
+    worker = n.start("worker", str(ROOT / "tests" / "crashing.py"), point, str(nth))
+    assert worker.wait(90) == -signal.SIGKILL, n.log
+
+
+def test_a_study_that_kills_the_worker_again_and_again_is_parked_and_the_next_one_runs(
+    phantom_study, tmp_path
+):
+    other = tmp_path / "other"
+    new_study_copy(phantom_study.folder, other, "other")
+    study, healthy = (study_of(folder) for folder in (phantom_study.folder, other))
+    with (
+        storescp(tmp_path / "pacs") as pacs,
+        node(tmp_path / "node", pacs.port, extra="most_crashes = 1") as n,
+    ):
+        n.start("ingest")
+        storescu(n.port, phantom_study.folder)
+        for _ in range(2):
+            crash(n, "in analyze, before the prediction is written")
+        storescu(n.port, other)
+        n.start("worker")
+        parked = n.finished(study)
+        assert parked.state is State.PARKED
+        assert "the worker died 2 times" in parked.reason
+        assert n.finished(healthy).state is State.DONE
+        assert {str(o.StudyInstanceUID) for o in pacs.objects()} == {healthy}
+
+
+def test_a_bundle_that_a_restart_changed_does_not_sign_what_another_one_computed(
+    phantom_study, tmp_path
+):
+    study = study_of(phantom_study.folder)
+    with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
+        bundle = n.folder / "student"
+        shutil.copytree(open_bundle("default").root, bundle)
+        n.config.write_text(n.config.read_text() + '[model]\nbundle = "./student"\n')
+        n.start("ingest")
+        storescu(n.port, phantom_study.folder)
+        crash(n, "between analyze and build")
+        (bundle / "card.md").write_text("another student")
+        write_sums(bundle)
+        n.start("worker")
+        revision = n.finished(study)
+        assert revision.state is State.DONE
+        assert revision.attempt == 2
+        reasons = [e["fields"] for e in n.ledger.events(study) if e["kind"] == "attempt_failed"]
+        assert "changed during the analysis" in reasons[0]
+        assert revision.bundle_digest == open_bundle(bundle).digest
+        report = next(o for o in pacs.objects() if o.Modality == "SR")
+        assert open_bundle(bundle).digest in report.to_json()
+
+
+def test_a_stop_in_the_middle_of_an_analysis_exits_0_and_is_not_counted_as_a_crash(
+    phantom_study, tmp_path
+):
+    study = study_of(phantom_study.folder)
+    with (
+        storescp(tmp_path / "pacs") as pacs,
+        node(tmp_path / "node", pacs.port, drain_s=0) as n,
+    ):
+        n.start("ingest")
+        storescu(n.port, phantom_study.folder)
+        slow = str(ROOT / "tests" / "slow.py")
+        n.start("worker", slow)
+        wait_for(lambda: n.ledger.revision(study).tiles_done > 0, what="some tiles")
+        assert n.stop() == 0
+        assert n.ledger.revision(study).state is State.ANALYZING
+        n.start("worker")
+        assert n.finished(study).state is State.DONE
+        crashes = [e["fields"] for e in n.ledger.events(study) if e["kind"] == "study_interrupted"]
+        assert [json.loads(fields)["crashes"] for fields in crashes] == [0]
+
+
+def test_a_second_worker_waits_until_the_first_is_gone(tmp_path):
+    with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
+        first = n.start("worker")
+        wait_for(lambda: "destination_ready" in n.log, what="the first worker")
+        n.start("worker")
+        wait_for(lambda: "another_worker_runs" in n.log, what="the second worker to see it")
+        first.terminate()
+        assert first.wait(30) == 0
+        wait_for(lambda: n.log.count("model_ready") == 2, what="the second worker to begin")

@@ -14,6 +14,7 @@ from nodes import (
     orthanc,
     storescp,
     storescu,
+    study_of,
     wait_for,
 )
 from pydicom import dcmread
@@ -29,11 +30,6 @@ SR = "1.2.840.10008.5.1.4.1.1.88.34"
 def drawn(phantom_study):
     """Folder of a drawn slide."""
     return phantom_study.folder
-
-
-def study_of(folder):
-    first = next(iter(sorted(folder.glob("*.dcm"))))
-    return str(dcmread(first, stop_before_pixels=True).StudyInstanceUID)
 
 
 def test_storescu_sends_a_study_and_storescp_gets_report_and_heatmap_of_it(drawn, tmp_path):
@@ -139,6 +135,45 @@ def test_a_destination_that_takes_no_segmentation_is_known_before_and_parks_the_
         assert [o.SOPClassUID for o in pacs.objects()] == [SR]
 
 
+def test_a_destination_whose_name_does_not_resolve_is_waited_for(drawn, tmp_path):
+    study = study_of(drawn)
+    with node(tmp_path / "node", 104, host="no-such-host.invalid") as n:
+        n.start()
+        storescu(n.port, drawn)
+        (first, *_) = wait_for(
+            lambda: [d for d in n.ledger.deliveries(study, 1) if d.attempts], what="an attempt"
+        )
+        assert "cannot be reached" in first.error
+        assert n.ledger.revision(study).state is State.DELIVERING
+        assert "child_died" not in n.log
+
+
+def test_a_destination_that_takes_only_implicit_vr_gets_both_objects(drawn, tmp_path):
+    with storescp(tmp_path / "pacs", "+xi") as pacs, node(tmp_path / "node", pacs.port) as n:
+        n.start()
+        storescu(n.port, drawn)
+        assert n.finished(study_of(drawn)).state is State.DONE
+        assert {o.SOPClassUID for o in pacs.objects()} == {SEG, SR}
+
+
+def test_a_late_level_gives_a_new_report_that_names_the_one_it_replaces(drawn, tmp_path):
+    study = study_of(drawn)
+    *early, late = sorted(drawn.glob("*.dcm"))
+    with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
+        n.start()
+        storescu(n.port, *early)
+        assert n.finished(study).state is State.DONE
+        (first,) = (o for o in pacs.objects() if o.SOPClassUID == SR)
+        storescu(n.port, late)
+        wait_for(lambda: n.ledger.revision(study).revision == 2, what="a new revision")
+        assert n.finished(study).state is State.DONE
+        reports = [o for o in pacs.objects() if o.SOPClassUID == SR]
+    (second,) = (o for o in reports if o.SOPInstanceUID != first.SOPInstanceUID)
+    (named,) = second.PredecessorDocumentsSequence[0].ReferencedSeriesSequence
+    (replaced,) = named.ReferencedSOPSequence
+    assert replaced.ReferencedSOPInstanceUID == first.SOPInstanceUID
+
+
 def test_a_destination_without_jpeg_ls_gets_the_same_heatmap_decompressed(drawn, tmp_path):
     study = study_of(drawn)
     with (
@@ -212,7 +247,8 @@ def test_a_port_that_is_taken_ends_the_node_with_a_clear_line(tmp_path):
         n.config.write_text(n.config.read_text().replace(f"port = {n.port}", f"port = {pacs.port}"))
         done = n.run("serve")
     assert done.returncode == 3
-    assert "cannot_listen" in done.stderr
+    assert "cannot_start" in done.stderr
+    assert "Address already in use" in done.stderr
 
 
 def test_a_tampered_bundle_ends_the_node_with_the_file_and_the_reason(tmp_path):

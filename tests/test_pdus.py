@@ -16,7 +16,9 @@ Pair = tuple[socket.socket, PduStream]
 
 @pytest.fixture
 def pair() -> Iterator[Pair]:
-    peer, ours = socket.socketpair()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        peer = socket.create_connection(server.getsockname())
+        ours, _ = server.accept()
     yield peer, PduStream(ours)
     peer.close()
     ours.close()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import random
+import re
 import resource
 import signal
 import socket
@@ -105,9 +105,7 @@ def dataset_bytes(path: Path) -> bytes:
 
 def instance_rows(data_dir: Path) -> list[tuple[Any, ...]]:
     with sqlite3.connect(data_dir / "node.sqlite") as db:
-        return db.execute(
-            "SELECT sop_instance_uid, sha256, size_bytes, path FROM instances"
-        ).fetchall()
+        return db.execute("SELECT sop_instance_uid, size_bytes, path FROM instances").fetchall()
 
 
 def open_transfers(data_dir: Path) -> int:
@@ -178,10 +176,9 @@ def test_a_sent_instance_is_on_the_spool_byte_for_byte_with_a_header_of_ours(
     assert answer.returncode == 0, answer.stdout
     [path] = spooled(data_dir)
     assert dataset_bytes(path) == dataset_bytes(tmp_path / "a.dcm")
-    digest = hashlib.sha256(dataset_bytes(path)).hexdigest()
     size = len(dataset_bytes(path))
     assert instance_rows(data_dir) == [
-        (sent.SOPInstanceUID, digest, size, str(path.relative_to(data_dir / "spool")))
+        (sent.SOPInstanceUID, size, str(path.relative_to(data_dir / "spool")))
     ]
     assert path.read_bytes()[:128] == bytes(128)
     meta = pydicom.dcmread(path, stop_before_pixels=True).file_meta
@@ -190,13 +187,14 @@ def test_a_sent_instance_is_on_the_spool_byte_for_byte_with_a_header_of_ours(
     assert open_transfers(data_dir) == 0
 
 
-def test_names_on_the_spool_come_from_the_content_only(
+def test_names_on_the_spool_say_nothing_of_what_was_sent(
     ingest: Ingest, data_dir: Path, tmp_path: Path
 ) -> None:
-    write_wsm(tmp_path / "a.dcm", size_bytes=100_000)
+    sent = write_wsm(tmp_path / "a.dcm", size_bytes=100_000)
     storescu(ingest.port, tmp_path / "a.dcm")
     [path] = spooled(data_dir)
-    assert path.parent.name + path.stem == hashlib.sha256(dataset_bytes(path)).hexdigest()
+    assert re.fullmatch(r"[0-9a-f]{2}/[0-9a-f]{30}\.dcm", f"{path.parent.name}/{path.name}")
+    assert sent.SOPInstanceUID not in str(path)
 
 
 def test_a_dataset_in_the_same_pdu_as_its_command_is_stored_too(
@@ -279,30 +277,85 @@ def test_eight_senders_at_once_lose_nothing(ingest: Ingest, data_dir: Path, tmp_
 # -- sending again ------------------------------------------------------------------------------
 
 
-def test_a_second_identical_send_succeeds_and_changes_nothing(
+def outcomes(logs: list[Any]) -> list[str]:
+    """How the log says that instances were filed or refused."""
+    return [
+        str(e.get("outcome") or e.get("status") or e["event"])
+        for e in logs
+        if e["event"].startswith("instance_")
+    ]
+
+
+def event_kinds(data_dir: Path) -> list[str]:
+    with sqlite3.connect(data_dir / "node.sqlite") as db:
+        return [kind for (kind,) in db.execute("SELECT kind FROM events ORDER BY id")]
+
+
+def test_a_second_identical_send_succeeds_and_publishes_nothing(
     ingest: Ingest, data_dir: Path, tmp_path: Path
 ) -> None:
-    write_wsm(tmp_path / "a.dcm", size_bytes=500_000)
+    write_wsm(tmp_path / "a.dcm", size_bytes=3_000_000)
     storescu(ingest.port, tmp_path / "a.dcm")
     [path] = spooled(data_dir)
-    before = path.stat()
-    assert storescu(ingest.port, tmp_path / "a.dcm").returncode == 0
+    before, rows = path.stat(), instance_rows(data_dir)
+
+    with capture_logs() as logs:
+        answer = storescu(ingest.port, tmp_path / "a.dcm")
+
+    assert answer.returncode == 0
+    assert outcomes(logs) == ["identical"]
     assert spooled(data_dir) == [path]
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
-    assert len(instance_rows(data_dir)) == 1
+    assert instance_rows(data_dir) == rows
 
 
-@pytest.mark.parametrize("damage", [Path.unlink, lambda p: os.truncate(p, 2000)])
+def lost(path: Path) -> None:
+    path.unlink()
+
+
+def cut_in_the_header(path: Path) -> None:
+    os.truncate(path, 200)
+
+
+def cut_in_the_dataset(path: Path) -> None:
+    os.truncate(path, 200_000)
+
+
+def emptied(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+@pytest.mark.parametrize("damage", [lost, cut_in_the_header, cut_in_the_dataset, emptied])
 def test_a_second_send_restores_a_file_that_was_lost_or_cut_short(
     ingest: Ingest, data_dir: Path, tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
     write_wsm(tmp_path / "a.dcm", size_bytes=500_000)
     storescu(ingest.port, tmp_path / "a.dcm")
     [path] = spooled(data_dir)
+    rows = instance_rows(data_dir)
     damage(path)
-    assert storescu(ingest.port, tmp_path / "a.dcm").returncode == 0
+
+    with capture_logs() as logs:
+        answer = storescu(ingest.port, tmp_path / "a.dcm")
+
+    assert answer.returncode == 0
+    assert outcomes(logs) == ["instance_restored"]
+    assert "instance_restored" in event_kinds(data_dir)
     assert spooled(data_dir) == [path]
     assert dataset_bytes(path) == dataset_bytes(tmp_path / "a.dcm")
+    assert instance_rows(data_dir) == rows
+
+
+def test_a_lost_file_is_not_restored_from_an_instance_of_another_size(
+    ingest: Ingest, data_dir: Path, tmp_path: Path
+) -> None:
+    sent = write_wsm(tmp_path / "a.dcm", size_bytes=500_000)
+    storescu(ingest.port, tmp_path / "a.dcm")
+    [path] = spooled(data_dir)
+    path.unlink()
+    write_wsm(tmp_path / "b.dcm", size_bytes=600_000, SOPInstanceUID=sent.SOPInstanceUID)
+    assert "Status: 0x111" in storescu(ingest.port, tmp_path / "b.dcm").stdout
+    assert spooled(data_dir) == []
 
 
 def test_one_changed_pixel_under_the_same_uid_is_refused_0111_and_the_first_stays(
@@ -330,6 +383,65 @@ def test_the_same_bytes_under_another_transfer_syntax_are_refused_0111(
         assert send_raw(assoc, encoded(ds), instance=ds.SOPInstanceUID).Status == status
         assoc.release()
     assert len(spooled(data_dir)) == 1
+
+
+def send_at_once(ingest: Ingest, datasets: list[bytes], instance: str) -> list[int]:
+    """The statuses of C-STORE requests of one UID, sent by as many senders at the same time."""
+    associations = [associate(ingest.port) for _ in datasets]
+    together = threading.Barrier(len(datasets))
+
+    def send(assoc: Any, dataset: bytes) -> int:
+        together.wait()
+        return int(send_raw(assoc, dataset, instance=instance).Status)
+
+    with ThreadPoolExecutor(len(datasets)) as pool:
+        statuses = list(pool.map(send, associations, datasets))
+    for assoc in associations:
+        assoc.release()
+    return statuses
+
+
+def test_two_simultaneous_first_sends_of_the_same_bytes_both_succeed_and_leave_one_row(
+    ingest: Ingest, data_dir: Path
+) -> None:
+    for count in range(1, 9):
+        ds = wsm_header()
+        data = encoded(ds)
+        assert send_at_once(ingest, [data, data], ds.SOPInstanceUID) == [0x0000, 0x0000]
+        assert len(spooled(data_dir)) == len(instance_rows(data_dir)) == count
+
+
+def test_of_two_simultaneous_first_sends_with_other_content_one_is_kept_and_one_refused(
+    ingest: Ingest, data_dir: Path
+) -> None:
+    for count in range(1, 9):
+        ds = wsm_header()
+        datasets = [encoded(ds)]
+        ds.PatientID = "ANOTHER"  # of the same length
+        datasets.append(encoded(ds))
+        statuses = send_at_once(ingest, datasets, ds.SOPInstanceUID)
+        assert sorted(statuses) == [0x0000, 0x0111]
+        [path] = [row[2] for row in instance_rows(data_dir) if row[0] == ds.SOPInstanceUID]
+        assert dataset_bytes(data_dir / "spool" / path) == datasets[statuses.index(0)]
+        assert len(spooled(data_dir)) == len(instance_rows(data_dir)) == count
+
+
+def test_of_simultaneous_sends_that_restore_a_lost_file_only_equal_ones_are_acknowledged(
+    ingest: Ingest, data_dir: Path
+) -> None:
+    ds = wsm_header()
+    datasets = [encoded(ds)]
+    ds.PatientID = "ANOTHER"
+    datasets.append(encoded(ds))
+    for _ in range(4):
+        for path in spooled(data_dir):
+            path.unlink()
+        send_at_once(ingest, datasets[:1], ds.SOPInstanceUID)
+        [path] = spooled(data_dir)
+        path.unlink()
+        statuses = send_at_once(ingest, datasets, ds.SOPInstanceUID)
+        assert sorted(statuses) == [0x0000, 0x0111]
+        assert dataset_bytes(path) == datasets[statuses.index(0)]
 
 
 # -- who may come in ----------------------------------------------------------------------------
@@ -565,7 +677,7 @@ def test_a_pdu_that_claims_four_gigabytes_ends_the_connection_without_taking_mem
             header = b"\x04\x00\xff\xff\xff\xff"
         before = process.memory_info().rss
         sock.sendall(header)
-        with pytest.raises(ConnectionError):
+        with pytest.raises(OSError):  # its own thread may have closed it already
             flood(sock, bytes(4096), times=64 << 10)
         assert process.memory_info().rss - before < 8 << 20
         if assoc is not None:
@@ -579,7 +691,7 @@ def test_a_message_without_end_that_is_no_instance_is_cut_off(ingest: Ingest, co
     sock = assoc.dul.socket.socket
     part = struct.pack(">LBB", 60_002, context_id, control) + bytes(60_000)
     pdu = struct.pack(">BBL", 4, 0, len(part)) + part
-    with pytest.raises(ConnectionError):
+    with pytest.raises(OSError):  # its own thread may have closed it already
         flood(sock, pdu, times=2000)
     assoc.abort()
 
@@ -749,7 +861,7 @@ def test_whatever_was_acknowledged_survives_kills_at_random_moments(
         process.kill()
     start_process()
     assert len(acknowledged) >= 3
-    rows = {row[0]: row[3] for row in instance_rows(data_dir)}
+    rows = {row[0]: row[2] for row in instance_rows(data_dir)}
     for uid, sent in acknowledged.items():
         assert dataset_bytes(data_dir / "spool" / rows[uid]) == sent
     assert {str(p.relative_to(data_dir / "spool")) for p in spooled(data_dir)} == set(rows.values())
@@ -763,7 +875,7 @@ def test_a_file_that_was_never_recorded_is_swept_at_start(
     storescu(process.port, tmp_path / "a.dcm")
     process.kill()
     [kept] = spooled(data_dir)
-    orphan = data_dir / "spool" / "00" / ("0" * 62 + ".dcm")
+    orphan = data_dir / "spool" / "00" / ("0" * 30 + ".dcm")
     orphan.write_bytes(b"linked, but killed before it was recorded")
 
     start_process()

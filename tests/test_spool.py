@@ -1,14 +1,13 @@
-"""The spool by itself: space, names, digests."""
+"""The spool by itself: space, names, comparing, replacing."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 
 import pytest
 
-from dicom_node.incoming import SpoolFull, file_header
+from dicom_node.incoming import Incoming, SpoolFull, file_header
 from dicom_node.spool import Spool, SpoolUnusable
 
 HEADER = file_header("1.2.840.10008.5.1.4.1.1.77.1.6", "1.2.3", "1.2.840.10008.1.2.1")
@@ -34,20 +33,87 @@ def spool(tmp_path: Path) -> Spool:
     return spool
 
 
+def received(spool: Spool, data: bytes, header: bytes = HEADER, piece: int = 131_060) -> Incoming:
+    incoming = spool.receive(header)
+    for at in range(0, len(data), piece):
+        incoming.write(memoryview(data)[at : at + piece])
+    incoming.sync()
+    return incoming
+
+
+def published(spool: Spool, data: bytes, header: bytes = HEADER) -> str:
+    path = spool.new_path()
+    incoming = received(spool, data, header)
+    spool.publish(incoming, path)
+    incoming.close()
+    return path
+
+
 @pytest.mark.parametrize("size", [0, 1, 1 << 20, (1 << 20) + 1, 5_000_000])
 @pytest.mark.parametrize("piece", [131_060, 1 << 20])
-def test_the_digest_is_that_of_the_dataset_whatever_its_size(
+def test_a_published_file_is_the_header_and_the_dataset_whatever_its_size(
     spool: Spool, size: int, piece: int
 ) -> None:
     data = os.urandom(size)
-    incoming = spool.receive(HEADER)
-    for at in range(0, size, piece):
-        incoming.write(memoryview(data)[at : at + piece])
-    sha256 = incoming.finish()
-    published = spool.publish(incoming, sha256)
-    incoming.close()
-    assert sha256 == hashlib.sha256(data).hexdigest()
-    assert (spool.root / published.path).read_bytes() == HEADER + data
+    incoming = received(spool, data, piece=piece)
+    path = spool.new_path()
+    spool.publish(incoming, path)
+    assert (spool.root / path).read_bytes() == HEADER + data
+    assert spool.holds(path, incoming)
+    assert not spool.is_damaged(path, size)
+
+
+@pytest.mark.parametrize("size", [1, 1 << 20, (1 << 20) + 1, 3_000_000])
+def test_comparing_finds_one_changed_byte_wherever_it_is_and_a_missing_or_added_one(
+    spool: Spool, size: int
+) -> None:
+    data = os.urandom(size)
+    path = published(spool, data)
+    for at in {0, size // 2, size - 1}:
+        changed = bytearray(data)
+        changed[at] ^= 1
+        assert not spool.holds(path, received(spool, bytes(changed)))
+    assert not spool.holds(path, received(spool, data[:-1]))
+    assert not spool.holds(path, received(spool, data + b"\0"))
+    assert spool.holds(path, received(spool, data))
+
+
+def test_comparing_looks_at_the_dataset_only_and_not_at_the_header_before_it(spool: Spool) -> None:
+    longer = file_header("1.2.840.10008.5.1.4.1.1.77.1.6", "1.2.3.4.5.6", "1.2.840.10008.1.2.1")
+    path = published(spool, b"dataset")
+    assert len(longer) != len(HEADER)
+    assert spool.holds(path, received(spool, b"dataset", longer))
+
+
+@pytest.mark.parametrize("length", [0, 100, 150, len(HEADER), len(HEADER) + 999])
+def test_a_published_file_cut_short_anywhere_is_damaged(spool: Spool, length: int) -> None:
+    path = published(spool, bytes(1000))
+    os.truncate(spool.root / path, length)
+    assert spool.is_damaged(path, 1000)
+
+
+def test_a_file_of_the_right_size_whose_header_is_gone_is_damaged(spool: Spool) -> None:
+    path = published(spool, bytes(1000))
+    (spool.root / path).write_bytes(bytes(len(HEADER) + 1000))
+    assert spool.is_damaged(path, 1000)
+
+
+def test_replacing_puts_the_whole_file_in_place_and_leaves_nothing_beside_it(spool: Spool) -> None:
+    path = published(spool, b"lost")
+    (spool.root / path).unlink()
+    assert spool.is_damaged(path, 4)
+    spool.replace(path, received(spool, b"back"))
+    assert (spool.root / path).read_bytes() == HEADER + b"back"
+    spool.replace(path, received(spool, b"over"))
+    assert (spool.root / path).read_bytes() == HEADER + b"over"
+    assert [str(p.relative_to(spool.root)) for p in spool.root.glob("*/*")] == [path]
+
+
+def test_no_two_instances_share_a_name(spool: Spool) -> None:
+    first, second = published(spool, b"same"), published(spool, b"same")
+    assert first != second
+    assert (spool.root / first).exists()
+    assert (spool.root / second).exists()
 
 
 def test_what_is_closed_without_being_published_leaves_nothing(spool: Spool) -> None:
@@ -72,7 +138,7 @@ def test_space_running_out_during_a_transfer_gives_the_space_back_and_keeps_drai
     assert open_descriptors() == descriptors
     assert incoming.size_bytes == 40 << 20
     with pytest.raises(SpoolFull):
-        incoming.finish()
+        incoming.sync()
 
 
 def test_after_running_low_more_than_the_reserve_must_be_free_again(tmp_path: Path) -> None:
@@ -88,16 +154,18 @@ def test_after_running_low_more_than_the_reserve_must_be_free_again(tmp_path: Pa
                 spool.require_space()
 
 
-def test_a_withdrawn_instance_is_gone_but_never_one_that_was_there_before(spool: Spool) -> None:
-    first, second = spool.receive(HEADER), spool.receive(HEADER)
-    for incoming in (first, second):
-        incoming.write(b"same")
-    kept = spool.publish(first, first.finish())
-    again = spool.publish(second, second.finish())
-    spool.withdraw(again)
-    assert (spool.root / kept.path).exists()
-    spool.withdraw(kept)
-    assert not (spool.root / kept.path).exists()
+def test_a_withdrawn_instance_is_gone_and_the_others_stay(spool: Spool) -> None:
+    kept, withdrawn = published(spool, b"same"), published(spool, b"same")
+    spool.withdraw(withdrawn)
+    assert [str(p.relative_to(spool.root)) for p in spool.root.glob("*/*")] == [kept]
+
+
+def test_the_sweep_removes_what_has_no_row_and_nothing_else(spool: Spool) -> None:
+    kept, unknown = published(spool, b"a"), published(spool, b"b")
+    (spool.root / kept).with_name("0123.new").write_bytes(b"killed before its rename")
+    assert spool.sweep({kept}) == 2
+    assert (spool.root / kept).exists()
+    assert not (spool.root / unknown).exists()
 
 
 def test_the_sweep_needs_the_spool_to_itself(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit
 
 from dicom_node.facts import read_facts
 from dicom_node.ledger import Ledger
-from dicom_node.records import Conflict, ReceivedInstance, State
+from dicom_node.records import Conflict, DeliveryState, ReceivedInstance, Result, Run, State
 from dicom_node.study import close_ready, gather_evidence
 
 STUDY = "1.2.3"
@@ -97,7 +97,6 @@ def arrive(tmp_path, clock, ledger):
                 study_instance_uid=STUDY,
                 series_instance_uid="1.2.3.1",
                 transfer_syntax_uid="1.2.840.10008.1.2.4.50",
-                sha256=f"digest of {uid}",
                 size_bytes=path.stat().st_size,
                 path=path.name,
                 calling_ae="PACS",
@@ -211,6 +210,87 @@ def test_a_study_that_stays_incomplete_is_parked_with_what_is_missing(arrive, cl
     assert "part 2, 3 of 3 missing" in revision.reason
 
 
+def test_a_malformed_instance_is_named_and_does_not_stop_the_rounds(
+    arrive, close, clock, ledger, tmp_path
+):
+    arrive("1.1")
+    (tmp_path / "1.1.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"nonsense" * 20)
+    clock.now += QUIET_S
+    assert close() == []
+    assert "1.1 cannot be counted" in ledger.revision(STUDY).reason
+    clock.now += DEADLINE_S
+    assert close() == []
+    assert ledger.revision(STUDY).state is State.PARKED
+
+
+def test_retry_of_an_incomplete_study_counts_it_again(arrive, close, clock, ledger):
+    arrive("1.1", frames=2, declared=2, part=(1, 2))
+    clock.now += DEADLINE_S
+    close()
+    assert ledger.revision(STUDY).state is State.PARKED
+    ledger.retry(STUDY)
+    assert ledger.revision(STUDY).state is State.RECEIVING
+    close()
+    assert "part 2 of 2 missing" in ledger.revision(STUDY).reason
+
+
+def test_a_sender_that_never_pauses_cannot_hold_a_complete_study_for_ever(
+    arrive, close, clock, ledger
+):
+    arrive("1.1")
+    transfer = ledger.open_transfer(calling_ae="PACS", peer="127.0.0.1")
+    for _ in range(59):
+        clock.now += QUIET_S
+        ledger.touch_transfer(transfer)
+        assert close() == []
+    clock.now += QUIET_S
+    ledger.touch_transfer(transfer)
+    assert close() == [1]
+
+
+def test_only_the_current_attempt_moves_a_study(arrive, close, clock, ledger):
+    arrive("1.1")
+    clock.now += QUIET_S
+    close()
+    first = ledger.revision(STUDY).run
+    assert ledger.start_analysis(first, "an engine", "a digest")
+    ledger.retry(STUDY)
+    second = ledger.revision(STUDY).run
+    assert not ledger.park(first, "too late")
+    assert not ledger.try_later(first, "too late", 0)
+    assert not ledger.start_delivery(first, [], [])
+    assert ledger.revision(STUDY).state is State.QUEUED
+    assert ledger.start_analysis(second, "an engine", "a digest")
+
+
+def test_a_superseded_revision_is_never_analyzed(arrive, close, clock, ledger):
+    arrive("1.1")
+    clock.now += QUIET_S
+    close()
+    run = ledger.revision(STUDY).run
+    arrive("1.2")
+    assert not ledger.start_analysis(run, "an engine", "a digest")
+    assert ledger.revision(STUDY, 1).state is State.SUPERSEDED
+
+
+def test_a_delivered_object_stays_delivered_when_a_second_sending_fails(
+    ledger, arrive, close, clock
+):
+    arrive("1.1")
+    clock.now += QUIET_S
+    close()
+    run = ledger.revision(STUDY).run
+    ledger.start_analysis(run, "an engine", "a digest")
+    made = [Result("2.1", "class", "report", "slide", "path", "sha")]
+    assert ledger.start_delivery(run, made, ["pacs"])
+    ledger.record_delivery("2.1", "pacs", DeliveryState.DELIVERED, status="0000", error=None)
+    ledger.record_delivery("2.1", "pacs", DeliveryState.PENDING, status=None, error="late")
+    (delivery,) = ledger.deliveries(STUDY, 1)
+    assert delivery.state is DeliveryState.DELIVERED
+    assert delivery.attempts == 1
+    assert ledger.finish_delivery(run) is State.DONE
+
+
 def test_a_late_instance_opens_a_new_revision_with_all_instances(arrive, close, clock, ledger):
     arrive("1.1")
     clock.now += QUIET_S
@@ -226,9 +306,10 @@ def test_a_late_instance_leaves_a_finished_revision_as_it_was(arrive, close, clo
     arrive("1.1")
     clock.now += QUIET_S
     close()
-    ledger.start_analysis(STUDY, 1, "an engine")
-    ledger.start_delivery(STUDY, 1, [], [])
-    ledger.finish_delivery(STUDY, 1)
+    run = Run(STUDY, 1, 1)
+    ledger.start_analysis(run, "an engine", "a digest")
+    ledger.start_delivery(run, [], [])
+    ledger.finish_delivery(run)
     arrive("1.2")
     assert ledger.revision(STUDY, 1).state is State.DONE
     assert ledger.revision(STUDY, 2).state is State.RECEIVING
@@ -242,16 +323,14 @@ def test_an_instance_that_arrives_while_counting_keeps_the_study_open(arrive, cl
     assert ledger.revision(STUDY).state is State.RECEIVING
 
 
-def test_the_same_instance_twice_is_one_row_and_other_content_is_a_conflict(ledger, clock):
-    def instance(sha256: str) -> ReceivedInstance:
-        at = datetime.fromtimestamp(clock(), UTC)
-        return ReceivedInstance("1.1", "c", STUDY, "s", "t", sha256, 1, "p", "PACS", "h", at)
-
-    assert ledger.record_instance(instance("a")) == "new"
-    assert ledger.record_instance(instance("a")) == "identical"
+def test_a_known_uid_is_never_recorded_twice(arrive, ledger):
+    arrive("1.1")
+    stored = ledger.find_instance("1.1")
+    assert stored.path == "1.1.dcm"
     with pytest.raises(Conflict):
-        ledger.record_instance(instance("b"))
+        arrive("1.1")
     assert len(ledger.instances(STUDY, 1)) == 1
+    assert ledger.find_instance("1.2") is None
 
 
 def test_two_containers_in_one_study_are_two_slides(tmp_path):
@@ -262,4 +341,4 @@ def test_two_containers_in_one_study_are_two_slides(tmp_path):
     second = replace(read_facts(path), container_identifier="S-2")
     slides = gather_evidence([second, first])
     assert [s.container_identifier for s in slides] == ["S-1", "S-2"]
-    assert [s.key for s in slides] == ["1", "2"]
+    assert len({s.key for s in slides}) == 2

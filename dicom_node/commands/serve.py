@@ -10,7 +10,9 @@ import structlog
 
 from dicom_node.config import load_config
 from dicom_node.log import configure
-from dicom_node.processes import REFUSED, stop_on_signals, supervise, watch_parent
+from dicom_node.processes import REFUSED, stop_on_signals, supervise, watch_supervisor
+from dicom_node.records import LedgerBusy
+from dicom_node.spool import SpoolUnusable
 from engines.errors import BundleRejected, EngineMissing
 
 log = structlog.get_logger()
@@ -26,7 +28,8 @@ def run(arguments: argparse.Namespace) -> int:
     config.node.data_dir.mkdir(parents=True, exist_ok=True)
     if role == "serve":
         return supervise(config, arguments.config, stop)
-    watch_parent(stop)
+    if arguments.supervisor is not None:
+        watch_supervisor(arguments.supervisor, stop)
     # Imported by role: what the worker needs would triple the memory of ingest.
     module = importlib.import_module(f"dicom_node.{role}")
     try:
@@ -34,10 +37,12 @@ def run(arguments: argparse.Namespace) -> int:
     except (BundleRejected, EngineMissing) as error:
         log.error("model_refused", reason=str(error))
         return REFUSED
-    except OSError as error:
-        if role != "ingest":
-            raise
-        where = f"{config.node.bind}:{config.node.port}"
-        log.error("cannot_listen", where=where, reason=str(error))
-        return REFUSED
+    except LedgerBusy as error:
+        log.error("cannot_start", reason=str(error))
+        return 1  # it may pass: the supervisor starts us again
+    except (SpoolUnusable, OSError) as error:
+        where = f"{config.node.bind}:{config.node.port}, {config.node.data_dir}"
+        log.error("cannot_start", reason=str(error), where=where)
+        # A port that is taken stays taken; what breaks a worker may pass.
+        return REFUSED if role == "ingest" else 1
     return 0

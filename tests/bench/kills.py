@@ -21,15 +21,17 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
-from nodes import Node, node, storescp, storescu
+from nodes import Node, StoreScp, node, storescp, storescu, study_of
 from pydicom import dcmread
 
 from dicom_node.demo.wsm import write_slide
-from dicom_node.records import State
+from dicom_node.records import DeliveryState, State
 from inference import phantom
 from slides import new_study_copy
 
 RESULTS_PER_STUDY = 2
+QUIET_S = 6.0
+"""Longer than a restart: the sender goes on with the same study, so that each has one revision."""
 
 
 @dataclass
@@ -55,7 +57,9 @@ def run(kills: int, studies: int, seed: int) -> Tally:
         folders = _studies(folder, studies)
         with (
             storescp(folder / "pacs", "+xa") as pacs,
-            node(folder / "node", pacs.port, extra="most_crashes = 1000") as n,
+            node(
+                folder / "node", pacs.port, quiet_time_s=QUIET_S, extra="most_crashes = 1000"
+            ) as n,
         ):
             sender = threading.Thread(target=_send_all, args=(n, folders, tally))
             n.start()
@@ -65,10 +69,10 @@ def run(kills: int, studies: int, seed: int) -> Tally:
                 time.sleep(chance.uniform(0.2, 8.0))
                 n.kill()
                 tally.kills += 1
-                early = {**pacs.digests(), **early}
+                early = {**_delivered(n, pacs), **early}
                 n.start()
             sender.join()
-            uids = [_study_uid(f) for f in folders]
+            uids = [study_of(f) for f in folders]
             for uid in uids:
                 revision = n.finished(uid, within_s=300)
                 assert revision.state is State.DONE, revision
@@ -85,10 +89,6 @@ def _studies(folder: Path, count: int) -> list[Path]:
     for copy in copies:
         new_study_copy(first, copy, copy.name)
     return [first, *copies]
-
-
-def _study_uid(folder: Path) -> str:
-    return str(dcmread(next(folder.glob("*.dcm")), stop_before_pixels=True).StudyInstanceUID)
 
 
 def _send_all(n: Node, folders: list[Path], tally: Tally) -> None:
@@ -108,26 +108,29 @@ def _send_all(n: Node, folders: list[Path], tally: Tally) -> None:
         time.sleep(1.0)
 
 
+def _delivered(n: Node, pacs: StoreScp) -> dict[str, bytes]:
+    """Bytes of the objects that the ledger already calls delivered, by SOP Instance UID."""
+    done = {
+        d.sop_instance_uid
+        for r in n.ledger.all_revisions()
+        for d in n.ledger.deliveries(r.study_instance_uid, r.revision)
+        if d.state is DeliveryState.DELIVERED
+    }
+    return pacs.digests(done)
+
+
 def _count(
     n: Node, held: dict[str, bytes], early: dict[str, bytes], studies: list[str], tally: Tally
 ) -> None:
-    rows = [row for uid in studies for row in n.ledger.instances(uid, 1_000)]
     spool = n.folder / "node-data" / "spool"
+    rows = [row for uid in studies for row in n.ledger.instances(uid, 1_000)]
     kept = {r["sop_instance_uid"] for r in rows if (spool / r["path"]).is_file()}
     tally.lost_instances = len(tally.acknowledged - kept)
-    finals = {
-        result.sop_instance_uid
-        for uid in studies
-        for result in n.ledger.results(uid, n.ledger.revision(uid).revision)
-    }
-    tally.lost_results = RESULTS_PER_STUDY * len(studies) - len(finals & held.keys())
-    tally.changed_results = sum(held.get(uid) != content for uid, content in early.items())
-    known = {
-        result.sop_instance_uid
-        for revision in n.ledger.all_revisions()
-        for result in n.ledger.results(revision.study_instance_uid, revision.revision)
-    }
-    tally.duplicated_results = len(held.keys() - known)
+    finals = {r.sop_instance_uid for uid in studies for r in n.ledger.results(uid, 1)}
+    assert len(finals) == RESULTS_PER_STUDY * len(studies)
+    tally.lost_results = len(finals - held.keys())
+    tally.duplicated_results = len(held.keys() - finals)
+    tally.changed_results = sum(held[uid] != content for uid, content in early.items())
 
 
 def main() -> int:

@@ -21,11 +21,12 @@ class Aggregator(nn.Module):  # type: ignore[misc]  # torch is not typed here
     1 - exp(-exp(base_j + risk)), so risk is the logarithm of a hazard ratio and orders every curve.
     """
 
-    def __init__(self, mean: Tensor, std: Tensor) -> None:
+    def __init__(self, mean: Tensor, scale: Tensor) -> None:
         super().__init__()
         self.register_buffer("mean", mean)
-        self.register_buffer("std", std)
+        self.register_buffer("scale", scale)
         self.register_buffer("center", torch.zeros(()))
+        self.drop = nn.Dropout(0.2)
         self.embed = nn.Linear(FEATURES, WIDTH)
         self.gate = nn.Linear(WIDTH, WIDTH)
         self.content = nn.Linear(WIDTH, WIDTH)
@@ -43,7 +44,7 @@ class Aggregator(nn.Module):  # type: ignore[misc]  # torch is not typed here
 
     def risk(self, features: Tensor, absent: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Risk [...] and attention [..., N] of features [..., N, D]."""
-        embedded = torch.relu(self.embed((features - self.mean) / self.std))
+        embedded = torch.relu(self.embed(self.drop((features - self.mean) / self.scale)))
         attention = self.attention(embedded, absent)
         pooled = (attention.unsqueeze(-1) * embedded).sum(dim=-2)
         return self.score(pooled).squeeze(-1) - self.center, attention
@@ -81,7 +82,8 @@ def fitted(cohort: Cohort, epochs: int, seed: int) -> Aggregator:
     interval, event, through = _outcomes(cohort)
     present = torch.arange(features.shape[1]) < tiles.unsqueeze(1)
     pool = features[present]
-    model = Aggregator(pool.mean(dim=0), pool.std(dim=0).clamp(min=1e-3))
+    # One scale for all axes: the weak ones stay weak, or the model learns the training tiles.
+    model = Aggregator(pool.mean(dim=0), pool.std(dim=0).square().mean().sqrt())
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.02)
     for _ in range(epochs):
         for rows in torch.randperm(len(features)).split(_BATCH):
@@ -92,8 +94,8 @@ def fitted(cohort: Cohort, epochs: int, seed: int) -> Aggregator:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    _centered(model, features, present)
     model.eval()
+    _centered(model, features, present)
     return model
 
 

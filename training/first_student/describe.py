@@ -199,13 +199,14 @@ Do not use it for diagnosis, prognosis or treatment.
 - Lung: the leakage-free subset of LC25000, 2,079 tiles of the training groups. Adenocarcinoma and
   squamous cell carcinoma are tumor, benign lung is not. The spacing of these tiles is
   undocumented; 0.5 um per pixel is our estimate from the size of red blood cells.
-- Breast: spots of HER2-positive tumors, patient C sections C2 to C5. Labels are weak: at least
-  55 % epithelial cells (estimated from expression) counts as tumor, at most 15 % as not tumor, the
-  rest only teaches cell types. Benign epithelium and carcinoma in situ are not told apart.
+- Breast: spots of HER2-positive tumors, patient C sections C2 to C5. Labels are weak: the target
+  rises from 0 at 15 % to 1 at 65 % epithelial cells (estimated from expression). Benign
+  epithelium, carcinoma in situ and invasive carcinoma are not told apart.
 - Drawn tiles of the node's own phantom: glass, stroma, glands, tumor-like nests, lymphocytes, fat,
   pen and folds. They are drawings.
 - {steps} batches of 64 random views (turns, scale, stain, light, blur, JPEG), seed {seed}.
-  The probability is divided by a temperature of {temperature:.2f}, fitted on validation tiles.
+  The logit is divided by a temperature of {temperature:.2f}, fitted on validation tiles, every
+  source weighing the same.
 
 ## What was simulated
 
@@ -224,8 +225,11 @@ A high risk score therefore says: many tiles looked like tumor, few like lymphoc
 - Lung benign and malignant tiles of LC25000 differ in color and density so much that almost any
   classifier separates them; that figure does not carry over to other slides.
 - Tumor of other organs, other stains and other scanners was seen only as the 32 colon tiles,
-  which are too few to say how well it does. Expect false positives on lymphocytes, necrosis and
-  muscle.
+  which are too few to say how well it does; they were looked at between two versions of the
+  training, so the figure is not wholly untouched. Debris, stroma, muscle and normal mucosa of the
+  colon are often called tumor: there was no real tile of them to learn from.
+- On slides made of another breast patient's spots the risk follows the formula less well than on
+  the others (see the C-index above), and more of them are flagged as unlike the training slides.
 - The interval of the breast figure resamples spots of one section of one patient; it says nothing
   about other patients. The phantom figure says nothing about tissue.
 - A slide whose mean feature lies farther than {limit:.2f} from that of the simulated training

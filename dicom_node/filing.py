@@ -1,0 +1,79 @@
+"""Where an instance that arrived is kept: as new, as one that is known, or in place of a lost one.
+
+No digest is made while receiving (it would halve the rate). Whether a second sending is the same
+instance is asked only when its SOP Instance UID is known, and answered by comparing the bytes.
+"""
+
+from __future__ import annotations
+
+import threading
+from enum import StrEnum
+
+from dicom_node.incoming import Incoming
+from dicom_node.ledger import Ledger
+from dicom_node.records import Conflict, LedgerBusy, ReceivedInstance, StoredInstance
+from dicom_node.spool import Spool
+
+
+class Outcome(StrEnum):
+    """What became of an instance that is answered 0000."""
+
+    NEW = "new"
+    IDENTICAL = "identical"
+    """The same bytes in the same transfer syntax are here already."""
+    RESTORED = "restored"
+    """It took the place of a file that was lost or cut short."""
+
+
+class Filing:
+    """Spool and ledger together; thread-safe. When a call returns, its outcome is durable."""
+
+    def __init__(self, spool: Spool, ledger: Ledger) -> None:
+        self._spool = spool
+        self._ledger = ledger
+        self._lock = threading.Lock()  # a UID is looked up and recorded by one thread at a time
+
+    def keep(self, incoming: Incoming, instance: ReceivedInstance) -> Outcome:
+        """Keep one whole instance under its path, if it is new.
+
+        Raises Conflict when its SOP Instance UID is known with other content, SpoolFull,
+        SpoolFailed or LedgerBusy. Whatever is raised, the ledger has no new row.
+        """
+        stored = self._ledger.find_instance(instance.sop_instance_uid)
+        if stored is None:
+            incoming.sync()
+            with self._lock:
+                # Again: another association may have sent the same UID at the same time.
+                stored = self._ledger.find_instance(instance.sop_instance_uid)
+                if stored is None:
+                    self._record(incoming, instance)
+                    return Outcome.NEW
+        return self._compare(incoming, instance, stored)
+
+    def _record(self, incoming: Incoming, instance: ReceivedInstance) -> None:
+        self._spool.publish(incoming, instance.path)
+        try:
+            self._ledger.record_instance(instance)
+        except (Conflict, LedgerBusy):
+            # Certainly not recorded. After any other error it might be: then the file stays, and
+            # the next start sweeps it if there is no row.
+            self._spool.withdraw(instance.path)
+            raise
+
+    def _compare(
+        self, incoming: Incoming, instance: ReceivedInstance, stored: StoredInstance
+    ) -> Outcome:
+        """What a second sending is. Without the lock: what is recorded does not change."""
+        sent = (instance.transfer_syntax_uid, instance.size_bytes)
+        if sent != (stored.transfer_syntax_uid, stored.size_bytes):
+            raise Conflict(instance.sop_instance_uid)
+        if self._spool.is_damaged(stored.path, stored.size_bytes):
+            incoming.sync()
+            with self._lock:
+                # Again: another association may have restored it meanwhile.
+                if self._spool.is_damaged(stored.path, stored.size_bytes):
+                    self._spool.replace(stored.path, incoming)
+                    return Outcome.RESTORED
+        if not self._spool.holds(stored.path, incoming):
+            raise Conflict(instance.sop_instance_uid)
+        return Outcome.IDENTICAL

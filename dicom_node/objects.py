@@ -1,0 +1,103 @@
+"""The objects of a study: which files make each slide, and what is written for it."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from pathlib import Path
+
+from pydicom import Dataset, dcmread
+
+from dicom_node import __version__
+from dicom_node.analysis import BuiltObject, SlideFiles, build_objects, slides_to_analyze
+from dicom_node.config import Config
+from dicom_node.facts import read_facts
+from dicom_node.ledger import Ledger
+from dicom_node.records import Result, Run
+from dicom_node.results.files import write as write_file
+from dicom_node.results.identity import Provenance
+from dicom_node.study import gather_evidence
+from engines.runtime import Runtime
+from inference import archive
+
+
+class ResultObjects:
+    """Reads the slides of a study from the spool and writes their result objects."""
+
+    def __init__(self, config: Config, ledger: Ledger, runtime: Runtime) -> None:
+        self._config = config
+        self._ledger = ledger
+        self._runtime = runtime
+
+    def slides(self, study: str, revision: int) -> list[SlideFiles]:
+        """The slides of a revision that get a report. Raises Uncountable and OSError."""
+        rows = self._ledger.instances(study, revision)
+        paths = {row["sop_instance_uid"]: self._config.spool_dir / row["path"] for row in rows}
+        return slides_to_analyze(gather_evidence(read_facts(p) for p in paths.values()), paths)
+
+    def slide(self, study: str, revision: int, key: str) -> SlideFiles:
+        """One slide by its key."""
+        return next(s for s in self.slides(study, revision) if s.key == key)
+
+    def _folder(self, study: str, revision: int) -> Path:
+        """Folder of a revision's predictions and objects; named by us, not by DICOM values."""
+        name = hashlib.sha256(f"{study}/{revision}".encode()).hexdigest()[:24]
+        folder = self._config.results_dir / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def prediction_path(self, run: Run, key: str) -> Path:
+        """Where the prediction of a slide is kept between analysis and results."""
+        return self._folder(run.study, run.revision) / f"prediction-{key}.npz"
+
+    def write(self, run: Run, slide: SlideFiles, number: int) -> list[Result]:
+        """Build and write the objects of the `number`-th slide (0-based), in delivery order."""
+        bundle = self._runtime.bundle
+        current = self._ledger.revision(run.study, run.revision)
+        if current is None:
+            raise KeyError(f"revision {run.revision} of study {run.study} is not in the ledger")
+        # The time the study was closed, not the time of this attempt: another one must give the
+        # same bytes under the same UIDs.
+        provenance = Provenance(
+            bundle_name=bundle.manifest.name,
+            bundle_version=bundle.manifest.version,
+            bundle_digest=bundle.digest,
+            engine=self._runtime.engine,
+            node_version=__version__,
+            created_at=datetime.fromtimestamp(current.closed_at or 0).astimezone(),
+        )
+        built = build_objects(
+            dcmread(slide.base_path, stop_before_pixels=True),
+            archive.load(self.prediction_path(run, slide.key)),
+            bundle.manifest,
+            provenance,
+            slide=slide,
+            number=number,
+            predecessor=self._predecessor(run, slide.key),
+        )
+        return [self._keep(run, item) for item in built]
+
+    def _keep(self, run: Run, item: BuiltObject) -> Result:
+        """Write one object, unless its UID stands for one that must not change any more."""
+        uid = str(item.dataset.SOPInstanceUID)
+        kept = self._ledger.kept_result(uid, run)
+        if kept is not None:
+            return kept
+        path = self._folder(run.study, run.revision) / f"{item.kind}-{item.slide}-{uid}.dcm"
+        write_file(item.dataset, path)
+        return Result(
+            sop_instance_uid=uid,
+            sop_class_uid=str(item.dataset.SOPClassUID),
+            kind=item.kind,
+            slide=item.slide,
+            path=str(path.relative_to(self._config.node.data_dir)),
+            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        )
+
+    def _predecessor(self, run: Run, key: str) -> Dataset | None:
+        """The report of the same slide in the last revision that has one; this one replaces it."""
+        for earlier in range(run.revision - 1, 0, -1):
+            for result in self._ledger.results(run.study, earlier):
+                if result.kind == "report" and result.slide == key:
+                    return dcmread(self._config.node.data_dir / result.path)
+        return None
