@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from dicom_node import deliver, workflow
+from dicom_node import deliver, objects, workflow
 from dicom_node.cli import main
 from dicom_node.ledger import Ledger
 from engines.runtime import Runtime
@@ -30,7 +30,7 @@ POINTS: dict[str, Patch] = {
     "in analyze, before the prediction is written": (archive, "save", "before"),
     "in analyze, after the prediction is written": (archive, "save", "after"),
     "between analyze and build": (workflow.StudyWorkflow, "build_results", "before"),
-    "in build, after one object": (workflow, "write", "after"),
+    "in build, after one object": (objects, "write_file", "after"),
     "in build, after the rows are written": (Ledger, "start_delivery", "after"),
     "between build and deliver": (workflow.StudyWorkflow, "pending_for", "before"),
     "between two deliveries": (workflow.StudyWorkflow, "deliver_one", "before"),

@@ -5,7 +5,8 @@
 Sender: `storescu -pdu 131072 -R -xy`, a new SOP Instance UID each time. Receivers, alternated in
 every round so that all see the same machine: this node (file, folder and ledger row durable before
 it answers), DCMTK `storescp +B` (bit-preserving; it syncs nothing) and the handler of pynetdicom's
-tutorial. On a disk `storescp` is shown a second time with an fsync of its file after the answer.
+tutorial, with the node's PDU size (the bar) and with the library's default, as the tutorial has it.
+On a disk `storescp` is shown a second time with an fsync of its file after the answer.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ from wsm_files import write_wsm
 
 SENDER = ["storescu", "-pdu", "131072", "-R", "-xy", "-aet", "STORESCU", "-aec", "NODE"]
 BARS = {"share of storescp +B": 0.65, "times the tutorial": 4.0, "peak RSS, MB": 100.0}
+
+
+AS_PUBLISHED = "tutorial, 16 kB PDU"
 
 
 @dataclass
@@ -79,8 +83,8 @@ class Receiver:
         raise RuntimeError("no VmHWM in /proc/PID/status")
 
 
-def serve_tutorial(port: int, folder: Path) -> None:
-    """The storage SCP of pynetdicom's tutorial, with the context and PDU size of the node."""
+def serve_tutorial(port: int, folder: Path, pdu_bytes: int) -> None:
+    """The storage SCP of pynetdicom's tutorial, for one presentation context of the node's."""
     from pynetdicom import AE, evt
 
     def handle_store(event: evt.Event) -> int:
@@ -90,7 +94,7 @@ def serve_tutorial(port: int, folder: Path) -> None:
         return 0x0000
 
     entity = AE("NODE")
-    entity.maximum_pdu_size = 131072
+    entity.maximum_pdu_size = pdu_bytes
     entity.add_supported_context("1.2.840.10008.5.1.4.1.1.77.1.6", ["1.2.840.10008.1.2.4.50"])
     print(port, flush=True)
     entity.start_server(("127.0.0.1", port), evt_handlers=[(evt.EVT_C_STORE, handle_store)])
@@ -98,15 +102,18 @@ def serve_tutorial(port: int, folder: Path) -> None:
 
 @contextmanager
 def receivers(root: Path, port: int) -> Iterator[list[Receiver]]:
-    """The three receivers, each in a folder of its own below `root`."""
-    folders = {name: root / name for name in ("node", "storescp", "tutorial")}
+    """The receivers, each in a folder of its own below `root`."""
+    names = ("node", "storescp", "tutorial", AS_PUBLISHED)
+    folders = {name: root / name.replace(" ", "-") for name in names}
     for folder in folders.values():
         folder.mkdir(parents=True)
     python = sys.executable
+    tutorial = [python, __file__, "--serve-tutorial"]
     commands = {
         "node": [python, str(TESTS / "ingest_process.py"), str(folders["node"]), str(port)],
         "storescp": ["storescp", "+B", "+xy", "-pdu", "131072", "-od", str(folders["storescp"])],
-        "tutorial": [python, __file__, "--serve-tutorial", str(port + 2), str(folders["tutorial"])],
+        "tutorial": [*tutorial, str(port + 2), str(folders["tutorial"]), "131072"],
+        AS_PUBLISHED: [*tutorial, str(port + 3), str(folders[AS_PUBLISHED]), "16382"],
     }
     commands["storescp"].append(str(port + 1))
     environment = {**os.environ, "PYTHONPATH": str(TESTS.parent)}
@@ -210,7 +217,7 @@ def measure(
 ) -> Figures:
     """Alternate the receivers on the file system of `root`, an existing folder.
 
-    Instances to send lie in memory (/dev/shm) whatever `root` is. Takes `port` and the two above.
+    Instances to send lie in memory (/dev/shm) whatever `root` is. Takes `port` and the three above.
     """
     in_memory = filesystem(root) == "tmpfs"
     with (
@@ -288,10 +295,13 @@ def main() -> None:
     parser.add_argument("--big-gb", type=float, default=2.0)
     parser.add_argument("--disk", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--no-disk", action="store_true")
-    parser.add_argument("--serve-tutorial", nargs=2, metavar=("PORT", "DIR"), help="internal")
+    parser.add_argument(
+        "--serve-tutorial", nargs=3, metavar=("PORT", "DIR", "PDU"), help="internal"
+    )
     asked = parser.parse_args()
     if asked.serve_tutorial:
-        serve_tutorial(int(asked.serve_tutorial[0]), Path(asked.serve_tutorial[1]))
+        port, folder, pdu_bytes = asked.serve_tutorial
+        serve_tutorial(int(port), Path(folder), int(pdu_bytes))
         return
     print(machine())
     memory = Path("/dev/shm")
