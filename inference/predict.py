@@ -221,8 +221,8 @@ def _out_of_distribution(
     if distance <= reference.limit:
         return ()
     return (
-        f"The slide is unlike the training slides: distance {distance:.1f}, usual are up to "
-        f"{reference.limit:g}. Its results may be wrong.",
+        f"The slide is unlike the training slides: distance {distance:.2f}, usual are up to "
+        f"{reference.limit:.2f}. Its results may be wrong.",
     )
 
 

@@ -61,7 +61,19 @@ def test_the_demo_brings_a_report_and_a_heatmap_back_and_a_page_to_look_at(insta
     assert "http://" not in page.replace("http://www.w3.org", "")
 
 
-def test_the_demo_runs_twice_into_its_own_folder_and_never_into_another(installed, tmp_path):
+def test_the_demo_sends_a_real_slide(installed, cmu_study, tmp_path):
+    out = tmp_path / "demo"
+    said = run(
+        installed / "dicom-node", "demo", "--slide", cmu_study.folder, "--out", out, cwd=tmp_path
+    )
+    received = [dcmread(p) for p in (out / "received").glob("*.dcm")]
+    sent = {dcmread(p, stop_before_pixels=True).StudyInstanceUID for p in cmu_study.paths}
+    assert sorted(o.Modality for o in received) == ["SEG", "SR"]
+    assert {o.StudyInstanceUID for o in received} == sent
+    assert "drawn" not in said
+
+
+def test_the_demo_never_touches_a_folder_that_is_not_its_own(installed, tmp_path):
     out = tmp_path / "taken"
     out.mkdir()
     (out / "precious.txt").write_text("keep me")
