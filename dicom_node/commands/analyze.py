@@ -44,7 +44,7 @@ class _Unusable(Exception):
 def run(arguments: argparse.Namespace) -> int:
     """Analyze every study found; 1 when a study could not be, 3 when the bundle is refused."""
     configure("console", "warning")
-    console = Console(stderr=arguments.json)
+    console = Console(stderr=arguments.json, soft_wrap=True)
     try:
         bundle = open_bundle(arguments.bundle)
         with open_runtime(bundle, engine=arguments.engine) as runtime:

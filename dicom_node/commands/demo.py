@@ -67,7 +67,7 @@ class _DemoFailed(Exception):
 
 def run(arguments: argparse.Namespace) -> int:
     """Show the main job; 0 when report and heatmap came back."""
-    console = Console()
+    console = Console(soft_wrap=True)  # a path is never broken
     started = time.monotonic()
     try:
         out = _fresh_folder(arguments.out.resolve())

@@ -212,7 +212,7 @@ Do not use it for diagnosis, prognosis or treatment.
 
 The slides of the aggregator are random bags of the tiles above, and **every survival time was
 drawn by this formula**, not observed: {hazard}.
-A high risk score therefore says: many tiles looked like tumor, few like lymphocytes. No more.
+A high risk score therefore says at most: many tiles looked like tumor, few like lymphocytes.
 
 ## What was measured (95 % bootstrap interval)
 
@@ -223,13 +223,14 @@ A high risk score therefore says: many tiles looked like tumor, few like lymphoc
 ## Known weaknesses
 
 - Lung benign and malignant tiles of LC25000 differ in color and density so much that almost any
-  classifier separates them; that figure does not carry over to other slides.
+  classifier separates them; that figure does not carry over to other slides. An interval from
+  1.000 to 1.000 only says that no test tile was ranked wrongly.
 - Tumor of other organs, other stains and other scanners was seen only as the 32 colon tiles,
   which are too few to say how well it does; they were looked at between two versions of the
   training, so the figure is not wholly untouched. Debris, stroma, muscle and normal mucosa of the
   colon are often called tumor: there was no real tile of them to learn from.
-- On slides made of another breast patient's spots the risk follows the formula less well than on
-  the others (see the C-index above), and more of them are flagged as unlike the training slides.
+- On slides made of the other breast patient's spots the risk does not follow even the formula: its
+  C-index there is at chance (0.5). The figure over all slides hides this.
 - The interval of the breast figure resamples spots of one section of one patient; it says nothing
   about other patients. The phantom figure says nothing about tissue.
 - A slide whose mean feature lies farther than {limit:.2f} from that of the simulated training
@@ -238,5 +239,6 @@ A high risk score therefore says: many tiles looked like tumor, few like lymphoc
 ## Licenses of the data
 
 No data are shipped: the probe holds drawn tiles only. LC25000 was released for research without an
-explicit license; the breast and colon data are CC BY 4.0.
+explicit license. The article on the breast data is CC BY 4.0, its repository has no license file.
+The colon data are CC BY 4.0.
 """
