@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from nodes import dicom_node
 from PIL import Image
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit
@@ -113,7 +114,13 @@ def pictures(modules: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     for index, ds in enumerate([*levels, heatmap]):
         files.append(folder / f"{index}.dcm")
         write(ds, files[-1])
-    OUTPUT.mkdir(parents=True, exist_ok=True)
+    return screenshots(modules, files, OUTPUT)
+
+
+def screenshots(modules: Path, files: list[Path], output: Path) -> dict[str, np.ndarray]:
+    """What the viewer shows of a slide and its heatmap, the last of the files, on and off."""
+    output.mkdir(parents=True, exist_ok=True)
+    slide, heatmap = (dcmread(path, stop_before_pixels=True) for path in (files[0], files[-1]))
     distribution = modules / "dicom-microscopy-viewer" / "dist"
     static = [
         HERE / "viewer" / "viewer.html",
@@ -122,24 +129,24 @@ def pictures(modules: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     ]
     with serve(files, static) as address:
         query = (
-            f"study={heatmap.StudyInstanceUID}&slide={levels[0].SeriesInstanceUID}"
+            f"study={heatmap.StudyInstanceUID}&slide={slide.SeriesInstanceUID}"
             f"&heatmap={heatmap.SeriesInstanceUID}"
         )
         chromium = shutil.which("chromium") or ""
         page = f"{address}/viewer.html?{query}"
         done = subprocess.run(
-            ["node", HERE / "viewer" / "screenshot.js", modules, chromium, page, OUTPUT],
+            ["node", HERE / "viewer" / "screenshot.js", modules, chromium, page, output],
             capture_output=True,
             text=True,
             timeout=240,
-            env={**os.environ, "HOME": str(folder)},
+            env={**os.environ, "HOME": str(files[-1].parent)},
         )
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout.splitlines()[-1])
     assert said["errors"] == []
     assert said["legends"] == ["Neoplasm"]
     return {
-        name: np.asarray(Image.open(OUTPUT / f"{name}.png").convert("RGB")).astype(int)
+        name: np.asarray(Image.open(output / f"{name}.png").convert("RGB")).astype(int)
         for name in ("slide", "heatmap")
     }
 
@@ -159,3 +166,16 @@ def test_tissue_that_was_not_analyzed_stays_as_it_is(pictures):
     pale = np.abs(pictures["slide"] - (235, 190, 215)).max(axis=2) < 10
     assert pale.sum() > 50_000
     assert np.abs(pictures["heatmap"] - pictures["slide"])[pale].max() <= 8
+
+
+def test_the_heatmap_of_a_slide_of_real_tiles_covers_its_tissue(modules, composed_study, tmp_path):
+    done = dicom_node("analyze", str(composed_study.folder), "--out", str(tmp_path), "--json")
+    heatmap = Path(json.loads(done.stdout)[0]["objects"]["heatmap-tumor"])
+
+    shown = screenshots(modules, [*composed_study.paths, heatmap], OUTPUT / "real-tiles")
+
+    tissue = shown["slide"].min(axis=2) < 225
+    changed = np.abs(shown["heatmap"] - shown["slide"]).max(axis=2) > 20
+    height, width = np.subtract(box(tissue)[2:], box(tissue)[:2])
+    off = np.abs(box(changed) - box(tissue)) / [height, width, height, width]
+    assert off.max() <= 0.03, f"heatmap at {box(changed)}, tissue at {box(tissue)}"
