@@ -18,6 +18,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 from rich.console import Console
@@ -71,8 +73,11 @@ def run(arguments: argparse.Namespace) -> int:
     started = time.monotonic()
     try:
         out = _fresh_folder(arguments.out.resolve())
-        paths = _study(arguments.slide, out, console)
-        _main_job(paths, out, console, drawn=arguments.slide is None)
+        if arguments.slide is None:
+            paths, truth = _drawn_study(out, console)
+        else:
+            paths, truth = _given_study(arguments.slide, console), None
+        _main_job(paths, out, console, truth)
     except _DemoFailed as error:
         console.print(f"[bold red]demo failed[/bold red]: {error}")
         return 1
@@ -80,7 +85,9 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _main_job(paths: Sequence[Path], out: Path, console: Console, *, drawn: bool) -> None:
+def _main_job(
+    paths: Sequence[Path], out: Path, console: Console, truth: NDArray[np.uint8] | None
+) -> None:
     with SmallPacs(out / "received") as pacs:
         port = _free_port()
         config_path = out / "node.toml"
@@ -97,11 +104,15 @@ def _main_job(paths: Sequence[Path], out: Path, console: Console, *, drawn: bool
             megabytes = sum(p.stat().st_size for p in paths) / 1e6
             console.print(f"Sent     {len(sent)} instances, {megabytes:.0f} MB, by C-STORE")
             revision = _wait(config, console)
-    _show(paths, out, revision, console, drawn=drawn)
+    _show(paths, out, revision, console, truth)
 
 
 def _show(
-    paths: Sequence[Path], out: Path, revision: Revision, console: Console, *, drawn: bool
+    paths: Sequence[Path],
+    out: Path,
+    revision: Revision,
+    console: Console,
+    truth: NDArray[np.uint8] | None,
 ) -> None:
     received = sorted((out / "received").glob("*.dcm"))
     by_modality = {str(dcmread(p, stop_before_pixels=True).Modality): p for p in received}
@@ -113,10 +124,11 @@ def _show(
         slide_paths=paths,
         seg_path=by_modality.get("SEG"),
         sr_path=by_modality["SR"],
+        truth=truth,
     )
     console.print(f"Page     {page}")
     console.print(f"Objects  {out / 'received'}  ({', '.join(sorted(by_modality))})")
-    if drawn:
+    if truth is not None:
         console.print(
             "The slide is drawn by this program and the student is a research demonstration."
         )
@@ -133,15 +145,18 @@ def _fresh_folder(out: Path) -> Path:
     return out
 
 
-def _study(slide: Path | None, out: Path, console: Console) -> list[Path]:
-    """The files to send: the slide given, or a phantom drawn now."""
-    if slide is None:
-        drawn = phantom.draw(_SEED, rows=_ROWS, cols=_COLS)
-        folder = out / "slide"
-        folder.mkdir()
-        paths = write_slide(drawn.pixels, folder, mpp=_MPP, seed="dicom-node demo")
-        console.print(f"Slide    drawn phantom, {_ROWS} x {_COLS} pixels at {_MPP} um: {folder}")
-        return paths
+def _drawn_study(out: Path, console: Console) -> tuple[list[Path], NDArray[np.uint8]]:
+    """A phantom drawn now: its files, and what was drawn where."""
+    drawn = phantom.draw(_SEED, rows=_ROWS, cols=_COLS)
+    folder = out / "slide"
+    folder.mkdir()
+    paths = write_slide(drawn.pixels, folder, mpp=_MPP, seed="dicom-node demo")
+    console.print(f"Slide    drawn phantom, {_ROWS} x {_COLS} pixels at {_MPP} um: {folder}")
+    return paths, drawn.truth
+
+
+def _given_study(slide: Path, console: Console) -> list[Path]:
+    """The whole-slide files of the folder, or the file, given."""
     if not slide.exists():
         raise _DemoFailed(f"{slide}: no such file or folder")
     files = sorted(p for p in slide.rglob("*") if p.is_file()) if slide.is_dir() else [slide]
