@@ -18,12 +18,17 @@ from dbos import (
     WorkflowStatusString,
 )
 
-from dicom_node import deliver
 from dicom_node.config import Config
 from dicom_node.ledger import Ledger
 from dicom_node.records import DeliveryState, LedgerBusy, Revision, State
 from dicom_node.study import close_ready
-from dicom_node.workflow import DELIVERY_QUEUE, MOST_FAILURES, STUDY_QUEUE, StudyWorkflow
+from dicom_node.workflow import (
+    DELIVERY_QUEUE,
+    MOST_FAILURES,
+    STUDY_QUEUE,
+    StudyWorkflow,
+    ask_destinations,
+)
 from engines.bundle import open_bundle
 from engines.runtime import open_runtime
 
@@ -60,7 +65,7 @@ def run_worker(config: Config, stop: threading.Event) -> None:
         DBOS.launch()
         DBOS.register_queue(STUDY_QUEUE, worker_concurrency=1, polling_interval_sec=0.2)
         DBOS.register_queue(DELIVERY_QUEUE, worker_concurrency=2, polling_interval_sec=0.2)
-        _ask_destinations(config, ledger)
+        ask_destinations(config, ledger)
         while not stop.is_set():
             try:
                 _round(config, ledger, workflow)
@@ -188,14 +193,3 @@ def _leave_if_busy(ledger: Ledger) -> None:
     if unfinished:
         log.info("worker_stopped")
         os._exit(0)  # a plain exit would wait for the thread that analyzes
-
-
-def _ask_destinations(config: Config, ledger: Ledger) -> None:
-    """Learn, before the first study runs, what each destination will accept."""
-    for destination in config.destinations:
-        answer = deliver.ask(destination, config.node.ae_title)
-        ledger.note_destination(destination.name, answer.reachable, answer.accepted, answer.reason)
-        if answer.reason:
-            log.warning("destination_problem", destination=destination.name, reason=answer.reason)
-        else:
-            log.info("destination_ready", destination=destination.name)

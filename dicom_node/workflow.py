@@ -87,6 +87,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
             if not self._ledger.start_analysis(run, runtime.engine, runtime.bundle.digest):
                 return _STALE
             log.info("study_started", attempt=attempt, engine=runtime.engine)
+            ask_destinations(self._config, self._ledger)
             return {"slides": [s.key for s in self._objects.slides(study, revision)]}
 
         return _answer(work)
@@ -268,3 +269,14 @@ def _answer(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         log.exception("unexpected_error")
         place = f"{Path(at.filename).name}:{at.lineno}"
         return {"failed": f"unexpected {type(error).__name__} at {place}", "may_pass": False}
+
+
+def ask_destinations(config: Config, ledger: Ledger) -> None:
+    """Learn, before a study runs, what each destination will accept; a problem is logged."""
+    for destination in config.destinations:
+        answer = deliver.ask(destination, config.node.ae_title)
+        ledger.note_destination(destination.name, answer.reachable, answer.accepted, answer.reason)
+        if answer.reason:
+            log.warning("destination_problem", destination=destination.name, reason=answer.reason)
+        else:
+            log.info("destination_ready", destination=destination.name)

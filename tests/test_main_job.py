@@ -129,6 +129,9 @@ def test_a_destination_that_takes_no_segmentation_is_known_before_and_parks_the_
         known = wait_for(lambda: n.ledger.destinations().get("pacs"), what="the destination asked")
         assert known["reason"] == "accepts no Segmentation Storage"
         storescu(n.port, drawn)
+        wait_for(lambda: n.ledger.revision(study), what="the study")
+        assert "accepts no Segmentation Storage" in n.run("studies").stdout
+        storescu(n.port, drawn)
         revision = n.finished(study)
         assert revision.state is State.PARKED
         assert "accepts no Segmentation Storage" in revision.reason

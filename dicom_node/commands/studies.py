@@ -40,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     for revision in ledger.all_revisions():
         _print_line(console, ledger, revision)
+    _print_destination_problems(console, ledger)
     return 0
 
 
@@ -51,6 +52,7 @@ def _show(ledger: Ledger, uid: str, *, as_json: bool) -> int:
     story: dict[str, Any] = {
         "study_instance_uid": uid,
         "revisions": [_story(ledger, r) for r in revisions],
+        "destinations": ledger.destinations(),
         "events": [{**e, "fields": json.loads(e["fields"])} for e in ledger.events(uid)],
     }
     if as_json:
@@ -59,6 +61,7 @@ def _show(ledger: Ledger, uid: str, *, as_json: bool) -> int:
     console = Console(soft_wrap=True)
     for revision in revisions:
         _print_revision(console, ledger, revision)
+    _print_destination_problems(console, ledger)
     console.print("\n[bold]Events[/bold]")
     for event in story["events"]:
         fields = "  ".join(f"{k}={v}" for k, v in event["fields"].items())
@@ -107,6 +110,14 @@ def _print_line(console: Console, ledger: Ledger, r: Revision) -> None:
     console.print(Text(" " * 11 + " | ".join(facts)))
     if note := _note(r):
         console.print(Text(" " * 11 + note))
+
+
+def _print_destination_problems(console: Console, ledger: Ledger) -> None:
+    """What a destination was last seen not to accept: known before results are made for it."""
+    for name, seen in ledger.destinations().items():
+        if seen["reason"]:
+            at = _time(seen["checked_at"])
+            console.print(Text(f"Destination {name}, asked {at}: {seen['reason']}", style="yellow"))
 
 
 def _evidence_line(evidence: dict[str, Any] | None) -> str:
