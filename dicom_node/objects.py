@@ -54,8 +54,8 @@ class ResultObjects:
         """Build and write the objects of the `number`-th slide (0-based), in delivery order."""
         bundle = self._runtime.bundle
         current = self._ledger.revision(run.study, run.revision)
-        if current is None:
-            raise KeyError(f"revision {run.revision} of study {run.study} is not in the ledger")
+        if current is None or current.closed_at is None:
+            raise KeyError(f"revision {run.revision} of study {run.study} was never closed")
         # The time the study was closed, not the time of this attempt: another one must give the
         # same bytes under the same UIDs.
         provenance = Provenance(
@@ -64,7 +64,7 @@ class ResultObjects:
             bundle_digest=bundle.digest,
             engine=self._runtime.engine,
             node_version=__version__,
-            created_at=datetime.fromtimestamp(current.closed_at or 0).astimezone(),
+            created_at=datetime.fromtimestamp(current.closed_at).astimezone(),
         )
         built = build_objects(
             dcmread(slide.base_path, stop_before_pixels=True),

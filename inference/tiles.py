@@ -58,10 +58,6 @@ class TileGrid:
             is_native=abs(mpp - wanted.mpp) <= wanted.mpp_tolerance * wanted.mpp,
         )
 
-    def cell_of(self, row_px: int, col_px: int) -> tuple[int, int]:
-        """The cell that a base pixel belongs to."""
-        return row_px // self.stride_px, col_px // self.stride_px
-
     def span(self, index: int) -> tuple[int, int]:
         """[start, stop) in level pixels to read for a cell row (or column) of that index.
 
