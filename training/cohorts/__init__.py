@@ -1,0 +1,1 @@
+"""What a cohort is read from and checked by: tables, folds, gene columns, the archive's client."""

@@ -1,0 +1,181 @@
+"""`cohort build`: a cohort of one's own from GDC-style tables and feature files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from training.cohort import assemble
+from training.cohorts import describe as cohort_report
+from training.cohorts import store as cohort_file
+from training.cohorts.checks import refuse_conflicts, refuse_shared_slides
+from training.cohorts.folds import FOLDS, read_splits, site_of
+from training.cohorts.gene_tables import read_genes, require_genes
+from training.cohorts.material import TASKS, Cohort, Drop, Material, Task
+from training.cohorts.outcome import read_outcome, read_table
+from training.errors import TrainingError
+from training.genes import read_signatures
+
+
+@dataclass(frozen=True)
+class BuildInputs:
+    """What a cohort is built from; every table CSV or TSV."""
+
+    name: str
+    outcome: Path
+    """One row per patient (or several that agree); cohorts/outcome.py has its columns."""
+    slides: Path
+    """patient, slide, file (.h5, .pt or .npz; relative to this table), maybe fold (0-4)."""
+    task: Task = TASKS["os"]
+    labels: Path | None = None
+    """The table with the label column; the outcome table where None."""
+    label_column: str = ""
+    """Holds names of task.classes or their numbers; the task's name where empty."""
+    expression: Path | None = None
+    cnv: Path | None = None
+    mutation: Path | None = None
+    log_expression: bool = False
+    """Take log2(x + 1) of the expression."""
+    expected_genes: tuple[str, ...] = ()
+    """Columns such as ERBB2_rnaseq without which the cohort is refused."""
+    signatures: Path | None = None
+    clinical: Path | None = None
+    """patient and columns of numbers that only a teacher may see: age, stage, grade ..."""
+    splits: Path | None = None
+    """A table of patient and fold (0-4), or a folder of splits_0.csv ... (columns train, val).
+    Without it, stratified folds are made."""
+    flag_confirmed: bool = False
+    """A person has checked that event 1 means death observed."""
+
+
+def build(inputs: BuildInputs, out: Path) -> Cohort:
+    """The cohort of `inputs`, written to the new folder `out`, report included.
+
+    The same inputs give the same digest. Raises TrainingError for what cannot be used; whatever
+    is left out is counted in `dropped` and `notes`.
+    """
+    cohort = assemble(gather(inputs), flag_confirmed=inputs.flag_confirmed)
+    cohort_file.write(cohort, out, cohort_report.text(cohort))
+    return cohort
+
+
+def gather(inputs: BuildInputs) -> Material:
+    """Tables and bags of `inputs`, no patient dropped yet but those without any outcome row."""
+    patients = read_outcome(inputs.outcome)
+    patients["site"] = _sites(patients)
+    patients["label"] = _labels(inputs, patients.index)
+    slides, notes = read_slides(inputs.slides)
+    folds = _folds(inputs, slides)
+    if folds is not None:
+        patients["fold_official"] = folds
+    tables = {"_rnaseq": inputs.expression, "_cnv": inputs.cnv, "_mut": inputs.mutation}
+    given = {suffix: path for suffix, path in tables.items() if path is not None}
+    genes, gene_notes = read_genes(given, set(patients.index), log_expression=inputs.log_expression)
+    require_genes(genes, inputs.expected_genes)
+    strangers = sorted(set(slides["patient"]) - set(patients.index))
+    return Material(
+        inputs.name,
+        inputs.task,
+        patients[[name for name in _KEPT if name in patients]],
+        genes,
+        slides,
+        cohort_file.read_bags(slides),
+        read_signatures(inputs.signatures) if inputs.signatures else {},
+        tuple(Drop(patient, "no outcome: not in the outcome table") for patient in strangers),
+        (*notes, *gene_notes),
+        {"clinical": cohort_file.read_block(inputs.clinical)} if inputs.clinical else {},
+    )
+
+
+_KEPT = ("time_months", "event", "age", "site", "label", "fold_official")
+
+
+def read_slides(path: Path) -> tuple[pd.DataFrame, list[str]]:
+    """patient, slide, file (absolute; maybe fold) of every slide whose file exists, and notes."""
+    slides = read_table(path).reset_index()
+    absent = [name for name in ("slide", "file") if name not in slides]
+    if absent:
+        raise TrainingError(
+            f"found no column {', '.join(absent)} in {path}, expected patient, slide and file: "
+            "name the columns so"
+        )
+    slides["slide"] = slides["slide"].astype(str)
+    refuse_shared_slides(slides)
+    slides["file"] = [
+        None if pd.isna(file) else str((path.parent / str(file)).resolve())
+        for file in slides["file"]
+    ]
+    there = [file is not None and Path(file).is_file() for file in slides["file"]]
+    missing = len(slides) - sum(there)
+    notes = [f"{missing} of {len(slides)} slides have no feature file"] if missing else []
+    return slides[there].reset_index(drop=True), notes
+
+
+def _sites(patients: pd.DataFrame) -> list[str]:
+    if "site" in patients:
+        return [str(site) for site in patients["site"]]
+    return [site_of(patient) for patient in patients.index]
+
+
+def _labels(inputs: BuildInputs, patients: pd.Index[str]) -> pd.Series[float]:
+    """The number of each patient's class, NaN where unknown; 0 for survival."""
+    if inputs.task.kind == "survival":
+        return pd.Series(0.0, index=patients)
+    column = inputs.label_column or inputs.task.name
+    path = inputs.labels or inputs.outcome
+    rows = read_table(path)
+    if column not in rows:
+        raise TrainingError(
+            f"found no column {column} in {path}, expected the label there: name the label column"
+        )
+    refuse_conflicts(rows, [column])
+    values = rows[column].groupby(level=0).first().reindex(patients)
+    numbers = {name: float(at) for at, name in enumerate(inputs.task.classes)}
+    if not any(name.strip().lstrip("-").isdigit() for name in numbers):
+        # Positions stand for classes only where no class is called by a number, such as a grade.
+        numbers |= {str(at): float(at) for at in range(len(inputs.task.classes))}
+    words = values.map(lambda value: f"{value:g}" if isinstance(value, float) else str(value))
+    label = words.str.strip().map(numbers).where(values.notna())
+    wrong = values[label.isna() & values.notna()]
+    if len(wrong):
+        raise TrainingError(
+            f"found label {str(wrong.iloc[0])!r} for {wrong.index[0]}, expected one of "
+            f"{', '.join(inputs.task.classes)} or a blank: correct the table or the classes"
+        )
+    return label
+
+
+def _folds(inputs: BuildInputs, slides: pd.DataFrame) -> pd.Series[float] | None:
+    """Fold by patient, from the splits table or the manifest; None where neither gives any."""
+    if inputs.splits is not None and inputs.splits.is_dir():
+        return read_splits(inputs.splits)
+    if inputs.splits is not None:
+        rows, where = read_table(inputs.splits), inputs.splits
+        if "fold" not in rows:
+            raise TrainingError(
+                f"found no column fold in {where}, expected patient and fold: name the columns so"
+            )
+    elif "fold" in slides:
+        rows, where = slides.set_index("patient"), inputs.slides
+    else:
+        return None
+    folds = pd.to_numeric(rows["fold"], errors="coerce")
+    spread = folds.groupby(level=0).nunique()
+    if (spread > 1).any():
+        patient = spread.index[spread > 1][0]
+        numbers = sorted(int(number) for number in folds[[patient]].dropna().unique())
+        raise TrainingError(
+            f"found patient {patient} in folds {numbers} of {where}, expected one: slides of one "
+            "patient belong on the same side of a split"
+        )
+    known = folds.groupby(level=0).first()
+    wrong = known[known.notna() & ~known.isin(np.arange(FOLDS))]
+    if len(wrong):
+        raise TrainingError(
+            f"found fold {wrong.iloc[0]:g} for {wrong.index[0]} in {where}, expected 0 to 4: "
+            "number the folds so"
+        )
+    return known

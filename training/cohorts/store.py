@@ -1,0 +1,132 @@
+"""A built cohort on disk: a folder with cohort.json, patients.csv, genes.npz and slides.csv.
+
+The features stay where they are; slides.csv names their files. The digest in cohort.json covers
+them, so a file that changed since is found when the cohort is loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from training.cohorts.material import Bag, Cohort, Drop, Material, Task
+from training.errors import TrainingError
+from training.tiles.feature_files import read_all, read_bag
+
+FORMAT = 1
+
+
+def write(cohort: Cohort, folder: Path, report: str) -> None:
+    """Write `cohort` to a new `folder`, whole or not at all; the same cohort gives the same bytes.
+
+    `report` becomes report.txt. Raises TrainingError where the folder exists.
+    """
+    if folder.exists():
+        raise TrainingError(f"found {folder}, expected a new folder: choose another or remove it")
+    part = folder.with_name(f"{folder.name}.part-{os.getpid()}")
+    part.mkdir(parents=True)
+    try:
+        head = {
+            "format": FORMAT,
+            "name": cohort.name,
+            "task": asdict(cohort.task),
+            "digest": cohort.digest,
+            "dropped": [[drop.patient, drop.reason] for drop in cohort.dropped],
+            "notes": list(cohort.notes),
+            "signatures": cohort.signatures,
+        }
+        (part / "cohort.json").write_text(json.dumps(head, indent=1) + "\n", encoding="utf-8")
+        cohort.patients.to_csv(part / "patients.csv", index_label="patient", lineterminator="\n")
+        cohort.slides.to_csv(part / "slides.csv", index=False, lineterminator="\n")
+        known = cohort.genes[cohort.patients["has_genes"]]
+        np.savez_compressed(
+            part / "genes.npz",
+            patients=np.array(known.index, dtype=np.str_),
+            columns=np.array(known.columns, dtype=np.str_),
+            values=known.to_numpy(np.float32),
+        )
+        for name, block in cohort.privileged.items():
+            block.to_csv(part / f"privileged-{name}.csv", index_label="patient")
+        (part / "report.txt").write_text(report, encoding="utf-8")
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)  # what is left of a write that failed
+
+
+def read(folder: Path) -> tuple[Material, str]:
+    """The material of a built cohort, bags included, and the digest it was written with."""
+    path = folder / "cohort.json" if folder.is_dir() else folder
+    if path.name != "cohort.json" or not path.is_file():
+        raise TrainingError(
+            f"found {folder}, expected a folder made by `cohort build` (with cohort.json): "
+            "name that folder"
+        )
+    head = json.loads(path.read_text(encoding="utf-8"))
+    if head.get("format") != FORMAT:
+        raise TrainingError(
+            f"found format {head.get('format')} in {path}, expected {FORMAT}: "
+            "build the cohort again"
+        )
+    folder = path.parent
+    text = {"patient": str, "site": str}
+    patients = pd.read_csv(folder / "patients.csv", index_col="patient", dtype=text)
+    slides = pd.read_csv(folder / "slides.csv", dtype={"patient": str, "slide": str, "file": str})
+    with np.load(folder / "genes.npz", allow_pickle=False) as stored:
+        genes = pd.DataFrame(
+            stored["values"], index=stored["patients"].tolist(), columns=stored["columns"].tolist()
+        )
+    task = head["task"]
+    material = Material(
+        head["name"],
+        Task(task["name"], task["kind"], tuple(task["classes"])),
+        patients,
+        genes,
+        slides[["patient", "slide", "file"]],
+        read_bags(slides),
+        {group: tuple(members) for group, members in head["signatures"].items()},
+        tuple(Drop(patient, reason) for patient, reason in head["dropped"]),
+        tuple(head["notes"]),
+        {
+            stored.stem.removeprefix("privileged-"): read_block(stored)
+            for stored in sorted(folder.glob("privileged-*.csv"))
+        },
+    )
+    return material, head["digest"]
+
+
+def read_block(path: Path) -> pd.DataFrame:
+    """Numbers by patient; TrainingError naming a column that holds words."""
+    block = pd.read_csv(
+        path, index_col="patient", dtype={"patient": str}, float_precision="round_trip"
+    )
+    words = [name for name in block if not pd.api.types.is_numeric_dtype(block[name])]
+    if words:
+        raise TrainingError(
+            f"found words in column {words[0]} of {path}, expected numbers: code it as numbers"
+        )
+    return block.astype(np.float32)
+
+
+def read_bags(slides: pd.DataFrame) -> dict[str, Bag]:
+    """Slide id -> features float32 [n, D], from the column `file`; each .npz is read once."""
+    bags: dict[str, Bag] = {}
+    for file, rows in slides.groupby("file", sort=True):
+        path = Path(str(file))
+        if path.suffix != ".npz":
+            bags |= {slide: read_bag(path) for slide in rows["slide"]}
+            continue
+        held = read_all(path)
+        for slide in rows["slide"]:
+            if slide not in held:
+                raise TrainingError(
+                    f"found no slide {slide} in {path}, expected its features there: correct the "
+                    "slide manifest"
+                )
+            bags[slide] = held[slide]
+    return bags

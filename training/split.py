@@ -1,0 +1,144 @@
+"""One outer fold made ready: inner split, time bins and gene scaling, fitted where they may be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedShuffleSplit
+
+from training import survival
+from training.bags import Patients, concatenated
+from training.cohort import Cohort, Task
+from training.errors import TrainingError
+from training.genes import FittedGenes, fit_genes
+
+Folds = Literal["official", "site"]
+INNER_SHARE = 0.15
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Split:
+    """One outer fold. Everything that is fitted was fitted on `train` alone."""
+
+    cohort: str
+    kind: Folds
+    fold: int
+    task: Task
+    train: Patients
+    """Inner training: 85 % of the patients outside the fold."""
+    valid: Patients
+    """Inner validation, for every choice: 15 %, stratified by time bin and event, or by class."""
+    test: Patients
+    """The outer fold. Scored once."""
+    edges: tuple[float, ...]
+    """5 bin edges in months."""
+    genes: FittedGenes
+
+    @property
+    def width(self) -> int:
+        """D, the width of an instance's features."""
+        return self.train.width
+
+
+def prepare(cohort: Cohort, kind: Folds, fold: int, *, seed: int = 0) -> Split:
+    """Outer fold `fold` of `cohort`, with the inner split that `seed` draws.
+
+    Raises TrainingError for a fold that does not exist or an inner part without deaths.
+    """
+    numbers = cohort.folds(kind).to_numpy()
+    if fold not in numbers:
+        raise TrainingError(
+            f"cohort {cohort.name}: found {kind} folds {sorted(set(numbers.tolist()))}, asked for "
+            f"fold {fold}; choose one of them"
+        )
+    outer = np.flatnonzero(numbers == fold)
+    rest = np.flatnonzero(numbers != fold)
+    inner_train, inner_valid = _inner(cohort, rest, seed)
+    known = cohort.patients.iloc[inner_train]
+    edges = _edges(known) if cohort.task.kind == "survival" else np.arange(5.0)
+    genes = fit_genes(cohort.genes.iloc[inner_train], cohort.signatures)
+    train, valid, test = (
+        _patients(cohort, rows, edges, genes) for rows in (inner_train, inner_valid, outer)
+    )
+    if cohort.beside is not None:
+        train = concatenated(train, _beside(cohort, cohort.beside, kind, outer, edges, genes))
+    cuts = tuple(edges.tolist())
+    return Split(cohort.name, kind, fold, cohort.task, train, valid, test, cuts, genes)
+
+
+def _inner(
+    cohort: Cohort, rows: NDArray[np.int64], seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Patients outside the fold, cut 85 to 15 with equal shares of every stratum."""
+    table = cohort.patients.iloc[rows]
+    size = round(INNER_SHARE * len(rows))
+    for strata in _strata(cohort, table):
+        _, counts = np.unique(strata, return_counts=True)
+        if counts.min() >= 2 and len(counts) <= size:
+            break
+    else:
+        raise TrainingError(
+            f"cohort {cohort.name}: found {len(rows)} patients outside the fold, expected enough "
+            f"for {INNER_SHARE:.0%} of them to hold every class or a death; give more patients"
+        )
+    cut = StratifiedShuffleSplit(1, test_size=size, random_state=seed)
+    train, valid = next(cut.split(rows, strata))
+    return np.sort(rows[train]), np.sort(rows[valid])
+
+
+def _strata(cohort: Cohort, table: pd.DataFrame) -> list[NDArray[np.int64]]:
+    """What the cut should balance, the finest first; bins that are trained on come later."""
+    if cohort.task.kind != "survival":
+        return [table["label"].to_numpy(np.int64)]
+    event = table["event"].to_numpy(np.int64)
+    return [survival.to_bins(table["time_months"], _edges(table)) * 2 + event, event]
+
+
+def _beside(
+    cohort: Cohort,
+    more: Cohort,
+    kind: Folds,
+    outer: NDArray[np.int64],
+    edges: NDArray[np.float64],
+    genes: FittedGenes,
+) -> Patients:
+    """The patients beside the cohort; for site folds without those of a site in the outer fold."""
+    rows = np.arange(len(more.patients))
+    if kind == "site":
+        held = set(cohort.patients["site"].iloc[outer])
+        rows = np.flatnonzero(~more.patients["site"].isin(held))
+    return _patients(more, rows, edges, genes)
+
+
+def _edges(table: pd.DataFrame) -> NDArray[np.float64]:
+    """Bin edges by the patients whose outcome is known; a label task has others beside them."""
+    followed = table[np.isfinite(table["time_months"])]
+    return survival.bin_edges(followed["time_months"], followed["event"])
+
+
+def _patients(
+    cohort: Cohort, rows: NDArray[np.int64], edges: NDArray[np.float64], genes: FittedGenes
+) -> Patients:
+    table = cohort.patients.iloc[rows]
+    # Without follow-up (label tasks only) a patient is censored at 0 and says nothing of survival.
+    time = np.nan_to_num(table["time_months"].to_numpy(np.float64), nan=0.0)
+    return Patients(
+        ids=tuple(table.index),
+        bags=tuple(torch.from_numpy(cohort.bags[patient]) for patient in table.index),
+        genes=genes.transform(cohort.genes.iloc[rows]),
+        time=torch.from_numpy(time.astype(np.float32)),
+        event=torch.from_numpy(table["event"].to_numpy(np.float32, copy=True)),
+        bin=torch.from_numpy(survival.to_bins(time, edges)),
+        label=torch.from_numpy(table["label"].to_numpy(np.int64, copy=True)),
+        age=torch.from_numpy(table["age"].to_numpy(np.float32, copy=True)),
+        privileged={
+            name: torch.from_numpy(block.iloc[rows].to_numpy(np.float32, copy=True))
+            for name, block in cohort.privileged.items()
+        },
+    )
