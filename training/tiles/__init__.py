@@ -1,0 +1,1 @@
+"""Tile features of slides: encoders, feature files, extraction, and its durable queue."""

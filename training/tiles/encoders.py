@@ -1,0 +1,271 @@
+"""Tile encoders by name: uint8 RGB tiles [N, H, W, 3] in, features float32 [N, D] out.
+
+default, PATH           the encoder of a shipped bundle or of a bundle directory
+FILE.onnx               an ONNX file that takes what our graphs take (normalization inside)
+timm:ARCH               a timm architecture with its published weights (needs a network)
+timm:ARCH@FILE          the same with a local state dict (read with weights_only)
+timm:ARCH@random        the same with random weights (seed 0), as a control
+hf-hub:OWNER/NAME       a model of the Hugging Face hub through timm (needs a network)
+local-dir:FOLDER        a downloaded copy of such a model (config.json and weights)
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from pickle import UnpicklingError
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.bundle import MANIFEST_FILE, open_bundle, shipped_bundles
+from engines.errors import BundleRejected, DeviceFailed, EngineMissing
+from engines.runtime import open_runtime
+from training.errors import TrainingError
+
+Tiles = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+FEATURES = "features"
+MPP_TOLERANCE = 0.05
+"""Relative spacing difference up to which pixels are used as they are: as in the shipped bundle."""
+_BATCH = 16
+_TIMM_PREFIXES = ("timm:", "hf-hub:", "local-dir:")
+_RANDOM = "random"
+
+
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """An encoder that is open; a context manager that closes it. One thread at a time."""
+
+    name: str
+    digest: str
+    """SHA-256 of the graph or of the weights: the same digest gives the same features."""
+    engine: str
+    width: int
+    """D."""
+    tile_px: int
+    mpp: float | None
+    """Micrometers per pixel it was trained at; None where nothing says so."""
+    mpp_tolerance: float
+    batch: int
+    """Tiles a call; always the same, as the size of a batch may change the last bit."""
+    _run: Callable[[Tiles], Floats] = field(repr=False)
+    _files: ExitStack = field(default_factory=ExitStack, repr=False)
+
+    def __call__(self, tiles: Tiles) -> Floats:
+        """Features [N, D] of tiles [N, tile_px, tile_px, 3]. Raises TrainingError."""
+        expected = (self.tile_px, self.tile_px, 3)
+        if tiles.shape[1:] != expected or tiles.dtype != np.uint8:
+            raise TrainingError(
+                f"{self.name}: found tiles {tiles.dtype} {list(tiles.shape)}, expected uint8 "
+                f"[N, {self.tile_px}, {self.tile_px}, 3]; cut them with the tile grid."
+            )
+        feats = self._run(tiles)
+        if feats.shape != (len(tiles), self.width):
+            raise TrainingError(
+                f"{self.name}: found output {list(feats.shape)}, expected [N, {self.width}]: one "
+                "vector a tile; choose a model that pools."
+            )
+        return np.asarray(feats, np.float32)
+
+    def __enter__(self) -> Encoder:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._files.close()
+
+
+def open_encoder(name: str, *, threads: int = 1) -> Encoder:
+    """The encoder of that name (see the module). Raises TrainingError."""
+    if name.startswith(_TIMM_PREFIXES):
+        return _timm_encoder(name, threads)
+    if name.endswith(".onnx"):
+        return _onnx_encoder(Path(name), threads)
+    if name in shipped_bundles() or (Path(name) / MANIFEST_FILE).is_file():
+        return _bundle_encoder(name, threads)
+    raise TrainingError(
+        f"encoder {name!r}: found no such encoder, expected a bundle (one of "
+        f"{', '.join(shipped_bundles())}, or a directory), a file .onnx, or timm:ARCH; the list is "
+        "in training/tiles/encoders.py."
+    )
+
+
+def _bundle_encoder(name: str, threads: int) -> Encoder:
+    files = ExitStack()
+    try:
+        bundle = open_bundle(name)
+        runtime = files.enter_context(open_runtime(bundle, threads=threads))
+    except (BundleRejected, EngineMissing) as error:
+        raise TrainingError(f"encoder {name!r}: {error}; choose another bundle.") from error
+    graph, wanted = bundle.manifest.graphs["encoder"], bundle.manifest.input
+    tensor = next((t for t in graph.outputs if t.name == FEATURES), None)
+    if tensor is None or not isinstance(tensor.shape[-1], int):
+        raise TrainingError(
+            f"encoder {name!r}: found outputs {[t.name for t in graph.outputs]}, expected "
+            f"{FEATURES} [N, D]; choose another bundle."
+        )
+    taken = graph.inputs[0].name
+
+    def run(tiles: Tiles) -> Floats:
+        try:
+            return runtime.run("encoder", {taken: tiles})[FEATURES]
+        except DeviceFailed as error:
+            raise TrainingError(f"encoder {name!r}: {error}; run it again.") from error
+
+    return Encoder(
+        name=f"{bundle.manifest.name} {bundle.manifest.version}",
+        digest=_digest_of(bundle.file(graph.file)),
+        engine=runtime.engine,
+        width=tensor.shape[-1],
+        tile_px=wanted.tile_px,
+        mpp=wanted.mpp,
+        mpp_tolerance=wanted.mpp_tolerance,
+        batch=wanted.batch,
+        _run=run,
+        _files=files,
+    )
+
+
+def _onnx_encoder(path: Path, threads: int) -> Encoder:
+    import onnxruntime  # seconds to load
+
+    if not path.is_file():
+        raise TrainingError(f"{path}: found no file, expected an ONNX encoder; name another.")
+    onnxruntime.disable_telemetry_events()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    broken = onnxruntime.capi.onnxruntime_pybind11_state
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except (broken.InvalidProtobuf, broken.InvalidGraph, broken.Fail, broken.NoSuchFile) as error:
+        raise TrainingError(f"{path}: found no ONNX graph that loads ({error}).") from error
+    tile_px = _onnx_tile_px(session, path)
+    given, outputs = session.get_inputs()[0].name, [o.name for o in session.get_outputs()]
+    chosen = FEATURES if FEATURES in outputs else outputs[0]
+    if chosen != FEATURES and len(outputs) > 1:
+        raise TrainingError(
+            f"{path}: found outputs {outputs}, expected one, or one named {FEATURES}; rename it."
+        )
+
+    def run(tiles: Tiles) -> Floats:
+        return np.asarray(session.run([chosen], {given: tiles})[0])
+
+    width = run(np.zeros((1, tile_px, tile_px, 3), np.uint8)).shape[-1]
+    return Encoder(
+        name=path.name,
+        digest=_digest_of(path, path.with_name(path.name + ".data")),
+        engine=f"onnxruntime {onnxruntime.__version__} CPU",
+        width=width,
+        tile_px=tile_px,
+        mpp=None,
+        mpp_tolerance=MPP_TOLERANCE,
+        batch=_BATCH,
+        _run=run,
+    )
+
+
+def _onnx_tile_px(session: Any, path: Path) -> int:
+    inputs = [(i.type, i.shape) for i in session.get_inputs()]
+    if len(inputs) == 1 and inputs[0][0] == "tensor(uint8)" and len(inputs[0][1]) == 4:
+        batch, rows, cols, channels = inputs[0][1]
+        if not isinstance(batch, int) and isinstance(rows, int) and (cols, channels) == (rows, 3):
+            return rows
+    raise TrainingError(
+        f"{path}: found inputs {inputs}, expected one of uint8 [N, T, T, 3] with any N; export the "
+        "graph with normalization inside, as the bundles have it."
+    )
+
+
+def _timm_encoder(name: str, threads: int) -> Encoder:
+    timm = _import_timm(name)
+    import torch  # seconds to load, and most workers run without it
+
+    source, _, weights = name.partition("@")
+    arch = source.removeprefix("timm:")
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)  # for @random; loaded weights do not depend on it
+    try:
+        model = timm.create_model(arch, pretrained=not weights, num_classes=0).eval()
+    except (RuntimeError, OSError, ValueError) as error:
+        raise TrainingError(
+            f"encoder {name!r}: timm could not make it ({_first_line(error)}); without a network "
+            "name local weights: timm:ARCH@FILE or local-dir:FOLDER."
+        ) from error
+    if weights not in ("", _RANDOM):
+        _load(model, Path(weights), name)
+    config = timm.data.resolve_model_data_config(model)
+    mean, std = (torch.tensor(config[k]).view(1, 3, 1, 1) for k in ("mean", "std"))
+
+    def run(tiles: Tiles) -> Floats:
+        with torch.inference_mode():
+            pixels = torch.from_numpy(tiles).permute(0, 3, 1, 2).float() / 255
+            return np.asarray(model((pixels - mean) / std).numpy())
+
+    stated = f"{arch} {config['input_size']} {config['mean']} {config['std']}"
+    return Encoder(
+        name=name if weights in ("", _RANDOM) else f"{source}@{Path(weights).name}",
+        digest=_digest_weights(model.state_dict(), stated),
+        engine=f"torch {torch.__version__} timm {timm.__version__}",
+        width=int(model.num_features),
+        tile_px=int(config["input_size"][-1]),
+        mpp=None,
+        mpp_tolerance=MPP_TOLERANCE,
+        batch=_BATCH,
+        _run=run,
+    )
+
+
+def _import_timm(name: str) -> Any:
+    try:
+        import timm  # optional: it needs a torchvision built for the very torch
+    except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision of another build
+        raise TrainingError(
+            f"encoder {name!r}: timm cannot be imported ({_first_line(error)}), expected timm and "
+            "the torchvision built for this torch (CPU torch needs the CPU torchvision); install "
+            "both, or use an ONNX file or a bundle."
+        ) from error
+    return timm
+
+
+def _load(model: Any, path: Path, name: str) -> None:
+    import torch  # as above
+
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        model.load_state_dict(state)
+    except (OSError, UnpicklingError, RuntimeError, TypeError, AttributeError) as error:
+        raise TrainingError(
+            f"encoder {name!r}: found no state dict of this architecture ({_first_line(error)}); "
+            "save model.state_dict() of the timm model with num_classes=0."
+        ) from error
+
+
+def _digest_weights(state: Mapping[str, Any], stated: str) -> str:
+    digest = hashlib.sha256(stated.encode())
+    for key in sorted(state):
+        digest.update(key.encode())
+        digest.update(state[key].contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _digest_of(*paths: Path) -> str:
+    """SHA-256 over those of the files that are there."""
+    digest = hashlib.sha256()
+    for path in paths:
+        if path.is_file():
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

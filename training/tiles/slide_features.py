@@ -1,0 +1,247 @@
+"""Tile features of one slide, with the tissue mask, grid, tiles and refusals of `inference`.
+
+OUT/mpp-0.5/SLIDE.h5 is the bag of a slide at 0.5 um per pixel (layout: feature_files.py). The cells
+at the finest magnification are those that the node analyzes. A second, coarser magnification has
+the same origin and a stride that is an exact multiple k, so that the fine cell (row, col) lies in
+the coarse cell (row // k, col // k); there too a cell counts from LEAST_TISSUE_SHARE of tissue on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from math import ceil
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+import inference
+from engines.manifest import Applicability, TileInput
+from inference import quality
+from inference.errors import FramesUnreadable, Refused, SlideUnreadable
+from inference.predict import LEAST_TISSUE_SHARE
+from inference.slide import Slide, open_slide
+from inference.tiles import TileGrid, stream
+from inference.tissue import TissueMask, tissue_mask
+from training.errors import TrainingError
+from training.tiles.encoders import Encoder
+from training.tiles.feature_files import Origin, read_origin, write_h5
+from training.tiles.slide_files import SlideFiles
+
+Tick = Callable[[int, int], None]
+"""Told the tiles done and to do of a slide."""
+SMALLEST_TILE_PX, LARGEST_TILE_PX = 32, 1024
+"""What engines.manifest.TileInput takes."""
+_WHOLE = 1e-6
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a slide."""
+
+    slide: str
+    state: Literal["written", "skipped", "refused"]
+    reason: str = ""
+    """The sentence for a slide that was refused."""
+    tiles: int = 0
+    """Instances of its bag at the finest magnification."""
+
+
+def magnifications(encoder: Encoder, wanted: Sequence[float]) -> tuple[float, ...]:
+    """One or two magnifications in um per pixel, finest first; empty means the encoder's own.
+
+    Raises TrainingError for an encoder that states none, and for two that make no common grid.
+    """
+    if not wanted and encoder.mpp is None:
+        raise TrainingError(
+            f"encoder {encoder.name}: found no magnification, expected one: nothing says at which "
+            "it was trained; give the um per pixel (--mpp 0.5)."
+        )
+    mpps = tuple(sorted(wanted)) or (encoder.mpp or 0.0,)
+    ratio = mpps[-1] / mpps[0]
+    if len(mpps) > 2 or abs(ratio - round(ratio)) > _WHOLE or (len(mpps) == 2 and ratio < 1.5):
+        raise TrainingError(
+            f"found magnifications {', '.join(f'{m:g}' for m in mpps)} um per pixel, expected one "
+            "or two, the coarser a whole multiple of the finer; choose for example 0.5 and 1."
+        )
+    if not SMALLEST_TILE_PX <= encoder.tile_px <= LARGEST_TILE_PX:
+        raise TrainingError(
+            f"encoder {encoder.name}: found tiles of {encoder.tile_px} px, expected "
+            f"{SMALLEST_TILE_PX} to {LARGEST_TILE_PX}; choose another encoder."
+        )
+    low, high = quality.PLAUSIBLE_MPP
+    if not (low < mpps[0] and mpps[-1] < high):
+        raise TrainingError(
+            f"found {mpps[0]:g} to {mpps[-1]:g} um per pixel, expected {low:g} to {high:g}; "
+            "give the magnification in micrometers per pixel."
+        )
+    return mpps
+
+
+def feature_path(out: Path, slide: str, mpp: float) -> Path:
+    """The file of a slide at a magnification."""
+    return out / f"mpp-{mpp:g}" / f"{slide}.h5"
+
+
+def extract_slide(
+    slide: SlideFiles,
+    encoder: Encoder,
+    out: Path,
+    mpps: Sequence[float],
+    *,
+    tick: Tick | None = None,
+) -> Outcome:
+    """Write the files of a slide that are not there yet, made by this encoder of these contents.
+
+    A slide that inference would refuse is refused with the same sentence, and so is one that the
+    encoder breaks at. Raises OSError when a file cannot be read or written.
+    """
+    if is_finished(slide, encoder, out, mpps):
+        return Outcome(slide.slide, "skipped")
+    content = slide_digest(slide.paths)
+    try:
+        with open_slide(slide.paths) as opened:
+            bags = _plan(opened, encoder, mpps)
+            for bag in bags:
+                _write(slide.slide, opened, bag, encoder, out, content, tick or _ignore)
+    except Refused as refused:
+        return Outcome(slide.slide, "refused", refused.verdict.detail)
+    except (SlideUnreadable, FramesUnreadable, _TooLittle, TrainingError) as error:
+        return Outcome(slide.slide, "refused", str(error))
+    return Outcome(slide.slide, "written", tiles=len(bags[0].cells))
+
+
+def is_finished(slide: SlideFiles, encoder: Encoder, out: Path, mpps: Sequence[float]) -> bool:
+    """Whether the files of a slide are there, made by this encoder of these very contents.
+
+    Reads the slide once, unless its files are missing or made otherwise.
+    """
+    origins = [read_origin(feature_path(out, slide.slide, mpp)) for mpp in mpps]
+    made = {(o.encoder_digest, o.tile_px, o.slide_digest) for o in origins if o}
+    wanted = (encoder.digest, encoder.tile_px)
+    if None in origins or len(made) != 1 or next(iter(made))[:2] != wanted:
+        return False
+    return made == {(*wanted, slide_digest(slide.paths))}
+
+
+def slide_digest(paths: Sequence[Path]) -> str:
+    """SHA-256 of the contents of the files, whatever their order, names and times."""
+    digests = []
+    for path in paths:
+        with path.open("rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").digest())
+    return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class _Bag:
+    """The cells of a slide at one magnification."""
+
+    mpp: float
+    grid: TileGrid
+    cells: NDArray[np.int32]
+    """[N, 2] row and column, raster order."""
+
+
+class _TooLittle(Exception):
+    """The slide has too little detail or tissue: the sentence of inference.quality."""
+
+
+def _plan(slide: Slide, encoder: Encoder, mpps: Sequence[float]) -> list[_Bag]:
+    inputs = [_tile_input(encoder, mpp) for mpp in mpps]
+    coarse = quality.magnification_refusal(slide.mpp, inputs[0])
+    if coarse:
+        raise _TooLittle(coarse[1])
+    finest = TileGrid.plan(slide.geometry, slide.levels, inputs[0])
+    tissue = tissue_mask(slide)
+    bags = []
+    for wanted in inputs:
+        grid = _nested(finest, slide, wanted, round(wanted.mpp / mpps[0]))
+        cells = _cells(tissue, grid)
+        little = quality.tissue_refusal(
+            tissue.area_mm2, len(cells), Applicability(minimum_tissue_mm2=0)
+        )
+        if little:
+            raise _TooLittle(little[1])
+        bags.append(_Bag(wanted.mpp, grid, cells))
+    return bags
+
+
+def _tile_input(encoder: Encoder, mpp: float) -> TileInput:
+    return TileInput(
+        tile_px=encoder.tile_px,
+        mpp=mpp,
+        mpp_tolerance=encoder.mpp_tolerance,
+        batch=encoder.batch,
+    )
+
+
+def _nested(finest: TileGrid, slide: Slide, wanted: TileInput, multiple: int) -> TileGrid:
+    """The grid whose cells are `multiple` x `multiple` cells of the finest."""
+    if multiple == 1:
+        return finest
+    stride_px = finest.stride_px * multiple
+    return replace(
+        TileGrid.plan(slide.geometry, slide.levels, wanted),
+        stride_px=stride_px,
+        rows=ceil(slide.geometry.rows / stride_px),
+        cols=ceil(slide.geometry.cols / stride_px),
+    )
+
+
+def _cells(tissue: TissueMask, grid: TileGrid) -> NDArray[np.int32]:
+    shares = tissue.cell_shares(grid.stride_px, grid.rows, grid.cols)
+    return np.argwhere(shares >= LEAST_TISSUE_SHARE).astype(np.int32)
+
+
+def _write(
+    name: str,
+    slide: Slide,
+    bag: _Bag,
+    encoder: Encoder,
+    out: Path,
+    content: str,
+    tick: Tick,
+) -> None:
+    feats = np.empty((len(bag.cells), encoder.width), np.float32)
+    done = 0
+    tick(0, len(feats))
+    for batch in stream(slide, bag.grid, bag.cells, encoder.batch):
+        feats[done : done + len(batch.cells)] = encoder(batch.pixels)
+        done += len(batch.cells)
+        tick(done, len(feats))
+    coords = bag.cells[:, ::-1].astype(np.int64) * bag.grid.stride_px
+    origin = Origin(
+        slide=name,
+        slide_digest=content,
+        encoder=encoder.name,
+        encoder_digest=encoder.digest,
+        engine=encoder.engine,
+        mpp=bag.mpp,
+        mpp_tolerance=encoder.mpp_tolerance,
+        tile_px=encoder.tile_px,
+        base_mpp=slide.mpp,
+        patch_size_level0=bag.grid.stride_px,
+        grid_rows=bag.grid.rows,
+        grid_cols=bag.grid.cols,
+        inference_digest=inference_digest(),
+    )
+    write_h5(feature_path(out, name, bag.mpp), feats, coords, origin)
+
+
+@cache
+def inference_digest() -> str:
+    """SHA-256 of the source of `inference`."""
+    folder = Path(str(inference.__file__)).parent
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _ignore(done: int, total: int) -> None:
+    """For callers that do not watch."""

@@ -1,0 +1,127 @@
+"""The slides in the folders and files that a researcher names, and their ids."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from inference.errors import SlideUnreadable
+from inference.headers import ImageHeader, read_images
+from training.errors import TrainingError
+
+_MAGIC_AT, _MAGIC = 128, b"DICM"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_BY_MACHINE = re.compile(r".*\d(\.\d+){4,}|[0-9A-Fa-f-]{32,36}|[A-Z]{2}\d+|DICOM")
+"""Folders named by a UID, a UUID, or a counter (SE000001)."""
+_NO_NAMES = {"unknown", "none", "na"}
+"""What converters write into Container Identifier when they know none."""
+
+
+@dataclass(frozen=True)
+class SlideFiles:
+    """The DICOM files of one slide."""
+
+    slide: str
+    """Its id, and the name of its feature file."""
+    paths: tuple[Path, ...]
+
+
+def find_slides(sources: Sequence[Path]) -> tuple[SlideFiles, ...]:
+    """The slides in folders (searched to the bottom) and DICOM files, by id.
+
+    A slide is one container in one series, as in the node; labels and overviews in a series of
+    their own go with the one slide of their container. Its id is the name of its folder where it
+    is alone there and no machine named the folder, else the Container Identifier where that says
+    something, else its series UID: never a matter of what other folders hold, so that a later run
+    finds what an earlier one finished.
+    A DICOM file that cannot be read is a slide of its own, to be refused with the reason. Raises
+    TrainingError for a path that is not there, no slide at all, and two slides of one id.
+    """
+    slides = [slide for source in sources for slide in _slides_of(source)]
+    if not slides:
+        raise TrainingError(
+            f"found no DICOM file in {', '.join(str(s) for s in sources) or 'nothing'}, expected "
+            "whole-slide images; name folders or files that hold some."
+        )
+    by_id: dict[str, SlideFiles] = {}
+    for slide in slides:
+        if slide.slide in by_id:
+            raise TrainingError(
+                f"found two slides {slide.slide}: {by_id[slide.slide].paths[0]} and "
+                f"{slide.paths[0]}, expected ids that differ; name each slide's folder after it."
+            )
+        by_id[slide.slide] = slide
+    return tuple(by_id[name] for name in sorted(by_id))
+
+
+def _slides_of(source: Path) -> Iterator[SlideFiles]:
+    if not source.exists():
+        raise TrainingError(f"{source}: found nothing, expected a folder or a DICOM file.")
+    files = sorted(source.rglob("*")) if source.is_dir() else [source]
+    grouped: dict[tuple[str, str], list[tuple[Path, ImageHeader]]] = defaultdict(list)
+    for path in files:
+        if not _is_dicom(path):
+            continue
+        try:
+            (header,) = read_images([path])
+        except SlideUnreadable:  # said again, and counted, when its features are wanted
+            yield SlideFiles(_clean(path.stem), (path,))
+            continue
+        series = str(header.dataset.get("SeriesInstanceUID", ""))
+        grouped[series, header.container].append((path, header))
+    slides = _with_companions(grouped)
+    folders = [_folder(members) for members in slides]
+    for members, folder in zip(slides, folders, strict=True):
+        alone = folders.count(folder) == 1
+        yield SlideFiles(_name(members, folder, alone), tuple(path for path, _ in members))
+
+
+def _with_companions(
+    grouped: dict[tuple[str, str], list[tuple[Path, ImageHeader]]],
+) -> list[list[tuple[Path, ImageHeader]]]:
+    """The groups with a VOLUME image, and with them the others of their container."""
+    slides = {key: list(g) for key, g in grouped.items() if any(_is_volume(h) for _, h in g)}
+    for key, group in grouped.items():
+        owners = [k for k in slides if k[1] == key[1]]
+        if key in slides:
+            continue
+        if len(owners) == 1:
+            slides[owners[0]] += group
+        else:
+            slides[key] = group
+    return list(slides.values())
+
+
+def _is_volume(header: ImageHeader) -> bool:
+    return header.is_whole_slide_image and header.flavor == "VOLUME"
+
+
+def _folder(members: list[tuple[Path, ImageHeader]]) -> Path:
+    return members[0][0].resolve().parent
+
+
+def _name(members: list[tuple[Path, ImageHeader]], folder: Path, alone: bool) -> str:
+    container = members[0][1].container
+    if alone and not _BY_MACHINE.fullmatch(folder.name):
+        return _clean(folder.name)
+    if _NAME.fullmatch(container) and container.lower() not in _NO_NAMES:
+        return container
+    return _clean(str(members[0][1].dataset.get("SeriesInstanceUID", members[0][0].stem)))
+
+
+def _clean(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip("._-") or "slide"
+
+
+def _is_dicom(path: Path) -> bool:
+    """Whether a file claims to be DICOM; other files of a study folder are none of ours."""
+    if not path.is_file() or path.name == "DICOMDIR":
+        return False
+    if path.suffix.lower() == ".dcm":
+        return True
+    with path.open("rb") as file:
+        file.seek(_MAGIC_AT)
+        return file.read(len(_MAGIC)) == _MAGIC
