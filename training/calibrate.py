@@ -1,0 +1,123 @@
+"""Percentages that may be shown: survival and class probabilities recalibrated on inner validation.
+
+Balanced sampling distorts base rates, so hazards and probabilities as trained are not percentages.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from training import survival
+from training.bags import Patients
+from training.heads import ClassOutputs, SurvivalOutputs
+
+_STEPS = 200
+_SMALLEST = 1e-6
+
+
+class Calibration(NamedTuple):
+    """Loss on the inner validation patients before and after."""
+
+    before: float
+    after: float
+
+
+class CalibratedSurvival(nn.Module):
+    """A survival student whose hazard logits pass z -> scale * z + shift of the bin.
+
+    The order of the patients, `risk`, stays as trained.
+    """
+
+    def __init__(self, student: nn.Module) -> None:
+        super().__init__()
+        self.student = student
+        self.log_scale = nn.Parameter(torch.zeros(()))
+        self.shift = nn.Parameter(torch.zeros(4))
+
+    def calibrated(self, logits: Tensor) -> Tensor:
+        """Hazard logits [..., 4] to hazard logits."""
+        return self.log_scale.exp() * logits + self.shift
+
+    def forward(self, features: Tensor) -> SurvivalOutputs:
+        """Features [N, D] of one slide."""
+        found = self.student(features)
+        curve = survival.survival_curve(self.calibrated(hazard_logits(found.survival)))
+        return found._replace(survival=curve)  # type: ignore[no-any-return]
+
+
+class CalibratedClasses(nn.Module):
+    """A classifying student whose log probabilities pass l -> scale * l + shift of the class."""
+
+    def __init__(self, student: nn.Module, classes: int) -> None:
+        super().__init__()
+        self.student = student
+        self.log_scale = nn.Parameter(torch.zeros(()))
+        self.shift = nn.Parameter(torch.zeros(classes))
+
+    def calibrated(self, logits: Tensor) -> Tensor:
+        """Class logits [..., C] to class logits."""
+        return self.log_scale.exp() * logits + self.shift
+
+    def forward(self, features: Tensor) -> ClassOutputs:
+        """Features [N, D] of one slide."""
+        found = self.student(features)
+        logits = self.calibrated(found.probability.clamp(min=_SMALLEST).log())
+        return found._replace(probability=torch.softmax(logits, dim=-1))  # type: ignore[no-any-return]
+
+
+Calibrated = CalibratedSurvival | CalibratedClasses
+
+
+def hazard_logits(curve: Tensor) -> Tensor:
+    """Logits [..., 4] of the hazards of a survival curve [..., 4]."""
+    before = torch.cat([torch.ones_like(curve[..., :1]), curve[..., :-1]], dim=-1)
+    hazard = (1 - curve / before.clamp(min=_SMALLEST)).clamp(_SMALLEST, 1 - _SMALLEST)
+    return torch.log(hazard) - torch.log1p(-hazard)
+
+
+def calibrated(student: nn.Module, valid: Patients, kind: str) -> tuple[Calibrated, Calibration]:
+    """`student` with scale and shift fitted by maximum likelihood on the inner validation patients.
+
+    They are unsampled: every patient once. A weak pull to scale 1 and shift 0 keeps the few
+    patients of a rare bin from running away with it.
+    """
+    with torch.inference_mode():
+        found = [student(bag) for bag in valid.bags]
+    if kind == "survival":
+        logits = torch.stack([hazard_logits(one.survival) for one in found]).clone()
+        wrapped: Calibrated = CalibratedSurvival(student)
+    else:
+        stacked = torch.stack([one.probability for one in found])
+        logits = stacked.clamp(min=_SMALLEST).log().clone()
+        wrapped = CalibratedClasses(student, logits.shape[1])
+
+    def loss() -> Tensor:
+        given = wrapped.calibrated(logits)
+        if kind == "survival":
+            return survival.nll(given, valid.bin, valid.event)
+        value: Tensor = cross_entropy(given, valid.label)
+        return value
+
+    before = float(loss().detach())
+    _maximize(wrapped, loss, len(valid))
+    return wrapped.eval(), Calibration(before, float(loss().detach()))
+
+
+def _maximize(wrapped: Calibrated, loss: object, patients: int) -> None:
+    assert callable(loss)
+    optimizer = torch.optim.LBFGS([wrapped.log_scale, wrapped.shift], max_iter=_STEPS)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        pull = wrapped.log_scale.square() + wrapped.shift.square().sum()
+        total: Tensor = loss() + pull / patients
+        total.backward()
+        return total
+
+    optimizer.step(closure)
+    for parameter in (wrapped.log_scale, wrapped.shift):
+        parameter.requires_grad_(False)

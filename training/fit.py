@@ -1,0 +1,186 @@
+"""`dicom-train fit`: every fold and seed of a method on a cohort, resumable, in processes."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import platform
+import time
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import structlog
+import torch
+from threadpoolctl import threadpool_limits
+
+from training.cohort import Cohort, load
+from training.errors import TrainingError
+from training.fitted import Score
+from training.journal import Journal
+from training.methods.registry import method, with_settings
+from training.references import references, risk_correlation
+from training.split import FOLDS, Folds, prepare
+from training.tiles.feature_files import read_origin
+from training.units import Unit, write_json, write_unit
+
+log = structlog.get_logger()
+
+_FIXED = ("method", "cohort", "cohort_digest", "task", "kind", "settings")
+"""What must be equal for a run to go on."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run: what `run.json` says."""
+
+    method: str
+    cohort: str
+    task: str
+    kind: Folds
+    data: Path
+    run: Path
+    settings: dict[str, str]
+    """`key=value` words that differ from the defaults."""
+    published: bool = False
+    """Start from the published settings instead of those adapted to the data at hand."""
+
+    extended: bool = False
+    """Let the patients beside a published cohort join the training parts."""
+
+    def resolved(self) -> Any:
+        """The settings of the method, all of them."""
+        chosen = method(self.method)
+        defaults = chosen.settings
+        if self.published:
+            defaults = chosen.published(self.task) if chosen.published else chosen.settings
+        return with_settings(defaults, self.settings)
+
+
+def fit(
+    plan: Plan,
+    folds: Iterable[int] | None = None,
+    *,
+    seeds: int = 1,
+    jobs: int = 1,
+) -> list[Unit]:
+    """Fits what is missing of the run; the units it holds then.
+
+    A unit is one fold and one seed in one process with one thread: the numbers do not depend on
+    `jobs`. Raises TrainingError where the run holds another plan.
+    """
+    cohort = load(plan.cohort, plan.data, plan.task, extended=plan.extended)
+    _write_run(plan, cohort, seeds)
+    chosen = range(FOLDS) if folds is None else sorted(set(folds))
+    units = [Unit(plan.run, fold, seed) for seed in range(seeds) for fold in chosen]
+    missing = [unit for unit in units if not unit.done]
+    log.info("fit.start", units=len(units), missing=len(missing), **_facts(plan))
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(jobs, max(len(missing), 1)), mp_context=context) as pool:
+        waiting = {pool.submit(fit_unit, plan, unit): unit for unit in missing}
+        for future in as_completed(waiting):
+            if future.exception() is not None:
+                pool.shutdown(cancel_futures=True)  # say it now, not after the other units
+            seconds = future.result()
+            unit = waiting[future]
+            log.info("fit.unit", fold=unit.fold, seed=unit.seed, seconds=round(seconds, 1))
+    return units
+
+
+def fit_unit(plan: Plan, unit: Unit) -> float:
+    """Fits one fold with one seed and writes it; the seconds it took."""
+    torch.set_num_threads(1)  # sums in another order would change the weights
+    torch.use_deterministic_algorithms(True)
+    with threadpool_limits(limits=1):  # the same for BLAS; and its threads wait by spinning
+        return _fit_unit(plan, unit)
+
+
+def _fit_unit(plan: Plan, unit: Unit) -> float:
+    started = time.perf_counter()
+    chosen = method(plan.method)
+    settings = plan.resolved()
+    cohort = _cohort(plan.cohort, plan.data, plan.task, plan.extended)
+    split = prepare(cohort, plan.kind, unit.fold, seed=unit.seed)
+    with Journal(unit.directory) as journal:
+        fitted = chosen.fit(split, settings, unit.seed, journal)
+        beside = references(split, fitted, unit.seed, journal)
+        facts = _correlations(fitted.scores | beside)
+        seconds = time.perf_counter() - started
+        fitted.facts.update({k: v for k, v in facts.items() if k not in fitted.facts})
+        write_unit(unit, split, beside | fitted.scores, fitted, seconds)
+        journal.clear_checkpoints()
+    return seconds
+
+
+@lru_cache(maxsize=1)
+def _cohort(name: str, data: Path, task: str, extended: bool) -> Cohort:
+    return load(name, data, task, extended=extended)
+
+
+def _correlations(scores: dict[tuple[str, str], Score]) -> dict[str, float]:
+    """Correlation of the student's risk with that of the genes, on the outer fold."""
+    facts = {}
+    for role in ("student", "twin", "null"):
+        pair = scores.get((role, "inner")), scores.get(("genomic", "inner"))
+        if pair[0] is not None and pair[1] is not None:
+            found = risk_correlation(pair[0], pair[1])
+            if found is not None:
+                facts[f"risk_correlation_{role}_genomic"] = found
+    return facts
+
+
+def _write_run(plan: Plan, cohort: Cohort, seeds: int) -> None:
+    settings = plan.resolved()
+    content = {
+        "method": plan.method,
+        "cohort": cohort.name,
+        "cohort_digest": cohort.digest,
+        "task": plan.task,
+        "classes": list(cohort.task.classes),
+        "kind": plan.kind,
+        "settings": asdict(settings) | ({"extended": True} if plan.extended else {}),
+        "epochs": settings.epochs,
+        "patients": len(cohort.patients),
+        "patients_beside": len(cohort.beside.patients) if cohort.beside else 0,
+        "dropped": _counted(cohort),
+        "features": _features(cohort),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "numpy", "scikit-survival")},
+        },
+    }
+    path = plan.run / "run.json"
+    if path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        seeds = max(seeds, len(before["seeds"]))
+        for key in _FIXED:
+            if before[key] != content[key]:
+                raise TrainingError(
+                    f"{plan.run}: found a run with {key} = {before[key]}, asked for "
+                    f"{content[key]}; give another --out or remove the old run"
+                )
+    plan.run.mkdir(parents=True, exist_ok=True)
+    write_json(path, content | {"seeds": list(range(seeds))})
+
+
+def _counted(cohort: Cohort) -> dict[str, int]:
+    reasons = [drop.reason for drop in cohort.dropped]
+    return {reason: reasons.count(reason) for reason in sorted(set(reasons))}
+
+
+def _features(cohort: Cohort) -> list[dict[str, object]]:
+    """What made the features: encoder digest, mpp and tile_px; None where a file does not say."""
+    made: dict[tuple[object, ...], dict[str, object]] = {}
+    for file in sorted(set(cohort.slides["file"])):
+        origin = read_origin(Path(file)) if file.endswith(".h5") else None
+        by = (None,) * 3 if origin is None else (origin.encoder_digest, origin.mpp, origin.tile_px)
+        made[by] = dict(zip(("encoder", "mpp", "tile_px"), by, strict=True))
+    return list(made.values())
+
+
+def _facts(plan: Plan) -> dict[str, str]:
+    return {"method": plan.method, "cohort": plan.cohort, "task": plan.task, "folds": plan.kind}

@@ -1,0 +1,64 @@
+"""What a fitted method hands back: scores of the outer fold, the student, a few facts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from training import survival
+from training.bags import Batch, Patients, batches
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a model says of P patients. What a model does not say is None."""
+
+    risk: Floats | None = None
+    """[P], higher is worse."""
+    survival: Floats | None = None
+    """[P, 4] probability of living past the end of each time bin."""
+    probability: Floats | None = None
+    """[P, C] of each class."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The result of `fit` of a method on one fold with one seed."""
+
+    scores: dict[tuple[str, str], Score]
+    """(role, rule) -> scores of the outer fold. Rules: "inner", the epoch chosen on the inner
+    validation patients, and "last", the last epoch."""
+    student: nn.Module | None = None
+    """Evaluation mode; features [N, D] -> a NamedTuple of tensors. None: not exportable."""
+    facts: dict[str, float] = field(default_factory=dict)
+    is_calibrated: bool = False
+    """Whether the student's probabilities were already fitted to patients it had not seen."""
+
+
+def survival_score(logits: Floats) -> Score:
+    """Risk and survival from hazard logits [P, 4]."""
+    given = torch.from_numpy(logits)
+    return Score(risk=survival.risk(given).numpy(), survival=survival.survival_curve(given).numpy())
+
+
+def class_score(logits: Floats) -> Score:
+    """Class probabilities from logits [P, C]."""
+    return Score(probability=torch.softmax(torch.from_numpy(logits), dim=1).numpy())
+
+
+def predict(model: nn.Module, answer: Callable[[Batch], Tensor], patients: Patients) -> Floats:
+    """`answer` [B, ...] for all patients in order, `model` in evaluation mode meanwhile."""
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode():
+        found = [answer(batch).double() for batch in batches(patients)]
+    model.train(was_training)
+    answers: Floats = torch.cat(found).numpy()
+    return answers

@@ -1,0 +1,91 @@
+"""What a network's last layer means for a task: its size, loss, score and inner validation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from training import survival
+from training.bags import Batch, Patients
+from training.cohort import Task
+from training.fitted import Floats, Score, class_score, predict, survival_score
+
+BINS = 4
+
+
+class SurvivalOutputs(NamedTuple):
+    """What a survival student says of one slide."""
+
+    risk: Tensor
+    """[1], in [-4, 0], higher is worse."""
+    survival: Tensor
+    """[4] probability of living past the end of each time bin."""
+    attention: Tensor
+    """[N], sums to 1."""
+    embedding: Tensor
+    """[E]."""
+
+
+class ClassOutputs(NamedTuple):
+    """What a classifying student says of one slide."""
+
+    probability: Tensor
+    """[C]."""
+    attention: Tensor
+    """[N], sums to 1."""
+    embedding: Tensor
+    """[E]."""
+
+
+def outputs(task: Task) -> int:
+    """Size of the last layer: hazard logits of four bins, or one logit per class."""
+    return BINS if task.kind == "survival" else len(task.classes)
+
+
+def task_loss(task: Task, logits: Tensor, batch: Batch) -> Tensor:
+    """Discrete-time negative log likelihood, or cross entropy; the mean over the batch."""
+    if task.kind == "survival":
+        return survival.nll(logits, batch.bin, batch.event)
+    loss: Tensor = cross_entropy(logits, batch.label)
+    return loss
+
+
+def task_score(task: Task, logits: Floats) -> Score:
+    """What hazard or class logits [P, K] say of the patients."""
+    return survival_score(logits) if task.kind == "survival" else class_score(logits)
+
+
+def student_outputs(
+    task: Task, logits: Tensor, attention: Tensor, embedding: Tensor
+) -> SurvivalOutputs | ClassOutputs:
+    """The outputs of one slide from logits [K], attention [N] and embedding [E]."""
+    if task.kind == "survival":
+        risk = survival.risk(logits).reshape(1)
+        return SurvivalOutputs(risk, survival.survival_curve(logits), attention, embedding)
+    return ClassOutputs(torch.softmax(logits, dim=0), attention, embedding)
+
+
+def inner_judge(
+    task: Task, model: nn.Module, answer: Callable[[Batch], Tensor], valid: Patients
+) -> Callable[[], float]:
+    """Minus the loss on the inner validation patients.
+
+    A likelihood moves with every patient; the C-index of some fifty patients with a handful of
+    deaths jumps, and its best epoch is luck.
+    """
+
+    def judge() -> float:
+        logits = torch.from_numpy(predict(model, answer, valid))
+        return -float(task_loss(task, logits, valid.batch(range(len(valid)))))
+
+    return judge
+
+
+def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
+    """Softmax of scores [..., N] over the instances that `mask` [..., N] holds for real."""
+    lowest = torch.finfo(scores.dtype).min
+    return torch.softmax(torch.where(mask, scores, lowest), dim=-1)

@@ -1,0 +1,98 @@
+"""The directory of one fold and seed: a CSV, a TensorBoard log and the checkpoint of a phase."""
+
+from __future__ import annotations
+
+import csv
+import os
+import time
+from pathlib import Path
+from types import TracebackType
+
+import torch
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+
+class Journal:
+    """Where a fit writes while it runs, and what it finds there when it is started again.
+
+    `log.csv` holds one line per phase, epoch and quantity. A checkpoint is replaced in one move,
+    so a kill leaves the one of the epoch before.
+    """
+
+    def __init__(self, directory: Path, *, checkpoint_every_s: float = 20.0) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.directory = directory
+        self._every_s = checkpoint_every_s
+        self._saved_at = time.monotonic()
+        self._board = SummaryWriter(str(directory / "tensorboard"))
+        self._csv = (directory / "log.csv").open("a", newline="", encoding="utf-8")
+        self._lines = csv.writer(self._csv)
+        if self._csv.tell() == 0:
+            self._lines.writerow(("phase", "epoch", "name", "value"))
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._board.close()
+        self._csv.close()
+
+    def row(self, phase: str, epoch: int, values: dict[str, float]) -> None:
+        """Logs the quantities of one epoch."""
+        for name, value in values.items():
+            self._lines.writerow((phase, epoch, name, f"{value:.6g}"))
+            self._board.add_scalar(f"{phase}/{name}", value, epoch)
+        self._csv.flush()
+
+    def rewind(self, phase: str, epoch: int) -> None:
+        """Drops the lines of `phase` after `epoch`: they are computed and written again."""
+        self._csv.close()
+        path = self.directory / "log.csv"
+        with path.open(newline="", encoding="utf-8") as stored:
+            lines = list(csv.reader(stored))
+        kept = [at for at in lines if at[0] != phase or int(at[1]) <= epoch]
+        self._csv = path.open("w", newline="", encoding="utf-8")
+        self._lines = csv.writer(self._csv)
+        self._lines.writerows(kept)
+        self._csv.flush()
+
+    def due(self) -> bool:
+        """Whether the last checkpoint is old enough for another; large ones cost a second."""
+        return time.monotonic() - self._saved_at >= self._every_s
+
+    def save(self, phase: str, state: dict[str, object]) -> None:
+        """Replaces the checkpoint of `phase`."""
+        path = self._path(phase)
+        partial = path.with_suffix(".partial")
+        torch.save(state, partial)
+        os.replace(partial, path)
+        self._saved_at = time.monotonic()
+
+    def saved(self, phase: str) -> dict[str, object] | None:
+        """The checkpoint of `phase`, or None before the first."""
+        path = self._path(phase)
+        if not path.exists():
+            return None
+        found: dict[str, object] = torch.load(path, weights_only=True)
+        return found
+
+    def tensors(self, phase: str) -> dict[str, Tensor] | None:
+        """A checkpoint that holds only tensors, such as cross-fitted targets."""
+        found = self.saved(phase)
+        if found is None:
+            return None
+        return {name: value for name, value in found.items() if isinstance(value, Tensor)}
+
+    def clear_checkpoints(self) -> None:
+        """Removes the checkpoints of a finished fit; its results no longer need them."""
+        for path in self.directory.glob("*.ckpt"):
+            path.unlink()
+
+    def _path(self, phase: str) -> Path:
+        return self.directory / f"{phase.replace('/', '.')}.ckpt"

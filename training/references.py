@@ -1,0 +1,92 @@
+"""What stands beside every student: age alone, genes alone, and the mean of slide and genes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor, nn
+
+from training import survival
+from training.bags import Batch
+from training.fitted import Fitted, Score, predict
+from training.journal import Journal
+from training.loop import Schedule, train
+from training.methods.linear import age_score
+from training.methods.multimodal import fuse
+from training.split import Split
+
+_SCHEDULE = Schedule(
+    epochs=30, lr=1e-3, weight_decay=1e-3, window=128, optimizer="adamw", sampling="shuffle"
+)
+
+
+def references(
+    split: Split, fitted: Fitted, seed: int, journal: Journal
+) -> dict[tuple[str, str], Score]:
+    """Roles age, genomic and late_fusion of the outer fold, where `fitted` lacks them.
+
+    Without genes only age is there. Late fusion takes the twin; a method without one has none.
+    """
+    found = {("age", rule): age_score(split) for rule in ("inner", "last")}
+    if split.train.genes.shape[1] == 0:
+        return found
+    own = fitted.scores.get(("genomic", "last"))
+    genomic = genomic_score(split, seed, journal) if own is None else own
+    for rule in ("inner", "last"):
+        genes = fitted.scores.get(("genomic", rule), genomic)
+        found["genomic", rule] = genes
+        slide = _slide_score(fitted, rule)
+        if slide is not None:
+            found["late_fusion", rule] = fuse(slide, genes)
+    return found
+
+
+def genomic_score(split: Split, seed: int, journal: Journal) -> Score:
+    """Cox network on all genes, 30 epochs; for classes a logistic regression."""
+    if split.task.kind != "survival":
+        model = LogisticRegression(C=1e-3, max_iter=2000, class_weight="balanced")
+        model.fit(split.train.genes.numpy(), split.train.label.numpy())
+        return Score(probability=model.predict_proba(split.test.genes.numpy()))
+    network = cox_network(split.train.genes.shape[1], seed)
+
+    def answer(batch: Batch) -> Tensor:
+        risk: Tensor = network(batch.genes)[:, 0]
+        return risk
+
+    train(
+        "genomic",
+        network,
+        lambda batch: {"total": survival.cox(answer(batch), batch.time, batch.event)},
+        replace(split.train, bags=tuple(bag[:1] for bag in split.train.bags)),
+        _SCHEDULE,
+        seed=seed,
+        journal=journal,
+    )
+    return Score(risk=predict(network, answer, split.test))
+
+
+def cox_network(genes: int, seed: int) -> nn.Sequential:
+    """Genes [B, G] to a log hazard [B, 1]: two hidden layers of 256 and 128."""
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Dropout(0.25),
+        nn.Linear(genes, 256), nn.ELU(), nn.Dropout(0.5),
+        nn.Linear(256, 128), nn.ELU(), nn.Dropout(0.5),
+        nn.Linear(128, 1),
+    )  # fmt: skip
+
+
+def risk_correlation(first: Score, second: Score) -> float | None:
+    """Pearson correlation of two risks of the same patients; None where one has no risk."""
+    if first.risk is None or second.risk is None:
+        return None
+    if np.std(first.risk) == 0 or np.std(second.risk) == 0:
+        return 0.0
+    return float(np.corrcoef(first.risk, second.risk)[0, 1])
+
+
+def _slide_score(fitted: Fitted, rule: str) -> Score | None:
+    return fitted.scores.get(("twin", rule))

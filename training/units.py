@@ -1,0 +1,158 @@
+"""One fold with one seed on disk: predictions, facts, the student's graph.
+
+RUN/run.json                    what is run: method, cohort and its digest, folds, settings
+RUN/fold0-seed1/unit.json       written last: a unit without it is not finished
+RUN/fold0-seed1/predictions.csv one line per patient of the outer fold, role and rule
+RUN/fold0-seed1/student.onnx    features [N, D] of a slide to the outputs, calibrated
+RUN/fold0-seed1/log.csv         what was logged, also under tensorboard/
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from training.bags import fixed_rows
+from training.calibrate import calibrated
+from training.deployed import INSTANCE_AXIS, Deployed
+from training.errors import TrainingError
+from training.fitted import Fitted, Score
+from training.graphs import write_graph
+from training.split import Split
+
+EXAMPLE_INSTANCES = 37
+"""Instances in the bag a graph is traced and compared with: an odd number, of the usual size."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The place of one fold and seed in a run."""
+
+    run: Path
+    fold: int
+    seed: int
+
+    @property
+    def directory(self) -> Path:
+        """Where its files are."""
+        return self.run / f"fold{self.fold}-seed{self.seed}"
+
+    @property
+    def done(self) -> bool:
+        """Whether its last file is written."""
+        return (self.directory / "unit.json").exists()
+
+
+def write_unit(
+    unit: Unit, split: Split, scores: dict[tuple[str, str], Score], fitted: Fitted, seconds: float
+) -> None:
+    """Writes everything of a fitted unit, `unit.json` last."""
+    facts = dict(fitted.facts)
+    shown: dict[str, list[float]] = {}
+    predictions(split, scores).to_csv(unit.directory / "predictions.csv", index=False)
+    outputs: list[str] = []
+    if fitted.student is not None:
+        outputs, shown = _write_student(unit, split, fitted, facts)
+    content = {
+        "fold": unit.fold,
+        "seed": unit.seed,
+        "edges_months": list(split.edges),
+        "patients": {
+            "inner_training": len(split.train),
+            "inner_validation": len(split.valid),
+            "outer": len(split.test),
+        },
+        "seconds": round(seconds, 2),
+        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "facts": facts,
+        "student_outputs": outputs,
+        "student_scores": shown,
+        "epoch_is_chosen": not fitted.is_calibrated,
+        "width": split.width,
+        "reference": _reference(split),
+        "train": {
+            "time": [round(float(t), 4) for t in torch.cat([split.train.time, split.valid.time])],
+            "event": [int(e) for e in torch.cat([split.train.event, split.valid.event])],
+        },
+    }
+    write_json(unit.directory / "unit.json", content)
+
+
+def predictions(split: Split, scores: dict[tuple[str, str], Score]) -> pd.DataFrame:
+    """One row per patient, role and rule; raises TrainingError where a score is not a number."""
+    parts = []
+    for (role, rule), score in scores.items():
+        part = pd.DataFrame({"patient": split.test.ids, "role": role, "rule": rule})
+        if score.risk is not None:
+            part["risk"] = score.risk
+        for letter, table in (("s", score.survival), ("p", score.probability)):
+            if table is not None:
+                first = 1 if letter == "s" else 0
+                for column in range(table.shape[1]):
+                    part[f"{letter}{column + first}"] = table[:, column]
+        if not np.isfinite(part.select_dtypes("number").to_numpy()).all():
+            raise TrainingError(
+                f"{split.cohort} fold {split.fold}: {role} ({rule}) gave scores that are not "
+                "numbers, expected finite ones; nothing was written"
+            )
+        part["time_months"] = split.test.time.numpy()
+        part["event"] = split.test.event.numpy().astype(int)
+        part["label"] = split.test.label.numpy()
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def _reference(split: Split) -> dict[str, object]:
+    """Mean and deviation [D] of the patients' mean features, and how far training ones lie."""
+    patients = [*split.train.bags, *split.valid.bags]
+    means = torch.stack([bag.mean(dim=0) for bag in patients]).double()
+    mean, std = means.mean(dim=0), means.std(dim=0, correction=0).clamp(min=1e-6)
+    distance = ((means - mean) / std).square().mean(dim=1).sqrt()
+    return {
+        "mean": mean.tolist(),
+        "std": std.tolist(),
+        "limit": float(torch.quantile(distance, 0.99)),
+    }
+
+
+def write_json(path: Path, content: object) -> None:
+    """Writes JSON in one move: a reader sees the old file or the new one."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+def _write_student(
+    unit: Unit, split: Split, fitted: Fitted, facts: dict[str, float]
+) -> tuple[list[str], dict[str, list[float]]]:
+    """Writes the calibrated student's graph; its outputs, and its scores of the outer fold."""
+    student = fitted.student
+    assert student is not None
+    if not fitted.is_calibrated:
+        student, change = calibrated(student, split.valid, split.task.kind)
+        facts |= {"inner_loss": change.before, "inner_loss_calibrated": change.after}
+    longest = max(split.train.bags, key=len)
+    example = longest[fixed_rows(len(longest), EXAMPLE_INSTANCES)].clone()
+    deployed = Deployed(student, split.task.classes, example).eval()
+    axes = {name: {axis: "N"} for name, axis in INSTANCE_AXIS.items() if name in deployed.names}
+    write_graph(
+        "student",
+        deployed,
+        (example,),
+        unit.directory,
+        inputs=["features"],
+        outputs=deployed.names,
+        dynamic={"features": {0: "N"}} | axes,
+    )
+    names: list[str] = deployed.names
+    scores = [name for name in names if name == "risk" or name.startswith("probability_")]
+    with torch.inference_mode():
+        said = [dict(zip(names, deployed(bag), strict=True)) for bag in split.test.bags]
+    return names, {name: [float(one[name][0]) for one in said] for name in scores}
