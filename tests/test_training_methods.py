@@ -1,0 +1,317 @@
+"""Baselines, the cross-fitted student, and what stands beside every student."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the training extra")
+
+from sksurv.metrics import concordance_index_censored  # noqa: E402
+from training_patients import CLASSES, OS, drawn, split  # noqa: E402
+
+from training.bags import concatenated  # noqa: E402
+from training.calibrate import calibrated, hazard_logits  # noqa: E402
+from training.deployed import Deployed, relative  # noqa: E402
+from training.errors import TrainingError  # noqa: E402
+from training.fitted import Score  # noqa: E402
+from training.graphs import write_graph  # noqa: E402
+from training.journal import Journal  # noqa: E402
+from training.methods import baselines, crossfit, linear, multimodal, transmil  # noqa: E402
+from training.methods.baselines import Abmil, ClamSb, MeanPool, Snn, Student  # noqa: E402
+from training.methods.crossfit_network import (  # noqa: E402
+    AttentionBranch,
+    SlideRisk,
+    SlideStudent,
+    Widths,
+)
+from training.methods.crossfit_teacher import block_risks, scaler, stacked  # noqa: E402
+from training.methods.registry import METHODS  # noqa: E402
+from training.methods.transmil import NystromAttention, pseudoinverse  # noqa: E402
+from training.references import references, risk_correlation  # noqa: E402
+from training.survival import survival_curve  # noqa: E402
+
+QUICK = baselines.Settings(epochs=40, lr=1e-2, hidden=16, l1=0)
+
+
+def cindex(patients, risk):
+    event = patients.event.numpy() > 0
+    return concordance_index_censored(event, patients.time.numpy(), risk)[0]
+
+
+@pytest.fixture
+def journal(tmp_path):
+    with Journal(tmp_path / "unit") as journal:
+        yield journal
+
+
+@pytest.mark.parametrize(
+    ("fit", "settings", "role"),
+    [
+        (METHODS["meanpool"].fit, QUICK, "meanpool"),
+        (METHODS["abmil"].fit, QUICK, "abmil"),
+        (METHODS["clam"].fit, QUICK, "clam"),
+        (METHODS["snn"].fit, QUICK, "snn"),
+        (transmil.fit, transmil.Settings(epochs=8, lr=1e-3, width=32, heads=4), "transmil"),
+        (multimodal.fit_mcat, multimodal.Settings(epochs=30, lr=2e-3, width=32), "mcat"),
+        (multimodal.fit_late_fusion, QUICK, "late_fusion"),
+        (linear.fit_genes, linear.Settings(), "coxnet"),
+        (linear.fit_pooled, linear.Settings(), "pooled"),
+    ],
+)
+def test_every_baseline_finds_the_risk_that_is_written_in_its_input(fit, settings, role, journal):
+    given = split()
+    found = fit(given, settings, 0, journal)
+    for rule in ("inner", "last"):
+        assert cindex(given.test, found.scores[role, rule].risk) > 0.7
+
+
+@pytest.mark.parametrize("name", ["meanpool", "abmil", "clam", "snn"])
+def test_a_baseline_of_a_label_task_gives_probabilities_that_sum_to_one(name, journal):
+    given = split(CLASSES)
+    score = METHODS[name].fit(given, QUICK, 0, journal).scores[name, "last"]
+    assert score.risk is None
+    assert score.probability.shape == (60, 2)
+    assert score.probability.sum(axis=1) == pytest.approx(1)
+    assert ((score.probability[:, 1] > 0.5) == given.test.label.numpy()).mean() > 0.7
+
+
+@pytest.mark.parametrize("network", [MeanPool, Abmil, ClamSb])
+def test_padding_changes_nothing_and_attention_sums_to_one(network):
+    torch.manual_seed(0)
+    model = network(8, 4, QUICK).eval()
+    patients = drawn(6)
+    batch = patients.batch(range(6))
+    logits, attention, _ = model(batch.bags, batch.mask)
+    for at, bag in enumerate(patients.bags):
+        alone, weights, _ = model(bag[None], torch.ones(1, len(bag), dtype=torch.bool))
+        assert torch.allclose(alone[0], logits[at], atol=1e-5)
+        assert torch.allclose(weights[0], attention[at, : len(bag)], atol=1e-6)
+    assert torch.allclose(attention.sum(dim=1), torch.ones(6))
+    assert not attention[~batch.mask].any()
+
+
+def test_published_widths_give_the_published_parameter_counts():
+    settings = baselines.Settings()
+
+    def count(model):
+        return sum(p.numel() for p in model.parameters())
+
+    embed, gate, mix = 1024 * 256 + 256, 2 * (256 * 256 + 256) + 257, 256 * 256 + 256
+    assert count(Abmil(1024, 4, settings)) == embed + gate + mix + 256 * 4 + 4
+    assert count(Snn(1000, 4, settings)) == 1000 * 256 + 256 + 3 * (256 * 256 + 256) + 256 * 4 + 4
+
+
+def test_clam_asks_the_ends_of_the_attention_and_a_bag_of_one_says_nothing():
+    torch.manual_seed(0)
+    model = ClamSb(8, 4, QUICK)
+    one = drawn(1).batch([0])
+    one = replace(one, bags=one.bags[:, :1], mask=one.mask[:, :1])
+    _, attention, _, embedded = model.parts(one.bags, one.mask)
+    assert model.instance_loss(attention, embedded, one.mask, one.bin, 8) == 0
+    batch = drawn(8).batch(range(8))
+    _, attention, _, embedded = model.parts(batch.bags, batch.mask)
+    assert model.instance_loss(attention, embedded, batch.mask, batch.bin, 8) > 0
+
+
+def test_nystrom_attention_with_a_landmark_for_every_token_is_full_attention():
+    torch.manual_seed(0)
+    layer = NystromAttention(transmil.Settings(width=32, heads=4, iterations=30)).eval()
+    tokens = torch.randn(9, 32)
+    q, k, v = (x.reshape(9, 4, 8).transpose(0, 1) for x in layer.qkv(tokens).chunk(3, dim=-1))
+    full = torch.softmax(q @ k.transpose(1, 2) / 8**0.5, dim=-1) @ v
+    full = full + layer.residual(v.unsqueeze(0))[0]
+    expected = layer.out(full.transpose(0, 1).reshape(9, 32))
+    assert torch.allclose(layer(tokens), expected, atol=1e-3)
+
+
+def test_the_iterated_inverse_inverts():
+    torch.manual_seed(0)
+    matrix = torch.softmax(torch.randn(2, 6, 6) * 2, dim=-1) + torch.eye(6)
+    assert torch.allclose(
+        matrix @ pseudoinverse(matrix, 30), torch.eye(6).expand(2, 6, 6), atol=1e-4
+    )
+
+
+def test_a_cohort_without_genes_is_refused_by_methods_that_need_them(journal):
+    given = split()
+    parts = {
+        name: replace(getattr(given, name), genes=torch.zeros(len(getattr(given, name)), 0))
+        for name in ("train", "valid", "test")
+    }
+    bare = replace(given, **parts, genes=replace(given.genes, columns=(), groups=()))
+    for name in ("snn", "coxnet", "mcat"):
+        with pytest.raises(TrainingError, match="expected some"):
+            METHODS[name].fit(bare, METHODS[name].settings, 0, journal)
+
+
+# -- the cross-fitted student -------------------------------------------------------------------
+
+
+def test_the_teachers_targets_are_out_of_fold_and_worse_than_in_sample_ones():
+    everyone = concatenated(split().train, split().valid)
+    noise = replace(everyone, privileged={}, genes=torch.randn(len(everyone), 80))
+    noise = replace(noise, age=torch.full((len(noise),), torch.nan))
+    blocks = block_risks(noise, noise, 0)
+    inside = cindex(noise, blocks.inside["genes"])
+    in_sample = cindex(noise, blocks.outside["genes"])
+    assert abs(inside - 0.5) < 0.15
+    assert in_sample > 0.7
+
+
+def test_the_teacher_without_the_clinic_sees_genes_alone_and_nothing_is_none():
+    everyone = split().train
+    blocks = block_risks(everyone, everyone, 0)
+    assert set(blocks.inside) == {"clinical", "genes"}
+    assert stacked(blocks, everyone, clinical=False) is not None
+    bare = replace(everyone, genes=torch.zeros(len(everyone), 0))
+    assert stacked(block_risks(bare, bare, 0), bare, clinical=False) is None
+
+
+def test_the_scaler_puts_unknown_values_at_the_mean_and_leaves_out_what_is_rarely_known():
+    table = np.array([[1.0, np.nan, 5.0], [3.0, np.nan, 5.0], [np.nan, np.nan, 5.0], [2.0, 1, 5.0]])
+    scaled = scaler(table)(table)
+    assert scaled.shape == (4, 1)
+    assert scaled[2, 0] == 0
+    assert scaled[:, 0].mean() == pytest.approx(0, abs=1e-12)
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    given = split()
+    settings = crossfit.Settings(epochs=10, lr=1e-2)
+    with Journal(tmp_path_factory.mktemp("crossfit")) as journal:
+        return given, crossfit.fit(given, settings, 0, journal)
+
+
+def test_the_student_learns_from_slide_and_teacher_and_the_null_does_not_help(fitted):
+    given, found = fitted
+    scores = {role: cindex(given.test, found.scores[role, "last"].risk) for role in
+              ("student", "twin", "teacher", "genomic", "null")}  # fmt: skip
+    assert scores["student"] > 0.7
+    assert scores["teacher"] > 0.7
+    assert scores["student"] > scores["null"]
+    assert found.facts["teacher_correlation"] > 0.5
+    assert found.facts["genomic_correlation"] > 0.5
+
+
+def test_the_student_needs_the_slide_alone_and_its_graph_says_the_same(fitted, tmp_path):
+    given, found = fitted
+    bag = given.test.bags[4]
+    said = found.student(bag)
+    assert float(said.risk[0].detach()) == pytest.approx(
+        found.scores["student", "last"].risk[4], abs=1e-4
+    )
+    assert float(said.attention.sum().detach()) == pytest.approx(1, abs=1e-5)
+    assert (said.survival[1:] <= said.survival[:-1]).all()
+    deployed = Deployed(found.student, (), bag).eval()
+    write_graph(
+        "student", deployed, (bag,), tmp_path, inputs=["features"], outputs=deployed.names,
+        dynamic={"features": {0: "N"}, "attention": {0: "N"}},
+    )  # fmt: skip
+
+
+def test_the_heads_of_the_student_weigh_alike_on_the_training_patients():
+    patients = drawn(40)
+    torch.manual_seed(0)
+    branch = AttentionBranch(torch.cat(patients.bags), 2, Widths())
+    with torch.no_grad():
+        branch.heads.normal_()
+    network = SlideRisk(branch, torch.randn(8, 2) * 9, torch.zeros(8), torch.ones(8)).eval()
+    network.fit_scales(patients)
+    heads = network.standardized(network.each(patients.bags))
+    assert torch.allclose(heads.std(dim=0, correction=0), torch.ones(2, 2), atol=1e-4)
+    one = SlideStudent(network)(patients.bags[3])
+    assert float(one.risk[0].detach()) == pytest.approx(
+        float(network.risks(network.each(patients.bags))[3])
+    )
+
+
+def test_the_cross_fitted_student_is_for_survival_alone(journal):
+    with pytest.raises(TrainingError, match="expected survival"):
+        crossfit.fit(split(CLASSES), crossfit.Settings(), 0, journal)
+
+
+def test_a_teacher_of_one_mutation_and_of_patients_without_age_is_fitted_all_the_same():
+    everyone = split().train
+    one = replace(
+        everyone,
+        genes=torch.zeros(len(everyone), 0),
+        privileged={"alterations": (torch.arange(len(everyone)) % 2).float().unsqueeze(1)},
+    )
+    asked = replace(one, age=torch.full((len(one),), torch.nan))
+    blocks = block_risks(one, asked, 0)
+    assert set(blocks.inside) == {"alterations", "clinical"}
+    assert not blocks.outside["clinical"].any()
+    assert np.isfinite(stacked(blocks, one).risk).all()
+
+
+# -- beside every student -----------------------------------------------------------------------
+
+
+def test_age_genes_and_late_fusion_stand_beside_a_method_that_has_none(journal):
+    given = split()
+    found = METHODS["abmil"].fit(given, QUICK, 0, journal)
+    beside = references(given, found, 0, journal)
+    assert {role for role, _ in beside} == {"age", "genomic"}
+    twin = replace(found, scores={("twin", rule): found.scores["abmil", rule] for rule in
+                                  ("inner", "last")})  # fmt: skip
+    beside = references(given, twin, 0, journal)
+    assert {role for role, _ in beside} == {"age", "genomic", "late_fusion"}
+    assert cindex(given.test, beside["genomic", "last"].risk) > 0.7
+    fused = beside["late_fusion", "last"].risk
+    assert np.corrcoef(fused, beside["genomic", "last"].risk)[0, 1] > 0.6
+
+
+def test_the_correlation_of_a_constant_risk_is_zero_and_of_none_is_none():
+    some, flat = Score(risk=np.array([1.0, 2.0, 3.0])), Score(risk=np.ones(3))
+    assert risk_correlation(some, some) == pytest.approx(1)
+    assert risk_correlation(some, flat) == 0
+    assert risk_correlation(some, Score()) is None
+
+
+# -- what is shown ------------------------------------------------------------------------------
+
+
+def test_hazard_logits_of_a_curve_give_the_curve_back():
+    logits = torch.tensor([[-2.0, 0.0, 1.0, -0.5], [0.3, -3.0, 2.0, -1.0]])
+    assert torch.allclose(hazard_logits(survival_curve(logits)), logits, atol=1e-4)
+
+
+def test_calibration_repairs_a_student_that_is_too_sure_and_leaves_the_risk(journal):
+    given = split()
+    found = baselines.fit("abmil", given, replace(QUICK, epochs=40, lr=1e-2), 0, journal)
+    wrapped, change = calibrated(found.student, given.valid, "survival")
+    assert change.after < change.before
+    bag = given.test.bags[0]
+    assert torch.equal(wrapped(bag).risk, found.student(bag).risk)
+    assert not torch.allclose(wrapped(bag).survival, found.student(bag).survival)
+
+
+def test_calibrated_class_probabilities_sum_to_one_and_lose_less(journal):
+    given = split(CLASSES)
+    found = baselines.fit("abmil", given, replace(QUICK, epochs=40, lr=1e-2), 0, journal)
+    wrapped, change = calibrated(found.student, given.valid, "classification")
+    assert change.after <= change.before + 1e-6
+    assert float(wrapped(given.test.bags[0]).probability.sum().detach()) == pytest.approx(
+        1, abs=1e-5
+    )
+
+
+def test_attention_is_shown_relative_to_uniform():
+    assert torch.allclose(relative(torch.full((5,), 0.2)), torch.full((5,), 0.5))
+    assert torch.allclose(relative(torch.tensor([0.75, 0.25])), torch.tensor([0.6, 1 / 3]))
+
+
+def test_a_deployed_student_of_classes_has_one_tensor_a_class():
+    torch.manual_seed(0)
+    student = Student(Abmil(8, 2, QUICK), CLASSES).eval()
+    bag = drawn(3).bags[0]
+    deployed = Deployed(student, CLASSES.classes, bag)
+    assert deployed.names == [
+        "probability_few", "probability_many", "attention", "embedding"
+    ]  # fmt: skip
+    assert [tuple(v.shape) for v in deployed(bag)] == [(1,), (1,), (len(bag),), (16,)]
+    assert OS.kind == "survival"

@@ -1,0 +1,104 @@
+"""Disentangled two-stage distillation for glioma: teacher with genes, student from slides alone.
+
+Methods.md 3 (arXiv 2508.17213, as its code has it). A teacher per magnification lets the genes of
+the tumor and of its microenvironment query the slide; a student per magnification gathers the slide
+into two tokens that learn to be the teacher's two halves. Stage 1 trains the student alone (the
+"twin"), stage 2 goes on under the teacher. At inference only the student is left.
+
+Not in the original, each behind a switch: bags of some 40 region features without coordinates fill
+a square of side 8, which has no spatial meaning, and the second magnification is derived from the
+first unless `fit` is given one; the targets of a training patient come from a teacher that did not
+see the patient; patients without genes train no teacher and get no targets; a survival target is
+the distribution of the time of death. `published()` has the original's choices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from training.bags import Batch
+from training.cohort import Task
+from training.fitted import Fitted, Score, predict
+from training.heads import task_score
+from training.journal import Journal
+from training.loop import States
+from training.methods.disentangled_settings import Settings, published
+from training.methods.disentangled_stages import Fold, knows, sees
+from training.methods.disentangled_student import SlideStudent
+from training.methods.glioma_genes import subspaces
+from training.methods.tokens import Slides
+from training.split import Split
+
+__all__ = ["CoarseBags", "Settings", "fit", "published"]
+
+
+class CoarseBags(NamedTuple):
+    """Features [M, D] of the coarser magnification, one tensor per patient of each part."""
+
+    train: tuple[Tensor, ...]
+    valid: tuple[Tensor, ...]
+    test: tuple[Tensor, ...]
+
+
+def fit(
+    split: Split,
+    settings: Settings,
+    seed: int,
+    journal: Journal,
+    coarse: CoarseBags | None = None,
+) -> Fitted:
+    """Twin, teacher and student of one fold; `coarse` where features of 2 magnifications exist."""
+    parts: tuple[tuple[Tensor, ...] | None, ...] = coarse or (None, None, None)
+    fold = Fold(
+        split.task,
+        settings,
+        seed,
+        journal,
+        Slides(split.train, settings.side, parts[0]),
+        Slides(split.valid, settings.side, parts[1]),
+        subspaces(split.genes.columns, split.genes.groups, settings.gene_lists),
+    )
+    test = Slides(split.test, settings.side, parts[2])
+    twin, alone = fold.stage_one()
+    teacher, taught = fold.teach("teacher", fold.train.subset(fold.measured()))
+    targets = fold.targets(teacher, taught)
+    student, distilled = fold.stage_two("student", alone, targets)
+    scores = (
+        _scores("twin", split.task, twin, alone, sees(twin, test), test)
+        | _scores(
+            "teacher", split.task, teacher, taught, knows(teacher, test, settings.merge), test
+        )
+        | _scores("student", split.task, student, distilled, sees(student, test), test)
+    )
+    if settings.null:
+        null, states = fold.stage_two("null", alone, targets.shuffled(seed))
+        scores |= _scores("null", split.task, null, states, sees(null, test), test)
+    student.load_state_dict(distilled.best)
+    facts = {
+        "parameters": float(sum(p.numel() for p in student.parameters())),
+        "teacher_parameters": float(sum(p.numel() for p in teacher.parameters())),
+        "tumor_genes": float(len(fold.genes[0])),
+        "microenvironment_genes": float(len(fold.genes[1])),
+        "patients_with_genes": float(targets.known.sum()),
+        "order_agreement": fold.order_agreement(student, targets),
+    }
+    return Fitted(scores, SlideStudent(student, survives=split.task.kind == "survival"), facts)
+
+
+def _scores(
+    role: str,
+    task: Task,
+    model: nn.Module,
+    states: States,
+    answer: Callable[[Batch], Tensor],
+    test: Slides,
+) -> dict[tuple[str, str], Score]:
+    """Scores of the outer fold at the epoch inner validation chose and at the last."""
+    found = {}
+    for rule, state in (("inner", states.best), ("last", states.last)):
+        model.load_state_dict(state)
+        found[role, rule] = task_score(task, predict(model, answer, test.patients))
+    return found

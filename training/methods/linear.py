@@ -1,0 +1,124 @@
+"""Linear floors: age alone, elastic-net Cox on genes, pooled features. All without a network."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from sksurv.linear_model import CoxnetSurvivalAnalysis, CoxPHSurvivalAnalysis
+from sksurv.metrics import concordance_index_censored
+from sksurv.util import Surv
+
+from training.bags import Patients
+from training.errors import TrainingError
+from training.fitted import Fitted, Floats, Score
+from training.journal import Journal
+from training.split import Split
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Penalties are few and fixed; inner validation picks the strength."""
+
+    epochs: int = 0
+    """Not used: a linear model has no epochs."""
+    l1_ratio: float = 0.5
+    columns: int = 500
+    """Columns of the elastic net, by univariate Cox score on the training patients."""
+    logistic_c: float = 0.01
+
+
+def fit_age(split: Split, settings: Settings, seed: int, journal: Journal) -> Fitted:
+    """Age alone: Cox regression, or logistic regression for classes; unknown ages at the mean."""
+    return _both_rules("age", age_score(split))
+
+
+def fit_genes(split: Split, settings: Settings, seed: int, journal: Journal) -> Fitted:
+    """Elastic-net Cox on the genes that matter most one by one; logistic regression for classes."""
+    tables = [part.genes.numpy().astype(float) for part in (split.train, split.valid, split.test)]
+    if tables[0].shape[1] == 0:
+        raise TrainingError(f"cohort {split.cohort}: found no gene columns, expected some")
+    return _both_rules("coxnet", _linear(split, settings, *tables))
+
+
+def fit_pooled(split: Split, settings: Settings, seed: int, journal: Journal) -> Fitted:
+    """Mean and deviation of a patient's instances, then the same linear models."""
+    tables = [moments(part) for part in (split.train, split.valid, split.test)]
+    scaler = StandardScaler().fit(tables[0])
+    return _both_rules("pooled", _linear(split, settings, *(scaler.transform(t) for t in tables)))
+
+
+def age_score(split: Split) -> Score:
+    """What age says of the outer fold; the constant model where no age is known."""
+    known, asked = (part.age.numpy().astype(float) for part in (split.train, split.test))
+    if np.isnan(known).all():
+        known, asked = np.zeros(len(known)), np.zeros(len(asked))
+    mean = float(np.nanmean(known))
+    train, test = (np.where(np.isnan(a), mean, a)[:, None] / 10 for a in (known, asked))
+    if split.task.kind == "survival":
+        model = CoxPHSurvivalAnalysis(alpha=1e-3).fit(train, _outcome(split.train))
+        return Score(risk=model.predict(test))
+    return Score(probability=_classes(split, train, test, 1.0))
+
+
+def moments(patients: Patients) -> Floats:
+    """[P, 2 D]: mean and standard deviation over the instances of each patient."""
+    rows = []
+    for bag in patients.bags:
+        values = bag.double()
+        rows.append(np.concatenate([values.mean(0).numpy(), values.std(0, correction=0).numpy()]))
+    return np.stack(rows)
+
+
+def univariate_scores(table: Floats, time: Floats, event: Floats) -> Floats:
+    """[G] chi-square of the Cox score test of each column of `table` [P, G] (Breslow ties)."""
+    order = np.argsort(-time, kind="stable")
+    x, died, ordered = table[order], event[order] > 0, time[order]
+    # Everybody at risk at a time of death, patients with the same time included.
+    last = np.searchsorted(-ordered, -ordered, side="right") - 1
+    at_risk = np.arange(1, len(x) + 1)[last][:, None]
+    mean = np.cumsum(x, axis=0)[last] / at_risk
+    square = np.cumsum(x**2, axis=0)[last] / at_risk
+    score = (x - mean)[died].sum(axis=0)
+    information = (square - mean**2)[died].sum(axis=0)
+    found: Floats = score**2 / np.maximum(information, 1e-12)
+    return found
+
+
+def _linear(split: Split, settings: Settings, train: Floats, valid: Floats, test: Floats) -> Score:
+    if split.task.kind != "survival":
+        return Score(probability=_classes(split, train, test, settings.logistic_c))
+    ranking = univariate_scores(train, split.train.time.numpy(), split.train.event.numpy())
+    kept = np.sort(np.argsort(-ranking, kind="stable")[: settings.columns])
+    model = CoxnetSurvivalAnalysis(l1_ratio=settings.l1_ratio, n_alphas=30, alpha_min_ratio=0.05)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(train[:, kept], _outcome(split.train))
+    event, time = split.valid.event.numpy() > 0, split.valid.time.numpy()
+    inner = [
+        concordance_index_censored(event, time, model.predict(valid[:, kept], alpha=alpha))[0]
+        for alpha in model.alphas_
+    ]
+    return Score(risk=model.predict(test[:, kept], alpha=model.alphas_[int(np.argmax(inner))]))
+
+
+def _classes(split: Split, train: Floats, test: Floats, c: float) -> Floats:
+    model = LogisticRegression(C=c, max_iter=2000, class_weight="balanced")
+    found: Floats = model.fit(train, split.train.label.numpy()).predict_proba(test)
+    return found
+
+
+def _outcome(patients: Patients) -> NDArray[np.void]:
+    outcome: NDArray[np.void] = Surv.from_arrays(
+        patients.event.numpy() > 0, patients.time.numpy().astype(float)
+    )
+    return outcome
+
+
+def _both_rules(role: str, score: Score) -> Fitted:
+    return Fitted({(role, "inner"): score, (role, "last"): score})

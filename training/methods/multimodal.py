@@ -1,0 +1,136 @@
+"""Baselines with both modalities: MCAT and late fusion. Neither runs on a slide alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from training.bags import Batch, on_instances
+from training.errors import TrainingError
+from training.fitted import Fitted, Score, predict
+from training.heads import inner_judge, masked_softmax, outputs, task_loss, task_score
+from training.journal import Journal
+from training.loop import Schedule, train
+from training.methods import baselines
+from training.methods.baselines import GatedAttention
+from training.split import Split
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Published settings of MCAT (Chen et al. 2021)."""
+
+    epochs: int = 20
+    lr: float = 2e-4
+    weight_decay: float = 1e-5
+    dropout: float = 0.25
+    width: int = 256
+
+
+class Mcat(nn.Module):
+    """Genes query the slide; both sets of six tokens pass a transformer and are pooled."""
+
+    def __init__(self, width: int, groups: list[list[int]], out: int, settings: Settings) -> None:
+        super().__init__()
+        wide, drop = settings.width, settings.dropout
+        self.groups = groups
+        self.embed = nn.Sequential(nn.Linear(width, wide), nn.ReLU(), nn.Dropout(drop))
+        self.genes = nn.ModuleList(
+            nn.Sequential(
+                nn.Linear(len(group), wide), nn.ELU(), nn.AlphaDropout(drop),
+                nn.Linear(wide, wide), nn.ELU(), nn.AlphaDropout(drop),
+            )
+            for group in groups
+        )  # fmt: skip
+        self.attend = nn.MultiheadAttention(wide, 1, batch_first=True)
+        self.mixers = nn.ModuleList(
+            nn.TransformerEncoder(
+                nn.TransformerEncoderLayer(wide, 8, 512, drop, batch_first=True),
+                num_layers=2,
+                enable_nested_tensor=False,
+            )
+            for _ in range(2)
+        )
+        self.pools = nn.ModuleList(GatedAttention(wide, wide) for _ in range(2))
+        self.fuse = nn.Sequential(
+            nn.Linear(2 * wide, wide), nn.ReLU(), nn.Linear(wide, wide), nn.ReLU()
+        )
+        self.head = nn.Linear(wide, out)
+
+    def forward(self, bags: Tensor, mask: Tensor, genes: Tensor) -> Tensor:
+        """Logits [B, K] of bags [B, N, D] and genes [B, G]."""
+        patches = on_instances(self.embed, bags, mask)
+        tokens = torch.stack(
+            [net(genes[:, group]) for net, group in zip(self.genes, self.groups, strict=True)],
+            dim=1,
+        )
+        seen, _ = self.attend(tokens, patches, patches, key_padding_mask=~mask, need_weights=False)
+        pooled = []
+        for part, mixer, pool in zip((seen, tokens), self.mixers, self.pools, strict=True):
+            mixed = mixer(part)
+            everything = torch.ones_like(mixed[..., 0], dtype=torch.bool)
+            weights = masked_softmax(pool(mixed, everything), everything)
+            pooled.append(torch.einsum("bn,bnd->bd", weights, mixed))
+        logits: Tensor = self.head(self.fuse(torch.cat(pooled, dim=1)))
+        return logits
+
+
+def fit_mcat(split: Split, settings: Settings, seed: int, journal: Journal) -> Fitted:
+    """Trains MCAT on slides and genes."""
+    groups = [list(columns) for _, columns in split.genes.groups]
+    if not groups:
+        raise TrainingError(
+            f"cohort {split.cohort}: found no column of the functional gene groups, expected "
+            "some for method mcat; give a cohort with genes"
+        )
+    torch.manual_seed(seed)
+    network = Mcat(split.width, groups, outputs(split.task), settings)
+
+    def answer(batch: Batch) -> Tensor:
+        logits: Tensor = network(batch.bags, batch.mask, batch.genes)
+        return logits
+
+    states = train(
+        "mcat",
+        network,
+        lambda batch: {"total": task_loss(split.task, answer(batch), batch)},
+        split.train,
+        Schedule(settings.epochs, settings.lr, settings.weight_decay),
+        seed=seed,
+        journal=journal,
+        judge=inner_judge(split.task, network, answer, split.valid),
+    )
+    scores = {}
+    for rule, state in (("inner", states.best), ("last", states.last)):
+        network.load_state_dict(state)
+        scores["mcat", rule] = task_score(split.task, predict(network, answer, split.test))
+    return Fitted(scores, facts={"parameters": float(sum(p.numel() for p in network.parameters()))})
+
+
+def fit_late_fusion(
+    split: Split, settings: baselines.Settings, seed: int, journal: Journal
+) -> Fitted:
+    """ABMIL on the slide and SNN on the genes, trained apart; the mean of what they say."""
+    slides, _ = baselines.slide_network("abmil", split, settings, seed, journal)
+    genes, _ = baselines.snn(split, settings, seed, journal)
+    scores = {("late_fusion", rule): fuse(slides[rule], genes[rule]) for rule in ("inner", "last")}
+    scores |= {("abmil", rule): score for rule, score in slides.items()}
+    scores |= {("snn", rule): score for rule, score in genes.items()}
+    return Fitted(scores)
+
+
+def fuse(first: Score, second: Score) -> Score:
+    """The mean of two models: of standardized risks, of survival curves, of probabilities."""
+    if first.probability is not None and second.probability is not None:
+        return Score(probability=(first.probability + second.probability) / 2)
+    if first.risk is None or second.risk is None:
+        raise TrainingError("late fusion: expected two risks or two sets of class probabilities")
+    risks = [(risk - risk.mean()) / max(float(np.std(risk)), 1e-12) for risk in
+             (first.risk, second.risk)]  # fmt: skip
+    curves = None
+    if first.survival is not None and second.survival is not None:
+        curves = (first.survival + second.survival) / 2
+    return Score(risk=(risks[0] + risks[1]) / 2, survival=curves)

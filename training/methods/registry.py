@@ -1,0 +1,99 @@
+"""The methods by name: how each is fitted and what can be set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import Any, get_type_hints
+
+from training.errors import TrainingError
+from training.fitted import Fitted
+from training.journal import Journal
+from training.methods import (
+    baselines,
+    crossfit,
+    disentangled,
+    disentangled_settings,
+    ghanet,
+    linear,
+    mkd,
+    mkd_networks,
+    multimodal,
+    transmil,
+)
+from training.split import Split
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to fit one fold with one seed, and its settings."""
+
+    fit: Callable[[Split, Any, int, Journal], Fitted]
+    settings: Any
+    """The defaults: a frozen dataclass of numbers, words and switches."""
+    published: Callable[[str], Any] | None = None
+    """Task -> the settings as published, where `settings` are adapted to the data at hand."""
+    task: str = "os"
+    """The task it was made for, taken where none is asked for."""
+
+
+METHODS: dict[str, Method] = {
+    "ghanet": Method(ghanet.fit, ghanet.Settings()),
+    "disentangled": Method(
+        disentangled.fit,
+        disentangled_settings.Settings(),
+        published=disentangled_settings.published,
+    ),
+    "mkd": Method(
+        mkd.fit,
+        mkd_networks.adapted(),
+        published=lambda task: mkd_networks.published(),
+        task="er",
+    ),
+    "crossfit": Method(crossfit.fit, crossfit.Settings()),
+    "meanpool": Method(partial(baselines.fit, "meanpool"), baselines.Settings()),
+    "abmil": Method(partial(baselines.fit, "abmil"), baselines.Settings()),
+    "clam": Method(partial(baselines.fit, "clam"), baselines.Settings()),
+    "transmil": Method(transmil.fit, transmil.Settings()),
+    "snn": Method(partial(baselines.fit, "snn"), baselines.Settings()),
+    "mcat": Method(multimodal.fit_mcat, multimodal.Settings()),
+    "late-fusion": Method(multimodal.fit_late_fusion, baselines.Settings()),
+    "age": Method(linear.fit_age, linear.Settings()),
+    "coxnet": Method(linear.fit_genes, linear.Settings()),
+    "pooled": Method(linear.fit_pooled, linear.Settings()),
+}
+
+
+def method(name: str) -> Method:
+    """The method called `name`; raises TrainingError listing the names there are."""
+    if name not in METHODS:
+        raise TrainingError(f"found method {name!r}, expected one of {', '.join(sorted(METHODS))}")
+    return METHODS[name]
+
+
+def with_settings(defaults: Any, given: dict[str, str]) -> Any:
+    """`defaults` with the values of `key=value` words; raises TrainingError for others."""
+    types = get_type_hints(type(defaults))
+    names = {field.name for field in fields(defaults)}
+    if unknown := sorted(set(given) - names):
+        raise TrainingError(
+            f"found setting {unknown[0]!r}, expected one of {', '.join(sorted(names))}"
+        )
+    return replace(
+        defaults, **{name: _value(name, text, types[name]) for name, text in given.items()}
+    )
+
+
+def _value(name: str, text: str, kind: Any) -> object:
+    if kind is bool:
+        if text not in ("true", "false"):
+            raise TrainingError(f"setting {name}: found {text!r}, expected true or false")
+        return text == "true"
+    if kind not in (int, float):
+        return text
+    try:
+        return kind(text)
+    except ValueError:
+        expected = "a whole number" if kind is int else "a number"
+        raise TrainingError(f"setting {name}: found {text!r}, expected {expected}") from None

@@ -1,0 +1,149 @@
+"""TransMIL (Shao et al. 2021): a transformer over instances with Nystrom attention and PPEG."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from training.bags import Batch
+from training.fitted import Fitted, predict
+from training.heads import inner_judge, outputs, task_loss, task_score
+from training.journal import Journal
+from training.loop import Schedule, train
+from training.split import Split
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Published widths; fewer landmarks where bags are small."""
+
+    epochs: int = 20
+    lr: float = 2e-4
+    weight_decay: float = 1e-5
+    dropout: float = 0.1
+    width: int = 512
+    heads: int = 8
+    landmarks: int = 256
+    iterations: int = 6
+    """Of the pseudoinverse."""
+
+
+class NystromAttention(nn.Module):
+    """Self-attention in linear time (Xiong et al. 2021), with the residual convolution of V.
+
+    Sequences are padded at the front to a multiple of the landmarks, as in the reference code.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self.heads, self.landmarks = settings.heads, settings.landmarks
+        self.iterations = settings.iterations
+        self.qkv = nn.Linear(settings.width, 3 * settings.width, bias=False)
+        self.out = nn.Sequential(
+            nn.Linear(settings.width, settings.width), nn.Dropout(settings.dropout)
+        )
+        self.residual = nn.Conv2d(
+            self.heads, self.heads, (33, 1), padding=(16, 0), groups=self.heads, bias=False
+        )
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """[L, W] to [L, W]."""
+        length, width = tokens.shape
+        landmarks = min(self.landmarks, length)
+        padded = math.ceil(length / landmarks) * landmarks
+        tokens = nn.functional.pad(tokens, (0, 0, padded - length, 0))
+        q, k, v = (
+            part.reshape(padded, self.heads, -1).transpose(0, 1)
+            for part in self.qkv(tokens).chunk(3, dim=-1)
+        )
+        q = q / math.sqrt(width / self.heads)
+        near_q, near_k = (
+            x.reshape(self.heads, landmarks, padded // landmarks, -1).mean(dim=2) for x in (q, k)
+        )
+        first = torch.softmax(q @ near_k.transpose(1, 2), dim=-1)
+        middle = torch.softmax(near_q @ near_k.transpose(1, 2), dim=-1)
+        last = torch.softmax(near_q @ k.transpose(1, 2), dim=-1)
+        mixed = first @ pseudoinverse(middle, self.iterations) @ (last @ v)
+        mixed = mixed + self.residual(v.unsqueeze(0))[0]
+        attended: Tensor = self.out(mixed.transpose(0, 1).reshape(padded, width))
+        return attended[padded - length :]
+
+
+def pseudoinverse(matrix: Tensor, iterations: int) -> Tensor:
+    """Moore-Penrose inverse of [..., M, M] by the cubic iteration of Razavi et al. (2014)."""
+    absolute = matrix.abs()
+    scale = absolute.sum(dim=-1).max() * absolute.sum(dim=-2).max()
+    inverse = matrix.transpose(-1, -2) / scale
+    unit = torch.eye(matrix.shape[-1])
+    for _ in range(iterations):
+        product = matrix @ inverse
+        inner = 15 * unit - product @ (7 * unit - product)
+        inverse = 0.25 * inverse @ (13 * unit - product @ inner)
+    return inverse
+
+
+class TransMil(nn.Module):
+    """Two Nystrom layers with a pyramid position encoding between them."""
+
+    def __init__(self, width: int, out: int, settings: Settings) -> None:
+        super().__init__()
+        wide = settings.width
+        self.embed = nn.Sequential(nn.Linear(width, wide), nn.ReLU())
+        self.class_token = nn.Parameter(torch.randn(1, wide) * 1e-3)
+        self.norms = nn.ModuleList(nn.LayerNorm(wide) for _ in range(3))
+        self.layers = nn.ModuleList(NystromAttention(settings) for _ in range(2))
+        self.pyramid = nn.ModuleList(
+            nn.Conv2d(wide, wide, size, padding=size // 2, groups=wide) for size in (7, 5, 3)
+        )
+        self.head = nn.Linear(wide, out)
+
+    def forward(self, bags: Tensor, mask: Tensor) -> Tensor:
+        """Logits [B, K]."""
+        return torch.stack([self.slide(bag[real]) for bag, real in zip(bags, mask, strict=True)])
+
+    def slide(self, instances: Tensor) -> Tensor:
+        """Logits [K] of instances [N, D], filled up to a square by repeating the first ones."""
+        tokens = self.embed(instances)
+        side = math.ceil(math.sqrt(len(tokens)))
+        rows = torch.arange(side * side) % len(tokens)
+        tokens = torch.cat([self.class_token, tokens[rows]])
+        tokens = tokens + self.layers[0](self.norms[0](tokens))
+        tokens = torch.cat([tokens[:1], self.positions(tokens[1:], side)])
+        tokens = tokens + self.layers[1](self.norms[1](tokens))
+        logits: Tensor = self.head(self.norms[2](tokens[0]))
+        return logits
+
+    def positions(self, tokens: Tensor, side: int) -> Tensor:
+        """Adds the depth-wise convolutions of the grid [side, side]."""
+        grid = tokens.transpose(0, 1).reshape(1, -1, side, side)
+        mixed = grid + sum(layer(grid) for layer in self.pyramid)
+        return mixed.flatten(2)[0].transpose(0, 1)
+
+
+def fit(split: Split, settings: Settings, seed: int, journal: Journal) -> Fitted:
+    """Trains TransMIL. It is a reference only: its attention has no exported form."""
+    torch.manual_seed(seed)
+    network = TransMil(split.width, outputs(split.task), settings)
+
+    def answer(batch: Batch) -> Tensor:
+        logits: Tensor = network(batch.bags, batch.mask)
+        return logits
+
+    states = train(
+        "transmil",
+        network,
+        lambda batch: {"total": task_loss(split.task, answer(batch), batch)},
+        split.train,
+        Schedule(settings.epochs, settings.lr, settings.weight_decay),
+        seed=seed,
+        journal=journal,
+        judge=inner_judge(split.task, network, answer, split.valid),
+    )
+    scores = {}
+    for rule, state in (("inner", states.best), ("last", states.last)):
+        network.load_state_dict(state)
+        scores["transmil", rule] = task_score(split.task, predict(network, answer, split.test))
+    return Fitted(scores, facts={"parameters": float(sum(p.numel() for p in network.parameters()))})
