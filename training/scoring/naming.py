@@ -1,0 +1,70 @@
+"""Names and order of the rows of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+ROLES = {
+    "student": "student",
+    "twin": "twin, not distilled",
+    "teacher": "teacher",
+    "late_fusion": "late fusion",
+    "null": "null, shuffled teacher",
+    "genomic": "genes alone",
+    "age": "age alone",
+}
+"""Roles that stand beside every student, in the order of a report."""
+NEEDS = {
+    "student": "WSI",
+    "twin": "WSI",
+    "null": "WSI",
+    "teacher": "WSI + genes",
+    "late_fusion": "WSI + genes",
+    "genomic": "genes",
+    "age": "age",
+    "snn": "genes",
+    "coxnet": "genes",
+    "mcat": "WSI + genes",
+}
+"""What a role needs at inference; a baseline that is not named needs the slide alone."""
+
+
+@dataclass(frozen=True, order=True)
+class RowName:
+    """A role of a method; without a method it is a floor that all runs share."""
+
+    method: str
+    role: str
+
+    @property
+    def text(self) -> str:
+        """As it reads in a table."""
+        if self.role not in ROLES:
+            return self.method if self.role in self.method else f"{self.method}: {self.role}"
+        name = ROLES[self.role]
+        return f"{self.method}: {name}" if self.method else name
+
+    @property
+    def needs(self) -> str:
+        """What must be known of a patient at inference."""
+        if self.role == "teacher" and self.method.startswith("crossfit"):
+            return "clinic + genes"  # its slide part is the student's own
+        return NEEDS.get(self.role, "WSI")
+
+
+def row_names(found: Collection[RowName]) -> list[RowName]:
+    """Rows in order: each distilled method with all its roles, floors, then baselines.
+
+    Roles that were not run are there too, so that a table cannot hide them.
+    """
+    distilled = sorted({name.method for name in found if name.role == "student"})
+    rows = [
+        RowName(method, role)
+        for method in distilled
+        for role in ROLES
+        if role not in ("genomic", "age")
+    ]
+    rows += [RowName("", role) for role in ("genomic", "age")]
+    rows += sorted(name for name in found if name not in rows)
+    return rows

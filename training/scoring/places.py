@@ -1,0 +1,112 @@
+"""Series of runs in their place: a row, a rule and a column of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from training.errors import TrainingError
+from training.scoring import cells
+from training.scoring.cells import Series
+from training.scoring.naming import RowName
+from training.scoring.runs import Run, Unit
+
+
+@dataclass(frozen=True, order=True)
+class Column:
+    """A cohort under official or site-disjoint folds."""
+
+    kind: str
+    cohort: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a series belongs."""
+
+    name: RowName
+    rule: str
+    column: Column
+
+
+def gather(read: list[tuple[Run, tuple[Unit, ...]]]) -> dict[Place, Series]:
+    """Every series of a task; floors that several runs share appear once."""
+    found: dict[Place, Series] = {}
+    labels = method_labels([run for run, _ in read])
+    for run, units in read:
+        column = Column(run.kind, run.cohort)
+        pairs = sorted({pair for unit in units for pair in unit.predictions})
+        for role, rule in pairs:
+            given = cells.series(units, len(run.classes), role, rule)
+            place = Place(RowName(labels[run.path], role), rule, column)
+            if place in found:
+                raise TrainingError(
+                    f"{run.path}: found a second run of {labels[run.path]} on {run.cohort} "
+                    f"({run.kind} folds, same settings), expected one; leave one of them out"
+                )
+            assert given is not None  # the pair comes from these units
+            found[place] = given
+    return share_floors(found)
+
+
+def method_labels(read: Sequence[Run]) -> dict[Path, str]:
+    """A run's method, and the settings that tell it from another run on the same cohort."""
+    labels = {}
+    for run in read:
+        others = [
+            other
+            for other in read
+            if (other.method, other.cohort, other.kind) == (run.method, run.cohort, run.kind)
+        ]
+        differ = sorted(
+            {
+                key
+                for other in others
+                for key in {*other.settings, *run.settings}
+                if other.settings.get(key) != run.settings.get(key)
+            }
+        )
+        words = ", ".join(f"{key}={run.settings.get(key)}" for key in differ)
+        labels[run.path] = f"{run.method} ({words})" if words else run.method
+    return labels
+
+
+def share_floors(found: Mapping[Place, Series]) -> dict[Place, Series]:
+    """Age alone and genes alone are the same beside every method: kept once where they are.
+
+    A floor of a method that differs, as where the method trains its own on genes, keeps its name.
+    Of equal ones the series with the most units stays.
+    """
+    kept: dict[Place, Series] = {}
+    for place, given in found.items():
+        shared = Place(RowName("", place.name.role), place.rule, place.column)
+        if place.name.role not in ("age", "genomic"):
+            kept[place] = given
+        elif shared not in kept or _same(kept[shared], given):
+            if shared not in kept or _units(given) > _units(kept[shared]):
+                kept[shared] = given
+        else:
+            kept[place] = given
+    return kept
+
+
+def _same(first: Series, second: Series) -> bool:
+    """Whether two series agree wherever both have a fold and seed."""
+    one = {(at.unit.fold, at.unit.seed): at for scored in first.folds.values() for at in scored}
+    for scored in second.folds.values():
+        for at in scored:
+            twin = one.get((at.unit.fold, at.unit.seed))
+            if twin is None:
+                continue
+            name = "probability" if second.classes else "risk"
+            a, b = getattr(twin.prediction, name), getattr(at.prediction, name)
+            if twin.unit.patients != at.unit.patients or not np.allclose(a, b, atol=1e-6):
+                return False
+    return True
+
+
+def _units(given: Series) -> int:
+    return sum(len(scored) for scored in given.folds.values())
