@@ -37,16 +37,29 @@ def installed(tmp_path_factory):
     return folder / "venv/bin"
 
 
-def test_the_wheel_holds_the_three_packages_and_the_student_and_nothing_else(installed, tmp_path):
+def test_the_wheel_holds_the_packages_and_the_student_and_installs_no_torch(installed, tmp_path):
     code = """
 import importlib.util, json
 names = ["dicom_node", "inference", "engines", "training", "conformance", "tests", "torch"]
 print(json.dumps([n for n in names if importlib.util.find_spec(n)]))
 """
     found = json.loads(run(installed / "python", "-c", code, cwd=tmp_path))
-    assert found == ["dicom_node", "inference", "engines"]
+    assert found == ["dicom_node", "inference", "engines", "training"]
     code = "from engines.bundle import open_bundle; print(open_bundle('default').manifest.name)"
     assert run(installed / "python", "-c", code, cwd=tmp_path).strip() == "default"
+
+
+def test_training_without_its_extra_says_what_to_install(installed, tmp_path):
+    arguments = ["fit", "abmil", "--cohort", "blca", "--data", ".", "--out", "run"]
+    done = subprocess.run(
+        [installed / "dicom-train", *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 3
+    assert "expected the packages of the training extra" in done.stderr
 
 
 def test_the_demo_brings_a_report_and_a_heatmap_back_and_a_page_to_look_at(installed, tmp_path):

@@ -1,0 +1,170 @@
+"""The manifest of an exported student: what its graph says, in codes and units.
+
+Contract: engines/manifest.py.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engines.bundle import MANIFEST_FILE, Bundle
+from training.deployed import INSTANCE_AXIS
+from training.graphs import run as run_graph
+from training.scoring import resample
+
+TOLERANCE = 1e-3
+"""Largest difference of a runtime on the probe; the engines differ by some 1e-5."""
+_SCHEME = "99DICOMNODE"
+_SCORE_UNIT = {"value": "{score}", "scheme": "UCUM", "meaning": "score"}
+_PROBABILITY_UNIT = {"value": "{ratio}", "scheme": "UCUM", "meaning": "ratio"}
+_ATTENTION = {
+    "category": {
+        "value": "309825002",
+        "scheme": "SCT",
+        "meaning": "Spatial and Relational Concept",
+    },
+    "type": {"value": "attention", "scheme": _SCHEME, "meaning": "Attention of the model"},
+}
+"""Not a finding: a viewer must not call it tissue or tumor."""
+
+
+@dataclass(frozen=True)
+class Student:
+    """A finished unit and the run it belongs to."""
+
+    run: dict[str, Any]
+    unit: dict[str, Any]
+    graph: Path
+    risk_or_probability: Mapping[str, np.ndarray]
+    """Score tensor -> what the graph says of the outer fold, patients it had never seen."""
+    figure: resample.Interval
+    """C-index or AUC over all finished units of the run, before calibration, mean over folds."""
+
+    @property
+    def survival(self) -> bool:
+        """Whether the student predicts survival."""
+        return "risk" in self.unit["student_outputs"]
+
+
+def manifest(name: str, version: str, student: Student, source: Bundle) -> dict[str, object]:
+    """The content of `manifest.json`; input and applicability are those of the encoder's bundle."""
+    before = json.loads((source.root / MANIFEST_FILE).read_text(encoding="utf-8"))
+    run, unit = student.run, student.unit
+    aggregator = _graph(student.graph, unit)
+    encoder = before["graphs"]["encoder"] | {"file": "encoder.onnx"}
+    tensors = [f"encoder/{t['name']}" for t in encoder["outputs"]]
+    tensors += [f"aggregator/{t['name']}" for t in aggregator["outputs"]]
+    what = f"{run['method']} student, {run['cohort']} ({run['task']})"
+    low, high = (round(v, 4) for v in (student.figure.low, student.figure.high))
+    return {
+        "schema_version": 1,
+        "name": name,
+        "version": version,
+        "title": what[:64],
+        "manufacturer": before["manufacturer"],
+        "status": "research",
+        "intended_use": "Research. Not for diagnosis, prognosis or treatment.",
+        "input": before["input"],
+        "graphs": {"encoder": encoder, "aggregator": aggregator},
+        "finding": {
+            "code": {"value": "C125201", "scheme": "NCIt", "meaning": "Overall Survival"}
+            if student.survival
+            else {"value": run["task"], "scheme": _SCHEME, "meaning": run["task"].upper()},
+            "reference_cohort": f"{unit['patients']['outer']} patients of {run['cohort']} "
+            f"that the student had not seen (fold {unit['fold']})",
+        },
+        "outputs": _outputs(student),
+        "applicability": before["applicability"],
+        "out_of_distribution": unit["reference"],
+        "training": {
+            "digest": run["cohort_digest"],
+            "data": [f"cohort {run['cohort']}, {run['patients']} patients, {run['kind']} folds"],
+            "simulated": "Not known here: the tables of the cohort do not say.",
+            "metrics": [
+                {
+                    "name": "C-index" if student.survival else "AUC",
+                    "value": round(student.figure.value, 4),
+                    "low": low,
+                    "high": high,
+                    "data": f"{run['cohort']}, outer {run['kind']} folds, patients resampled",
+                }
+            ],
+        },
+        "probe": {"file": "probe.npz", "tolerance": dict.fromkeys(tensors, TOLERANCE)},
+    }
+
+
+def _graph(path: Path, unit: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest's description of the student's graph, shapes as they come out of a run."""
+    example = np.zeros((7, unit["width"]), np.float32)
+    outputs = []
+    for name, value in run_graph(path, {"features": example}).items():
+        shape: list[int | str] = list(value.shape)
+        if name in INSTANCE_AXIS:
+            shape[INSTANCE_AXIS[name]] = "N"
+        outputs.append({"name": name, "dtype": str(value.dtype), "shape": shape})
+    inputs = [{"name": "features", "dtype": "float32", "shape": ["N", unit["width"]]}]
+    return {"file": "aggregator.onnx", "inputs": inputs, "outputs": outputs}
+
+
+def _outputs(student: Student) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = []
+    for tensor, values in student.risk_or_probability.items():
+        name = tensor.replace("_", "-")
+        found.append(
+            {
+                "kind": "score",
+                "name": name,
+                "tensor": tensor,
+                "code": {
+                    "value": name,
+                    "scheme": _SCHEME,
+                    "meaning": "Risk score" if tensor == "risk" else _sentence(tensor),
+                },
+                "unit": _SCORE_UNIT if tensor == "risk" else _PROBABILITY_UNIT,
+                "direction": "higher-is-worse" if tensor == "risk" else "none",
+                "percentiles": np.percentile(values, np.arange(101)).tolist(),
+            }
+        )
+    if student.survival:
+        found.append(_survival(student.unit["edges_months"][1:]))
+    found.append(
+        {
+            "kind": "heatmap",
+            "name": "attention",
+            "graph": "aggregator",
+            "tensor": "attention",
+            **_ATTENTION,
+            "description": "Attention of the student per tile relative to uniform: 0.5 is the "
+            "share of a tile by chance. Where the model looked, not where tumor is.",
+        }
+    )
+    return found
+
+
+def _survival(times: list[float]) -> dict[str, object]:
+    months = [round(t, 2) for t in times]
+    return {
+        "kind": "survival",
+        "name": "survival",
+        "tensor": "survival",
+        "times_months": months,
+        "codes": [
+            {
+                "value": f"survival-{at + 1}",
+                "scheme": _SCHEME,
+                "meaning": f"OS probability at {month:g} months",
+            }
+            for at, month in enumerate(months)
+        ],
+    }
+
+
+def _sentence(tensor: str) -> str:
+    return f"Probability of {tensor.removeprefix('probability_')}"[:64]

@@ -1,0 +1,110 @@
+"""The model card of an exported student, from what the run measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from training.scoring.resample import Interval
+
+_TEXT = """# {name}
+
+{method} student, task {task}, cohort {cohort}. Research only: not for diagnosis, prognosis or
+treatment.
+
+## What it says
+
+{says}
+
+Heatmap: attention relative to uniform. It shows where the model looked, not where tumor is.
+
+## How well
+
+{figure} on the outer {kind} folds ({folds}): {value:.3f} (95 % interval over patients {low:.3f} to
+{high:.3f}, mean of {seeds} seeds). The student in this bundle is that of fold {fold}, seed {seed}.
+{trained}
+
+{correlations}
+
+## Calibration
+
+Probabilities were recalibrated (one scale, one shift per {unit}) on the {validation} inner
+validation patients, each counted once{by}: loss {before:.3f} before, {after:.3f}
+after. The figure above is that before calibration, which leaves the order of risks as it is.
+
+## Data
+
+Cohort `{cohort}`, {patients} patients{beside}, digest `{digest}`. Left out: {dropped}.
+
+## Limitations
+
+- Trained and measured on one cohort. No external cohort was used.
+- {site}
+- A slide far from the training slides is flagged (distance over {limit:.2f}); a slide that is not
+  flagged may still be unlike them.
+- Weights carry the licence terms of the data and features they were trained on.
+"""
+
+
+def card(run: Mapping[str, Any], unit: Mapping[str, Any], figure: Interval, name: str) -> str:
+    """Markdown text from `run.json`, `unit.json` and the figure over all folds."""
+    survival = "risk" in unit["student_outputs"]
+    facts = unit["facts"]
+    return _TEXT.format(
+        name=name,
+        method=run["method"],
+        task=run["task"],
+        cohort=run["cohort"],
+        says=_says(run, unit),
+        figure="C-index" if survival else "AUC",
+        kind=run["kind"],
+        folds="sites are shared between training and test"
+        if run["kind"] == "official"
+        else "no site is shared",
+        value=figure.value,
+        low=figure.low,
+        high=figure.high,
+        seeds=len(run["seeds"]),
+        fold=unit["fold"],
+        seed=unit["seed"],
+        trained=_trained(unit),
+        by="" if unit["epoch_is_chosen"] else ", by a student that had not seen them",
+        beside=f" and {run['patients_beside']} beside it in training"
+        if run.get("patients_beside")
+        else "",
+        validation=unit["patients"]["inner_validation"],
+        correlations="\n".join(
+            f"- {key.replace('_', ' ')}: {value:.3f}"
+            for key, value in sorted(facts.items())
+            if "correlation" in key
+        ),
+        unit="time bin" if survival else "class",
+        before=facts["inner_loss"],
+        after=facts["inner_loss_calibrated"],
+        patients=run["patients"],
+        digest=run["cohort_digest"],
+        dropped="; ".join(f"{count} {why}" for why, count in run["dropped"].items()) or "nobody",
+        site="Official folds share tissue source sites: part of the figure may be the site."
+        if run["kind"] == "official"
+        else "Folds share no tissue source site.",
+        limit=unit["reference"]["limit"],
+    )
+
+
+def _trained(unit: Mapping[str, Any]) -> str:
+    training = unit["patients"]["inner_training"]
+    validation = unit["patients"]["inner_validation"]
+    if unit["epoch_is_chosen"]:
+        return (
+            f"It was trained on {training} patients; its epoch was chosen on {validation} others."
+        )
+    return f"It was trained on {training + validation} patients; no epoch was chosen."
+
+
+def _says(run: Mapping[str, Any], unit: Mapping[str, Any]) -> str:
+    if "risk" in unit["student_outputs"]:
+        months = ", ".join(f"{edge:.1f}" for edge in unit["edges_months"][1:])
+        return (
+            f"Risk of death (higher is worse) and the probability of living past {months} months."
+        )
+    return "A probability for each of: " + ", ".join(run["classes"]) + "."

@@ -1,0 +1,1 @@
+"""The commands of `dicom-train`, one module each."""
