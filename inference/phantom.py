@@ -17,13 +17,10 @@ from inference import phantom_cells as cells
 from inference.phantom_plan import MPP, STEP, Field, Kind, Plan, cloud, make_plan, spots
 from inference.phantom_stain import Stain, develop
 
-__all__ = ["MPP", "STEP", "Kind", "Phantom", "draw", "draw_tiles"]
+__all__ = ["MPP", "STEP", "Kind", "Phantom", "draw"]
 
 _HALF = 2
 """Cytoplasm and fibers are painted at half resolution, nuclei at full resolution."""
-_TILE = 224
-_SHARE = {Kind.GLAND: 0.35, Kind.PEN: 0.3, Kind.FOLD: 0.25}
-"""Least share of its own kind in a tile; 0.6 for the kinds not named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,50 +38,9 @@ def draw(seed: int, *, rows: int = 6144, cols: int = 8192) -> Phantom:
 
     Raises ValueError when a side is below 1024 px or no multiple of 16.
     """
-    return _paint(np.random.default_rng(seed), rows, cols, Stain())
-
-
-def draw_tiles(seed: int, n: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Drawn fields of view uint8 [n, 224, 224, 3] at MPP and their Kind uint8 [n], for training.
-
-    Kinds come in equal shares, in random order; each field shows at least 60 % of its kind (25 to
-    35 % of gland, pen and fold, which are narrow). Stain, brightness, and orientation vary.
-    """
-    rng = np.random.default_rng(seed)
-    tiles = np.empty((n, _TILE, _TILE, 3), np.uint8)
-    labels = (np.arange(n) % len(Kind)).astype(np.uint8)
-    rng.shuffle(labels)
-    missing = list(range(n))
-    while missing:
-        phantom = _paint(rng, 2048, 2560, Stain.random(rng))
-        taken = {
-            i for i in missing[: 4 * len(Kind)] if _take(rng, phantom, tiles[i], Kind(labels[i]))
-        }
-        missing = [i for i in missing if i not in taken]
-    return tiles, labels
-
-
-def _take(rng: np.random.Generator, phantom: Phantom, tile: NDArray[np.uint8], kind: Kind) -> bool:
-    """Fills `tile` with a random field of the kind; False where the slide has none."""
-    side = _TILE // STEP
-    total = np.pad((phantom.truth == kind).astype(np.int32), ((1, 0), (1, 0))).cumsum(0).cumsum(1)
-    shown = (
-        total[side:, side:] - total[:-side, side:] - total[side:, :-side] + total[:-side, :-side]
-    )
-    rows, cols = np.nonzero(shown >= _SHARE.get(kind, 0.6) * side * side)
-    if not len(rows):
-        return False
-    k = int(rng.integers(len(rows)))
-    top, left = rows[k] * STEP, cols[k] * STEP
-    field = phantom.pixels[top : top + _TILE, left : left + _TILE]
-    field = np.rot90(field, int(rng.integers(4)))
-    tile[:] = field[:, ::-1] if rng.integers(2) else field
-    return True
-
-
-def _paint(rng: np.random.Generator, rows: int, cols: int, stain: Stain) -> Phantom:
     if min(rows, cols) < 1024 or rows % 16 or cols % 16:
         raise ValueError(f"drawn slide {rows}x{cols}: expected multiples of 16, 1024 or larger")
+    rng = np.random.default_rng(seed)
     plan = make_plan(rng, rows, cols)
     along, across = _fiber_coordinates(rng, (rows // _HALF, cols // _HALF))
     e, h = _ground(rng, plan, along, across)
@@ -95,7 +51,7 @@ def _paint(rng: np.random.Generator, rows: int, cols: int, stain: Stain) -> Phan
     eosin = np.asarray(e_map.resize(size, Image.Resampling.BILINEAR))
     hematoxylin = np.array(h_map.resize(size, Image.Resampling.BILINEAR))
     _nuclei(rng, plan, hematoxylin, direction)
-    return Phantom(develop(rng, plan, hematoxylin, eosin, stain), plan.truth)
+    return Phantom(develop(rng, plan, hematoxylin, eosin, Stain()), plan.truth)
 
 
 def _enlarge(field: Field, shape: tuple[int, int]) -> Field:

@@ -16,22 +16,13 @@ _BAND = 256
 
 @dataclass(frozen=True, slots=True)
 class Stain:
-    """Optical density per unit of stain, white level and ink color: what differs between labs."""
+    """Optical density per unit of stain, white level and ink color of one laboratory."""
 
     hematoxylin: tuple[float, float, float] = (0.78, 0.86, 0.42)
     eosin: tuple[float, float, float] = (0.11, 0.66, 0.33)
     strength: float = 1.0
     white: tuple[int, int, int] = (243, 241, 244)
     ink: tuple[float, float, float] = (1.6, 0.75, 0.12)
-
-    @staticmethod
-    def random(rng: np.random.Generator) -> Stain:
-        """The stain and scanner of some other laboratory."""
-        h = np.array([0.78, 0.86, 0.42]) * rng.normal(1, 0.1, 3) * rng.uniform(0.75, 1.25)
-        e = np.array([0.11, 0.66, 0.33]) * rng.normal(1, 0.12, 3) * rng.uniform(0.7, 1.3)
-        white = rng.integers(228, 247) + rng.integers(-4, 5, 3)
-        ink = ((1.6, 0.75, 0.12), (1.5, 0.35, 1.0), (1.4, 1.3, 1.2))[rng.integers(3)]
-        return Stain(tuple(h), tuple(e), rng.uniform(0.85, 1.15), tuple(white), ink)
 
 
 def develop(

@@ -52,6 +52,18 @@ def colon_tiles(shared):
     return np.stack([pixels(path) for path in paths])
 
 
+@pytest.fixture(scope="module")
+def breast_tiles(shared):
+    """Spots of patient B that are plainly epithelium or plainly not, at 0.5 um per pixel."""
+    pytest.importorskip("torch", reason="needs torch, of the extra `training`")
+    from training.default_student import data  # after the check for torch
+    from training.default_student.augment import centered
+
+    spots = data.spots(shared / "data" / "her2st_spots").part("test")
+    clear = spots.clear
+    return centered(spots.images[clear], spots.mpp, 224), spots.tumor[clear] > 0.5
+
+
 def pixels(path):
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB"))
@@ -148,6 +160,29 @@ def test_the_card_states_every_metric_of_the_manifest_with_its_interval(bundle):
         assert metric.low <= metric.value <= metric.high
         assert f"| {metric.name} |" in card
         assert metric.data in card
+
+
+def test_figures_of_the_student_stand_beside_its_undistilled_twin_and_a_null(bundle):
+    names = {metric.name for metric in bundle.manifest.training.metrics}
+    for figure in ("tumor AUC", "Spearman with epithelium", "C-index"):
+        assert {f"{figure}, {role}" for role in ("distilled", "twin", "null", "teacher")} <= names
+    assert "C-index gained, distilled over twin" in names
+
+
+def test_no_expression_is_given_out_and_the_card_says_why(bundle):
+    assert [output.name for output in bundle.manifest.outputs] == ["risk", "survival", "tumor"]
+    card = " ".join((SHIPPED / "card.md").read_text(encoding="utf-8").split())
+    assert "No expression output is shipped" in card
+    assert "beyond total counts" in card.lower()
+
+
+def test_the_breast_figure_of_the_card_is_what_the_shipped_graph_gives(
+    bundle, runtime, breast_tiles
+):
+    tiles, tumor = breast_tiles
+    stated = next(m for m in bundle.manifest.training.metrics if m.name == "tumor AUC, distilled")
+    _, score = encode(runtime, tiles)
+    assert auc(tumor, score) == pytest.approx(stated.value, abs=0.01)
 
 
 def test_one_tile_and_ten_thousand_tiles_both_make_a_slide(bundle, runtime):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from inference.phantom import MPP, STEP, Kind, Phantom, draw, draw_tiles
+from inference.phantom import MPP, STEP, Kind, Phantom, draw
 from inference.phantom_cells import LYMPHOCYTE, TUMOR, nucleus_bank
 
 
@@ -66,18 +66,6 @@ def test_no_seams_run_through_the_drawing(phantom: Phantom) -> None:
     steps = np.abs(np.diff(phantom.pixels[..., 1].astype(int), axis=0)).mean(axis=1)
     seams = steps[255::256]
     assert np.all(seams < np.median(steps[200:-200]) * 2)
-
-
-def test_tiles_come_in_equal_shares_and_the_same_seed_gives_the_same_tiles() -> None:
-    tiles, labels = draw_tiles(7, 64)
-    again, labels_again = draw_tiles(7, 64)
-
-    assert tiles.shape == (64, 224, 224, 3)
-    assert tiles.dtype == np.uint8
-    assert np.bincount(labels).tolist() == [8] * len(Kind)
-    assert np.array_equal(tiles, again)
-    assert np.array_equal(labels, labels_again)
-    assert tiles[labels == Kind.TUMOR].mean() < tiles[labels == Kind.FAT].mean() - 40
 
 
 def test_a_slide_too_small_or_odd_is_refused() -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from inference.phantom import MPP as PHANTOM_MPP
 from inference.phantom import STEP, Kind, draw
+from training.default_student.expression import TARGETS
 
 TILE_PX = 224
 TISSUES = ("lung_n", "lung_aca", "lung_scc")
@@ -24,7 +25,7 @@ FIELDS_PER_KIND = 40
 
 @dataclass(frozen=True)
 class TileSet:
-    """N tiles of one source. In `cells` NaN and in `tissue` -1 mean: not known."""
+    """N tiles of one source; NaN in `cells`, `expression`, `teacher`, -1 in `tissue`: unknown."""
 
     source: str
     mpp: float
@@ -40,6 +41,10 @@ class TileSet:
     """[N] index into TISSUES."""
     cells: NDArray[np.float32]
     """[N, 8] cell type proportions, rows sum to 1."""
+    expression: NDArray[np.float32]
+    """[N, G] targets of expression.targets."""
+    teacher: NDArray[np.float32]
+    """[N] logit of tumor by a teacher that did not see the section of the tile."""
     split: NDArray[np.str_]
     """[N] train, val or test."""
     group: NDArray[np.str_]
@@ -82,7 +87,7 @@ def lung(folder: Path) -> TileSet:
         fraction=tumor,
         lymphoid=np.zeros(len(rows), np.float32),
         tissue=tissue,
-        cells=_unknown_cells(len(rows)),
+        **_no_expression(len(rows)),
         split=np.array([row["split"] for row in rows]),
         group=np.array([row["group"] for row in rows]),
     )
@@ -109,7 +114,7 @@ def spots(folder: Path) -> TileSet:
         fraction=epithelium,
         lymphoid=cells[:, [names.index(name) for name in LYMPHOID]].sum(axis=1),
         tissue=np.full(len(rows), -1),
-        cells=cells,
+        **{**_no_expression(len(rows)), "cells": cells},
         split=np.select([section == "B4", section == "C6"], ["test", "val"], "train"),
         group=section,
     )
@@ -129,7 +134,7 @@ def colon(folder: Path) -> TileSet:
         fraction=tumor,
         lymphoid=np.array([path.name.startswith("LYM") for path in paths], np.float32),
         tissue=np.full(len(paths), -1),
-        cells=_unknown_cells(len(paths)),
+        **_no_expression(len(paths)),
         split=np.full(len(paths), "test"),
         group=np.array([path.name for path in paths]),
     )
@@ -158,7 +163,7 @@ def phantom() -> TileSet:
         fraction=fraction,
         lymphoid=share[:, Kind.LYMPHOCYTES],
         tissue=np.full(len(images), -1),
-        cells=_unknown_cells(len(images)),
+        **_no_expression(len(images)),
         split=np.array(split),
         group=np.array(group),
     )
@@ -210,5 +215,9 @@ def _images(paths: list[Path]) -> NDArray[np.uint8]:
     return images
 
 
-def _unknown_cells(count: int) -> NDArray[np.float32]:
-    return np.full((count, 8), np.nan, np.float32)
+def _no_expression(count: int) -> dict[str, NDArray[np.float32]]:
+    return {
+        "cells": np.full((count, 8), np.nan, np.float32),
+        "expression": np.full((count, TARGETS), np.nan, np.float32),
+        "teacher": np.full(count, np.nan, np.float32),
+    }

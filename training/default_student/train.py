@@ -1,10 +1,12 @@
-"""Fitting the tile encoder, and its temperature."""
+"""Fitting the tile encoder in two stages, its privileged terms, and its temperature."""
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,16 +14,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from training.first_student.augment import centered, views
-from training.first_student.data import TILE_PX, TileSet
-from training.first_student.encoder import COLORS, Encoder, folded
+from training.default_student.augment import centered, views
+from training.default_student.data import TILE_PX, TileSet
+from training.default_student.encoder import COLORS, Encoder, folded
+from training.default_student.expression import TARGETS
+from training.losses import distill_kl, reconstruction
 
 MPP = 0.5
 BATCH = 64
-SMALL_PX = 160
-"""Views of the first four fifths of the steps: the network is fully convolutional and half the
-pixels cost half the time."""
-SHARES = {"lung": 0.5, "spots": 0.25, "phantom": 0.25}
+SMALL_PX = 128
+"""Views of the first nine tenths of a stage: the network is fully convolutional and a third of
+the pixels costs a third of the time."""
+SHARES = {"lung": 0.4, "spots": 0.35, "phantom": 0.25}
+Terms = Literal["distilled", "plain"]
+TEMPERATURE = 2.0
+RECONSTRUCTED, DISTILLED = 0.3, 0.5
+"""Weights of the privileged terms beside the weight 1 of the weak labels."""
 
 
 @dataclass(frozen=True)
@@ -32,28 +40,48 @@ class Batch:
     tumor: Tensor
     tissue: Tensor
     cells: Tensor
+    expression: Tensor
+    teacher: Tensor
 
 
-def fitted(sets: Sequence[TileSet], steps: int, seed: int) -> Encoder:
-    """An encoder trained for `steps` batches of random views of the training tiles."""
+def started(sets: Sequence[TileSet], steps: int, seed: int) -> Encoder:
+    """First stage: an encoder of sets that hold no spot, which all later ones share."""
     torch.manual_seed(seed)
+    return _trained(Encoder(TARGETS), sets, "plain", steps, seed)
+
+
+def branched(
+    first: Encoder, sets: Sequence[TileSet], terms: Terms, steps: int, seed: int
+) -> Encoder:
+    """Second stage with the spots: a copy of `first` trained on, which stays as it was.
+
+    "distilled" adds the privileged terms: reconstruction of the expression of the spot, and the
+    teacher's soft targets. "plain" is the undistilled twin. Both draw the same views.
+    """
+    return _trained(copy.deepcopy(first), sets, terms, steps, seed + 1)
+
+
+def _trained(
+    encoder: Encoder, sets: Sequence[TileSet], terms: Terms, steps: int, seed: int
+) -> Encoder:
     rng = torch.Generator().manual_seed(seed)
-    encoder: Encoder = Encoder().to(memory_format=torch.channels_last).train()
+    encoder = encoder.to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(encoder.parameters(), lr=2e-3, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, max_lr=2e-3, total_steps=steps, pct_start=0.15
     )
-    started, running = time.monotonic(), 0.0
+    since, running = time.monotonic(), 0.0
     for step in range(steps):
-        size = SMALL_PX if step < 4 * steps // 5 else TILE_PX
-        loss = _loss(encoder, _drawn(sets, size, rng))
+        size = SMALL_PX if step < 9 * steps // 10 else TILE_PX
+        loss = _loss(encoder, _drawn(sets, size, rng), terms)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
         running = 0.95 * running + 0.05 * loss.item() if step else loss.item()
         if step % 50 == 49:
-            print(f"step {step + 1}/{steps} loss {running:.3f} {time.monotonic() - started:.0f} s")
+            spent = time.monotonic() - since
+            print(f"{terms} step {step + 1}/{steps} loss {running:.3f} {spent:.0f} s", flush=True)
     encoder.eval()
     return encoder
 
@@ -108,21 +136,39 @@ def _drawn(sets: Sequence[TileSet], size: int, rng: torch.Generator) -> Batch:
         [np.full(len(at), MPP / s.mpp, np.float32) for s, at in zip(sets, drawn, strict=True)]
     )
     pixels = views(joined("images").astype(np.uint8), zoom, size, rng)
-    return Batch(pixels, *(torch.from_numpy(joined(name)) for name in ("tumor", "tissue", "cells")))
+    known = (field.name for field in fields(Batch) if field.name != "pixels")
+    return Batch(pixels, *(torch.from_numpy(joined(name)) for name in known))
 
 
-def _loss(encoder: Encoder, batch: Batch) -> Tensor:
+def _loss(encoder: Encoder, batch: Batch, terms: Terms) -> Tensor:
     # bfloat16 convolutions: twice as fast on recent CPUs; heads and losses stay float32.
     with torch.autocast("cpu", torch.bfloat16):
         pixels = batch.pixels.contiguous(memory_format=torch.channels_last)
         features = encoder.learned(encoder.scaled(pixels))
     features = features.float()
+    logit = encoder.tumor(features)[:, 0]
     # Weak labels and views that miss the lesion: no tile is certain.
     target = batch.tumor.clamp(0.03, 0.97)
-    loss = functional.binary_cross_entropy_with_logits(encoder.tumor(features)[:, 0], target)
-    tissue = batch.tissue >= 0
-    loss = loss + 0.3 * functional.cross_entropy(
-        encoder.tissue(features)[tissue], batch.tissue[tissue], label_smoothing=0.05
-    )
-    cells = ~torch.isnan(batch.cells[:, 0])
-    return loss + 0.3 * functional.cross_entropy(encoder.cells(features)[cells], batch.cells[cells])
+    loss = functional.binary_cross_entropy_with_logits(logit, target)
+    if (tissue := batch.tissue >= 0).any():
+        loss = loss + 0.3 * functional.cross_entropy(
+            encoder.tissue(features)[tissue], batch.tissue[tissue], label_smoothing=0.05
+        )
+    if (cells := ~torch.isnan(batch.cells[:, 0])).any():
+        loss = loss + 0.3 * functional.cross_entropy(
+            encoder.cells(features)[cells], batch.cells[cells]
+        )
+    return loss + _privileged(encoder, features, logit, batch) if terms == "distilled" else loss
+
+
+def _privileged(encoder: Encoder, features: Tensor, logit: Tensor, batch: Batch) -> Tensor:
+    """What only the expression of the spot can teach; the teacher answers for the spots alone."""
+    spots = ~torch.isnan(batch.teacher)
+    rebuilt = reconstruction(encoder.expression(features[spots]), batch.expression[spots])
+    soft = distill_kl(_two(logit[spots]), _two(batch.teacher[spots]), TEMPERATURE)
+    return RECONSTRUCTED * rebuilt + DISTILLED * soft
+
+
+def _two(logit: Tensor) -> Tensor:
+    """Logits [B, 2] of not tumor and tumor."""
+    return torch.stack([torch.zeros_like(logit), logit], dim=1)

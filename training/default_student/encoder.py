@@ -28,7 +28,7 @@ def _conv(inside: int, outside: int, stride: int) -> nn.Sequential:
     )
 
 
-class Block(nn.Module):  # type: ignore[misc]  # torch is not typed here
+class Block(nn.Module):
     """Halves the resolution, then refines it: conv/2, then x + conv(conv(x))."""
 
     def __init__(self, inside: int, outside: int) -> None:
@@ -43,15 +43,16 @@ class Block(nn.Module):  # type: ignore[misc]  # torch is not typed here
         return torch.relu(x + self.second(torch.relu(self.first(x))))
 
 
-class Encoder(nn.Module):  # type: ignore[misc]  # torch is not typed here
+class Encoder(nn.Module):
     """float [N, 3, H, W] in 0..255 to raw features [N, 134] and the logit of tumor [N].
 
     Raw features are mean and spread of each color, which a classifier learns to ignore and a test
-    for foreign slides needs, and 128 learned ones. The two auxiliary heads (tissue of the lung
-    tiles, cell types of the spots) only shape the learned features; they are not exported.
+    for foreign slides needs, and 128 learned ones. The auxiliary heads (tissue of the lung tiles,
+    cell types of the spots, and the privileged one: `targets` values of expression) only shape the
+    learned features; they are not exported.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, targets: int) -> None:
         super().__init__()
         self.stem = _conv(3, 16, 2)
         self.blocks = nn.Sequential(
@@ -64,6 +65,7 @@ class Encoder(nn.Module):  # type: ignore[misc]  # torch is not typed here
         self.tumor = nn.Linear(LEARNED, 1)
         self.tissue = nn.Linear(LEARNED, TISSUES)
         self.cells = nn.Linear(LEARNED, CELL_TYPES)
+        self.expression = nn.Linear(LEARNED, targets)
         self.register_buffer("mean", torch.tensor(PIXEL_MEAN).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(PIXEL_STD).view(1, 3, 1, 1))
         self.register_buffer("temperature", torch.ones(()))
@@ -88,7 +90,7 @@ class Encoder(nn.Module):  # type: ignore[misc]  # torch is not typed here
         return self.tumor(learned).squeeze(1) / self.temperature
 
 
-class PrincipalAxes(nn.Module):  # type: ignore[misc]  # torch is not typed here
+class PrincipalAxes(nn.Module):
     """Raw features [N, 134] to features [N, 64] that vary independently among slides.
 
     The distance of the manifest divides each by its own deviation, so on these axes it is the
@@ -110,7 +112,7 @@ class PrincipalAxes(nn.Module):  # type: ignore[misc]  # torch is not typed here
         return raw @ self.matrix + self.shift
 
 
-class Deployed(nn.Module):  # type: ignore[misc]  # torch is not typed here
+class Deployed(nn.Module):
     """What is exported: uint8 RGB tiles [N, 224, 224, 3] to features [N, 64], tumor [N] in 0..1."""
 
     def __init__(self, encoder: Encoder, axes: PrincipalAxes) -> None:

@@ -1,0 +1,146 @@
+"""`python -m training.default_student --data DIR --out DIR` makes the shipped bundle."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from inference.phantom_plan import Kind
+from training.default_student import aggregator, data, describe, slides, tiles, train
+from training.default_student.aggregator import Aggregator
+from training.default_student.encoder import Deployed
+from training.default_student.expression import Expression
+from training.default_student.tiles import Encoders, Sources
+from training.graphs import write_graph, write_manifest, write_probe, write_sums
+
+STEPS = (350, 400)
+PROBE_SEED = 1020
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The student and everything measured on it."""
+
+    encoder: Deployed
+    model: Aggregator
+    rows: list[tiles.Row]
+    told: describe.Told
+    percentiles: NDArray[np.float64]
+    reference: slides.Reference
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Trains, measures and writes the bundle."""
+    parser = argparse.ArgumentParser(prog="python -m training.default_student", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
+    parser.add_argument("--out", type=Path, required=True, help="new or empty bundle directory")
+    parser.add_argument(
+        "--steps", type=int, nargs=2, default=STEPS, help="batches of 64 without and with the spots"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args(arguments)
+    asked.out.mkdir(parents=True, exist_ok=True)
+    if any(asked.out.iterdir()):
+        parser.error(f"{asked.out} is not empty: give a new directory")
+    torch.set_num_threads(1)  # sums in another order would change the weights
+    sources, found = tiles.load(asked.data)
+    steps = (asked.steps[0], asked.steps[1])
+    encoders = tiles.encoders(sources, found, steps, asked.seed)
+    trained = finished(encoders, sources, found, steps, asked.seed)
+    write(trained, digest(asked.data), asked.out)
+    for name, (value, low, high), source in trained.rows:
+        print(f"{name}: {value:.3f} [{low:.3f}, {high:.3f}] {source}")
+
+
+def finished(
+    encoders: Encoders, sources: Sources, found: Expression, steps: tuple[int, int], seed: int
+) -> Trained:
+    """Everything after the encoders: temperature, figures, simulated slides, aggregators."""
+    temperature = train.calibrate(encoders.distilled, sources.part("val"))
+    encoded = tiles.encoded_spots(encoders, sources.spots)
+    rows = tiles.tumor_rows(encoders.distilled, sources, found, encoded)
+    split = sources.spots.split
+    near = tiles.predicted(encoded, found, split == "train", split == "val")
+    rows += tiles.mean_rows(near, "another section of patient C, C6, all spots resampled")
+    read = tiles.predicted(encoded, found, split == "train", split == "test")
+    other = "HER2+ breast, patient B, all spots resampled"
+    rows += [*tiles.mean_rows(read, other), *tiles.single_rows(read, other)]
+    made = slides.simulated(encoders.distilled, sources, found, seed)
+    aggregators = slides.fitted(made, seed)
+    rows += slides.rows(aggregators, made, seed)
+    reference = slides.reference(made.training)
+    rows.append(slides.flagged(made.held, reference))
+    risk = aggregator.risks(aggregators.distilled, made.held)
+    return Trained(
+        Deployed(encoders.distilled, made.axes).eval(),
+        aggregators.distilled,
+        rows,
+        describe.Told(temperature, reference.limit, steps, seed, tiles.expression_table(read)),
+        np.percentile(risk, np.arange(101)),
+        reference,
+    )
+
+
+def write(trained: Trained, made_from: str, out: Path) -> None:
+    """Writes the bundle to the empty directory `out`."""
+    fields = np.stack([image for kind, image in _probe_fields() if kind != Kind.GLASS])
+    with torch.inference_mode():
+        features, _ = trained.encoder(torch.from_numpy(fields))
+    given = {"encoder": torch.from_numpy(fields), "aggregator": features.clone()}
+    modules = {"encoder": trained.encoder, "aggregator": trained.model}
+    for name, module in modules.items():
+        names = (describe.INPUTS[name], *describe.OUTPUTS[name])
+        write_graph(
+            name,
+            module,
+            (given[name],),
+            out,
+            inputs=names[:1],
+            outputs=names[1:],
+            dynamic={tensor: {0: "N"} for tensor in names if tensor in describe.PER_TILE},
+        )
+    write_probe(tuple(modules), {"tiles": fields}, out)
+    content = describe.manifest(
+        digest=made_from,
+        metrics=trained.rows,
+        percentiles=trained.percentiles,
+        reference=trained.reference,
+    )
+    write_manifest(content, out)
+    (out / "card.md").write_text(describe.card(trained.rows, trained.told), encoding="utf-8")
+    write_sums(out)
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 of what decides the weights and figures: data, this package but for the wording of
+    the card (describe.py), the shared losses, and the phantom.
+    """
+    files = [
+        path
+        for name in tiles.FOLDERS
+        for path in (folder / name).rglob("*")
+        if path.suffix in (".csv", ".npz", ".jpg", ".jpeg", ".png")
+    ]
+    here = Path(__file__).parent
+    code = [path for path in here.glob("*.py") if path.name != "describe.py"]
+    shared = [here.parent / name for name in ("losses.py", "survival.py")]
+    drawing = (here.parent.parent / "inference").glob("phantom*.py")
+    return data.digest([*files, *code, *shared, *drawing])
+
+
+def _probe_fields() -> list[tuple[Kind, NDArray[np.uint8]]]:
+    """Of each kind the drawn field that shows most of it."""
+    fields = data.fields(PROBE_SEED)
+    shares = np.array([share for _, share in fields])
+    found = [(kind, int(shares[:, kind].argmax())) for kind in Kind]
+    return [(kind, fields[at][0]) for kind, at in found]
+
+
+if __name__ == "__main__":
+    main()

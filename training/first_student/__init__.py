@@ -1,1 +1,0 @@
-"""The shipped default student: a small tile encoder and an attention aggregator."""
