@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,14 @@ __all__ = ["cmu_study", "composed_study", "phantom_study", "tcga_study"]
 ROOT = Path(__file__).parent.parent
 
 
+def pytest_configure() -> None:
+    """Take virtual environments off the path: pynetdicom installs a storescp and a storescu of
+    its own there, and the tests want DCMTK's."""
+    folders = os.environ["PATH"].split(os.pathsep)
+    kept = [folder for folder in folders if not (Path(folder) / "activate").is_file()]
+    os.environ["PATH"] = os.pathsep.join(kept)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real slides, tiles and tables; tests that need it skip where it is absent."""
@@ -27,6 +37,16 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip("needs ../shared/data (real slides and tiles), which is not here")
     return folder
+
+
+@pytest.fixture(scope="session")
+def oracles(shared: Path) -> dict[str, Any]:
+    """Worked examples of every formula of the published methods, by name."""
+    path = shared / "reference" / "oracles.json"
+    if not path.is_file():
+        pytest.skip("needs ../shared/reference/oracles.json, which is not here")
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the training extra (torch)")
 
+from training.cli import main
 from training.cohort import Cohort, assemble, load
 from training.cohorts import describe as cohort_report
 from training.cohorts.build import BuildInputs, build, gather
@@ -24,6 +25,7 @@ from training.cohorts.outcome import read_outcome
 from training.cohorts.tables import published
 from training.errors import TrainingError
 from training.genes import fit_genes, gene_of
+from training.split import prepare
 
 # patients with features and events; patients per class
 SURVIVAL = {
@@ -588,6 +590,36 @@ def test_a_gene_that_was_asked_for_and_is_not_there_is_named(
     wanted = replace(inputs, expected_genes=("ERBB2_rnaseq", "ESR1_rnaseq"))
     with pytest.raises(TrainingError, match="found no gene column ESR1_rnaseq"):
         build(wanted, tmp_path / "cohort")
+
+
+def test_labels_may_come_in_a_table_of_their_own(
+    inputs: BuildInputs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    patients = pd.read_csv(inputs.outcome)["patient"].astype(str)
+    labels = tmp_path / "labels.csv"
+    words = np.where(np.arange(len(patients)) % 2, "few", "many")
+    pd.DataFrame({"patient": patients, "kind": words}).to_csv(labels, index=False)
+    assert inputs.expression is not None
+    arguments = [
+        *("cohort", "build", "--name", "own", "--task", "kind", "--classes", "few", "many"),
+        *("--outcome", str(inputs.outcome), "--slides", str(inputs.slides)),
+        *("--expression", str(inputs.expression), "--labels", str(labels)),
+    ]
+    assert main([*arguments, "--out", str(tmp_path / "own")]) == 0
+    assert set(load(str(tmp_path / "own"), tmp_path, "kind").patients["label"]) == {0, 1}
+    refused = [*arguments, "--require-genes", "NOSUCH_rnaseq", "--out", str(tmp_path / "none")]
+    assert main(refused) != 0
+    assert "NOSUCH_rnaseq" in capsys.readouterr().err
+
+
+def test_inner_parts_without_a_death_are_refused(real) -> None:
+    cohort = real("ucec")
+    patients = cohort.patients.copy()
+    patients["event"] = 0
+    patients.iloc[:3, patients.columns.get_loc("event")] = 1
+    few = replace(cohort, patients=patients)
+    with pytest.raises(TrainingError, match=r"found no death among the .* of inner validation"):
+        prepare(few, "official", 0)
 
 
 def test_gene_tables_are_read_in_either_orientation_and_primary_tumors_first(

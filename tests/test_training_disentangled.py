@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -49,15 +48,6 @@ SMALL = Shape(16, 3, side=8, ratio=0.02)
 QUICK = disentangled.Settings(
     epochs=1, twin_epochs=1, teacher_epochs=1, window=16, cross_fit=2, gene_lists="groups"
 )
-
-
-@pytest.fixture(scope="module")
-def oracles(shared: Path) -> dict[str, Any]:
-    path = shared / "reference" / "oracles.json"
-    if not path.is_file():
-        pytest.skip("needs reference/oracles.json, which is not here")
-    content: dict[str, Any] = json.loads(path.read_text())
-    return content
 
 
 @pytest.fixture(autouse=True, scope="module")

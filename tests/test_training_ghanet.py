@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -45,15 +44,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def oracles(shared: Path) -> dict[str, Any]:
-    path = shared / "reference" / "oracles.json"
-    if not path.is_file():
-        pytest.skip("needs reference/oracles.json, which is not here")
-    content: dict[str, Any] = json.loads(path.read_text())
-    return content
 
 
 @pytest.fixture

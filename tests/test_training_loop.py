@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import signal
 import subprocess
@@ -22,14 +21,6 @@ from training.loop import Schedule, cell_weights, learning_rate_factor, train  #
 
 ROOT = Path(__file__).parent.parent
 SCHEDULE = Schedule(epochs=4, lr=1e-2, weight_decay=0.0, window=8)
-
-
-@pytest.fixture
-def oracles():
-    path = ROOT.parent / "shared" / "reference" / "oracles.json"
-    if not path.exists():
-        pytest.skip("the oracles are not on this machine")
-    return json.loads(path.read_text())
 
 
 def drawn(count=24, seed=0, classes=1):

@@ -16,7 +16,8 @@ from training.bags import concatenated  # noqa: E402
 from training.calibrate import calibrated, hazard_logits  # noqa: E402
 from training.deployed import Deployed, relative  # noqa: E402
 from training.errors import TrainingError  # noqa: E402
-from training.fitted import Score  # noqa: E402
+from training.fit import Plan  # noqa: E402
+from training.fitted import Fitted, Score  # noqa: E402
 from training.graphs import write_graph  # noqa: E402
 from training.journal import Journal  # noqa: E402
 from training.methods import baselines, crossfit, linear, multimodal, transmil  # noqa: E402
@@ -255,14 +256,40 @@ def test_age_genes_and_late_fusion_stand_beside_a_method_that_has_none(journal):
     given = split()
     found = METHODS["abmil"].fit(given, QUICK, 0, journal)
     beside = references(given, found, 0, journal)
-    assert {role for role, _ in beside} == {"age", "genomic"}
+    assert {role for role, _ in beside} == {"age", "clinical", "genomic"}
     twin = replace(found, scores={("twin", rule): found.scores["abmil", rule] for rule in
                                   ("inner", "last")})  # fmt: skip
     beside = references(given, twin, 0, journal)
-    assert {role for role, _ in beside} == {"age", "genomic", "late_fusion"}
+    assert {role for role, _ in beside} == {"age", "clinical", "genomic", "late_fusion"}
     assert cindex(given.test, beside["genomic", "last"].risk) > 0.7
     fused = beside["late_fusion", "last"].risk
     assert np.corrcoef(fused, beside["genomic", "last"].risk)[0, 1] > 0.6
+
+
+def test_no_row_stands_for_an_age_that_nobody_knows(journal):
+    given = split()
+    nobody = replace(given.train, age=torch.full_like(given.train.age, torch.nan))
+    beside = references(replace(given, train=nobody), Fitted({}), 0, journal)
+    assert {role for role, _ in beside} == {"clinical", "genomic"}
+    with pytest.raises(TrainingError, match="found no age of any patient"):
+        METHODS["age"].fit(replace(given, train=nobody), METHODS["age"].settings, 0, journal)
+
+
+def test_the_clinic_finds_the_risk_that_its_columns_repeat(journal):
+    given = split()
+    found = METHODS["clinical"].fit(given, METHODS["clinical"].settings, 0, journal)
+    assert cindex(given.test, found.scores["clinical", "last"].risk) > 0.7
+    bare = replace(given, test=replace(given.test, privileged={}))
+    with pytest.raises(TrainingError, match="found no clinical columns"):
+        METHODS["clinical"].fit(bare, METHODS["clinical"].settings, 0, journal)
+
+
+def test_published_settings_are_refused_for_a_method_that_has_no_others(tmp_path):
+    plan = Plan(
+        "crossfit", "blca", "os", "official", tmp_path, tmp_path / "run", {}, published=True
+    )
+    with pytest.raises(TrainingError, match="leave --published out"):
+        plan.resolved()
 
 
 def test_the_correlation_of_a_constant_risk_is_zero_and_of_none_is_none():

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -42,15 +41,6 @@ SMALL = replace(
     mkd.published(), epochs=2, width=16, attention=8, fusion=4, token=4, window=8, omics="rna+cnv"
 )
 TWO_OMICS = (torch.arange(8192), torch.arange(8192, 16384))
-
-
-@pytest.fixture(scope="module")
-def oracles(shared: Path) -> dict[str, Any]:
-    path = shared / "reference" / "oracles.json"
-    if not path.is_file():
-        pytest.skip("needs reference/oracles.json, which is not here")
-    content: dict[str, Any] = json.loads(path.read_text())
-    return content
 
 
 @pytest.fixture(scope="module", autouse=True)

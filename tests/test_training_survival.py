@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import json
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,15 +12,6 @@ from training import survival  # noqa: E402  # after the check for torch
 from training.errors import TrainingError  # noqa: E402  # after the check for torch
 
 TOLERANCE = 1e-6
-
-
-@pytest.fixture(scope="module")
-def oracles(shared: Path) -> dict[str, Any]:
-    path = shared / "reference" / "oracles.json"
-    if not path.is_file():
-        pytest.skip("needs reference/oracles.json, which is not here")
-    content: dict[str, Any] = json.loads(path.read_text())
-    return content
 
 
 def of(values: Any) -> torch.Tensor:

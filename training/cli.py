@@ -67,6 +67,8 @@ def _cohort(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         build.add_argument(f"--{table}", type=Path, metavar="CSV")
     build.add_argument("--clinical", type=Path, metavar="CSV",
                        help="patient and numbers that only a teacher may see")  # fmt: skip
+    build.add_argument("--require-genes", nargs="+", default=[], metavar="COLUMN",
+                       help="gene columns without which nothing is built")  # fmt: skip
     build.add_argument("--log-expression", action="store_true", help="take log2(x + 1)")
     build.add_argument("--signatures", type=Path, metavar="CSV", help="functional gene groups")
     build.add_argument("--splits", type=Path, metavar="PATH",
@@ -75,6 +77,8 @@ def _cohort(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     build.add_argument(
         "--classes", nargs="+", metavar="CLASS", help="the label's classes, in order"
     )
+    build.add_argument("--labels", type=Path, metavar="CSV",
+                       help="patient and label, where the outcome table has none")  # fmt: skip
     build.add_argument("--label-column", default="", metavar="COLUMN")
     build.add_argument("--flag-confirmed", action="store_true",
                        help="a person has checked that event 1 means death observed")  # fmt: skip

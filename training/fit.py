@@ -57,7 +57,12 @@ class Plan:
         chosen = method(self.method)
         defaults = chosen.settings
         if self.published:
-            defaults = chosen.published(self.task) if chosen.published else chosen.settings
+            if chosen.published is None:
+                raise TrainingError(
+                    f"method {self.method}: found --published, but its defaults are all the "
+                    "settings it has; leave --published out"
+                )
+            defaults = chosen.published(self.task)
         return with_settings(defaults, self.settings)
 
 

@@ -1,4 +1,4 @@
-"""What stands beside every student: age alone, genes alone, and the mean of slide and genes."""
+"""What stands beside every student: age, the clinic, genes, and the mean of slide and genes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from training.bags import Batch
 from training.fitted import Fitted, Score, predict
 from training.journal import Journal
 from training.loop import Schedule, train
-from training.methods.linear import age_score
+from training.methods.linear import age_score, clinical_score
 from training.methods.multimodal import fuse
 from training.split import Split
 
@@ -28,9 +28,13 @@ def references(
 ) -> dict[tuple[str, str], Score]:
     """Roles age, genomic and late_fusion of the outer fold, where `fitted` lacks them.
 
-    Without genes only age is there. Late fusion takes the twin; a method without one has none.
+    Age and clinic are there where they are known, genes where the cohort has some. Late fusion
+    takes the twin; a method without one has none.
     """
-    found = {("age", rule): age_score(split) for rule in ("inner", "last")}
+    found: dict[tuple[str, str], Score] = {}
+    for role, score in (("age", age_score(split)), ("clinical", clinical_score(split))):
+        if score is not None:
+            found |= {(role, rule): score for rule in ("inner", "last")}
     if split.train.genes.shape[1] == 0:
         return found
     own = fitted.scores.get(("genomic", "last"))

@@ -89,7 +89,19 @@ def _inner(
         )
     cut = StratifiedShuffleSplit(1, test_size=size, random_state=seed)
     train, valid = next(cut.split(rows, strata))
+    if cohort.task.kind == "survival":
+        _require_deaths(cohort, table.iloc[train], table.iloc[valid])
     return np.sort(rows[train]), np.sort(rows[valid])
+
+
+def _require_deaths(cohort: Cohort, train: pd.DataFrame, valid: pd.DataFrame) -> None:
+    """Refuse an inner part that can neither teach nor judge."""
+    for name, part in (("training", train), ("validation", valid)):
+        if not (part["event"] > 0).any():
+            raise TrainingError(
+                f"cohort {cohort.name}: found no death among the {len(part)} patients of inner "
+                f"{name}, expected one at least; give more patients"
+            )
 
 
 def _strata(cohort: Cohort, table: pd.DataFrame) -> list[NDArray[np.int64]]:

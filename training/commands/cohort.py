@@ -24,6 +24,8 @@ def _build(arguments: argparse.Namespace) -> int:
         outcome=arguments.outcome,
         slides=arguments.slides,
         task=_task(arguments.task, arguments.classes),
+        labels=arguments.labels,
+        expected_genes=tuple(arguments.require_genes),
         label_column=arguments.label_column,
         expression=arguments.expression,
         cnv=arguments.cnv,

@@ -6,7 +6,6 @@ network differs. Bags are padded: [B, N, D] with a mask [B, N].
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -19,20 +18,19 @@ from torch.nn.functional import cross_entropy
 from training.bags import Batch, on_instances
 from training.cohort import Task
 from training.errors import TrainingError
-from training.fitted import Fitted, Score, predict
+from training.fitted import Fitted, Score
 from training.heads import (
     ClassOutputs,
     SurvivalOutputs,
-    inner_judge,
     masked_softmax,
     outputs,
     student_outputs,
     task_loss,
-    task_score,
 )
 from training.journal import Journal
-from training.loop import Schedule, train
+from training.loop import Schedule
 from training.split import Split
+from training.trained import trained
 
 Name = Literal["meanpool", "abmil", "clam", "snn"]
 
@@ -235,9 +233,17 @@ def slide_network(
         share = settings.instance_weight
         return {"total": (1 - share) * loss + share * instance, "instance": instance}
 
-    return _trained(
-        name, network, losses, partial(_logits, network), split, settings, seed, journal
+    scores = trained(
+        name,
+        network,
+        losses,
+        partial(_logits, network),
+        split,
+        Schedule(settings.epochs, settings.lr, settings.weight_decay),
+        seed=seed,
+        journal=journal,
     )
+    return scores, network
 
 
 def snn(
@@ -260,36 +266,11 @@ def snn(
         logits: Tensor = network(batch.genes)
         return logits
 
-    return _trained("snn", network, losses, answer, split, settings, seed, journal)
+    schedule = Schedule(settings.epochs, settings.lr, settings.weight_decay)
+    scores = trained("snn", network, losses, answer, split, schedule, seed=seed, journal=journal)
+    return scores, network
 
 
 def _logits(network: nn.Module, batch: Batch) -> Tensor:
     logits: Tensor = network(batch.bags, batch.mask)[0]
     return logits
-
-
-def _trained(
-    name: str,
-    network: nn.Module,
-    losses: Callable[[Batch], dict[str, Tensor]],
-    answer: Callable[[Batch], Tensor],
-    split: Split,
-    settings: Settings,
-    seed: int,
-    journal: Journal,
-) -> tuple[dict[str, Score], nn.Module]:
-    states = train(
-        name,
-        network,
-        losses,
-        split.train,
-        Schedule(settings.epochs, settings.lr, settings.weight_decay),
-        seed=seed,
-        journal=journal,
-        judge=inner_judge(split.task, network, answer, split.valid),
-    )
-    scores = {}
-    for rule, state in (("last", states.last), ("inner", states.best)):
-        network.load_state_dict(state)
-        scores[rule] = task_score(split.task, predict(network, answer, split.test))
-    return scores, network

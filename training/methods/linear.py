@@ -1,4 +1,4 @@
-"""Linear floors: age alone, elastic-net Cox on genes, pooled features. All without a network."""
+"""Linear floors without a network: age, the clinic, elastic-net Cox on genes, pooled features."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ from training.fitted import Fitted, Floats, Score
 from training.journal import Journal
 from training.split import Split
 
+_LITTLE, _MUCH = 1e-3, 1.0
+"""Ridge penalties of a Cox model of one column, and of many that say the same."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -35,7 +38,21 @@ class Settings:
 
 def fit_age(split: Split, settings: Settings, seed: int, journal: Journal) -> Fitted:
     """Age alone: Cox regression, or logistic regression for classes; unknown ages at the mean."""
-    return _both_rules("age", age_score(split))
+    score = age_score(split)
+    if score is None:
+        raise TrainingError(f"cohort {split.cohort}: found no age of any patient, expected some")
+    return _both_rules("age", score)
+
+
+def fit_clinical(split: Split, settings: Settings, seed: int, journal: Journal) -> Fitted:
+    """Cox regression on what the clinic knows, age with it; logistic regression for classes."""
+    score = clinical_score(split)
+    if score is None:
+        raise TrainingError(
+            f"cohort {split.cohort}: found no clinical columns, expected some; build the cohort "
+            "with a clinical table"
+        )
+    return _both_rules("clinical", score)
 
 
 def fit_genes(split: Split, settings: Settings, seed: int, journal: Journal) -> Fitted:
@@ -53,15 +70,39 @@ def fit_pooled(split: Split, settings: Settings, seed: int, journal: Journal) ->
     return _both_rules("pooled", _linear(split, settings, *(scaler.transform(t) for t in tables)))
 
 
-def age_score(split: Split) -> Score:
-    """What age says of the outer fold; the constant model where no age is known."""
-    known, asked = (part.age.numpy().astype(float) for part in (split.train, split.test))
+def age_score(split: Split) -> Score | None:
+    """What age says of the outer fold; None where the age of no training patient is known."""
+    known, asked = (part.age.numpy().astype(float)[:, None] for part in (split.train, split.test))
     if np.isnan(known).all():
-        known, asked = np.zeros(len(known)), np.zeros(len(asked))
-    mean = float(np.nanmean(known))
-    train, test = (np.where(np.isnan(a), mean, a)[:, None] / 10 for a in (known, asked))
+        return None
+    return _cox_or_classes(split, known / 10, asked / 10, _LITTLE)
+
+
+def clinical_score(split: Split) -> Score | None:
+    """What the clinical columns and age say of the outer fold; None where there are no columns."""
+    parts = (split.train, split.test)
+    if any("clinical" not in part.privileged for part in parts):
+        return None
+    known, asked = (
+        np.column_stack([part.privileged["clinical"].numpy(), part.age.numpy()]).astype(float)
+        for part in parts
+    )
+    # A column that nobody has, or all alike, says nothing.
+    told = np.array([len(np.unique(column[~np.isnan(column)])) > 1 for column in known.T])
+    if not told.any():
+        return None
+    scaler = StandardScaler().fit(known[:, told])
+    return _cox_or_classes(
+        split, scaler.transform(known[:, told]), scaler.transform(asked[:, told]), _MUCH
+    )
+
+
+def _cox_or_classes(split: Split, known: Floats, asked: Floats, penalty: float) -> Score:
+    """A linear model of the task on [P, K]; what is unknown stands at the mean of training."""
+    mean = np.nanmean(known, axis=0)
+    train, test = (np.where(np.isnan(table), mean, table) for table in (known, asked))
     if split.task.kind == "survival":
-        model = CoxPHSurvivalAnalysis(alpha=1e-3).fit(train, _outcome(split.train))
+        model = CoxPHSurvivalAnalysis(alpha=penalty).fit(train, _outcome(split.train))
         return Score(risk=model.predict(test))
     return Score(probability=_classes(split, train, test, 1.0))
 

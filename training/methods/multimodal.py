@@ -10,13 +10,14 @@ from torch import Tensor, nn
 
 from training.bags import Batch, on_instances
 from training.errors import TrainingError
-from training.fitted import Fitted, Score, predict
-from training.heads import inner_judge, masked_softmax, outputs, task_loss, task_score
+from training.fitted import Fitted, Score
+from training.heads import masked_softmax, outputs, task_loss
 from training.journal import Journal
-from training.loop import Schedule, train
+from training.loop import Schedule
 from training.methods import baselines
 from training.methods.baselines import GatedAttention
 from training.split import Split
+from training.trained import trained
 
 
 @dataclass(frozen=True)
@@ -93,21 +94,20 @@ def fit_mcat(split: Split, settings: Settings, seed: int, journal: Journal) -> F
         logits: Tensor = network(batch.bags, batch.mask, batch.genes)
         return logits
 
-    states = train(
+    scores = trained(
         "mcat",
         network,
         lambda batch: {"total": task_loss(split.task, answer(batch), batch)},
-        split.train,
+        answer,
+        split,
         Schedule(settings.epochs, settings.lr, settings.weight_decay),
         seed=seed,
         journal=journal,
-        judge=inner_judge(split.task, network, answer, split.valid),
     )
-    scores = {}
-    for rule, state in (("inner", states.best), ("last", states.last)):
-        network.load_state_dict(state)
-        scores["mcat", rule] = task_score(split.task, predict(network, answer, split.test))
-    return Fitted(scores, facts={"parameters": float(sum(p.numel() for p in network.parameters()))})
+    return Fitted(
+        {("mcat", rule): score for rule, score in scores.items()},
+        facts={"parameters": float(sum(p.numel() for p in network.parameters()))},
+    )
 
 
 def fit_late_fusion(

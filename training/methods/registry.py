@@ -60,6 +60,7 @@ METHODS: dict[str, Method] = {
     "mcat": Method(multimodal.fit_mcat, multimodal.Settings()),
     "late-fusion": Method(multimodal.fit_late_fusion, baselines.Settings()),
     "age": Method(linear.fit_age, linear.Settings()),
+    "clinical": Method(linear.fit_clinical, linear.Settings()),
     "coxnet": Method(linear.fit_genes, linear.Settings()),
     "pooled": Method(linear.fit_pooled, linear.Settings()),
 }

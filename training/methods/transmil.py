@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from training.bags import Batch
-from training.fitted import Fitted, predict
-from training.heads import inner_judge, outputs, task_loss, task_score
+from training.fitted import Fitted
+from training.heads import outputs, task_loss
 from training.journal import Journal
-from training.loop import Schedule, train
+from training.loop import Schedule
 from training.split import Split
+from training.trained import trained
 
 
 @dataclass(frozen=True)
@@ -132,18 +133,17 @@ def fit(split: Split, settings: Settings, seed: int, journal: Journal) -> Fitted
         logits: Tensor = network(batch.bags, batch.mask)
         return logits
 
-    states = train(
+    scores = trained(
         "transmil",
         network,
         lambda batch: {"total": task_loss(split.task, answer(batch), batch)},
-        split.train,
+        answer,
+        split,
         Schedule(settings.epochs, settings.lr, settings.weight_decay),
         seed=seed,
         journal=journal,
-        judge=inner_judge(split.task, network, answer, split.valid),
     )
-    scores = {}
-    for rule, state in (("inner", states.best), ("last", states.last)):
-        network.load_state_dict(state)
-        scores["transmil", rule] = task_score(split.task, predict(network, answer, split.test))
-    return Fitted(scores, facts={"parameters": float(sum(p.numel() for p in network.parameters()))})
+    return Fitted(
+        {("transmil", rule): score for rule, score in scores.items()},
+        facts={"parameters": float(sum(p.numel() for p in network.parameters()))},
+    )

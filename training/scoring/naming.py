@@ -12,9 +12,12 @@ ROLES = {
     "late_fusion": "late fusion",
     "null": "null, shuffled teacher",
     "genomic": "genes alone",
+    "clinical": "clinic and age",
     "age": "age alone",
 }
 """Roles that stand beside every student, in the order of a report."""
+FLOORS = ("genomic", "clinical", "age")
+"""Of them, those that have nothing to do with the method they stand beside."""
 NEEDS = {
     "student": "WSI",
     "twin": "WSI",
@@ -22,6 +25,7 @@ NEEDS = {
     "teacher": "WSI + genes",
     "late_fusion": "WSI + genes",
     "genomic": "genes",
+    "clinical": "clinic",
     "age": "age",
     "snn": "genes",
     "coxnet": "genes",
@@ -59,12 +63,7 @@ def row_names(found: Collection[RowName]) -> list[RowName]:
     Roles that were not run are there too, so that a table cannot hide them.
     """
     distilled = sorted({name.method for name in found if name.role == "student"})
-    rows = [
-        RowName(method, role)
-        for method in distilled
-        for role in ROLES
-        if role not in ("genomic", "age")
-    ]
-    rows += [RowName("", role) for role in ("genomic", "age")]
+    rows = [RowName(method, role) for method in distilled for role in ROLES if role not in FLOORS]
+    rows += [RowName("", role) for role in FLOORS]
     rows += sorted(name for name in found if name not in rows)
     return rows

@@ -11,7 +11,7 @@ import numpy as np
 from training.errors import TrainingError
 from training.scoring import cells
 from training.scoring.cells import Series
-from training.scoring.naming import RowName
+from training.scoring.naming import FLOORS, RowName
 from training.scoring.runs import Run, Unit
 
 
@@ -83,7 +83,7 @@ def share_floors(found: Mapping[Place, Series]) -> dict[Place, Series]:
     kept: dict[Place, Series] = {}
     for place, given in found.items():
         shared = Place(RowName("", place.name.role), place.rule, place.column)
-        if place.name.role not in ("age", "genomic"):
+        if place.name.role not in FLOORS:
             kept[place] = given
         elif shared not in kept or _same(kept[shared], given):
             if shared not in kept or _units(given) > _units(kept[shared]):
