@@ -19,6 +19,11 @@ REFUSED = 3
 """Exit status when the node refuses to start: configuration, bundle, engine or port."""
 
 
+ENGINES = ["auto", "openvino", "onnxruntime", "onnxruntime-cuda", "tensorrt"]
+PRECISIONS = ["shipped", "fp32", "bf16", "fp16", "int8"]
+THREADS_HELP = "CPU threads; default: 0, all cores"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit status."""
     arguments = _parser().parse_args(argv)
@@ -55,8 +60,10 @@ def _parser() -> argparse.ArgumentParser:
     analyze.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files or folders")
     analyze.add_argument("--out", type=Path, required=True, metavar="DIR")
     analyze.add_argument("--bundle", default="default", help="a shipped name or a directory")
-    analyze.add_argument("--engine", default="auto", choices=["auto", "openvino", "onnxruntime"])
+    _with_engine(analyze)
     analyze.add_argument("--json", action="store_true", help="print JSON")
+
+    _add_engine(commands)
 
     studies = _add(commands, "studies", "studies", "list every study, or tell one study's story")
     _with_config(studies)
@@ -86,6 +93,38 @@ def _add(
     parser: argparse.ArgumentParser = commands.add_parser(name, help=help, description=help)
     parser.set_defaults(module=module, command=name)
     return parser
+
+
+def _add_engine(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    engine = _add(commands, "engine", "engine", "compare the engines, or build TensorRT plans")
+    actions = engine.add_subparsers(required=True, metavar="ACTION", dest="action")
+    help = "build the plans of a bundle for this machine's GPU"
+    build = actions.add_parser("build", help=help, description=help)
+    build.add_argument("bundle", metavar="BUNDLE", help="a shipped name or a directory")
+    build.add_argument("--engine", default="tensorrt", choices=["tensorrt"])
+    build.add_argument("--precision", default="shipped", choices=PRECISIONS)
+    help = "run the bundle's probe on every engine and precision, and print a table"
+    compare = actions.add_parser("compare", help=help, description=help)
+    compare.add_argument("bundle", metavar="BUNDLE", help="a shipped name or a directory")
+    compare.add_argument("--threads", type=_threads, default=0, metavar="N", help=THREADS_HELP)
+    compare.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _with_engine(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--engine", default="auto", choices=ENGINES, help="default: auto (the CPU)")
+    parser.add_argument(
+        "--precision",
+        default="shipped",
+        choices=PRECISIONS,
+        help="default: shipped, what the bundle chose",
+    )
+    parser.add_argument("--threads", type=_threads, default=0, metavar="N", help=THREADS_HELP)
+
+
+def _threads(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected 0 or more")
+    return int(text)
 
 
 def _with_config(

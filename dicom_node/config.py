@@ -83,9 +83,14 @@ class ModelSection(_Section):
     """Which student runs, and on what."""
 
     bundle: str = "default"
-    engine: Literal["auto", "openvino", "onnxruntime"] = "auto"
+    engine: Literal["auto", "openvino", "onnxruntime", "onnxruntime-cuda", "tensorrt"] = "auto"
+    """`auto` is OpenVINO on the CPU; a GPU is used when its engine is named."""
+    precision: Literal["shipped", "fp32", "bf16", "fp16", "int8"] = "shipped"
+    """`shipped` is what the bundle chose, or fp32 where this machine cannot compute that."""
     threads: Annotated[int, Field(ge=0)] = 0
     """CPU threads of the engine; 0 means all cores."""
+    build_plans: bool = False
+    """Whether a start may build TensorRT plans that are missing, which takes minutes."""
 
 
 class DeliverySection(_Section):

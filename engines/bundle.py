@@ -53,12 +53,18 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
         manifest = Manifest.model_validate_json(manifest_path.read_bytes())
     except ValidationError as error:
         raise BundleRejected(f"{manifest_path}: {_first_problems(error)}") from error
-    for name in [manifest.probe.file, *(g.file for g in manifest.graphs.values())]:
+    for name in _files_named_by(manifest):
         if Path(name).name != name or not (root / name).is_file():
             raise BundleRejected(
                 f"{root / name}: the manifest names it, but it is not in the bundle"
             )
     return Bundle(root=root, manifest=manifest, digest=digest)
+
+
+def _files_named_by(manifest: Manifest) -> list[str]:
+    graphs = [graph.file for graph in manifest.graphs.values()]
+    precisions = [p.file for p in manifest.precisions if p.file is not None]
+    return [manifest.probe.file, *graphs, *precisions]
 
 
 def _locate(name_or_path: str | Path) -> Path:

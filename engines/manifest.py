@@ -47,6 +47,28 @@ class TileInput(_Strict):
     mpp_tolerance: Annotated[float, Field(ge=0, le=0.5)]
     """Relative spacing difference up to which level pixels are used without resampling."""
     batch: Annotated[int, Field(ge=1, le=1024)] = 32
+    """Tiles the encoder computes at once, on every engine; a last block is padded to it."""
+    coarse_mpp: float | None = None
+    """Second magnification of the same slide, a whole multiple of `mpp`: its tiles form a second,
+    coarser grid."""
+    icc: Literal["ignore", "srgb"] = "ignore"
+    """Whether the slide's ICC profile is applied (to sRGB) before the graph sees pixels."""
+    scaled_decoding: bool = False
+    """Whether JPEG frames may be decoded at 1/2, 1/4 or 1/8 in the DCT domain instead of being
+    resampled, where a level is 2, 4 or 8 times finer than `mpp`."""
+    unreadable_tiles: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """Tolerated share of tiles whose frames cannot be read; above it a slide is not assessable."""
+
+    @model_validator(mode="after")
+    def _coarse_is_a_multiple(self) -> TileInput:
+        if self.coarse_mpp is not None:
+            times = self.coarse_mpp / self.mpp
+            if round(times) < 2 or abs(times - round(times)) > 1e-6 * times:
+                raise ValueError(
+                    f"coarse_mpp: found {self.coarse_mpp:g}, expected 2, 3, ... times mpp "
+                    f"{self.mpp:g}"
+                )
+        return self
 
 
 class ScoreOutput(_Strict):
@@ -161,6 +183,72 @@ class Probe(_Strict):
     tolerance: dict[str, Annotated[float, Field(gt=0)]]
 
 
+class PrecisionLimits(_Strict):
+    """What a cheaper precision may cost at most before the node may use it."""
+
+    feature_cosine: Annotated[float, Field(gt=0, le=1)] = 0.99
+    """Least."""
+    score_shift: Annotated[float, Field(ge=0)] = 0.005
+    """Most."""
+    heatmap_spearman: Annotated[float, Field(gt=0, le=1)] = 0.999
+    """Least."""
+
+
+class Precision(_Strict):
+    """One cheaper form of the encoder and what it costs against fp32.
+
+    The aggregator always runs in fp32: it is a hundredth of the time and decides the scores.
+    """
+
+    name: Literal["bf16", "fp16", "int8"]
+    file: str | None = None
+    """Its ONNX file; without one the engine computes the fp32 graph in this precision."""
+    feature_cosine: Annotated[float, Field(ge=-1, le=1)]
+    """Smallest cosine between a tile's features and its fp32 features."""
+    score_shift: Annotated[float, Field(ge=0)]
+    """Largest absolute difference of a slide's scores and survival probabilities.
+
+    A score's difference is in units of its interquartile range in the reference cohort
+    (percentiles 25 to 75), or in its own unit where it has no percentiles.
+    """
+    class_changes: Annotated[int, Field(ge=0)] = 0
+    """Slides whose predicted class changed."""
+    heatmap_spearman: Annotated[float, Field(ge=-1, le=1)]
+    """Smallest rank correlation of a slide's heatmap with its fp32 heatmap."""
+    data: str
+    """On which tiles and slides this was measured."""
+    tolerance: dict[str, Annotated[float, Field(gt=0)]]
+    """Largest absolute probe difference per `encoder/<tensor>`, in place of `probe.tolerance`;
+    tensors of the aggregator may be named too."""
+
+    @model_validator(mode="after")
+    def _only_bf16_needs_no_file(self) -> Precision:
+        if self.file is None and self.name != "bf16":
+            raise ValueError(f"precision {self.name}: expected a file, found none")
+        return self
+
+    def within(self, limits: PrecisionLimits) -> str:
+        """Empty inside of the limits; else the sentence that says which figure is outside."""
+        if self.feature_cosine < limits.feature_cosine:
+            return (
+                f"{self.name}: feature cosine {self.feature_cosine:.4g} is below the bundle's "
+                f"limit {limits.feature_cosine:.4g}"
+            )
+        if self.score_shift > limits.score_shift:
+            return (
+                f"{self.name}: score shift {self.score_shift:.3g} is above the bundle's limit "
+                f"{limits.score_shift:.3g}"
+            )
+        if self.class_changes:
+            return f"{self.name}: the predicted class of {self.class_changes} slide(s) changed"
+        if self.heatmap_spearman < limits.heatmap_spearman:
+            return (
+                f"{self.name}: heatmap rank correlation {self.heatmap_spearman:.5g} is below the "
+                f"bundle's limit {limits.heatmap_spearman:.5g}"
+            )
+        return ""
+
+
 class Manifest(_Strict):
     """Everything the node knows about a student. It knows no method by name."""
 
@@ -173,13 +261,22 @@ class Manifest(_Strict):
     intended_use: str
     input: TileInput
     graphs: dict[str, Graph]
-    """Exactly `encoder` (tiles to features) and `aggregator` (features to outputs)."""
+    """Exactly `encoder` (tiles to features) and `aggregator` (features to outputs).
+
+    The aggregator's inputs are known by name: an output of the encoder over the fine grid
+    [N, ...]; `<output>_coarse`, the same over the coarse grid [M, ...]; `positions` and
+    `positions_coarse`, int64 [N, 2] and [M, 2], 0-based row and column in the grid.
+    """
     finding: Finding
     outputs: tuple[Output, ...]
     applicability: Applicability
     out_of_distribution: OutOfDistribution | None = None
     training: Training
     probe: Probe
+    precisions: tuple[Precision, ...] = ()
+    precision_limits: PrecisionLimits = PrecisionLimits()
+    shipped_precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"
+    """What the node uses where the engine can; fp32, the reference, where it cannot."""
 
     @model_validator(mode="after")
     def _outputs_name_tensors(self) -> Manifest:
@@ -197,6 +294,65 @@ class Manifest(_Strict):
         if set(self.probe.tolerance) != tolerances:
             raise ValueError(f"probe.tolerance must name exactly {sorted(tolerances)}")
         return self
+
+    @model_validator(mode="after")
+    def _encoder_works_tile_by_tile(self) -> Manifest:
+        encoder = self.graphs["encoder"]
+        for tensor in (*encoder.inputs, *encoder.outputs):
+            if not tensor.shape or not isinstance(tensor.shape[0], str):
+                raise ValueError(
+                    f"encoder tensor {tensor.name}: found shape {list(tensor.shape)}, expected a "
+                    "named axis of tiles first"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _aggregator_inputs_are_known(self) -> Manifest:
+        known = {t.name: t for t in self.graphs["encoder"].outputs}
+        known["positions"] = Tensor(name="positions", dtype="int64", shape=("N", 2))
+        if self.input.coarse_mpp is not None:
+            known |= {f"{name}_coarse": tensor for name, tensor in known.items()}
+        for tensor in self.graphs["aggregator"].inputs:
+            source = known.get(tensor.name)
+            if source is None:
+                raise ValueError(
+                    f"aggregator input {tensor.name}: expected one of {', '.join(sorted(known))} "
+                    "(coarse ones only with input.coarse_mpp)"
+                )
+            if tensor.dtype != source.dtype or tensor.shape[1:] != source.shape[1:]:
+                raise ValueError(
+                    f"aggregator input {tensor.name}: found {tensor.dtype} {list(tensor.shape)}, "
+                    f"expected {source.dtype} {list(source.shape)}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _precisions_hold(self) -> Manifest:
+        names = [p.name for p in self.precisions]
+        if len(set(names)) != len(names):
+            raise ValueError(f"precisions: names must differ, found {names}")
+        encoder = {f"encoder/{t.name}" for t in self.graphs["encoder"].outputs}
+        for p in self.precisions:
+            if not encoder <= set(p.tolerance) <= set(self.probe.tolerance):
+                raise ValueError(
+                    f"precision {p.name}: tolerance must name {sorted(encoder)} and nothing that "
+                    "probe.tolerance does not"
+                )
+        if self.shipped_precision != "fp32":
+            shipped = self.precision(self.shipped_precision)
+            if shipped is None:
+                raise ValueError(
+                    f"shipped_precision: found {self.shipped_precision}, expected fp32 or one of "
+                    f"precisions ({', '.join(names) or 'none'})"
+                )
+            outside = shipped.within(self.precision_limits)
+            if outside:
+                raise ValueError(f"shipped_precision: {outside}")
+        return self
+
+    def precision(self, name: str) -> Precision | None:
+        """The cheaper form of that name, None where the bundle has none (fp32 has no entry)."""
+        return next((p for p in self.precisions if p.name == name), None)
 
     @property
     def scores(self) -> tuple[ScoreOutput, ...]:

@@ -1,47 +1,86 @@
 """One door to every runtime: named arrays in, named arrays out, checked on both sides.
 
-`open_runtime` chooses the engine, compiles the graphs and sits the bundle's probe before it hands
-the runtime over, so a runtime that exists has given the right answers on this machine.
+`open_runtime` chooses engine and precision, compiles the graphs and sits the bundle's probe before
+it hands the runtime over, so a runtime that exists has given the right answers on this machine.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engines import onnx_runtime, openvino_cpu, tensorrt_gpu
 from engines.bundle import Bundle
 from engines.errors import BundleRejected, DeviceFailed, EngineMissing
-from engines.manifest import Manifest, Tensor
+from engines.executor import Arrays, Executor, precision_name
+from engines.manifest import Manifest, Precision, Tensor
+from engines.plans import Progress
 
-EngineName = Literal["auto", "openvino", "onnxruntime"]
-Arrays = Mapping[str, NDArray[Any]]
+EngineName = Literal["auto", "openvino", "onnxruntime", "onnxruntime-cuda", "tensorrt"]
+PrecisionName = Literal["shipped", "fp32", "bf16", "fp16", "int8"]
 
 
-class _Executor(Protocol):
-    """What an engine must offer: its description, and a run of one graph."""
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """How an engine says which precisions it lacks here ('' for none), and how it is opened."""
 
-    description: str
+    lacks: Callable[[Precision], str]
+    open: Callable[[Bundle, Precision | None, int], AbstractContextManager[Executor]]
+    prepare: Callable[[Bundle, Precision | None, Progress], list[str]] | None = None
+    """Builds what the engine needs once per device, None where it needs nothing."""
 
-    def run(self, graph_name: str, arrays: Arrays) -> dict[str, NDArray[Any]]: ...
+
+ENGINES: dict[str, Engine] = {
+    "openvino": Engine(openvino_cpu.lacks, openvino_cpu.open_openvino),
+    "onnxruntime": Engine(onnx_runtime.cpu_lacks, onnx_runtime.open_cpu),
+    "onnxruntime-cuda": Engine(onnx_runtime.cuda_lacks, onnx_runtime.open_cuda),
+    "tensorrt": Engine(
+        tensorrt_gpu.lacks, tensorrt_gpu.open_tensorrt, prepare=tensorrt_gpu.prepare
+    ),
+}
 
 
 class Runtime:
-    """A bundle on an engine, probe passed. Arrays returned belong to the caller."""
+    """A bundle on an engine, probe passed. Arrays returned belong to the caller.
 
-    def __init__(self, bundle: Bundle, executor: _Executor) -> None:
+    `run` may be called by several threads. A tile's encoder outputs in fp32 on a CPU engine are
+    bit-identical for any number and order of tiles in a call, any thread and any `lanes`.
+    """
+
+    def __init__(
+        self, bundle: Bundle, executor: Executor, precision: Precision | None, note: str = ""
+    ) -> None:
         self.bundle = bundle
         self.manifest: Manifest = bundle.manifest
+        self.note = note
+        """Why the shipped precision is not used, empty where it is."""
         self._executor = executor
+        self._precision = precision
 
     @property
     def engine(self) -> str:
         """Engine, version, precision and device, for the report."""
         return self._executor.description
+
+    @property
+    def precision(self) -> str:
+        """Precision of the encoder; the aggregator always runs in fp32."""
+        return precision_name(self._precision)
+
+    @property
+    def lanes(self) -> int:
+        """Threads that may run the encoder at the same time with profit."""
+        return self._executor.lanes
+
+    @property
+    def batch(self) -> int:
+        """Tiles in a call of the encoder that keep a lane busy."""
+        return self._executor.batch
 
     def run(self, graph_name: str, arrays: Arrays) -> dict[str, NDArray[Any]]:
         """Outputs of a graph by tensor name.
@@ -59,10 +98,28 @@ class Runtime:
             raise DeviceFailed(f"{self.engine}: {error}") from error
         return outputs
 
+    def tolerance(self, key: str) -> float:
+        """Largest difference allowed of `<graph>/<tensor>` from the probe in this precision."""
+        own = self._precision.tolerance if self._precision else {}
+        return own.get(key, self.manifest.probe.tolerance[key])
+
     def sit_probe(self) -> dict[str, float]:
         """Largest absolute difference per `<graph>/<tensor>`; BundleRejected above tolerance."""
+        differences = {
+            key: difference(found, expected) for key, found, expected in self.answer_probe()
+        }
+        for key, off_by in differences.items():
+            if not off_by <= self.tolerance(key):  # NaN must fail too
+                raise BundleRejected(
+                    f"{self.bundle.file(self.manifest.probe.file)}: {key} is off by "
+                    f"{off_by:.3g} on {self.engine}, tolerance {self.tolerance(key):.3g}; "
+                    "these numbers are not the bundle's: use fp32, or another engine"
+                )
+        return differences
+
+    def answer_probe(self) -> Iterator[tuple[str, NDArray[Any], NDArray[Any]]]:
+        """`<graph>/<tensor>`, what came out here, and what the bundle expects."""
         probe = self.bundle.probe()
-        differences: dict[str, float] = {}
         for graph_name, graph in self.manifest.graphs.items():
             inputs = {
                 t.name: _probe_array(self.bundle, probe, graph_name, "in", t) for t in graph.inputs
@@ -70,113 +127,84 @@ class Runtime:
             outputs = self.run(graph_name, inputs)
             for tensor in graph.outputs:
                 expected = _probe_array(self.bundle, probe, graph_name, "out", tensor)
-                key = f"{graph_name}/{tensor.name}"
-                differences[key] = _difference(outputs[tensor.name], expected)
-                tolerance = self.manifest.probe.tolerance[key]
-                if not differences[key] <= tolerance:  # NaN must fail too
-                    raise BundleRejected(
-                        f"{self.bundle.file(self.manifest.probe.file)}: {key} is off by "
-                        f"{differences[key]:.3g} on {self.engine}, tolerance {tolerance:.3g}"
-                    )
-        return differences
+                yield f"{graph_name}/{tensor.name}", outputs[tensor.name], expected
 
 
 @contextmanager
 def open_runtime(
-    bundle: Bundle, *, engine: EngineName = "auto", threads: int = 0
+    bundle: Bundle,
+    *,
+    engine: EngineName = "auto",
+    precision: PrecisionName = "shipped",
+    threads: int = 0,
+    build_plans: bool = False,
 ) -> Iterator[Runtime]:
     """A runtime that has passed the bundle's probe; `threads` 0 means all cores.
 
-    `auto` is OpenVINO on the CPU. Raises EngineMissing for an engine that is not installed and
-    BundleRejected when the probe fails.
+    `auto` is OpenVINO on the CPU, also where there is a GPU: a GPU is used when it is named.
+    `shipped` is the bundle's own choice where the engine can compute it here, else fp32. Raises
+    EngineMissing for an engine or a precision that cannot be had here and BundleRejected for a
+    precision that the bundle lacks or that is outside its limits, and when the probe fails.
+    With `build_plans` an engine that needs plans for this device builds the missing ones first,
+    which takes minutes.
     """
-    executor: _Executor
-    if engine in ("auto", "openvino"):
-        executor = _OpenVino(bundle, threads)
-    elif engine == "onnxruntime":
-        executor = _OnnxRuntime(bundle, threads)
-    else:
-        raise EngineMissing(f"engine {engine!r}: this version has 'openvino' and 'onnxruntime'")
-    runtime = Runtime(bundle, executor)
-    runtime.sit_probe()
-    yield runtime
+    chosen = ENGINES["openvino" if engine == "auto" else engine]
+    if build_plans:
+        prepare(bundle, engine, precision, _silent)
+    with open_unexamined(bundle, chosen, precision, threads) as runtime:
+        runtime.sit_probe()
+        yield runtime
 
 
-class _OpenVino:
-    """OpenVINO on the CPU in fp32, the default engine."""
-
-    def __init__(self, bundle: Bundle, threads: int) -> None:
-        # openvino builds a telemetry client when it is imported. Without that package it takes
-        # its own stub, so the node hides the package: a hospital node sends nothing out.
-        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-        try:
-            import openvino
-        except ImportError as error:
-            raise EngineMissing(
-                "engine 'openvino': the package openvino is not installed"
-            ) from error
-        # bf16 would be chosen by default on CPUs that have it, with other numbers than fp32.
-        settings: dict[str, Any] = {
-            "INFERENCE_PRECISION_HINT": "f32",
-            "PERFORMANCE_HINT": "LATENCY",
-        }
-        if threads:
-            settings["INFERENCE_NUM_THREADS"] = threads
-        core = openvino.Core()
-        self._compiled = {
-            name: core.compile_model(str(bundle.file(graph.file)), "CPU", settings)
-            for name, graph in bundle.manifest.graphs.items()
-        }
-        self._outputs = {
-            name: [t.name for t in g.outputs] for name, g in bundle.manifest.graphs.items()
-        }
-        version = openvino.get_version().split("-")[0]
-        self.description = f"openvino {version} fp32 CPU"
-
-    def run(self, graph_name: str, arrays: Arrays) -> dict[str, NDArray[Any]]:
-        compiled = self._compiled[graph_name]
-        try:
-            results = compiled(dict(arrays))
-        except RuntimeError as error:
-            raise DeviceFailed(f"{self.description}: {error}") from error
-        return {
-            name: np.array(results[compiled.output(name)]) for name in self._outputs[graph_name]
-        }
+@contextmanager
+def open_unexamined(
+    bundle: Bundle, engine: Engine, precision: PrecisionName, threads: int
+) -> Iterator[Runtime]:
+    """A runtime that may give wrong numbers: for comparing engines, never for a patient."""
+    form, note = _form(bundle.manifest, precision, engine)
+    with engine.open(bundle, form, threads) as executor:
+        yield Runtime(bundle, executor, form, note)
 
 
-class _OnnxRuntime:
-    """ONNX Runtime on the CPU: the neutral reference in parity tests."""
+def prepare(
+    bundle: Bundle, engine: EngineName, precision: PrecisionName, progress: Progress
+) -> list[str]:
+    """Names of the files that an engine needs for this device, built where they are missing.
 
-    def __init__(self, bundle: Bundle, threads: int) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise EngineMissing("engine 'onnxruntime': the package is not installed") from error
-        onnxruntime.disable_telemetry_events()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        self._sessions = {
-            name: onnxruntime.InferenceSession(
-                bundle.file(graph.file), options, providers=["CPUExecutionProvider"]
-            )
-            for name, graph in bundle.manifest.graphs.items()
-        }
-        self._outputs = {
-            name: [t.name for t in g.outputs] for name, g in bundle.manifest.graphs.items()
-        }
-        self._failures: tuple[type[Exception], ...] = (
-            onnxruntime.capi.onnxruntime_pybind11_state.Fail,
-            onnxruntime.capi.onnxruntime_pybind11_state.RuntimeException,
+    Empty for an engine that needs none. Raises as `open_runtime` does.
+    """
+    chosen = ENGINES["openvino" if engine == "auto" else engine]
+    form, _ = _form(bundle.manifest, precision, chosen)
+    return [] if chosen.prepare is None else chosen.prepare(bundle, form, progress)
+
+
+def _silent(phase: str, done: int, steps: int) -> None:
+    """The progress of a build at the node's start: nobody looks."""
+
+
+def _form(
+    manifest: Manifest, precision: PrecisionName, engine: Engine
+) -> tuple[Precision | None, str]:
+    """The encoder's form (None: fp32), and why it is not the shipped one where it is not."""
+    name = manifest.shipped_precision if precision == "shipped" else precision
+    if name == "fp32":
+        return None, ""
+    form = manifest.precision(name)
+    label = f"bundle {manifest.name} {manifest.version}"
+    if form is None:
+        has = ", ".join(["fp32", *(p.name for p in manifest.precisions)])
+        raise BundleRejected(
+            f"{label}: found precisions {has}, asked for {name}; choose one of these"
         )
-        self.description = f"onnxruntime {onnxruntime.__version__} fp32 CPU"
-
-    def run(self, graph_name: str, arrays: Arrays) -> dict[str, NDArray[Any]]:
-        names = self._outputs[graph_name]
-        try:
-            results = self._sessions[graph_name].run(names, dict(arrays))
-        except self._failures as error:
-            raise DeviceFailed(f"{self.description}: {error}") from error
-        return dict(zip(names, results, strict=True))
+    outside = form.within(manifest.precision_limits)
+    if outside:
+        raise BundleRejected(f"{label}: {outside}; use fp32, or a bundle where it is inside")
+    lacking = engine.lacks(form)
+    if lacking and precision == "shipped":
+        return None, f"{name} is shipped, but {lacking}: fp32 is used"
+    if lacking:
+        raise EngineMissing(f"precision {name}: {lacking}; use fp32")
+    return form, ""
 
 
 def _check(tensors: tuple[Tensor, ...], arrays: Arrays, what: str, axes: dict[str, int]) -> None:
@@ -211,7 +239,8 @@ def _probe_array(
     return probe[key]
 
 
-def _difference(found: NDArray[Any], expected: NDArray[Any]) -> float:
+def difference(found: NDArray[Any], expected: NDArray[Any]) -> float:
+    """Largest absolute difference; NaN, which is within no tolerance, where shapes differ."""
     if found.shape != expected.shape:
         return float("nan")
     return float(

@@ -139,6 +139,55 @@ def manifest() -> dict[str, Any]:
     }
 
 
+def _coarse_encoder() -> Any:
+    """The encoder by quantization: features in steps of 1/16, as Q/DQ nodes."""
+    graph = _encoder()
+    del graph.node[2:]
+    graph.node.extend(
+        [
+            helper.make_node("Div", ["mean", "full"], ["exact"]),
+            helper.make_node("QuantizeLinear", ["exact", "step", "offset"], ["quantized"]),
+            helper.make_node("DequantizeLinear", ["quantized", "step", "offset"], ["features"]),
+            helper.make_node("Gather", ["features", "zero"], ["tumor"], axis=1),
+        ]
+    )
+    graph.initializer.extend(
+        [
+            numpy_helper.from_array(np.array(1 / 16, np.float32), "step"),
+            numpy_helper.from_array(np.array(0, np.int8), "offset"),
+        ]
+    )
+    return graph
+
+
+def precision(name: str, **changes: Any) -> dict[str, Any]:
+    """A cheaper form of the tiny student, well inside the limits, as JSON values."""
+    values = {
+        "name": name,
+        "file": None if name == "bf16" else f"encoder.{name}.onnx",
+        "feature_cosine": 0.999,
+        "score_shift": 0.001,
+        "heatmap_spearman": 0.9999,
+        "data": "tests",
+        "tolerance": {"encoder/features": 0.04, "encoder/tumor": 0.04},
+    }
+    return values | changes
+
+
+def add_precisions(root: Path, *precisions: dict[str, Any], **changes: Any) -> Path:
+    """The tiny student with cheaper forms and other changes of the manifest's top level."""
+    model = helper.make_model(
+        _coarse_encoder(), opset_imports=[helper.make_opsetid("", 18)], ir_version=9
+    )
+    for form in precisions:
+        if form["file"]:
+            save(model, root / form["file"])
+    values = manifest() | {"precisions": list(precisions)} | changes
+    (root / "manifest.json").write_text(json.dumps(values, indent=1))
+    write_sums(root)
+    return root
+
+
 def write_bundle(root: Path) -> Path:
     """The tiny student as a bundle directory."""
     root.mkdir(parents=True)
@@ -177,6 +226,6 @@ def write_sums(root: Path) -> None:
     lines = [
         f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}"
         for path in sorted(root.iterdir())
-        if path.name != "SHA256SUMS"
+        if path.is_file() and path.name != "SHA256SUMS"
     ]
     (root / "SHA256SUMS").write_text("\n".join(lines) + "\n")

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from bundles import TILE_PX, manifest, write_bundle, write_probe, write_sums
+from bundles import TILE_PX, manifest, precision, write_bundle, write_probe, write_sums
 
 from engines.bundle import open_bundle
 from engines.errors import BundleRejected, EngineMissing
@@ -64,6 +64,80 @@ def test_an_unknown_manifest_key_is_refused_by_name(bundle_dir):
 def test_a_manifest_whose_output_names_no_tensor_is_refused(bundle_dir):
     rewrite_manifest(bundle_dir, lambda m: m["outputs"][0].update(tensor="hazard"))
     with pytest.raises(BundleRejected, match="no tensor hazard"):
+        open_bundle(bundle_dir)
+
+
+def test_a_coarse_magnification_is_a_whole_multiple_of_the_fine_one(bundle_dir):
+    rewrite_manifest(bundle_dir, lambda m: m["input"].update(coarse_mpp=2.0))
+    assert open_bundle(bundle_dir).manifest.input.coarse_mpp == 2.0
+    for coarse_mpp in (0.5, 0.75, 0.25):
+        rewrite_manifest(bundle_dir, lambda m, mpp=coarse_mpp: m["input"].update(coarse_mpp=mpp))
+        with pytest.raises(BundleRejected, match=r"coarse_mpp: found .*times mpp 0\.5"):
+            open_bundle(bundle_dir)
+
+
+def aggregator_takes(manifest, **tensors):
+    manifest["graphs"]["aggregator"]["inputs"] += [
+        {"name": name, "dtype": dtype, "shape": shape} for name, (dtype, shape) in tensors.items()
+    ]
+
+
+def test_the_aggregator_may_take_positions_and_with_a_coarse_grid_its_features(bundle_dir):
+    def change(m):
+        m["input"]["coarse_mpp"] = 1.0
+        aggregator_takes(
+            m,
+            positions=("int64", ["N", 2]),
+            features_coarse=("float32", ["M", 3]),
+            positions_coarse=("int64", ["M", 2]),
+        )
+
+    rewrite_manifest(bundle_dir, change)
+    assert len(open_bundle(bundle_dir).manifest.graphs["aggregator"].inputs) == 4
+
+
+@pytest.mark.parametrize(
+    ("tensor", "sentence"),
+    [
+        ({"genes": ("float32", ["N", 3])}, "input genes: expected one of features, positions"),
+        ({"features_coarse": ("float32", ["M", 3])}, "coarse ones only with input.coarse_mpp"),
+        ({"positions": ("float32", ["N", 2])}, r"positions: found float32 .*expected int64"),
+        ({"tumor": ("float32", ["N", 9])}, r"tumor: found float32 .*expected float32 \['N'\]"),
+    ],
+)
+def test_an_aggregator_input_that_nobody_fills_is_refused(bundle_dir, tensor, sentence):
+    rewrite_manifest(bundle_dir, lambda m: aggregator_takes(m, **tensor))
+    with pytest.raises(BundleRejected, match=sentence):
+        open_bundle(bundle_dir)
+
+
+def test_an_encoder_that_does_not_work_tile_by_tile_is_refused(bundle_dir):
+    rewrite_manifest(
+        bundle_dir, lambda m: m["graphs"]["encoder"]["outputs"][0].update(shape=[8, 3])
+    )
+    with pytest.raises(BundleRejected, match=r"features: found shape .*named axis of tiles first"):
+        open_bundle(bundle_dir)
+
+
+@pytest.mark.parametrize(
+    ("precisions", "sentence"),
+    [
+        ([precision("int8"), precision("int8")], "precisions: names must differ"),
+        ([precision("int8", file=None)], "precision int8: expected a file, found none"),
+        ([precision("int8", tolerance={"encoder/tumor": 1})], "tolerance must name"),
+        ([precision("fp16", file="../encoder.onnx")], "the manifest names it, but it is not"),
+        ([precision("fp8")], r"precisions\.0\.name"),
+    ],
+)
+def test_a_precision_that_is_not_whole_is_refused(bundle_dir, precisions, sentence):
+    rewrite_manifest(bundle_dir, lambda m: m.update(precisions=precisions))
+    with pytest.raises(BundleRejected, match=sentence):
+        open_bundle(bundle_dir)
+
+
+def test_a_shipped_precision_that_the_bundle_lacks_is_refused(bundle_dir):
+    rewrite_manifest(bundle_dir, lambda m: m.update(shipped_precision="int8"))
+    with pytest.raises(BundleRejected, match="found int8, expected fp32 or one of"):
         open_bundle(bundle_dir)
 
 

@@ -57,7 +57,7 @@ def test_a_missing_destination_is_refused(write):
 
 def test_an_engine_that_this_version_does_not_have_is_refused(write):
     with pytest.raises(ConfigError, match=r"model\.engine"):
-        load_config(write(SMALLEST.replace('"auto"', '"tensorrt"')), {})
+        load_config(write(SMALLEST.replace('"auto"', '"torch"')), {})
 
 
 def test_two_destinations_of_one_name_are_refused(write):

@@ -28,7 +28,7 @@ from dicom_node.study import gather_evidence
 from dicom_node.view.page import write_page
 from dicom_node.view.table import print_report, report_as_json
 from engines.bundle import open_bundle
-from engines.errors import BundleRejected, EngineMissing
+from engines.errors import BundleRejected, DeviceFailed, EngineMissing
 from engines.runtime import Runtime, open_runtime
 from inference import predict
 from inference.errors import SlideUnreadable
@@ -47,13 +47,20 @@ def run(arguments: argparse.Namespace) -> int:
     console = Console(stderr=arguments.json, soft_wrap=True)
     try:
         bundle = open_bundle(arguments.bundle)
-        with open_runtime(bundle, engine=arguments.engine) as runtime:
+        with open_runtime(
+            bundle,
+            engine=arguments.engine,
+            precision=arguments.precision,
+            threads=arguments.threads,
+        ) as runtime:
             console.print(f"{bundle.manifest.title} on {runtime.engine}")
+            if runtime.note:
+                console.print(runtime.note)
             reports = list(_analyze_all(arguments.paths, arguments.out, runtime, console))
     except (BundleRejected, EngineMissing) as error:
         sys.stderr.write(f"dicom-node: {error}\n")
         return REFUSED
-    except (_Unusable, SlideUnreadable) as error:
+    except (_Unusable, SlideUnreadable, DeviceFailed) as error:
         sys.stderr.write(f"dicom-node: {error}\n")
         return 1
     if arguments.json:

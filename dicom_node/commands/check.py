@@ -19,7 +19,7 @@ from dicom_node.config import Config, load_config
 from dicom_node.deliver import RESULT_CLASSES, ask
 from dicom_node.log import configure
 from engines.bundle import open_bundle
-from engines.errors import BundleRejected, EngineMissing
+from engines.errors import BundleRejected, DeviceFailed, EngineMissing
 from engines.runtime import open_runtime
 
 
@@ -117,13 +117,18 @@ def _model(config: Config) -> Iterator[Finding]:
     yield Finding("bundle", True, f"{label}: every file as listed")
     try:
         with open_runtime(
-            bundle, engine=config.model.engine, threads=config.model.threads
+            bundle,
+            engine=config.model.engine,
+            precision=config.model.precision,
+            threads=config.model.threads,
         ) as runtime:
             worst = max(runtime.sit_probe().items(), key=lambda item: item[1])
             chose = "auto chose" if config.model.engine == "auto" else "using"
             says = f"{chose} {runtime.engine}; probe passed, largest difference {worst[1]:.2g}"
+            if runtime.note:
+                says = f"{says}; {runtime.note}"
             yield Finding("engine", True, says)
-    except (BundleRejected, EngineMissing) as error:
+    except (BundleRejected, EngineMissing, DeviceFailed) as error:
         yield Finding("engine", False, str(error))
 
 

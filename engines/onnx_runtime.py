@@ -1,0 +1,146 @@
+"""ONNX Runtime: on the CPU the neutral reference, on a GPU the fallback to TensorRT.
+
+The CUDA provider needs the package onnxruntime-gpu in place of onnxruntime (extra `cuda`). It has
+not been run by us on a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.bundle import Bundle
+from engines.errors import BundleRejected, DeviceFailed, EngineMissing
+from engines.executor import (
+    AGGREGATOR,
+    ENCODER,
+    Arrays,
+    Executor,
+    blocks,
+    filled,
+    graph_file,
+    precision_name,
+)
+from engines.machine import available_memory, cores, need_of, require_memory
+from engines.manifest import Precision
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+
+
+def cpu_lacks(precision: Precision) -> str:
+    """Empty where the CPU provider computes the precision, else why not."""
+    return "" if precision.file else f"onnxruntime computes {precision.name} from a graph file only"
+
+
+def cuda_lacks(precision: Precision) -> str:
+    """Empty where the CUDA provider computes the precision, else why not."""
+    return cpu_lacks(precision)
+
+
+@contextmanager
+def open_cpu(bundle: Bundle, precision: Precision | None, threads: int) -> Iterator[Executor]:
+    """The bundle on the CPU provider: every call on the thread of its caller, `threads` of them."""
+    lanes = threads or cores()
+    file = graph_file(bundle, ENCODER, precision)
+    require_memory(need_of(bundle, file, lanes), available_memory())
+    yield _OnnxRuntime(_onnxruntime(), bundle, precision, lanes, [CPU])
+
+
+@contextmanager
+def open_cuda(bundle: Bundle, precision: Precision | None, threads: int) -> Iterator[Executor]:
+    """The bundle on the CUDA provider. Raises EngineMissing where it would run on the CPU instead.
+
+    `threads` are those that make tiles for it; 0 means all cores.
+    """
+    onnxruntime = _onnxruntime()
+    if CUDA not in onnxruntime.get_available_providers():
+        raise EngineMissing(
+            "engine 'onnxruntime-cuda': this onnxruntime has no CUDA provider; pip uninstall "
+            "onnxruntime, then pip install 'dicom-node[cuda]'"
+        )
+    # TF32 keeps 10 bits of the mantissa: not the numbers of fp32.
+    yield _OnnxRuntime(
+        onnxruntime, bundle, precision, threads or cores(), [(CUDA, {"use_tf32": "0"}), CPU]
+    )
+
+
+class _OnnxRuntime:
+    def __init__(
+        self,
+        onnxruntime: Any,
+        bundle: Bundle,
+        precision: Precision | None,
+        lanes: int,
+        providers: Sequence[Any],
+    ) -> None:
+        broken = onnxruntime.capi.onnxruntime_pybind11_state
+        # What the door lets in fits the manifest: an argument refused is a graph that does not.
+        self._failures: tuple[type[Exception], ...] = (
+            broken.Fail,
+            broken.RuntimeException,
+            broken.EPFail,
+            broken.InvalidArgument,
+        )
+        refusals = (broken.InvalidGraph, broken.InvalidProtobuf, broken.NotImplemented, broken.Fail)
+        wanted = providers[0] if isinstance(providers[0], str) else providers[0][0]
+        device = "CPU" if wanted == CPU else "CUDA"
+        version = onnxruntime.__version__
+        self.description = f"onnxruntime {version} {precision_name(precision)} {device}"
+        self.lanes = lanes
+        self.batch = bundle.manifest.input.batch
+        self._outputs = {g: bundle.manifest.graphs[g].outputs for g in (ENCODER, AGGREGATOR)}
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self._sessions: dict[str, Any] = {}
+        for graph in (ENCODER, AGGREGATOR):
+            file = bundle.file(graph_file(bundle, graph, precision))
+            try:
+                session = onnxruntime.InferenceSession(file, options, providers=list(providers))
+            except refusals as error:
+                raise BundleRejected(
+                    f"{file}: onnxruntime cannot load this graph: {error}"
+                ) from error
+            session.disable_fallback()
+            if session.get_providers()[0] != wanted:
+                raise EngineMissing(
+                    f"engine 'onnxruntime-cuda': {wanted} did not start (found "
+                    f"{', '.join(session.get_providers())}); look at the driver and CUDA libraries"
+                )
+            self._sessions[graph] = session
+
+    def run(self, graph_name: str, arrays: Arrays) -> dict[str, NDArray[Any]]:
+        try:
+            if graph_name == ENCODER:
+                return self._encode(arrays)
+            return self._compute(AGGREGATOR, arrays)
+        except self._failures as error:
+            raise DeviceFailed(f"{self.description}: {error}") from error
+
+    def _encode(self, arrays: Arrays) -> dict[str, NDArray[Any]]:
+        tiles = len(next(iter(arrays.values())))
+        spare = {n: np.zeros((self.batch, *a.shape[1:]), a.dtype) for n, a in arrays.items()}
+        parts: list[dict[str, NDArray[Any]]] = []
+        for first, count in blocks(max(tiles, 1), self.batch):
+            block = {n: filled(a[first : first + count], spare[n]) for n, a in arrays.items()}
+            parts.append({n: a[:count] for n, a in self._compute(ENCODER, block).items()})
+        return {n: np.concatenate([p[n] for p in parts])[:tiles] for n in parts[0]}
+
+    def _compute(self, graph: str, arrays: Arrays) -> dict[str, NDArray[Any]]:
+        names = [t.name for t in self._outputs[graph]]
+        return dict(zip(names, self._sessions[graph].run(names, dict(arrays)), strict=True))
+
+
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise EngineMissing(
+            "engine 'onnxruntime': the package is not installed; pip install dicom-node brings it"
+        ) from error
+    onnxruntime.disable_telemetry_events()
+    return onnxruntime
