@@ -1,16 +1,14 @@
-"""Pixels of one level: each frame read through wsidicom, checked, and brought to RGB."""
+"""Pixels of one level: each frame found through wsidicom, checked, and brought to RGB."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.uid import JPEGBaseline8Bit
-from wsidicom.codec import Decoder  # type: ignore[import-untyped]  # published without types
 from wsidicom.errors import (  # type: ignore[import-untyped]  # published without types
     WsiDicomError,
     WsiDicomFileError,
@@ -19,10 +17,13 @@ from wsidicom.errors import (  # type: ignore[import-untyped]  # published witho
 )
 from wsidicom.geometry import Point  # type: ignore[import-untyped]  # published without types
 
-from inference.codestream import defect, states_ycbcr
+from inference.codestream import defect, read_jpeg
+from inference.color import ToSrgb
+from inference.decoding import MOST_HALVINGS, decode_jpeg
 from inference.errors import MALFORMED, FramesUnreadable
 from inference.headers import Part
 from inference.prepare import WHITE, pad_white, to_rgb
+from inference.stored import StoredFrames
 
 # imagecodecs raises subclasses of RuntimeError (and ValueError for RLE), pydicom ValueError for
 # native pixels, wsidicom its own: seen by feeding truncated and altered frames to each codec.
@@ -52,13 +53,20 @@ class Level:
     is_ycbcr: bool
     """Whether decoded samples are still YCbCr."""
     is_encapsulated: bool
+    is_baseline: bool
+    """Baseline JPEG, which is decoded in place."""
     decodes_stated_ycbcr: bool
     """Whether a JPEG stream that says YCbCr is believed against a header that says RGB: viewers
     do so, and the analysis must see what people see."""
     image_data: Any  # wsidicom.instance.WsiDicomImageData, untyped
+    stored: StoredFrames
     plane: float
     """Focal plane in um, as wsidicom keys it."""
     optical_path: str
+    color: ToSrgb | None = None
+    """Conversion by the slide's ICC profile, where the model asks for it."""
+    halvings: int = 0
+    """Frames are decoded at 1/2^halvings of their size."""
 
     @property
     def sop_instance_uids(self) -> tuple[str, ...]:
@@ -68,35 +76,57 @@ class Level:
     def read_frame(self, row: int, col: int) -> NDArray[np.uint8]:
         """RGB [frame_rows, frame_cols, 3] of the frame at 0-based tile row and column.
 
-        Read-only where the slide leaves the frame out (white). Raises FramesUnreadable.
+        White where a sparse slide leaves it out. Raises FramesUnreadable.
         """
-        point = Point(col, row)
-        shape = (self.frame_rows, self.frame_cols, 3)
+        pixels = np.empty((self.frame_rows, self.frame_cols, 3), np.uint8)
+        self.decode_into(row, col, pixels)
+        return pixels
+
+    def decode_into(self, row: int, col: int, out: NDArray[np.uint8]) -> None:
+        """`read_frame` into memory of the caller's: uint8 [frame_rows, frame_cols, 3].
+
+        Threads may call it at the same time. A whole frame of baseline JPEG is decoded in place.
+        """
         index = -1
         try:
-            index = self._frame_index(point)
+            index = self._frame_index(Point(col, row))
             if index < 0:
-                return np.broadcast_to(np.uint8(WHITE), shape)
-            pixels = self._decode(self._encoded(point), index)
+                out[:] = WHITE
+                return
+            self._decode_into(self.stored.read(index), index, (row, col), out)
         except _DECODER_ERRORS as error:
             raise self._unreadable(index, f"{type(error).__name__}: {error}") from error
-        needed = (
-            min(self.frame_rows, self.rows - row * self.frame_rows),
-            min(self.frame_cols, self.cols - col * self.frame_cols),
+        if self.color is not None:
+            self.color.convert(out)
+
+    def scaled(self, k: int) -> Level | None:
+        """This level decoded at 1/2^k of its size, in JPEG's own domain of frequencies.
+
+        None where its frames are no baseline JPEG of YCbCr, or cannot be halved so often.
+        """
+        step = 2**k
+        if not self.is_baseline or self.decodes_stated_ycbcr:
+            return None
+        if self.frame_rows % step or self.frame_cols % step or not 1 <= k <= MOST_HALVINGS:
+            return None
+        return replace(
+            self,
+            rows=-(-self.rows // step),
+            cols=-(-self.cols // step),
+            downsample=self.downsample * step,
+            mpp=self.mpp * step,
+            frame_rows=self.frame_rows // step,
+            frame_cols=self.frame_cols // step,
+            halvings=k,
         )
-        if not _covers(pixels.shape, shape, needed):
-            cause = f"found {list(pixels.shape)} samples, expected {list(shape)}"
-            raise self._unreadable(index, cause)
-        return pad_white(to_rgb(pixels, is_ycbcr=self.is_ycbcr), *shape[:2])
 
     def header_conflicts(self) -> bool:
         """Whether the header says RGB and the first frame says YCbCr; the frame is believed."""
         if not self.decodes_stated_ycbcr:
             return False
         try:
-            if self._frame_index(Point(0, 0)) < 0:
-                return False
-            return states_ycbcr(self._encoded(Point(0, 0)))
+            index = self._frame_index(Point(0, 0))
+            return index >= 0 and read_jpeg(self.stored.read(index)).says_ycbcr
         except _DECODER_ERRORS:  # told when the frame's pixels are needed
             return False
 
@@ -105,22 +135,45 @@ class Level:
         index = self.image_data.tiles.get_frame_index(point, self.plane, self.optical_path)
         return int(index)
 
-    def _encoded(self, point: Any) -> bytes:
-        data: bytes = self.image_data.get_encoded_tile(point, self.plane, self.optical_path)
-        return data
+    def _decode_into(
+        self,
+        data: bytes | memoryview,
+        index: int,
+        tile: tuple[int, int],
+        out: NDArray[np.uint8],
+    ) -> None:
+        scale = 2**self.halvings
+        rows, cols = self.frame_rows * scale, self.frame_cols * scale
+        jpeg = read_jpeg(data) if self.is_baseline else None
+        fault = defect(data, rows, cols, jpeg) if self.is_encapsulated else ""
+        if fault:
+            raise self._unreadable(index, fault)
+        if jpeg is not None and not self.is_ycbcr:
+            is_plain = self.decodes_stated_ycbcr and not jpeg.says_ycbcr
+            if (jpeg.rows, jpeg.cols) == (rows, cols):
+                decode_jpeg(data, out, is_plain=is_plain)
+                return
+            found = -(-jpeg.rows // scale), -(-jpeg.cols // scale), 3
+            pixels = np.empty(found, np.uint8)
+            decode_jpeg(data, pixels, is_plain=is_plain)
+        else:
+            pixels = to_rgb(self.image_data.decoder.decode(bytes(data)), is_ycbcr=self.is_ycbcr)
+        self._check_covers(pixels, index, tile)
+        out[:] = pad_white(pixels, *out.shape[:2])
 
-    def _decode(self, encoded: bytes, index: int) -> NDArray[np.uint8]:
-        if self.is_encapsulated:
-            fault = defect(encoded, self.frame_rows, self.frame_cols)
-            if fault:
-                raise self._unreadable(index, fault)
-        decoder = self.image_data.decoder
-        if self.decodes_stated_ycbcr and states_ycbcr(encoded):
-            # For RGB headers wsidicom's own decoder would take the samples for RGB.
-            size = self.image_data.tile_size
-            decoder = Decoder.create(JPEGBaseline8Bit, 3, 8, size, "YBR_FULL_422")
-        pixels: NDArray[np.uint8] = decoder.decode(encoded)
-        return pixels
+    def _check_covers(self, pixels: NDArray[np.uint8], index: int, tile: tuple[int, int]) -> None:
+        """Raise FramesUnreadable unless a frame is RGB, no larger than it should be, and covers
+        its part of the matrix: some converters write edge frames smaller than Rows x Columns."""
+        most = (self.frame_rows, self.frame_cols)
+        least = (
+            min(most[0], self.rows - tile[0] * most[0]),
+            min(most[1], self.cols - tile[1] * most[1]),
+        )
+        found = pixels.shape
+        is_rgb = len(found) == 3 and found[2] == 3
+        if not is_rgb or not all(n <= f <= m for n, f, m in zip(least, found, most, strict=False)):
+            cause = f"found {list(found)} samples, expected {[*most, 3]}"
+            raise self._unreadable(index, cause)
 
     def _unreadable(self, index: int, cause: str) -> FramesUnreadable:
         part = next((p for p in reversed(self.parts) if p.first_frame <= index), self.parts[0])
@@ -142,7 +195,7 @@ def read_rectangles(level: Level, rectangles: NDArray[np.int64]) -> Iterator[NDA
             frame = held.get((row, col))
             if frame is None:
                 frame = held[row, col] = level.read_frame(row, col)
-            _paste(level, pixels, (top, left), frame, (row, col))
+            paste(level, pixels, (top, left), frame, (row, col))
             uses[row, col] -= 1
             if not uses[row, col]:
                 del held[row, col]
@@ -156,7 +209,7 @@ def _frames_under(level: Level, rectangle: list[int]) -> list[tuple[int, int]]:
     return [(row, col) for row in rows for col in cols]
 
 
-def _paste(
+def paste(
     level: Level,
     pixels: NDArray[np.uint8],
     corner: tuple[int, int],
@@ -170,16 +223,6 @@ def _paste(
     c1 = min(left + level.frame_cols, corner[1] + pixels.shape[1], level.cols)
     target = pixels[r0 - corner[0] : r1 - corner[0], c0 - corner[1] : c1 - corner[1]]
     target[:] = frame[r0 - top : r1 - top, c0 - left : c1 - left]
-
-
-def _covers(found: tuple[int, ...], full: tuple[int, ...], needed: tuple[int, int]) -> bool:
-    """Whether a frame is RGB, no larger than it should be, and covers its part of the matrix.
-
-    Some converters write edge frames that are smaller than Rows x Columns.
-    """
-    if len(found) != 3 or found[2] != 3:
-        return False
-    return all(n <= f <= m for n, f, m in zip(needed, found, full, strict=False))
 
 
 def _ceil(a: int, b: int) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
+from pydicom.uid import JPEGBaseline8Bit
 from wsidicom.config import (  # type: ignore[import-untyped]  # published without types
     Settings,
     use_settings,
@@ -21,10 +22,12 @@ from wsidicom.file import (  # type: ignore[import-untyped]  # published without
     WsiDicomFileSource,
 )
 
+from inference.color import ToSrgb
 from inference.errors import MALFORMED
 from inference.frames import Level
 from inference.headers import ImageHeader
 from inference.quality import JPEG, colors_to_convert, header_refusal
+from inference.stored import StoredFrames
 from inference.types import Reason
 
 SAME_ORIGIN_MM = 0.02
@@ -58,12 +61,16 @@ class _Opened:
 
 
 def open_level(
-    same_size: Sequence[ImageHeader], base: ImageHeader, files: ExitStack, warnings: list[str]
+    same_size: Sequence[ImageHeader],
+    base: ImageHeader,
+    color: ToSrgb | None,
+    files: ExitStack,
+    warnings: list[str],
 ) -> Level:
     """The level in VOLUME images of one size: their middle focal plane. Raises LevelFault.
 
-    The files stay open until `files` is closed. A sentence goes to `warnings` where planes of the
-    base level were left out.
+    `color` converts what is decoded. The files stay open until `files` is closed. A sentence goes
+    to `warnings` where planes of the base level were left out.
     """
     for image in same_size:
         fault = header_refusal(image) or _misplaced(image, base) or _frames_missing(image)
@@ -82,7 +89,7 @@ def open_level(
         warnings.append(
             f"The slide has {len(planes)} focal planes; the middle one ({plane:g} um) was analyzed."
         )
-    return _level(opened[n], plane, base)
+    return _level(opened[n], plane, base, color, files)
 
 
 def _open_image(image: ImageHeader, files: ExitStack) -> _Opened:
@@ -111,7 +118,9 @@ def _open_image(image: ImageHeader, files: ExitStack) -> _Opened:
     return opened
 
 
-def _level(opened: _Opened, plane: float, base: ImageHeader) -> Level:
+def _level(
+    opened: _Opened, plane: float, base: ImageHeader, color: ToSrgb | None, files: ExitStack
+) -> Level:
     image = opened.image
     mpp, base_mpp = image.mpp, base.mpp
     if not mpp or not base_mpp:
@@ -128,10 +137,13 @@ def _level(opened: _Opened, plane: float, base: ImageHeader) -> Level:
         parts=image.parts,
         is_ycbcr=bool(colors_to_convert(image.transfer_syntax, image.photometric)),
         is_encapsulated=image.transfer_syntax.is_encapsulated,
+        is_baseline=image.transfer_syntax == JPEGBaseline8Bit,
         decodes_stated_ycbcr=image.photometric == "RGB" and image.transfer_syntax in JPEG,
         image_data=opened.image_data,
+        stored=StoredFrames(opened.image_data, image.transfer_syntax.is_encapsulated, files),
         plane=plane,
         optical_path=opened.optical_paths[0],
+        color=color,
     )
 
 

@@ -61,9 +61,10 @@ def _shrink(mask: Mask, factor: int) -> Mask:
     if factor == 1:
         return mask
     rows, cols = (-(-side // factor) for side in mask.shape)
-    padded = np.zeros((rows * factor, cols * factor), np.float32)
+    padded = np.zeros((rows * factor, cols * factor), np.bool_)
     padded[: mask.shape[0], : mask.shape[1]] = mask
-    return np.asarray(padded.reshape(rows, factor, cols, factor).mean((1, 3)) >= 0.5)
+    counts = padded.reshape(rows, factor, cols, factor).sum((1, 3), dtype=np.int32)
+    return np.asarray(2 * counts >= factor**2)
 
 
 def _trace(region: Mask) -> Points:

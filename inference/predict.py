@@ -2,55 +2,47 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.manifest import HeatmapOutput, Manifest, OutOfDistribution
+from engines.manifest import HeatmapOutput, Manifest, OutOfDistribution, Tensor
 from inference import quality
 from inference.archive import load, save
 from inference.errors import FramesUnreadable, Refused, Stopped
 from inference.heatmap import assemble
 from inference.outlines import outlines
+from inference.pipeline import Encoding, Runtime
+from inference.planning import LEAST_TISSUE_SHARE, Plan, plan_tiles
 from inference.slide import Slide, open_slide
-from inference.tiles import TileGrid, stream
-from inference.tissue import TissueMask, tissue_level, tissue_mask
+from inference.tile_values import Resume, TileValues, discard
+from inference.tiles import TileGrid
 from inference.types import Heatmap, LevelAccount, NotAssessable, Prediction, Progress, Reason
+from inference.work import Source
 
-__all__ = ["Stopped", "load", "predict", "save"]
+__all__ = ["LEAST_TISSUE_SHARE", "Stopped", "discard", "load", "predict", "save"]
 
-LEAST_TISSUE_SHARE = 0.25
-"""Least share of tissue in a cell that is analyzed: less is mostly glass, of which the encoder has
-seen little, and more would leave out the thin edges where tumors grow."""
 _FEATURES = "features"
+_COARSE = "_coarse"
+_POSITIONS = "positions"
 
 Array = NDArray[Any]
 
 
-class Runtime(Protocol):
-    """What is asked of engines.runtime.Runtime."""
-
-    @property
-    def manifest(self) -> Manifest: ...
-
-    def run(self, graph_name: str, arrays: Mapping[str, Array]) -> dict[str, Array]: ...
-
-
 @dataclass(frozen=True, slots=True)
-class _Plan:
-    """What is analyzed of a slide."""
+class _Encoded:
+    """What the encoder said of the tiles that could be read, by source."""
 
-    tissue: TissueMask
-    grid: TileGrid
-    cells: NDArray[np.int32]
-    """[N, 2] in raster order."""
+    cells: tuple[NDArray[np.int32], ...]
+    values: tuple[Mapping[str, Array], ...]
+    """[N, ...] by tensor name."""
     warnings: tuple[str, ...]
-    levels: tuple[LevelAccount, ...]
 
 
 def predict(
@@ -59,16 +51,19 @@ def predict(
     *,
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
+    resume: Path | None = None,
 ) -> Prediction | NotAssessable:
     """What the student says of the slide in these files, or why it must not say anything.
 
-    The same files, bundle and device give the same numbers. Raises SlideUnreadable for files that
-    are broken or not of one slide, Stopped when `stop` says so (asked between batches), and what
-    the runtime raises.
+    The same files, bundle and device give the same numbers. `progress` and `stop` are called on
+    this thread. With a folder `resume`, the tiles that a killed or stopped run had done are kept
+    there and not done again; `discard` it when the result is safe. Raises SlideUnreadable for
+    files that are broken or not of one slide, Stopped when `stop` says so, and what the runtime
+    raises.
     """
     try:
-        with open_slide(paths) as slide:
-            return _predict(slide, runtime, progress or _ignore, stop or _never)
+        with open_slide(paths, icc=runtime.manifest.input.icc) as slide:
+            return _predict(slide, runtime, progress or _ignore, stop or _never, resume)
     except Refused as refused:
         return refused.verdict
 
@@ -78,6 +73,7 @@ def _predict(
     runtime: Runtime,
     progress: Callable[[Progress], None],
     stop: Callable[[], bool],
+    resume: Path | None,
 ) -> Prediction | NotAssessable:
     manifest = runtime.manifest
     accounts = slide.accounts
@@ -86,101 +82,123 @@ def _predict(
         stain, warnings = quality.stain_refusal(slide.stains, manifest.applicability)
         if refusal or stain:
             return _not_assessable(slide, accounts, refusal or stain)
-        plan = _plan(slide, manifest, warnings)
+        plan = plan_tiles(slide, manifest.input, warnings)
         accounts = plan.levels
-        refusal = quality.tissue_refusal(
-            plan.tissue.area_mm2, len(plan.cells), manifest.applicability
-        )
+        refusal = _too_little(plan, [len(source.cells) for source in plan.sources], manifest)
         if refusal:
             return _not_assessable(slide, accounts, refusal)
-        encoded = _encode(slide, plan, runtime, progress, stop)
+        encoded = _encode(plan, runtime, progress, stop, resume)
     except FramesUnreadable as error:
         return _not_assessable(slide, accounts, (Reason.FRAMES_UNREADABLE, str(error)))
-    inputs = {t.name: encoded[t.name] for t in manifest.graphs["aggregator"].inputs}
-    outputs = runtime.run("aggregator", inputs)
+    refusal = _too_little(plan, [len(cells) for cells in encoded.cells], manifest)
+    if refusal:
+        return _not_assessable(slide, accounts, refusal)
+    outputs = runtime.run("aggregator", _aggregator_inputs(manifest, encoded))
     tile_values = {
-        h.name: (encoded if h.graph == "encoder" else outputs)[h.tensor].reshape(-1)
+        h.name: (encoded.values[0] if h.graph == "encoder" else outputs)[h.tensor].reshape(-1)
         for h in manifest.heatmaps
     }
     refusal = quality.output_refusal(manifest, outputs, tile_values)
     if refusal:
         return _not_assessable(slide, accounts, refusal)
-    unusual = _out_of_distribution(encoded.get(_FEATURES), manifest.out_of_distribution)
-    return _prediction(slide, manifest, plan, outputs, tile_values, unusual)
+    return _prediction(slide, manifest, plan, encoded, outputs, tile_values)
 
 
-def _plan(slide: Slide, manifest: Manifest, warnings: tuple[str, ...]) -> _Plan:
-    grid = TileGrid.plan(slide.geometry, slide.levels, manifest.input)
-    tiles_from, tissue_from = slide.levels[grid.level_index], tissue_level(slide)
-    tissue = tissue_mask(slide)
-    shares = tissue.cell_shares(grid.stride_px, grid.rows, grid.cols)
-    conflicts = tuple(
-        f"The header of the level of {level.rows} x {level.cols} pixels says RGB, its JPEG frames "
-        "say YCbCr; the frames were believed, as viewers do."
-        for level in dict.fromkeys((tiles_from, tissue_from))
-        if level.header_conflicts()
-    )
-    return _Plan(
-        tissue=tissue,
-        grid=grid,
-        cells=np.argwhere(shares >= LEAST_TISSUE_SHARE).astype(np.int32),
-        warnings=slide.warnings + warnings + conflicts,
-        levels=slide.accounts_for(tiles=tiles_from, tissue=tissue_from),
-    )
+def _too_little(plan: Plan, tiles: Sequence[int], manifest: Manifest) -> tuple[Reason, str] | None:
+    """Why the least well filled grid of the slide holds too little to judge."""
+    return quality.tissue_refusal(plan.tissue.area_mm2, min(tiles), manifest.applicability)
 
 
 def _encode(
-    slide: Slide,
-    plan: _Plan,
+    plan: Plan,
     runtime: Runtime,
     progress: Callable[[Progress], None],
     stop: Callable[[], bool],
-) -> dict[str, Array]:
-    """Outputs of the encoder [N, ...] by tensor name, those that anything asks for."""
-    manifest = runtime.manifest
-    encoder = manifest.graphs["encoder"]
-    wanted = _wanted(manifest)
-    tiles_name = encoder.inputs[0].name
-    total = len(plan.cells)
-    collected: dict[str, Array] = {}
-    done = 0
-    since = monotonic()
-    progress(Progress(0, total, 0.0))
-    for batch in stream(slide, plan.grid, plan.cells, manifest.input.batch):
-        if stop():
-            raise Stopped(f"stopped after {done} of {total} tiles")
-        outputs = runtime.run("encoder", {tiles_name: batch.pixels})
-        count = len(batch.cells)
-        for name in wanted:
-            values = outputs[name]
-            if name not in collected:
-                collected[name] = np.empty((total, *values.shape[1:]), values.dtype)
-            collected[name][done : done + count] = values
-        done += count
-        progress(Progress(done, total, monotonic() - since))
-    return collected
+    resume: Path | None,
+) -> _Encoded:
+    """Outputs of the encoder that anything asks for. Raises FramesUnreadable."""
+    layout = {t.name: (t.dtype, _row_shape(t)) for t in _wanted(runtime.manifest)}
+    values = [
+        TileValues(
+            len(source.cells),
+            layout,
+            None if resume is None else Resume(resume / str(n), _resume_key(source, runtime)),
+        )
+        for n, source in enumerate(plan.sources)
+    ]
+    encoding = Encoding(plan.sources, values, runtime)
+    encoding.run(progress, stop)
+    readable = [encoding.readable(n) for n in range(len(plan.sources))]
+    warnings: tuple[str, ...] = ()
+    if encoding.unreadable:
+        total = sum(len(source.cells) for source in plan.sources)
+        warnings = (
+            f"{len(encoding.unreadable)} of {total} tiles could not be read and were left out; "
+            f"the first: {encoding.first_fault()}",
+        )
+    return _Encoded(
+        cells=tuple(s.cells[mask] for s, mask in zip(plan.sources, readable, strict=True)),
+        values=tuple(
+            v.arrays if mask.all() else {name: array[mask] for name, array in v.arrays.items()}
+            for v, mask in zip(values, readable, strict=True)
+        ),
+        warnings=warnings,
+    )
 
 
-def _wanted(manifest: Manifest) -> set[str]:
+def _resume_key(source: Source, runtime: Runtime) -> dict[str, str]:
+    """All that the values of a source are a function of."""
+    places = hashlib.sha256(np.ascontiguousarray(source.rectangles).tobytes())
+    return {
+        "level": json.dumps([*source.level.sop_instance_uids, source.level.rows]),
+        "places": places.hexdigest(),
+        "bundle": runtime.bundle.digest,
+        "engine": runtime.engine,
+    }
+
+
+def _row_shape(tensor: Tensor) -> tuple[int, ...]:
+    """Shape of one tile's values."""
+    return tuple(int(size) for size in tensor.shape[1:])
+
+
+def _wanted(manifest: Manifest) -> list[Tensor]:
     """Encoder tensors that the aggregator takes, heatmaps show, or the comparison needs."""
-    taken = {t.name for t in manifest.graphs["aggregator"].inputs}
+    taken = {t.name.removesuffix(_COARSE) for t in manifest.graphs["aggregator"].inputs}
     shown = {h.tensor for h in manifest.heatmaps if h.graph == "encoder"}
     compared = {_FEATURES} if manifest.out_of_distribution else set()
-    return taken | shown | compared
+    wanted = taken | shown | compared
+    return [t for t in manifest.graphs["encoder"].outputs if t.name in wanted]
+
+
+def _aggregator_inputs(manifest: Manifest, encoded: _Encoded) -> dict[str, Array]:
+    """By the convention of the manifest: an encoder output, `positions`, or either `_coarse`."""
+    inputs: dict[str, Array] = {}
+    for tensor in manifest.graphs["aggregator"].inputs:
+        source = 1 if tensor.name.endswith(_COARSE) else 0
+        name = tensor.name.removesuffix(_COARSE)
+        is_place = name == _POSITIONS
+        inputs[tensor.name] = (
+            encoded.cells[source].astype(np.int64) if is_place else encoded.values[source][name]
+        )
+    return inputs
 
 
 def _prediction(
     slide: Slide,
     manifest: Manifest,
-    plan: _Plan,
+    plan: Plan,
+    encoded: _Encoded,
     outputs: Mapping[str, Array],
     tile_values: Mapping[str, Array],
-    unusual: tuple[str, ...],
 ) -> Prediction:
+    cells, grid = encoded.cells[0], plan.sources[0].grid
+    features = encoded.values[0].get(_FEATURES)
+    unusual = _out_of_distribution(features, manifest.out_of_distribution)
     scores = {s.name: float(outputs[s.tensor].reshape(())) for s in manifest.scores}
     return Prediction(
         geometry=slide.geometry,
-        stride_px=plan.grid.stride_px,
+        stride_px=grid.stride_px,
         scores=scores,
         percentiles={
             s.name: float(np.interp(scores[s.name], s.percentiles, np.arange(101)))
@@ -191,21 +209,23 @@ def _prediction(
             s.name: tuple(np.clip(outputs[s.tensor].reshape(-1), 0, 1).tolist())
             for s in manifest.survivals
         },
-        heatmaps=tuple(_heatmap(h, plan, tile_values[h.name]) for h in manifest.heatmaps),
+        heatmaps=tuple(_heatmap(h, grid, cells, tile_values[h.name]) for h in manifest.heatmaps),
         tissue_outlines=outlines(plan.tissue.mask, plan.tissue.downsample),
         tissue_area_mm2=plan.tissue.area_mm2,
-        tiles_analyzed=len(plan.cells),
+        tiles_analyzed=len(cells),
         levels=plan.levels,
-        warnings=plan.warnings + unusual,
+        warnings=plan.warnings + encoded.warnings + unusual,
     )
 
 
-def _heatmap(output: HeatmapOutput, plan: _Plan, values: Array) -> Heatmap:
+def _heatmap(
+    output: HeatmapOutput, grid: TileGrid, cells: NDArray[np.int32], values: Array
+) -> Heatmap:
     return assemble(
         output.name,
-        plan.cells,
+        cells,
         np.clip(values, 0, 1).astype(np.float32),
-        shape=(plan.grid.rows, plan.grid.cols),
+        shape=(grid.rows, grid.cols),
         top=output.top_patches,
     )
 

@@ -2,51 +2,101 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
 
 
-def label(mask: Mask) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Labels [h, w] of 4-connected regions (0 outside, then 1..n) and areas [n + 1] in pixels.
+@dataclass(frozen=True, slots=True, eq=False)
+class Regions:
+    """4-connected regions of a mask, as the runs of their rows: no picture of labels is needed."""
 
-    Runs of each row are nodes, touching runs of neighboring rows are edges; labels spread along
-    the edges to their minimum, halving paths, until nothing changes.
-    """
-    rows, starts, stops = _runs(mask)
-    parent = np.arange(len(rows), dtype=np.int64)
-    upper, lower = _touching(mask.shape[0], rows, starts, stops)
-    while True:
-        low = np.minimum(parent[upper], parent[lower])
-        before = parent.copy()
-        np.minimum.at(parent, parent[upper], low)
-        np.minimum.at(parent, parent[lower], low)
-        parent = parent[parent]
-        if np.array_equal(parent, before):
-            break
-    _, numbers = np.unique(parent, return_inverse=True)
+    shape: tuple[int, int]
+    rows: NDArray[np.int64]
+    """[r] row of each run, in raster order."""
+    starts: NDArray[np.int64]
+    stops: NDArray[np.int64]
+    """[r] first column and last + 1."""
+    numbers: NDArray[np.int64]
+    """[r] region of each run, 0..n-1."""
+    areas: NDArray[np.int64]
+    """[n] pixels."""
+
+    @classmethod
+    def of(cls, mask: Mask) -> Regions:
+        """Runs of each row are nodes, touching runs of neighboring rows are edges; numbers spread
+        along the edges to their minimum, halving paths, until nothing changes."""
+        rows, starts, stops = _runs(mask)
+        parent = np.arange(len(rows), dtype=np.int64)
+        upper, lower = _touching(mask.shape[0], rows, starts, stops)
+        while True:
+            low = np.minimum(parent[upper], parent[lower])
+            before = parent.copy()
+            np.minimum.at(parent, parent[upper], low)
+            np.minimum.at(parent, parent[lower], low)
+            parent = parent[parent]
+            if np.array_equal(parent, before):
+                break
+        _, numbers = np.unique(parent, return_inverse=True)
+        count = int(numbers.max(initial=-1)) + 1
+        areas = np.bincount(numbers, stops - starts, count).astype(np.int64)
+        return cls((mask.shape[0], mask.shape[1]), rows, starts, stops, numbers, areas)
+
+    def counts(self, inside: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """[n] set values of each region, of `inside` [pixels of all regions] in raster order."""
+        if not len(self.rows):
+            return np.zeros(0, np.int64)
+        first = np.concatenate(([0], np.cumsum(self.stops - self.starts)[:-1]))
+        of_run = np.add.reduceat(inside.astype(np.int32), first)
+        return np.bincount(self.numbers, of_run, len(self.areas)).astype(np.int64)
+
+    def painted(self, keep: NDArray[np.bool_]) -> Mask:
+        """The mask of the regions [n] to keep."""
+        kept = keep[self.numbers]
+        steps = np.zeros((self.shape[0], self.shape[1] + 1), np.int8)
+        steps[self.rows[kept], self.starts[kept]] = 1
+        steps[self.rows[kept], self.stops[kept]] = -1  # runs never touch: one step a place
+        return steps.cumsum(1, dtype=np.int8)[:, :-1].astype(np.bool_)
+
+
+def label(mask: Mask) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Labels [h, w] of 4-connected regions (0 outside, then 1..n) and areas [n + 1] in pixels."""
+    regions = Regions.of(mask)
     labels = np.zeros(mask.shape, np.int32)
-    labels[mask] = np.repeat(numbers + 1, stops - starts)
-    return labels, np.bincount(labels.ravel(), minlength=1)
+    labels[mask] = np.repeat(regions.numbers + 1, regions.stops - regions.starts)
+    outside = mask.size - int(regions.areas.sum())
+    return labels, np.concatenate(([outside], regions.areas))
 
 
 def drop_small(mask: Mask, smallest_px: float) -> Mask:
     """The mask without regions of fewer than `smallest_px` pixels."""
-    labels, areas = label(mask)
-    keep = areas >= smallest_px
-    keep[0] = False
-    return keep[labels]
+    regions = Regions.of(mask)
+    return regions.painted(regions.areas >= smallest_px)
 
 
 def fill_holes(mask: Mask, largest_px: float) -> Mask:
     """The mask with enclosed holes of up to `largest_px` pixels filled."""
-    labels, areas = label(~mask)
-    fill = areas <= largest_px
-    fill[0] = False
-    border = np.concatenate((labels[0], labels[-1], labels[:, 0], labels[:, -1]))
-    fill[border] = False
-    return mask | fill[labels]
+    outside = Regions.of(~mask)
+    fill = outside.areas <= largest_px
+    at_border = (outside.rows == 0) | (outside.rows == mask.shape[0] - 1)
+    at_border |= (outside.starts == 0) | (outside.stops == mask.shape[1])
+    fill[outside.numbers[at_border]] = False
+    return mask | outside.painted(fill)
+
+
+def dilate(mask: Mask, reach_px: int) -> Mask:
+    """The mask grown by `reach_px` pixels in every direction, corners included."""
+    for _ in range(2):  # a square is a row of columns
+        total = np.zeros((mask.shape[0] + 1, mask.shape[1]), np.int32)
+        np.cumsum(mask, axis=0, out=total[1:])
+        at = np.arange(mask.shape[0])
+        low = np.maximum(at - reach_px, 0)
+        high = np.minimum(at + reach_px + 1, mask.shape[0])
+        mask = (total[high] > total[low]).T
+    return mask
 
 
 def _runs(mask: Mask) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:

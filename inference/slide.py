@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from pydicom import Dataset
 from pydicom.sr.coding import Code
 
+from inference.color import to_srgb
 from inference.errors import Refused, SlideUnreadable
 from inference.frames import Level
 from inference.headers import ImageHeader, read_images
@@ -51,14 +52,14 @@ class Slide:
     @property
     def accounts(self) -> tuple[LevelAccount, ...]:
         """What became of each instance, before anything was analyzed."""
-        return self.accounts_for(tiles=None, tissue=None)
+        return self.accounts_for(tiles=(), tissue=None)
 
     def accounts_for(
-        self, *, tiles: Level | None, tissue: Level | None
+        self, *, tiles: Sequence[Level], tissue: Level | None
     ) -> tuple[LevelAccount, ...]:
         """What became of each instance when these levels gave the tiles and the tissue mask."""
         uses = {
-            uid: _use(level is tiles, level is tissue)
+            uid: _use(level in tiles, level is tissue)
             for level in self.levels
             for uid in level.sop_instance_uids
         }
@@ -80,9 +81,10 @@ class Slide:
         self._files.close()
 
 
-def open_slide(paths: Sequence[Path]) -> Slide:
+def open_slide(paths: Sequence[Path], icc: Literal["ignore", "srgb"] = "ignore") -> Slide:
     """The slide in these files: VOLUME levels, and maybe label, overview, thumbnail.
 
+    With `icc` "srgb" its colors are converted by its ICC profile; a warning says where it has none.
     Raises SlideUnreadable for files that are broken or not of one slide, and Refused, with the
     NotAssessable that becomes the report, for a slide that must not be judged.
     """
@@ -95,11 +97,13 @@ def open_slide(paths: Sequence[Path]) -> Slide:
     left_aside = _uses((i for i in images if not _is_volume(i)), None)
     levels: list[Level] = []
     warnings: list[str] = [_DERIVED_SPACING] if base.spacing_is_derived else []
+    color, warning = to_srgb(base.dataset) if icc == "srgb" else (None, "")
+    warnings += [warning] if warning else []
     with ExitStack() as files:
         for _, group in groupby(volumes, key=lambda i: (i.rows, i.cols)):
             same_size = list(group)
             try:
-                level = open_level(same_size, base, files, warnings)
+                level = open_level(same_size, base, color, files, warnings)
             except LevelFault as fault:
                 if same_size[0] is base:
                     _refuse(images, base, fault.reason, fault.sentence)

@@ -7,8 +7,10 @@ whose hue no stain has are taken out, specks are dropped, small holes are filled
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from math import log
+from itertools import pairwise
+from math import ceil, floor, log
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +18,14 @@ from PIL import Image, ImageFilter
 
 from inference.frames import Level, read_rectangles
 from inference.prepare import reduce
-from inference.regions import drop_small, fill_holes, label
+from inference.regions import Regions, dilate, drop_small, fill_holes
 from inference.slide import Slide
 
 MASK_MPP = 8.0
 """Wanted scale of the mask: cells blur into tissue, and a whole slide is a few megapixels."""
 COARSEST_MPP = 12.0
+MOST_VIEW_PX = 2**23
+"""A larger view is reduced further: at MASK_MPP this is 537 mm2, more than most sections."""
 CHROMA_LIMITS = (11.0, 22.0)
 """Least and largest threshold on max(RGB) - min(RGB) of 255, after white balance. Glass stays below
 10 on the slides looked at; without the upper limit Otsu splits a full field within the tissue."""
@@ -32,6 +36,7 @@ PEN_REACH_UM = 60.0
 PEN_SHARE = 0.5
 """A region with at least this share of ink is all ink: faded and overlapping strokes change hue."""
 _BLOCK_PX = 1024
+_STRIP_PX = 256
 _GLASS_LEAST = 200
 _GLASS_TINT = 15
 
@@ -54,17 +59,16 @@ class TissueMask:
     def cell_shares(self, stride_px: int, rows: int, cols: int) -> NDArray[np.float64]:
         """Share of tissue [rows, cols] in each cell of a grid; what is off the slide is glass."""
         cell = stride_px / self.downsample
-        total = np.zeros((self.mask.shape[0] + 1, self.mask.shape[1] + 1))
-        total[1:, 1:] = self.mask.cumsum(0).cumsum(1)
-        total = _at_edges(total, np.arange(rows + 1, dtype=np.float64) * cell)
-        total = _at_edges(total.T, np.arange(cols + 1, dtype=np.float64) * cell).T
-        return np.asarray(np.diff(np.diff(total, axis=0), axis=1) / cell**2)
+        by_row = _sums_to(self.mask, np.arange(rows + 1, dtype=np.float64) * cell)
+        by_cell = _sums_to(by_row.T, np.arange(cols + 1, dtype=np.float64) * cell).T
+        return np.asarray(np.diff(np.diff(by_cell, axis=0), axis=1) / cell**2)
 
 
 def tissue_mask(slide: Slide) -> TissueMask:
     """The tissue of a slide. Raises FramesUnreadable."""
     level = tissue_level(slide)
     factor = max(1, round(MASK_MPP / level.mpp))
+    factor = max(factor, ceil((level.rows * level.cols / MOST_VIEW_PX) ** 0.5))
     mpp = level.mpp * factor
     return TissueMask(find_tissue(_view(level, factor), mpp), mpp, level.downsample * factor)
 
@@ -76,16 +80,34 @@ def tissue_level(slide: Slide) -> Level:
 
 
 def find_tissue(rgb: NDArray[np.uint8], mpp: float) -> NDArray[np.bool_]:
-    """Tissue [h, w] in an RGB view [h, w, 3] of a slide at about MASK_MPP."""
-    smooth = np.asarray(Image.fromarray(rgb).filter(ImageFilter.BoxBlur(1)))
-    balanced = _balance(smooth)
-    chroma = balanced.max(2) - balanced.min(2)
-    low, high = CHROMA_LIMITS
-    colored = chroma > min(max(_otsu(chroma), low), high)
+    """Tissue [h, w] in an RGB view [h, w, 3] of a slide at about MASK_MPP.
+
+    The view is walked in strips, twice, so that little is held beside it.
+    """
+    white = _white(rgb)
+    chroma = np.empty(rgb.shape[:2], np.uint8)
+    is_ink_hue = np.empty(rgb.shape[:2], np.bool_)
+    for rows, strip in _smooth_strips(rgb):
+        red, green, blue = np.moveaxis(_balanced(strip, white), 2, 0)
+        low = np.minimum(np.minimum(red, green), blue)
+        chroma[rows] = np.maximum(np.maximum(red, green), blue) - low
+        is_ink_hue[rows] = _has_ink_hue(red, green, blue)
+    low_limit, high_limit = CHROMA_LIMITS
+    colored = chroma > min(max(_otsu(chroma), low_limit), high_limit)
+    del chroma
     pixel_mm2 = (mpp / 1000) ** 2
-    mask = colored & ~_ink(balanced, colored, mpp)
+    mask = colored & ~_ink(is_ink_hue, colored, mpp)
     mask = drop_small(mask, SMALLEST_TISSUE_MM2 / pixel_mm2)
     return fill_holes(mask, LARGEST_HOLE_MM2 / pixel_mm2)
+
+
+def _smooth_strips(rgb: NDArray[np.uint8]) -> Iterator[tuple[slice, NDArray[np.uint8]]]:
+    """Strips of the view after a 3 x 3 mean, and which rows they are."""
+    for top in range(0, len(rgb), _STRIP_PX):
+        bottom = min(top + _STRIP_PX, len(rgb))
+        first, last = max(top - 1, 0), min(bottom + 1, len(rgb))
+        smooth = np.asarray(Image.fromarray(rgb[first:last]).filter(ImageFilter.BoxBlur(1)))
+        yield slice(top, bottom), smooth[top - first : bottom - first]
 
 
 def _view(level: Level, factor: int) -> NDArray[np.uint8]:
@@ -105,34 +127,62 @@ def _view(level: Level, factor: int) -> NDArray[np.uint8]:
     return view
 
 
-def _balance(rgb: NDArray[np.uint8]) -> NDArray[np.int16]:
-    """The view with its glass made white, where bright and nearly gray pixels are found."""
-    darkest, brightest = rgb.min(2), rgb.max(2)
-    glass = rgb[(darkest >= _GLASS_LEAST) & (brightest - darkest <= _GLASS_TINT)]
-    if len(glass) == 0:
-        return rgb.astype(np.int16)
-    white = np.percentile(glass, 75, axis=0)
-    balanced: NDArray[np.int16] = np.minimum(rgb * (255.0 / white), 255).astype(np.int16)
-    return balanced
+def _white(rgb: NDArray[np.uint8]) -> NDArray[np.float64] | None:
+    """[3] the color of the glass where bright and nearly gray pixels are found, else None."""
+    counts = np.zeros((3, 256), np.int64)
+    for _, strip in _smooth_strips(rgb):
+        red, green, blue = np.moveaxis(strip, 2, 0)
+        darkest = np.minimum(np.minimum(red, green), blue)
+        brightest = np.maximum(np.maximum(red, green), blue)
+        is_glass = (darkest >= _GLASS_LEAST) & (brightest - darkest <= _GLASS_TINT)
+        for n, channel in enumerate((red, green, blue)):
+            counts[n] += np.bincount(channel[is_glass], minlength=256)
+    if not counts.any():
+        return None
+    return np.array([_percentile(channel, 0.75) for channel in counts])
 
 
-def _ink(rgb: NDArray[np.int16], colored: NDArray[np.bool_], mpp: float) -> NDArray[np.bool_]:
+def _percentile(counts: NDArray[np.int64], share: float) -> float:
+    """Of values 0..255 by how often each occurs, as numpy.percentile interpolates it."""
+    until = counts.cumsum()
+    place = share * (until[-1] - 1)
+    below, above = (int(np.searchsorted(until, n, "right")) for n in (floor(place), ceil(place)))
+    return float(below + (above - below) * (place - floor(place)))
+
+
+def _balanced(strip: NDArray[np.uint8], white: NDArray[np.float64] | None) -> NDArray[np.int16]:
+    """The strip with its glass made white."""
+    if white is None:
+        return strip.astype(np.int16)
+    levels = np.arange(256)[:, None] * (255.0 / white)
+    table = np.minimum(levels, 255).astype(np.int16)
+    return np.stack([table[strip[..., n], n] for n in range(3)], axis=2)
+
+
+def _has_ink_hue(
+    red: NDArray[np.int16], green: NDArray[np.int16], blue: NDArray[np.int16]
+) -> NDArray[np.bool_]:
     """Green, blue and red marker: hues that hematoxylin, eosin, blood and DAB do not have."""
-    red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
     cool = green - red > 18  # stains absorb green at least as much as red
     warm = (red - green > 60) & (blue - green < 0.25 * (red - green))  # eosin and blood are pinker
-    core = drop_small(colored & (cool | warm), SMALLEST_TISSUE_MM2 / (mpp / 1000) ** 2)
-    labels, areas = label(colored)
-    share = np.bincount(labels[core], minlength=len(areas)) / np.maximum(areas, 1)
-    share[0] = 0
-    reach = 2 * max(1, round(PEN_REACH_UM / mpp)) + 1
-    grown = Image.fromarray(core.astype(np.uint8) * 255).filter(ImageFilter.MaxFilter(reach))
-    return (np.asarray(grown) > 0) | (share >= PEN_SHARE)[labels]
+    return np.asarray(cool | warm)
 
 
-def _otsu(values: NDArray[np.int16]) -> float:
+def _ink(has_hue: NDArray[np.bool_], colored: NDArray[np.bool_], mpp: float) -> NDArray[np.bool_]:
+    """Ink with its faded rim, and all of a region that is mostly ink."""
+    core = drop_small(colored & has_hue, SMALLEST_TISSUE_MM2 / (mpp / 1000) ** 2)
+    if not core.any():
+        return core
+    regions = Regions.of(colored)
+    share = regions.counts(core[colored]) / regions.areas
+    return dilate(core, max(1, round(PEN_REACH_UM / mpp))) | regions.painted(share >= PEN_SHARE)
+
+
+def _otsu(values: NDArray[np.uint8]) -> float:
     """The threshold of 0..255 that separates two classes best (Otsu 1979)."""
-    counts = np.bincount(np.clip(values, 0, 255).ravel(), minlength=256).astype(np.float64)
+    counts = np.zeros(256)
+    for top in range(0, len(values), _STRIP_PX):
+        counts += np.bincount(values[top : top + _STRIP_PX].ravel(), minlength=256)
     weight = counts.cumsum()
     mass = (counts * np.arange(256)).cumsum()
     both = weight * (weight[-1] - weight)
@@ -140,10 +190,17 @@ def _otsu(values: NDArray[np.int16]) -> float:
     return float(between.argmax())
 
 
-def _at_edges(total: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rows of a cumulative sum at fractional row positions (constant behind the end)."""
-    at = np.minimum(edges, total.shape[0] - 1)
+def _sums_to(
+    values: NDArray[np.bool_] | NDArray[np.float64], edges: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """[edges, ...] sums of [n, ...] over the first axis up to each edge, fractions of a row
+    counted; edges ascend from 0 and count as n behind the end."""
+    at = np.minimum(edges, len(values))
     low = np.floor(at).astype(np.int64)
-    high = np.minimum(low + 1, total.shape[0] - 1)
+    high = np.minimum(low + 1, len(values))
+    wanted, places = np.unique(np.concatenate((low, high)), return_inverse=True)
+    until = np.zeros((len(wanted), *values.shape[1:]))
+    for n, (start, stop) in enumerate(pairwise(wanted.tolist()), start=1):
+        until[n] = until[n - 1] + values[start:stop].sum(0)
     part = (at - low)[:, None]
-    return np.asarray(total[low] * (1 - part) + total[high] * part)
+    return np.asarray(until[places[: len(at)]] * (1 - part) + until[places[len(at) :]] * part)

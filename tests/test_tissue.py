@@ -8,12 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 from tiny_slides import write_level
 
+from inference import tissue
 from inference.outlines import MOST_POINTS, area, crosses_itself, outlines
 from inference.phantom import STEP, Kind
-from inference.regions import drop_small, fill_holes, label
+from inference.regions import dilate, drop_small, fill_holes, label
 from inference.slide import open_slide
 from inference.tissue import TissueMask, find_tissue, tissue_mask
 from slides import PhantomStudy, SlideStudy
@@ -199,3 +200,37 @@ def test_outlines_of_ragged_tissue_keep_its_area(shared: Path) -> None:
     enclosed = sum(area(outline) for outline in found) / 9
     assert enclosed == pytest.approx(fill_holes(mask, mask.size).sum(), rel=0.03)
     assert not any(crosses_itself(outline) for outline in found)
+
+
+def test_walking_the_view_in_strips_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    blurred = Image.fromarray(rng.integers(0, 256, (301, 240, 3), np.uint8))
+    view = np.asarray(blurred.filter(ImageFilter.GaussianBlur(9)), np.int16)
+    view = np.clip((view - 128) * 4 + (220, 160, 200), 0, 255).astype(np.uint8)
+    view[:90] = (30, 160, 60)  # ink
+    view[90:130] = 243
+    whole = find_tissue(view, 8.0)
+    assert 0 < whole.mean() < 1
+    for rows in (7, 64, 300):
+        monkeypatch.setattr(tissue, "_STRIP_PX", rows)
+        np.testing.assert_array_equal(find_tissue(view, 8.0), whole)
+
+
+def test_a_mask_grows_by_a_square() -> None:
+    mask = np.random.default_rng(4).random((40, 50)) < 0.01
+    grown = np.zeros_like(mask)
+    for row, col in np.argwhere(mask):
+        grown[max(row - 3, 0) : row + 4, max(col - 3, 0) : col + 4] = True
+    np.testing.assert_array_equal(dilate(mask, 3), grown)
+
+
+def test_the_view_of_a_gigantic_slide_is_reduced_until_it_is_small_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tissue, "MOST_VIEW_PX", 60 * 40)
+    pixels = np.full((320, 480, 3), (150, 100, 99), np.uint8)
+    with open_slide([write_level(tmp_path / "a.dcm", pixels, mpp=8.0)]) as slide:
+        found = tissue_mask(slide)
+    assert found.mask.shape == (40, 60)
+    assert found.mpp == 64
+    assert found.area_mm2 == pytest.approx(320 * 480 * 64e-6, rel=0.05)

@@ -1,0 +1,28 @@
+"""Baseline JPEG into memory of the caller's: the coding of nearly all slides, and the fast path."""
+
+from __future__ import annotations
+
+import imagecodecs
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+
+MOST_HALVINGS = 3
+"""A JPEG block has 8 x 8 pixels: at 1/8 of the size it is one pixel."""
+
+
+def decode_jpeg(
+    data: bytes | memoryview, out: NDArray[np.uint8], *, is_plain: bool = False
+) -> None:
+    """RGB of a stream into `out`, at the size of `out`: its own, or a half, quarter, eighth of it.
+
+    With `is_plain` the stream's samples are RGB although nothing in it says so. Otherwise it is
+    YCbCr unless it says RGB, as libjpeg has it. Raises ValueError and RuntimeError for streams
+    that cannot be decoded.
+    """
+    rows, cols = out.shape[:2]
+    if is_plain:
+        imagecodecs.jpeg8_decode(bytes(data), colorspace="RGB", outcolorspace="RGB", out=out)
+        return
+    # Warnings, such as bytes too many between segments, are no errors: viewers show such frames.
+    simplejpeg.decode_jpeg(data, min_height=rows, min_width=cols, buffer=out, strict=False)

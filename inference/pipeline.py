@@ -1,0 +1,184 @@
+"""All tiles of a slide through the encoder, on as many threads as the engine has lanes.
+
+Each thread cuts a batch into its own memory and runs it; on a CPU every lane is one core that
+decodes and infers by turns, on a GPU the threads decode while the device computes. The order of
+work is fixed and every value has its place, so that the number of threads changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from threading import Lock
+from time import monotonic
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.bundle import Bundle
+from engines.manifest import Manifest
+from inference.cutter import TileCutter
+from inference.errors import FramesUnreadable, Stopped
+from inference.shared_frames import SharedFrames
+from inference.tile_values import TileValues
+from inference.types import Progress
+from inference.work import Batch, Source, in_order
+
+Array = NDArray[Any]
+_LOOK_EVERY_S = 0.1
+"""How often the calling thread reports progress and asks whether to stop."""
+
+
+class Runtime(Protocol):
+    """What is asked of engines.runtime.Runtime."""
+
+    @property
+    def bundle(self) -> Bundle: ...
+
+    @property
+    def manifest(self) -> Manifest: ...
+
+    @property
+    def engine(self) -> str: ...
+
+    @property
+    def lanes(self) -> int: ...
+
+    @property
+    def batch(self) -> int: ...
+
+    def run(self, graph_name: str, arrays: Mapping[str, Array]) -> dict[str, Array]: ...
+
+
+class Encoding:
+    """One run of the encoder over the sources of a slide."""
+
+    def __init__(
+        self, sources: Sequence[Source], values: Sequence[TileValues], runtime: Runtime
+    ) -> None:
+        """`values`: where the outputs of each source go; what is there is not made again."""
+        self.unreadable: dict[tuple[int, int], FramesUnreadable] = {}
+        """Tiles that could not be read, by number of the batch and place in it, and why."""
+        manifest = runtime.manifest
+        self._input = manifest.graphs["encoder"].inputs[0].name
+        self._size = runtime.batch
+        self._runtime = runtime
+        self._sources, self._values = sources, values
+        self._batches = in_order(sources, self._size)
+        self._total = sum(len(source.cells) for source in sources)
+        self._tolerated = int(manifest.input.unreadable_tiles * self._total)
+        self._frames = _frames_of(sources)
+        self._next: Iterator[Batch] = iter(self._batches)
+        self._lock = Lock()
+        self._done = self._kept = self._unsaved = 0
+        self._save_every = max(1, self._total // (1 + self._batches[-1].band))
+        self._halted = False
+
+    def run(self, progress: Callable[[Progress], None], stop: Callable[[], bool]) -> None:
+        """Encode what is not done yet; `progress` and `stop` are called on this thread.
+
+        Raises Stopped within a batch of the request, FramesUnreadable when more tiles cannot be
+        read than the bundle tolerates, and what the runtime raises. What was done until then is
+        saved.
+        """
+        since = monotonic()
+        self._take_up()
+        with self._lanes() as lanes:
+            while not self._halted:
+                done, running = wait(lanes, _LOOK_EVERY_S, FIRST_EXCEPTION)
+                progress(self._progress(monotonic() - since))
+                if not running or any(lane.exception() for lane in done):
+                    break
+                if stop():
+                    raise Stopped(f"stopped after {self._done} of {self._total} tiles")
+        if len(self.unreadable) > self._tolerated:
+            raise self.first_fault()
+        for lane in lanes:
+            lane.result()
+        progress(self._progress(monotonic() - since))
+
+    def first_fault(self) -> FramesUnreadable:
+        """Of the tiles that could not be read, the first in the order of work."""
+        return self.unreadable[min(self.unreadable)]
+
+    def readable(self, source: int) -> NDArray[np.bool_]:
+        """[N] of a source: whether the pixels of each tile could be read."""
+        mask = np.ones(len(self._sources[source].cells), np.bool_)
+        for number, place in self.unreadable:
+            batch = self._batches[number]
+            if batch.source == source:
+                mask[batch.tiles[place]] = False
+        return mask
+
+    @contextmanager
+    def _lanes(self) -> Iterator[list[Future[None]]]:
+        """Threads at work; when they are left, none works any more and all is saved."""
+        lanes = self._runtime.lanes
+        try:
+            with ThreadPoolExecutor(lanes, "lane") as pool:
+                try:
+                    yield [pool.submit(self._work) for _ in range(lanes)]
+                finally:
+                    self._halted = True
+        finally:
+            for values in self._values:
+                values.save()
+
+    def _work(self) -> None:
+        """One lane: batch after batch until there is none, or the run is halted.
+
+        A batch once taken is finished unless someone stops the run, so that of several frames
+        that cannot be read always the first one is found.
+        """
+        cutter = TileCutter(self._sources, self._frames, self._size)
+        while not self._halted:
+            with self._lock:
+                batch = next(self._next, None)
+            if batch is None:
+                return
+            pixels, faults = cutter.cut(batch)
+            outputs = self._runtime.run("encoder", {self._input: pixels})
+            self._values[batch.source].put(batch, outputs, list(faults))
+            self._note(batch, faults)
+
+    def _note(self, batch: Batch, faults: Mapping[int, FramesUnreadable]) -> None:
+        with self._lock:
+            self._done += len(batch.tiles)
+            self._unsaved += len(batch.tiles)
+            is_time = self._unsaved >= self._save_every
+            if is_time:
+                self._unsaved = 0
+            self.unreadable |= {(batch.number, place): f for place, f in faults.items()}
+            if len(self.unreadable) > self._tolerated:
+                self._halted = True
+        if is_time:
+            self._values[batch.source].save()
+
+    def _take_up(self) -> None:
+        """Leave out the batches whose values an earlier run has left."""
+        todo = []
+        cutter = TileCutter(self._sources, self._frames, 1)
+        for batch in self._batches:
+            if self._values[batch.source].has(batch):
+                cutter.skip(batch)
+                self._kept += len(batch.tiles)
+            else:
+                todo.append(batch)
+        self._done = self._kept
+        self._next = iter(todo)
+
+    def _progress(self, elapsed_s: float) -> Progress:
+        return Progress(self._done, self._total, elapsed_s, self._kept)
+
+
+def _frames_of(sources: Sequence[Source]) -> dict[int, SharedFrames]:
+    """The frames of each source, shared by those that read the same level."""
+    found: dict[int, SharedFrames] = {}
+    for n, source in enumerate(sources):
+        same = (m for m in found if sources[m].level is source.level)
+        shared = next(same, None)
+        members = [s for s in sources if s.level is source.level]
+        found[n] = SharedFrames(source.level, members) if shared is None else found[shared]
+    return found

@@ -1,0 +1,71 @@
+"""What is analyzed of a slide: which cells of which grid, from which level."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from engines.manifest import TileInput
+from inference.decoding import MOST_HALVINGS
+from inference.frames import Level
+from inference.slide import Slide
+from inference.tiles import TileGrid
+from inference.tissue import TissueMask, tissue_level, tissue_mask
+from inference.types import LevelAccount
+from inference.work import Source
+
+LEAST_TISSUE_SHARE = 0.25
+"""Least share of tissue in a cell that is analyzed: less is mostly glass, of which the encoder has
+seen little, and more would leave out the thin edges where tumors grow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is analyzed of a slide."""
+
+    tissue: TissueMask
+    sources: tuple[Source, ...]
+    """The grid of the model, then the coarser one where it takes two magnifications."""
+    warnings: tuple[str, ...]
+    levels: tuple[LevelAccount, ...]
+
+
+def plan_tiles(slide: Slide, wanted: TileInput, warnings: tuple[str, ...]) -> Plan:
+    """The plan for a slide whose base level is fine enough. Raises FramesUnreadable.
+
+    `warnings` are those that the header gave; warnings of the slide and its levels join them.
+    """
+    tissue_from, tissue = tissue_level(slide), tissue_mask(slide)
+    stored = {level: level for level in slide.levels}
+    if wanted.scaled_decoding:
+        stored = {**stored, **_scaled_views(slide)}
+    levels = tuple(stored)
+    sources = []
+    for mpp in (wanted.mpp, *((wanted.coarse_mpp,) if wanted.coarse_mpp else ())):
+        at_mpp = wanted.model_copy(update={"mpp": mpp})
+        grid = TileGrid.plan(slide.geometry, levels, at_mpp)
+        shares = tissue.cell_shares(grid.stride_px, grid.rows, grid.cols)
+        cells = np.argwhere(shares >= LEAST_TISSUE_SHARE).astype(np.int32)
+        sources.append(Source.of(grid, levels[grid.level_index], cells))
+    tiles_from = tuple(stored[source.level] for source in sources)
+    conflicts = tuple(
+        f"The header of the level of {level.rows} x {level.cols} pixels says RGB, its JPEG frames "
+        "say YCbCr; the frames were believed, as viewers do."
+        for level in dict.fromkeys((*tiles_from, tissue_from))
+        if level.header_conflicts()
+    )
+    return Plan(
+        tissue=tissue,
+        sources=tuple(sources),
+        warnings=slide.warnings + warnings + conflicts,
+        levels=slide.accounts_for(tiles=tiles_from, tissue=tissue_from),
+    )
+
+
+def _scaled_views(slide: Slide) -> dict[Level, Level]:
+    """Views of levels decoded at a half, a quarter or an eighth, by the level they are of."""
+    views = (
+        (level.scaled(k), level) for level in slide.levels for k in range(1, 1 + MOST_HALVINGS)
+    )
+    return {view: level for view, level in views if view is not None}
