@@ -50,6 +50,10 @@ class ResultObjects:
         """Where the prediction of a slide is kept between analysis and results."""
         return self._folder(run.study, run.revision) / f"prediction-{key}.npz"
 
+    def tiles_path(self, run: Run, key: str) -> Path:
+        """Where the tiles of a slide that are done are kept while it is being analyzed."""
+        return self._folder(run.study, run.revision) / f"tiles-{key}"
+
     def write(self, run: Run, slide: SlideFiles, number: int) -> list[Result]:
         """Build and write the objects of the `number`-th slide (0-based), in delivery order."""
         bundle = self._runtime.bundle

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -35,20 +36,27 @@ from engines.runtime import open_runtime
 log = structlog.get_logger()
 
 _ROUND_S = 0.5
+_DRAIN_LOOK_S = 0.1
 _WORKFLOW_VERSION = "1"
 """Changes when the steps of a workflow change: what an old version began is begun anew."""
 _UNDER_WAY = {"ENQUEUED", "PENDING", "DELAYED"}
 
 
 def run_worker(config: Config, stop: threading.Event) -> None:
-    """Work until `stop` is set, then finish the running study within the drain time.
+    """Work until `stop` is set, then let what is short finish within the drain time.
 
-    A study that is not finished by then goes on after the next start. Raises BundleRejected or
-    EngineMissing before anything is taken from the queue.
+    A slide under analysis is paused at once and goes on after the next start. Raises
+    BundleRejected or EngineMissing before anything is taken from the queue.
     """
     bundle = open_bundle(config.model.bundle)
     with (
-        open_runtime(bundle, engine=config.model.engine, threads=config.model.threads) as runtime,
+        open_runtime(
+            bundle,
+            engine=config.model.engine,
+            precision=config.model.precision,
+            threads=config.model.threads,
+            build_plans=config.model.build_plans,
+        ) as runtime,
         _alone(config, stop),
     ):
         log.info(
@@ -57,10 +65,11 @@ def run_worker(config: Config, stop: threading.Event) -> None:
             version=bundle.manifest.version,
             digest=bundle.digest[:12],
             engine=runtime.engine,
+            note=runtime.note or None,
         )
         ledger = Ledger.open(config.database_path)
         _count_interruptions(ledger, config.node.most_crashes)
-        workflow = StudyWorkflow(config, ledger, runtime)
+        workflow = StudyWorkflow(config, ledger, runtime, stop)
         DBOS(config=_dbos_config(ledger))
         DBOS.launch()
         DBOS.register_queue(STUDY_QUEUE, worker_concurrency=1, polling_interval_sec=0.2)
@@ -73,7 +82,8 @@ def run_worker(config: Config, stop: threading.Event) -> None:
                 log.warning("ledger_busy", error=str(error))
             stop.wait(_ROUND_S)
         log.info("worker_draining")
-        DBOS.destroy(workflow_completion_timeout_sec=int(config.node.drain_s))
+        drain_s = _wait_for_study(ledger, workflow, config.node.drain_s)
+        DBOS.destroy(workflow_completion_timeout_sec=int(drain_s))
         _leave_if_busy(ledger)
     log.info("worker_stopped")
 
@@ -182,6 +192,15 @@ def _count_interruptions(ledger: Ledger, most_crashes: int) -> None:
         log.warning("study_interrupted", study=revision.study_instance_uid, crashes=crashes)
         if crashes > most_crashes:
             ledger.park(revision.run, f"the worker died {crashes} times while analyzing it")
+
+
+def _wait_for_study(ledger: Ledger, workflow: StudyWorkflow, drain_s: float) -> float:
+    """Wait until no study is being analyzed or the one that is has paused; the drain time left."""
+    deadline = time.monotonic() + drain_s
+    while ledger.in_state(State.ANALYZING):
+        if workflow.paused.wait(_DRAIN_LOOK_S) or time.monotonic() >= deadline:
+            return 0.0
+    return max(0.0, deadline - time.monotonic())
 
 
 def _leave_if_busy(ledger: Ledger) -> None:

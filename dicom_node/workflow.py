@@ -7,10 +7,11 @@ the input. A failure is a value, so that what is replayed is what happened.
 
 from __future__ import annotations
 
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 from dbos import DBOS, DBOSConfiguredInstance
@@ -42,8 +43,13 @@ MOST_FAILURES = 5
 class StudyWorkflow(DBOSConfiguredInstance):
     """The workflows of one worker process, with what they need to run."""
 
-    def __init__(self, config: Config, ledger: Ledger, runtime: Runtime) -> None:
+    def __init__(
+        self, config: Config, ledger: Ledger, runtime: Runtime, stop: threading.Event
+    ) -> None:
+        """A slide under analysis when `stop` is set is paused: `paused` says that it is."""
         super().__init__(config_name="node")
+        self.paused = threading.Event()
+        self._stop = stop
         self._config = config
         self._ledger = ledger
         self._runtime = runtime
@@ -100,12 +106,19 @@ class StudyWorkflow(DBOSConfiguredInstance):
         def work() -> dict[str, Any]:
             if not self._may_go_on(run):
                 return _STALE
-            result = predict.predict(
-                self._objects.slide(study, revision, key).paths,
-                self._runtime,
-                progress=self._reporter(run, key),
-            )
+            kept = self._objects.tiles_path(run, key)
+            try:
+                result = predict.predict(
+                    self._objects.slide(study, revision, key).paths,
+                    self._runtime,
+                    progress=self._reporter(run, key),
+                    stop=self._stop.is_set,
+                    resume=kept,
+                )
+            except predict.Stopped as stopped:
+                self._pause(key, stopped)
             archive.save(result, self._objects.prediction_path(run, key))
+            predict.discard(kept)
             return {"result": type(result).__name__}
 
         answer = _answer(work)
@@ -204,6 +217,14 @@ class StudyWorkflow(DBOSConfiguredInstance):
 
     # -- inside ---------------------------------------------------------------------------------
 
+    def _pause(self, key: str, stopped: predict.Stopped) -> NoReturn:
+        """Leave the step unfinished: the process ends, and the next one goes on from the tiles
+        that are done."""
+        log.info("slide_paused", slide=key, reason=str(stopped))
+        self.paused.set()
+        while True:
+            threading.Event().wait()
+
     def _may_go_on(self, run: Run) -> bool:
         """Whether the attempt is still the current one, and was begun with this very student.
 
@@ -244,6 +265,8 @@ class StudyWorkflow(DBOSConfiguredInstance):
 
         def report(progress: Progress) -> None:
             nonlocal last
+            if progress.tiles_kept and last < 0:
+                log.info("slide_resumed", slide=key, tiles_kept=progress.tiles_kept)
             done = progress.tiles_done == progress.tiles_total
             if progress.elapsed_s - last < _PROGRESS_EVERY_S and not done:
                 return

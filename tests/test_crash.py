@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import time
 
 import pytest
 from bundles import write_sums
@@ -104,23 +105,26 @@ def test_a_bundle_that_a_restart_changed_does_not_sign_what_another_one_computed
         assert open_bundle(bundle).digest in report.to_json()
 
 
-def test_a_stop_in_the_middle_of_an_analysis_exits_0_and_is_not_counted_as_a_crash(
+def test_a_stop_in_the_middle_of_a_slide_exits_0_soon_and_the_next_start_goes_on_there(
     phantom_study, tmp_path
 ):
     study = study_of(phantom_study.folder)
-    with (
-        storescp(tmp_path / "pacs") as pacs,
-        node(tmp_path / "node", pacs.port, drain_s=0) as n,
-    ):
+    with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
         n.start("ingest")
         storescu(n.port, phantom_study.folder)
         slow = str(ROOT / "tests" / "slow.py")
         n.start("worker", slow)
         wait_for(lambda: n.ledger.revision(study).tiles_done > 0, what="some tiles")
+        asked_at = time.monotonic()
         assert n.stop() == 0
+        assert time.monotonic() - asked_at < 8  # a study that runs to its end would take longer
+        assert "slide_paused" in n.log
         assert n.ledger.revision(study).state is State.ANALYZING
         n.start("worker")
         assert n.finished(study).state is State.DONE
+        (resumed,) = [line for line in n.log.splitlines() if "slide_resumed" in line]
+        assert json.loads(resumed)["tiles_kept"] > 0
+        assert not list(n.config.parent.rglob("tiles-*"))
         crashes = [e["fields"] for e in n.ledger.events(study) if e["kind"] == "study_interrupted"]
         assert [json.loads(fields)["crashes"] for fields in crashes] == [0]
 

@@ -240,7 +240,9 @@ class Recorder:
 
     def __init__(self, runtime):
         self._runtime = runtime
-        self.manifest = runtime.manifest
+
+    def __getattr__(self, name):
+        return getattr(self._runtime, name)
 
     def run(self, graph, arrays):
         if graph == "aggregator":

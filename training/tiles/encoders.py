@@ -104,7 +104,7 @@ def _bundle_encoder(name: str, threads: int) -> Encoder:
     files = ExitStack()
     try:
         bundle = open_bundle(name)
-        runtime = files.enter_context(open_runtime(bundle, threads=threads))
+        runtime = files.enter_context(open_runtime(bundle, precision="fp32", threads=threads))
     except (BundleRejected, EngineMissing) as error:
         raise TrainingError(f"encoder {name!r}: {error}; choose another bundle.") from error
     graph, wanted = bundle.manifest.graphs["encoder"], bundle.manifest.input
@@ -130,7 +130,7 @@ def _bundle_encoder(name: str, threads: int) -> Encoder:
         tile_px=wanted.tile_px,
         mpp=wanted.mpp,
         mpp_tolerance=wanted.mpp_tolerance,
-        batch=wanted.batch,
+        batch=runtime.batch * runtime.lanes,
         _run=run,
         _files=files,
     )
