@@ -142,7 +142,8 @@ def open_runtime(
     """A runtime that has passed the bundle's probe; `threads` 0 means all cores.
 
     `auto` is OpenVINO on the CPU, also where there is a GPU: a GPU is used when it is named.
-    `shipped` is the bundle's own choice where the engine can compute it here, else fp32. Raises
+    `shipped` is the bundle's own choice where the engine computes it here as it was measured, else
+    fp32, and the runtime's `note` says why. Raises
     EngineMissing for an engine or a precision that cannot be had here and BundleRejected for a
     precision that the bundle lacks or that is outside its limits, and when the probe fails.
     With `build_plans` an engine that needs plans for this device builds the missing ones first,
@@ -151,9 +152,28 @@ def open_runtime(
     chosen = ENGINES["openvino" if engine == "auto" else engine]
     if build_plans:
         prepare(bundle, engine, precision, _silent)
+    note = ""
+    if precision == "shipped":
+        precision, note = _examined(bundle, chosen, threads)
     with open_unexamined(bundle, chosen, precision, threads) as runtime:
         runtime.sit_probe()
+        runtime.note = runtime.note or note
         yield runtime
+
+
+def _examined(bundle: Bundle, engine: Engine, threads: int) -> tuple[PrecisionName, str]:
+    """The shipped precision, or fp32 and why: a CPU without the right instructions may round an
+    int8 graph otherwise than where it was measured."""
+    if bundle.manifest.shipped_precision == "fp32":
+        return "fp32", ""
+    with open_unexamined(bundle, engine, "shipped", threads) as runtime:
+        if runtime.precision == "fp32":
+            return "fp32", runtime.note
+        try:
+            runtime.sit_probe()
+        except BundleRejected as rejected:
+            return "fp32", f"{runtime.precision} is shipped, but {rejected}: fp32 is used"
+    return "shipped", ""
 
 
 @contextmanager

@@ -30,7 +30,7 @@ def bundle():
 
 @pytest.fixture(scope="module")
 def runtime(bundle):
-    with open_runtime(bundle, engine="onnxruntime", threads=1) as opened:
+    with open_runtime(bundle, engine="onnxruntime", precision="fp32", threads=1) as opened:
         yield opened
 
 
@@ -114,9 +114,26 @@ def test_the_graphs_are_valid_self_contained_onnx_without_paths_of_the_maker(bun
     assert not any(weight.external_data for weight in model.graph.initializer)
 
 
+def test_every_precision_costs_no_more_than_the_manifest_says(bundle):
+    manifest = bundle.manifest
+    assert {p.name for p in manifest.precisions} == {"bf16", "fp16", "int8"}
+    assert manifest.shipped_precision == "int8"
+    for precision in manifest.precisions:
+        assert precision.within(manifest.precision_limits) == ""
+    tiles = bundle.probe()["encoder/in/tiles"]
+    exact = bundle.probe()["encoder/out/features"]
+    for engine, name in [("openvino", "int8"), ("onnxruntime", "fp16")]:
+        with open_runtime(bundle, engine=engine, precision=name, threads=1) as runtime:
+            cheap = runtime.run("encoder", {"tiles": tiles})["features"]
+        lengths = np.linalg.norm(cheap, axis=1) * np.linalg.norm(exact, axis=1)
+        claimed = manifest.precision(name).feature_cosine
+        # Drawn tiles were among those that were measured, these very ones were not.
+        assert ((cheap * exact).sum(1) / lengths).min() > claimed - 0.005
+
+
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 def test_the_probe_passes_with_room_to_spare(bundle, engine):
-    with open_runtime(bundle, engine=engine) as runtime:
+    with open_runtime(bundle, engine=engine, precision="fp32") as runtime:
         differences = runtime.sit_probe()
     tolerance = bundle.manifest.probe.tolerance
     assert all(difference < tolerance[key] / 4 for key, difference in differences.items())
@@ -139,7 +156,7 @@ def test_the_probe_notices_one_kernel_changed_by_a_tenth(bundle, tmp_path):
     (tmp_path / "SHA256SUMS").write_text("".join(lines))
     with (
         pytest.raises(BundleRejected, match="is off by"),
-        open_runtime(open_bundle(tmp_path), engine="onnxruntime"),
+        open_runtime(open_bundle(tmp_path), engine="onnxruntime", precision="fp32"),
     ):
         pass
 

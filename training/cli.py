@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     _fit(commands)
     _evaluate(commands)
     _export(commands)
+    _precisions(commands)
     return parser
 
 
@@ -156,3 +157,16 @@ def _export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     export.add_argument("--fold", type=int, default=0)
     export.add_argument("--seed", type=int, default=0)
     export.set_defaults(module="export")
+
+
+def _precisions(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    precisions = commands.add_parser(
+        "precisions", help="cheaper forms of a bundle's encoder, measured on slides"
+    )
+    precisions.add_argument("bundle", metavar="BUNDLE", help="its folder, which is changed")
+    precisions.add_argument("--calibration", nargs="+", type=Path, required=True, metavar="SLIDES",
+                            help="slides of the training cohort")  # fmt: skip
+    precisions.add_argument("--measure", nargs="+", type=Path, required=True, metavar="SLIDES",
+                            help="other slides")  # fmt: skip
+    precisions.add_argument("--precisions", nargs="+", choices=["bf16", "fp16", "int8"])
+    precisions.set_defaults(module="precisions")

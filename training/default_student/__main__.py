@@ -18,6 +18,7 @@ from training.default_student.encoder import Deployed
 from training.default_student.expression import Expression
 from training.default_student.tiles import Encoders, Sources
 from training.graphs import write_graph, write_manifest, write_probe, write_sums
+from training.precisions import Material, add_precisions
 
 STEPS = (350, 400)
 PROBE_SEED = 1020
@@ -54,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     encoders = tiles.encoders(sources, found, steps, asked.seed)
     trained = finished(encoders, sources, found, steps, asked.seed)
     write(trained, digest(asked.data), asked.out)
+    add_precisions(asked.out, material(sources, asked.seed))
     for name, (value, low, high), source in trained.rows:
         print(f"{name}: {value:.3f} [{low:.3f}, {high:.3f}] {source}")
 
@@ -115,6 +117,24 @@ def write(trained: Trained, made_from: str, out: Path) -> None:
     write_manifest(content, out)
     (out / "card.md").write_text(describe.card(trained.rows, trained.told), encoding="utf-8")
     write_sums(out)
+
+
+def material(sources: Sources, seed: int) -> Material:
+    """Training tiles to calibrate with, and held-out tiles as 40 slides of 150 to measure on."""
+    rng = np.random.default_rng(seed)
+
+    def drawn(parts: Sequence[data.TileSet], count: int) -> NDArray[np.uint8]:
+        return np.concatenate([p.images[rng.permutation(len(p))[:count]] for p in parts])
+
+    calibration = drawn(sources.part("train"), 64)
+    held_out = drawn([*sources.part("test"), sources.colon], 250)
+    return Material(
+        calibration=calibration,
+        held_out=held_out,
+        bags=[rng.choice(len(held_out), 150, replace=False) for _ in range(40)],
+        told=f"{len(held_out)} tiles of LC25000 test groups, HER2+ breast patient B, drawn slides "
+        f"and colon, and 40 slides of 150 of them; calibrated on {len(calibration)} training tiles",
+    )
 
 
 def digest(folder: Path) -> str:

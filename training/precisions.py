@@ -1,0 +1,322 @@
+"""Cheaper forms of a bundle's encoder, and what each costs against fp32.
+
+int8 is static quantization after training: a Q/DQ graph that OpenVINO, ONNX Runtime and TensorRT
+read alike. fp16 keeps inputs, outputs, norms and softmax in fp32, for engines that take the
+precision from the graph. bf16 needs no graph; the engine computes the fp32 one in it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import structlog
+from numpy.typing import NDArray
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+from onnxruntime.transformers.onnx_model import OnnxModel
+from scipy.stats import spearmanr
+
+from engines.bundle import MANIFEST_FILE, open_bundle
+from engines.errors import BundleRejected, EngineMissing
+from engines.manifest import HeatmapOutput, Manifest, Precision, PrecisionLimits
+from engines.runtime import ENGINES, PrecisionName, Runtime, open_unexamined
+from training.errors import TrainingError
+from training.graphs import write_manifest, write_sums
+
+log = structlog.get_logger()
+
+Tiles = NDArray[np.uint8]
+Bags = Sequence[NDArray[np.intp]]
+NAMES: tuple[PrecisionName, ...] = ("bf16", "fp16", "int8")
+_FILES = {"fp16": "encoder.fp16.onnx", "int8": "encoder.int8.onnx"}
+_ENGINE = {"bf16": "openvino", "fp16": "onnxruntime", "int8": "openvino"}
+"""What computes each form here: fp16 is for GPUs, and OpenVINO computes none on a CPU."""
+_STAYS_FP32 = ("LayerNormalization", "InstanceNormalization", "GroupNormalization", "ReduceMean",
+               "Softmax", "Sigmoid", "Sqrt", "Pow")  # fmt: skip
+_HEADING = "## What a cheaper precision costs"
+_MEAN = "; mean feature cosine "
+_MARGIN = 4.0
+"""A probe answer may differ so many times more than the farthest held-out tile: another CPU rounds
+otherwise, and a graph that is not the bundle's differs by orders of magnitude."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What forms are made and measured with."""
+
+    calibration: Tiles
+    """[C, H, W, 3] training tiles."""
+    held_out: Tiles
+    """[N, H, W, 3] tiles that took part in no training."""
+    bags: Bags
+    """Slides: indices into `held_out`."""
+    told: str
+    """Where they come from, for the manifest."""
+
+
+def add_precisions(
+    root: Path, material: Material, names: Sequence[PrecisionName] = NAMES
+) -> list[Precision]:
+    """Makes the forms in the bundle's folder, measures them, and has manifest and card say it.
+
+    The shipped precision becomes int8 where that is inside the bundle's limits, else fp32: bf16
+    needs CPUs that not every hospital has. A form that this machine cannot compute is left out.
+    """
+    content = json.loads((root / MANIFEST_FILE).read_text(encoding="utf-8"))
+    limits = Manifest.model_validate_json(json.dumps(content)).precision_limits
+    found = []
+    for name in names:
+        try:
+            found.append(_added(root, name, material, limits))
+        except EngineMissing as missing:
+            log.warning("precision.left_out", precision=name, reason=str(missing))
+    content["precisions"] = [p.model_dump(mode="json", exclude_none=True) for p in found]
+    content["shipped_precision"] = shipped(found, limits)
+    write_manifest(content, root)
+    card = root / "card.md"
+    text = card.read_text(encoding="utf-8").partition(_HEADING)[0].rstrip()
+    card.write_text(f"{text}\n\n{table(found, limits)}", encoding="utf-8")
+    write_sums(root)
+    return found
+
+
+def _added(
+    root: Path, name: PrecisionName, material: Material, limits: PrecisionLimits
+) -> Precision:
+    """One form, its file copied into the bundle; int8 more carefully where all of it costs too
+    much."""
+    for is_careful in (False, True) if name == "int8" else (False,):
+        with _candidate(root, name, material, is_careful=is_careful) as candidate:
+            precision = _measured(candidate, name, material)
+            if precision.file is not None:
+                shutil.copyfile(candidate / precision.file, root / precision.file)
+        if not precision.within(limits):
+            break
+    return precision
+
+
+def table(found: Sequence[Precision], limits: PrecisionLimits) -> str:
+    """The figures for people, as a section of the model card."""
+    rows = [
+        f"| {p.name} | {p.feature_cosine:.5f} | {p.score_shift:.4f} | {p.heatmap_spearman:.5f} "
+        f"| {p.within(limits) or 'inside'} |"
+        for p in found
+    ]
+    head = [
+        _HEADING,
+        "",
+        "Against fp32, on held-out tiles and slides; the worst of each. The score shift is in "
+        "interquartile ranges of the reference cohort, of survival in probability.",
+        "",
+        f"| precision | feature cosine >= {limits.feature_cosine:g} | score shift <= "
+        f"{limits.score_shift:g} | heatmap rank correlation >= {limits.heatmap_spearman:g} | |",
+        "|---|---|---|---|---|",
+    ]
+    told = found[0].data.partition(_MEAN)[0] if found else "nothing"
+    return "\n".join([*head, *rows]) + f"\n\nMeasured on {told}.\n"
+
+
+def shipped(found: Sequence[Precision], limits: PrecisionLimits) -> str:
+    """int8 inside of the limits, else fp32."""
+    return next((p.name for p in found if p.name == "int8" and not p.within(limits)), "fp32")
+
+
+def quantize(encoder: Path, calibration: Tiles, out: Path, *, batch: int, is_careful: bool) -> None:
+    """Writes the int8 Q/DQ graph: weights per channel, activations by the range of calibration.
+
+    With `is_careful` only the body: all convolutions but the first, which sees raw colors; in a
+    graph without such, all matrix products but the last. The head stays in fp32.
+    """
+    name = onnx.load(encoder).graph.input[0].name
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = Path(folder) / "prepared.onnx"
+        quant_pre_process(encoder, prepared)
+        quantize_static(
+            prepared,
+            out,
+            _Reader(name, calibration, batch),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+            nodes_to_quantize=_body(prepared) if is_careful else None,
+        )
+    _clean(out)
+
+
+def _body(encoder: Path) -> list[str]:
+    nodes = onnx.load(encoder).graph.node
+    convolutions = [node.name for node in nodes if node.op_type == "Conv"]
+    products = [node.name for node in nodes if node.op_type in ("MatMul", "Gemm")]
+    return convolutions[1:] or products[:-1]
+
+
+def halve(encoder: Path, out: Path) -> None:
+    """Writes the fp16 graph: inputs, outputs and what loses most stay in fp32."""
+    model = convert_float_to_float16(
+        onnx.load(encoder),
+        keep_io_types=True,
+        op_block_list=[*DEFAULT_OP_BLOCK_LIST, *_STAYS_FP32],
+    )
+    ordered = OnnxModel(model)
+    ordered.topological_sort()
+    onnx.save(ordered.model, out)
+    _clean(out)
+
+
+def _clean(path: Path) -> None:
+    """Check the graph and drop what tools write of themselves."""
+    model = onnx.load(path)
+    for node in model.graph.node:
+        node.ClearField("doc_string")
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+class _Reader(CalibrationDataReader):
+    """Batches of calibration tiles, as the quantizer asks for them."""
+
+    def __init__(self, name: str, tiles: Tiles, batch: int) -> None:
+        self._batches = iter([{name: tiles[at : at + batch]} for at in range(0, len(tiles), batch)])
+
+    def get_next(self) -> dict[str, Tiles] | None:
+        return next(self._batches, None)
+
+
+@contextmanager
+def _candidate(
+    root: Path, name: PrecisionName, material: Material, *, is_careful: bool
+) -> Iterator[Path]:
+    """A copy of the bundle that claims nothing ill of a form, so that it can be measured."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(shutil.copytree(root, Path(folder) / "bundle"))
+        content = json.loads((copy / MANIFEST_FILE).read_text(encoding="utf-8"))
+        encoder = copy / content["graphs"]["encoder"]["file"]
+        claim: dict[str, Any] = {"name": name, "feature_cosine": 1, "score_shift": 0,
+                                 "heatmap_spearman": 1, "data": "", "tolerance": {}}  # fmt: skip
+        if name == "int8":
+            batch = content["input"].get("batch", 32)
+            file = copy / _FILES[name]
+            quantize(encoder, material.calibration, file, batch=batch, is_careful=is_careful)
+        elif name == "fp16":
+            halve(encoder, copy / _FILES[name])
+        if name in _FILES:
+            claim["file"] = _FILES[name]
+        claim["tolerance"] = {
+            key: 1e9 for key in content["probe"]["tolerance"] if key.startswith("encoder/")
+        }
+        content |= {"precisions": [claim], "shipped_precision": "fp32"}
+        write_manifest(content, copy)
+        write_sums(copy)
+        yield copy
+
+
+def _measured(candidate: Path, name: PrecisionName, material: Material) -> Precision:
+    """The figures of one form against fp32. Raises EngineMissing where it cannot be computed."""
+    bundle = open_bundle(candidate)
+    engine = ENGINES[_ENGINE[name]]
+    try:
+        with (
+            open_unexamined(bundle, engine, name, 1) as cheap,
+            open_unexamined(bundle, engine, "fp32", 1) as exact,
+        ):
+            found, wanted = (_encoded(r, material.held_out) for r in (cheap, exact))
+            slides = [_shifts(exact, found, wanted, bag) for bag in material.bags]
+    except BundleRejected as error:
+        raise TrainingError(f"{name}: {error}; leave this precision out") from error
+    features = next(iter(wanted)) if "features" not in wanted else "features"
+    cosines = _cosines(found[features], wanted[features])
+    precision = bundle.manifest.precision(name)
+    if precision is None:
+        raise AssertionError("the candidate names the precision it was made for")
+    return precision.model_copy(
+        update={
+            "feature_cosine": _floor(cosines.min()),
+            "score_shift": _ceil(max(shift for shift, _ in slides)),
+            "heatmap_spearman": _floor(min(rank for _, rank in slides)),
+            "data": f"{material.told}{_MEAN}{cosines.mean():.5f}",
+            "tolerance": {
+                f"encoder/{n}": _ceil(_MARGIN * np.abs(found[n] - wanted[n]).max() + 1e-6)
+                for n in wanted
+            },
+        }
+    )
+
+
+def _encoded(runtime: Runtime, tiles: Tiles) -> Mapping[str, NDArray[Any]]:
+    """Every encoder output [N, ...] of the tiles."""
+    taken = runtime.manifest.graphs["encoder"].inputs[0].name
+    return runtime.run("encoder", {taken: tiles})
+
+
+def _shifts(
+    runtime: Runtime,
+    found: Mapping[str, NDArray[Any]],
+    wanted: Mapping[str, NDArray[Any]],
+    bag: NDArray[np.intp],
+) -> tuple[float, float]:
+    """Largest shift of a slide's scores, and the least rank correlation of its heatmaps."""
+    manifest = runtime.manifest
+    inputs = [t.name for t in manifest.graphs["aggregator"].inputs]
+    if missing := sorted(set(inputs) - set(wanted)):
+        raise TrainingError(
+            f"bundle {manifest.name}: found aggregator inputs {missing}, expected encoder outputs "
+            "of one magnification: its precisions cannot be measured on bags of tiles"
+        )
+    answers = [
+        {**runtime.run("aggregator", {n: values[n][bag] for n in inputs}),
+         **{n: values[n][bag] for n in values}}
+        for values in (found, wanted)
+    ]  # fmt: skip
+    shift = 0.0
+    for score in manifest.scores:
+        p = score.percentiles
+        unit = 1.0 if p is None else max(p[75] - p[25], 1e-12)
+        shift = max(
+            shift, float(np.abs(answers[0][score.tensor] - answers[1][score.tensor]).max() / unit)
+        )
+    for curve in manifest.survivals:
+        shift = max(shift, float(np.abs(answers[0][curve.tensor] - answers[1][curve.tensor]).max()))
+    ranks = [_rank(h, answers[0], answers[1]) for h in manifest.heatmaps]
+    return shift, min(ranks, default=1.0)
+
+
+def _rank(
+    heatmap: HeatmapOutput, found: Mapping[str, NDArray[Any]], wanted: Mapping[str, NDArray[Any]]
+) -> float:
+    a, b = found[heatmap.tensor].ravel(), wanted[heatmap.tensor].ravel()
+    if np.ptp(a) == 0 or np.ptp(b) == 0:  # a flat heatmap has no ranks
+        return float(np.array_equal(a, b))
+    return float(spearmanr(a, b).statistic)
+
+
+def _cosines(found: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.float64]:
+    a, b = found.astype(np.float64), wanted.astype(np.float64)
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return np.asarray((a * b).sum(1) / np.maximum(lengths, 1e-12))
+
+
+def _floor(value: float) -> float:
+    """Rounded so that the figure promises no more than was measured."""
+    return float(np.floor(value * 1e6) / 1e6)
+
+
+def _ceil(value: float) -> float:
+    return float(np.ceil(value * 1e6) / 1e6)
