@@ -18,6 +18,7 @@ _APP0, _APP14, _START_OF_SCAN = 0xE0, 0xEE, 0xDA
 _IS_JPEG = b"\xff\xd8"
 _IS_JPEG_2000 = b"\xff\x4f\xff\x51"
 _END_OF_IMAGE = b"\xff\xd9"
+_SCAN = b"\xff\xda"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,22 @@ class Jpeg:
     An Adobe segment says it outright (ITU T.872 6.5.3), subsampled second and third components
     can be nothing else, and JFIF allows nothing else (ITU T.871 6.1).
     """
+
+
+class JpegReader:
+    """Facts of the streams of one level: most have the same header, byte for byte."""
+
+    def __init__(self) -> None:
+        self._last: tuple[bytes, Jpeg] = (b"", Jpeg(0, 0, says_ycbcr=False))
+
+    def read(self, data: Stream) -> Jpeg:
+        """The facts of a stream, at once where its header is that of the stream before."""
+        header, jpeg = self._last
+        if header and data[: len(header)] == header:
+            return jpeg
+        jpeg = read_jpeg(data)
+        self._last = bytes(data[: _header_length(data)]), jpeg
+        return jpeg
 
 
 def read_jpeg(data: Stream) -> Jpeg:
@@ -76,6 +93,13 @@ def defect(data: Stream, rows: int, cols: int, jpeg: Jpeg | None = None) -> str:
     if size[0] > rows or size[1] > cols:
         return f"the coded frame has {size[0]} x {size[1]} pixels, not {rows} x {cols}"
     return ""
+
+
+def _header_length(data: Stream) -> int:
+    """Bytes up to and with the marker of the first scan; 0 where it is not where the segments end,
+    as behind fill bytes."""
+    end = 2 + sum(4 + len(body) for _, body in _segments(data))
+    return end + 2 if bytes(data[end : end + 2]) == _SCAN else 0
 
 
 def _segments(data: Stream) -> Iterator[tuple[int, Stream]]:

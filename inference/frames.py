@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from wsidicom.errors import (  # type: ignore[import-untyped]  # published witho
 )
 from wsidicom.geometry import Point  # type: ignore[import-untyped]  # published without types
 
-from inference.codestream import defect, read_jpeg
+from inference.codestream import JpegReader, defect, read_jpeg
 from inference.color import ToSrgb
 from inference.decoding import MOST_HALVINGS, decode_jpeg
 from inference.errors import MALFORMED, FramesUnreadable
@@ -60,6 +60,7 @@ class Level:
     do so, and the analysis must see what people see."""
     image_data: Any  # wsidicom.instance.WsiDicomImageData, untyped
     stored: StoredFrames
+    jpegs: JpegReader = field(repr=False)
     plane: float
     """Focal plane in um, as wsidicom keys it."""
     optical_path: str
@@ -89,7 +90,7 @@ class Level:
         """
         index = -1
         try:
-            index = self._frame_index(Point(col, row))
+            index = self._frame_index(row, col)
             if index < 0:
                 out[:] = WHITE
                 return
@@ -125,15 +126,15 @@ class Level:
         if not self.decodes_stated_ycbcr:
             return False
         try:
-            index = self._frame_index(Point(0, 0))
+            index = self._frame_index(0, 0)
             return index >= 0 and read_jpeg(self.stored.read(index)).says_ycbcr
         except _DECODER_ERRORS:  # told when the frame's pixels are needed
             return False
 
-    def _frame_index(self, point: Any) -> int:
+    def _frame_index(self, row: int, col: int) -> int:
         """0-based frame over all parts, or -1 where a sparse slide leaves the frame out."""
-        index = self.image_data.tiles.get_frame_index(point, self.plane, self.optical_path)
-        return int(index)
+        tiles = self.image_data.tiles
+        return int(tiles.get_frame_index(Point(col, row), self.plane, self.optical_path))
 
     def _decode_into(
         self,
@@ -144,7 +145,7 @@ class Level:
     ) -> None:
         scale = 2**self.halvings
         rows, cols = self.frame_rows * scale, self.frame_cols * scale
-        jpeg = read_jpeg(data) if self.is_baseline else None
+        jpeg = self.jpegs.read(data) if self.is_baseline else None
         fault = defect(data, rows, cols, jpeg) if self.is_encapsulated else ""
         if fault:
             raise self._unreadable(index, fault)

@@ -22,6 +22,7 @@ from wsidicom.file import (  # type: ignore[import-untyped]  # published without
     WsiDicomFileSource,
 )
 
+from inference.codestream import JpegReader
 from inference.color import ToSrgb
 from inference.errors import MALFORMED
 from inference.frames import Level
@@ -141,6 +142,7 @@ def _level(
         decodes_stated_ycbcr=image.photometric == "RGB" and image.transfer_syntax in JPEG,
         image_data=opened.image_data,
         stored=StoredFrames(opened.image_data, image.transfer_syntax.is_encapsulated, files),
+        jpegs=JpegReader(),
         plane=plane,
         optical_path=opened.optical_paths[0],
         color=color,

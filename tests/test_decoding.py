@@ -25,6 +25,7 @@ from tiny_slides import Edit, jpeg, noise, split, write_level
 from wsidicom import WsiDicom
 
 from inference import predict
+from inference.codestream import JpegReader, read_jpeg
 from inference.errors import FramesUnreadable
 from inference.slide import open_slide
 from inference.types import Prediction
@@ -295,3 +296,14 @@ def test_a_frame_whose_fragments_do_not_follow_each_other_is_unreadable(tmp_path
         with pytest.raises(FramesUnreadable, match="Frame 1 of instance"):
             slide.levels[0].read_frame(0, 0)
         slide.levels[0].read_frame(0, 1)
+
+
+def test_streams_with_the_same_header_are_told_from_others() -> None:
+    reader = JpegReader()
+    shapes = [(64, 48, 2), (64, 48, 2), (64, 40, 2), (64, 48, 0)]
+    streams = [jpeg(picture(rows, cols), subsampling=n) for rows, cols, n in shapes]
+    streams.append(streams[0].replace(b"\xff\xc0", b"\xff\xff\xc0", 1))  # a fill byte
+    for stream in [*streams, *reversed(streams)]:
+        for data in (stream, memoryview(stream)):
+            assert reader.read(data) == read_jpeg(data)
+    assert (reader.read(streams[2]).rows, reader.read(streams[2]).cols) == (64, 40)

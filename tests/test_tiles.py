@@ -16,6 +16,7 @@ from tiny_slides import noise, ramp, write_level
 from wsidicom import WsiDicom
 
 from engines.manifest import TileInput
+from inference.codestream import JpegReader
 from inference.slide import Level, Slide, open_slide
 from inference.stored import StoredFrames
 from inference.tiles import TileGrid, stream
@@ -43,6 +44,7 @@ def level_of(rows: int, cols: int, mpp: float, downsample: float) -> Level:
         decodes_stated_ycbcr=False,
         image_data=None,
         stored=None,  # type: ignore[arg-type]  # the grid reads no pixels
+        jpegs=JpegReader(),
         plane=0,
         optical_path="1",
     )

@@ -260,7 +260,7 @@ def test_a_bag_is_bit_equal_to_what_the_node_hands_to_its_aggregator(
     slide = request.getfixturevalue(study)
     name = str(tiny_bundle) if bundle == "tiny" else bundle
     (outcome,) = features.run([slide.folder], name, tmp_path, quiet=True).outcomes
-    with open_runtime(open_bundle(name)) as runtime:
+    with open_runtime(open_bundle(name), precision="fp32") as runtime:
         recorder = Recorder(runtime)
         prediction = predict(slide.paths, recorder)
     found = read(feature_path(tmp_path, outcome.slide, 0.5))
