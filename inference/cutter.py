@@ -56,8 +56,11 @@ class TileCutter:
         level = source.level
         if top < 0 or left < 0 or bottom > level.rows or right > level.cols:
             target[:] = WHITE
+        frames = self._frames_of(n, tile)
+        if source.fits_frame(tile) and self._frames[n].take_alone(frames[0], target):
+            return
         fault: FramesUnreadable | None = None
-        for frame in self._frames_of(n, tile):
+        for frame in frames:
             try:
                 paste(source.level, target, (top, left), self._frames[n].take(frame), frame)
             except FramesUnreadable as error:

@@ -104,8 +104,9 @@ def _edge(inside: Mask, row: int, col: int, direction: int) -> bool:
 def _simplify(points: Points) -> Points:
     """The polyline with few enough points: the finest tolerance that leaves no crossing."""
     tolerance = _FIRST_TOLERANCE_PX
+    weights = _weights(points, tolerance)
     while True:
-        kept = _douglas_peucker(points, tolerance)
+        kept = points[weights > tolerance]
         if len(kept) < 4:  # a speck or a sliver: its bounding box is what is left to say
             return _bounding_box(points)
         if len(kept) <= MOST_POINTS and not crosses_itself(kept):
@@ -113,14 +114,15 @@ def _simplify(points: Points) -> Points:
         tolerance *= 1.3
 
 
-def _douglas_peucker(points: Points, tolerance: float) -> Points:
-    """Closed polyline within `tolerance` of the given one (Douglas and Peucker 1973)."""
+def _weights(points: Points, least: float) -> NDArray[np.float64]:
+    """[K] the tolerance up to which Douglas and Peucker (1973) keep each point of a closed
+    polyline; 0 for those dropped at `least` already."""
     far = int(np.argmax(np.sum((points - points[0]) ** 2, axis=1)))
-    keep = np.zeros(len(points), bool)
-    keep[[0, far, -1]] = True
-    stack = [(0, far), (far, len(points) - 1)]
+    weights = np.zeros(len(points))
+    weights[[0, far, -1]] = np.inf
+    stack = [(0, far, np.inf), (far, len(points) - 1, np.inf)]
     while stack:
-        first, last = stack.pop()
+        first, last, most = stack.pop()
         if last - first < 2:
             continue
         between = points[first + 1 : last]
@@ -130,11 +132,12 @@ def _douglas_peucker(points: Points, tolerance: float) -> Points:
         else:
             distance = np.abs(_side(points[first], points[last], between)) / length
         at = int(np.argmax(distance))
-        if distance[at] > tolerance:
+        if distance[at] > least:
             middle = first + 1 + at
-            keep[middle] = True
-            stack += [(first, middle), (middle, last)]
-    return points[keep]
+            # A point is reached only where all that split the line before it were kept.
+            weights[middle] = min(most, float(distance[at]))
+            stack += [(first, middle, weights[middle]), (middle, last, weights[middle])]
+    return weights
 
 
 def _bounding_box(points: Points) -> Points:

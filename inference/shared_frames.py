@@ -64,6 +64,18 @@ class SharedFrames:
             raise held.fault
         return held.pixels
 
+    def take_alone(self, frame: Frame, out: NDArray[np.uint8]) -> bool:
+        """Decode a frame that has but one use straight into the caller's memory, if it has.
+
+        Raises FramesUnreadable.
+        """
+        with self._lock:
+            if self._uses[frame] != 1 or frame in self._held:
+                return False
+            self._uses[frame] = 0
+        self.level.decode_into(*frame, out)
+        return True
+
     def give_back(self, frame: Frame) -> None:
         """One use less; after the last one the frame's memory serves another frame."""
         with self._lock:

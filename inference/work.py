@@ -37,6 +37,16 @@ class Source:
         """The source of the cells [N, 2] of a grid."""
         return cls(grid, level, cells, grid.rectangles(cells))
 
+    def fits_frame(self, tile: int) -> bool:
+        """Whether a tile is one frame, pixel for pixel, and inside of the matrix."""
+        level, side = self.level, self.grid.tile_px
+        if not self.grid.is_native or (level.frame_rows, level.frame_cols) != (side, side):
+            return False
+        top, left, bottom, right = self.rectangles[tile].tolist()
+        if top % side or left % side:
+            return False
+        return bool(top >= 0 and left >= 0 and bottom <= level.rows and right <= level.cols)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:

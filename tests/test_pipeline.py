@@ -208,6 +208,25 @@ def test_tiles_are_those_of_the_stream_in_whatever_order_they_are_cut(slide: Pat
                 np.testing.assert_array_equal(pixels, wanted[batch.tiles])
 
 
+def test_a_tile_that_is_a_frame_is_decoded_in_place_and_once(tmp_path: Path) -> None:
+    pixels = tissue(320, 352)  # the last column of frames reaches beyond the matrix
+    path = write_level(tmp_path / "a.dcm", pixels, frame=(64, 64))
+    with sources_of(path, tile_px=64) as (found,):
+        level = Counting(found.level)
+        source = Source(found.grid, level, found.cells, found.rectangles)  # type: ignore[arg-type]
+        frames = SharedFrames(level, [source])  # type: ignore[arg-type]
+        cutter = TileCutter([source], {0: frames}, 8)
+        for batch in in_order([source], 8):
+            cut, _ = cutter.cut(batch)
+            for tile, got in zip(batch.tiles, cut, strict=True):
+                row, col = source.cells[tile] * 64
+                wanted = np.full((64, 64, 3), 255, np.uint8)
+                inside = pixels[row : row + 64, col : col + 64]
+                wanted[: inside.shape[0], : inside.shape[1]] = inside
+                np.testing.assert_array_equal(got, wanted)
+    assert set(level.decoded.values()) == {1}
+
+
 # -- numbers --------------------------------------------------------------------------------------
 
 
