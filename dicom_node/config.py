@@ -58,7 +58,8 @@ class NodeSection(_Section):
     most_crashes: Annotated[int, Field(ge=1)] = 5
     """A study during whose analysis the worker died more often than this is parked."""
     drain_s: Annotated[float, Field(ge=0)] = 30
-    """How long SIGTERM waits for open transfers and the running study."""
+    """How long SIGTERM waits for open transfers, results being built and deliveries under way. A
+    slide under analysis is paused at once."""
 
 
 class Sender(_Section):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -101,9 +100,16 @@ def run_slide(paths: list[Path], out: Path) -> dict[str, Any]:
         "total": total,
         "first": first[0],
         "tiles": getattr(result, "tiles_analyzed", 0),
-        "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "mb": peak_mb(),
         "engine": runtime.engine,
     }
+
+
+def peak_mb() -> float:
+    """Largest resident memory of this process; ru_maxrss would carry over the parent's."""
+    status = Path("/proc/self/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) / 1024
 
 
 def in_process(paths: tuple[Path, ...]) -> dict[str, Any]:
