@@ -253,8 +253,11 @@ def _measured(candidate: Path, name: PrecisionName, material: Material) -> Preci
             "heatmap_spearman": _floor(min(rank for _, rank in slides)),
             "data": f"{material.told}{_MEAN}{cosines.mean():.5f}",
             "tolerance": {
-                f"encoder/{n}": _ceil(_MARGIN * np.abs(found[n] - wanted[n]).max() + 1e-6)
-                for n in wanted
+                key: max(least, _ceil(_MARGIN * float(np.abs(found[n] - wanted[n]).max())))
+                for key, n, least in (
+                    (f"encoder/{n}", n, bundle.manifest.probe.tolerance[f"encoder/{n}"])
+                    for n in wanted
+                )
             },
         }
     )
