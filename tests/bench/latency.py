@@ -19,7 +19,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from big_slides import write
 from facts import machine
-from nodes import node, storescp, study_of
+from nodes import node, storescp, storescu, study_of
 from pydicom import dcmread
 from rich.console import Console
 from rich.table import Table
@@ -55,8 +55,7 @@ def measure(tiles: int, slides: int) -> tuple[int, dict[str, float]]:
         uid = study_of(folder / "slide-0")
         with storescp(Path(root) / "pacs") as pacs, node(Path(root) / "node", pacs.port) as n:
             n.start("serve")
-            command = ["storescu", "+sd", "+r", "-xy", "-pdu", "131072", "-aec", "NODE"]
-            subprocess.run([*command, "127.0.0.1", str(n.port), str(folder)], check=True)
+            storescu(n.port, folder)
             done = n.finished(uid)
             events = n.ledger.events(uid)
         at = {e["kind"]: e["at"] for e in events}
