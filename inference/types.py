@@ -138,9 +138,3 @@ class Progress:
         """Mean rate of this run so far; 0 before the first batch."""
         done = self.tiles_done - self.tiles_kept
         return done / self.elapsed_s if self.elapsed_s > 0 else 0.0
-
-    @property
-    def seconds_left(self) -> float | None:
-        """At the rate so far; None before the first batch."""
-        left = self.tiles_total - self.tiles_done
-        return left / self.tiles_per_s if self.tiles_per_s else None

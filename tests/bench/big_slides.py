@@ -62,7 +62,7 @@ def write(
         frames, order = _frames(is_tissue, downsample, frame, quality, subsampling)
         pixels = blocks * BLOCK * frame // downsample
         path = folder / f"level-{downsample}.dcm"
-        _set_size(header, downsample, pixels, frame, mpp, len(order), subsampling)
+        _set_size(header, downsample, pixels, frame, mpp, len(order))
         with path.open("wb") as file:
             _write(file, header, frames, order)
         paths.append(path)
@@ -163,7 +163,6 @@ def _set_size(
     frame: int,
     mpp: float,
     frames: int,
-    subsampling: int,
 ) -> None:
     uid = generate_uid()
     header.SOPInstanceUID = header.file_meta.MediaStorageSOPInstanceUID = uid
@@ -173,12 +172,10 @@ def _set_size(
     header.NumberOfFrames = frames
     kind = "ORIGINAL PRIMARY VOLUME NONE" if downsample == 1 else "DERIVED PRIMARY VOLUME RESAMPLED"
     header.ImageType = kind.split()
-    header.PhotometricInterpretation = "YBR_FULL_422"
+    header.PhotometricInterpretation = "YBR_FULL_422"  # what writers state for 4:2:0 as well
     header.ImagedVolumeWidth = header.ImagedVolumeHeight = side * mpp * downsample / 1000
     measures = header.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
     measures.PixelSpacing = [mpp * downsample / 1000] * 2
-    if subsampling == 2:
-        header.PhotometricInterpretation = "YBR_FULL_422"  # what writers state for 4:2:0 as well
 
 
 def _write(file: BinaryIO, header: Dataset, frames: list[bytes], order: list[int]) -> None:

@@ -86,7 +86,6 @@ def run_slide(paths: list[Path], out: Path) -> dict[str, Any]:
                 bundle.manifest.name, bundle.manifest.version, bundle.digest, runtime.engine,
                 "bench", datetime.now(UTC),
             )  # fmt: skip
-            slide = SlideFiles("a", tuple(paths), tuple(str(p) for p in paths), paths[0])
             uids = tuple(str(dcmread(p, stop_before_pixels=True).SOPInstanceUID) for p in paths)
             slide = SlideFiles("a", tuple(paths), uids, paths[0])
             built = build_objects(
