@@ -1,57 +1,159 @@
-"""Logging: one line an event, JSON in production and readable on a terminal; no patient data.
+"""Logging: one line per event, JSON in production and readable on a terminal; no patient data.
 
-Field names are allow-listed by habit, not by code: UIDs, AE titles, counts and durations only.
+Libraries quote what they read: an exception's text, a warning, a message of theirs may hold a
+patient's name. So nothing that a library says is logged, only that it spoke, where, and the class
+of the error. Our own fields are UIDs, AE titles, counts, durations and our own sentences.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
-from typing import Literal
+import threading
+import traceback
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, TextIO, cast
 
 import structlog
+
+log = structlog.get_logger()
 
 
 def configure(
     format: Literal["auto", "json", "console"] = "auto", level: str = "info", **fixed: str
 ) -> None:
-    """Send structlog and the libraries' loggers to stderr; `fixed` fields go into every line."""
+    """Send structlog and the libraries' loggers to stderr; `fixed` fields go into every line.
+
+    What would reach stderr past the log (warnings, an exception that ends a thread) becomes a
+    line of it.
+    """
+    stream = _Unfailing(sys.stderr)
     console = format == "console" or (format == "auto" and sys.stderr.isatty())
     # Context variables do not reach the library's threads, so what is fixed is added by hand.
     shared: list[structlog.typing.Processor] = [
         lambda _logger, _name, event: {**fixed, **event},
         structlog.contextvars.merge_contextvars,
+        _without_exception_text,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    # Tracebacks without local variables: a dataset among them would put a patient in the log.
-    tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
-        if console
-        else structlog.processors.JSONRenderer()
+        structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
     )
-    if not console:
-        shared.append(structlog.processors.ExceptionRenderer(tracebacks))
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level.upper()),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, stream)),
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler: logging.Handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=[_without_library_text, *shared],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
     root = logging.getLogger()
     root.handlers = [handler]
-    # Libraries speak only when something is wrong: pynetdicom's info lines repeat our own events
-    # and its debug lines print dataset values.
+    # Libraries speak only when something is wrong: pynetdicom's info lines repeat our own events.
     root.setLevel(logging.WARNING)
-    logging.getLogger("pydicom").setLevel(logging.ERROR)  # value warnings quote the values
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").setLevel(logging.ERROR)  # pydicom has one for each odd value
+    logging.getLogger("pydicom").setLevel(logging.ERROR)
     # A destination that cannot be reached is our own event; these would say it twice, as errors.
     for name in ("pynetdicom.acse", "pynetdicom.transport"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    sys.excepthook = _process_ended
+    threading.excepthook = _thread_ended
+
+
+def place_of(error: BaseException) -> str:
+    """Class of an error and where it was raised, `ValueError at header.py:12`; never its text."""
+    frames = traceback.extract_tb(error.__traceback__)
+    at = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{at}"
+
+
+def trace_of(error: BaseException) -> list[str]:
+    """The way to where an error was raised, `header.py:12 read`; neither its text nor values."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
+
+
+def os_reason(error: OSError) -> str:
+    """What the operating system says, `ENOSPC: No space left on device`; no path.
+
+    A library's OSError has no number, and its text is not repeated.
+    """
+    if error.errno is None or error.errno not in errno.errorcode:
+        return place_of(error)
+    return f"{errno.errorcode[error.errno]}: {error.strerror}"
+
+
+class _Unfailing:
+    """A text stream whose writes never raise: a log on a full disk must not end the work."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write what can be written; a line that cannot is lost."""
+        try:
+            return self._stream.write(text)
+        except (OSError, ValueError):  # ValueError: closed
+            return 0
+
+    def flush(self) -> None:
+        """Flush, if that is possible now."""
+        try:
+            self._stream.flush()
+        except (OSError, ValueError):
+            return
+
+    def isatty(self) -> bool:
+        """Whether people read it."""
+        return self._stream.isatty()
+
+
+def _without_exception_text(
+    _logger: Any, _name: str, event: MutableMapping[str, Any]
+) -> Mapping[str, Any]:
+    """`exc_info` of an event becomes the class of the exception and the way to it."""
+    found = event.pop("exc_info", None)
+    if not found:
+        return event
+    error = found if isinstance(found, BaseException) else None
+    if error is None:
+        error = (found if isinstance(found, tuple) else sys.exc_info())[1]
+    if error is not None:
+        event["error"] = type(error).__name__
+        event["trace"] = trace_of(error)
+    return event
+
+
+def _without_library_text(
+    _logger: Any, _name: str, event: MutableMapping[str, Any]
+) -> Mapping[str, Any]:
+    """What a library logs: where in it, and the class of the exception it has caught."""
+    record: logging.LogRecord = event["_record"]
+    kept = {"_record": record, "_from_structlog": False, "event": "library_message"}
+    kept |= {"logger": record.name, "at": f"{record.filename}:{record.lineno}"}
+    return {**kept, "exc_info": record.exc_info} if record.exc_info else kept
+
+
+def _process_ended(
+    _kind: type[BaseException], error: BaseException, _trace: TracebackType | None
+) -> None:
+    log.critical("process_failed", error=type(error).__name__, trace=trace_of(error))
+
+
+def _thread_ended(arguments: threading.ExceptHookArgs) -> None:
+    error = arguments.exc_value
+    if error is not None:
+        name = arguments.thread.name if arguments.thread else None
+        log.critical(
+            "thread_failed", thread=name, error=type(error).__name__, trace=trace_of(error)
+        )
