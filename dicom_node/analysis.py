@@ -11,7 +11,7 @@ from pydicom import Dataset
 from dicom_node.results.heatmap import build_segmentation
 from dicom_node.results.identity import Provenance
 from dicom_node.results.report import build_report
-from dicom_node.study import SlideEvidence
+from dicom_node.study import SlideEvidence, whole_slides
 from engines.manifest import Manifest
 from inference.types import NotAssessable, Prediction
 
@@ -46,16 +46,7 @@ def slides_to_analyze(
     Labels and overviews that came in a series of their own go with the slide of the same
     container; images that belong to no VOLUME image make a slide that will be not assessable.
     """
-    with_volume = [s for s in slides if _has_volume(s)]
-    others = [s for s in slides if not _has_volume(s)]
-    if not with_volume:
-        return [_slide_files([slide], paths) for slide in others]
-    grouped: dict[str, list[SlideEvidence]] = {s.key: [s] for s in with_volume}
-    for other in others:
-        owners = [s for s in with_volume if s.container_identifier == other.container_identifier]
-        if len(owners) == 1:
-            grouped[owners[0].key].append(other)
-    return [_slide_files(members, paths) for members in grouped.values()]
+    return [_slide_files(members, paths) for members in whole_slides(slides)]
 
 
 def build_objects(
@@ -95,10 +86,6 @@ def build_objects(
         predecessor=predecessor,
     )
     return [*built, BuiltObject("report", slide.key, report)]
-
-
-def _has_volume(slide: SlideEvidence) -> bool:
-    return any(level.flavor == "VOLUME" for level in slide.levels)
 
 
 def _slide_files(members: Sequence[SlideEvidence], paths: Mapping[str, Path]) -> SlideFiles:

@@ -2,37 +2,51 @@
 
 from __future__ import annotations
 
+import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from pydicom import dcmread
 from pydicom.dataset import FileDataset
 from pydicom.encaps import parse_basic_offsets, parse_fragments
 
+from dicom_node.patient import IDENTIFYING, Patient, read_patient
+
+_MOST_US, _MOST_UL, _MOST_IS = 2**16 - 1, 2**32 - 1, 2**31 - 1
+_NUMBERS = {
+    "Rows": ("US", _MOST_US),
+    "Columns": ("US", _MOST_US),
+    "SamplesPerPixel": ("US", _MOST_US),
+    "BitsAllocated": ("US", _MOST_US),
+    "NumberOfFrames": ("IS", _MOST_IS),
+    "TotalPixelMatrixRows": ("UL", _MOST_UL),
+    "TotalPixelMatrixColumns": ("UL", _MOST_UL),
+    "TotalPixelMatrixFocalPlanes": ("UL", _MOST_UL),
+    "NumberOfOpticalPaths": ("UL", _MOST_UL),
+    "InConcatenationNumber": ("US", _MOST_US),
+    "InConcatenationTotalNumber": ("US", _MOST_US),
+}
+"""Value representation (PS3.6) and the largest value it holds (PS3.5 6.2)."""
 _TAGS = [
     "SOPInstanceUID",
     "SeriesInstanceUID",
     "StudyInstanceUID",
     "ImageType",
-    "Rows",
-    "Columns",
-    "SamplesPerPixel",
-    "BitsAllocated",
-    "NumberOfFrames",
-    "TotalPixelMatrixRows",
-    "TotalPixelMatrixColumns",
-    "TotalPixelMatrixFocalPlanes",
-    "NumberOfOpticalPaths",
     "DimensionOrganizationType",
     "ContainerIdentifier",
     "ConcatenationUID",
-    "InConcatenationNumber",
-    "InConcatenationTotalNumber",
     "ExtendedOffsetTable",
+    *_NUMBERS,
+    *IDENTIFYING,
 ]
+_FLAVORS = {"VOLUME", "LABEL", "OVERVIEW", "THUMBNAIL", "LOCALIZER"}
+_ORGANIZATIONS = {"TILED_FULL", "TILED_SPARSE", "3D", "3D_TEMPORAL"}
+_OTHER = "OTHER"
+"""Stands for a value that is none of the defined terms: any text may stand there."""
+_UID = re.compile(r"[0-9.]{1,64}")
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 
 
@@ -44,7 +58,7 @@ class InstanceFacts:
     series_instance_uid: str
     container_identifier: str
     flavor: str
-    """ImageType value 3 (PS3.3 C.8.12.4.1.1)."""
+    """ImageType value 3 (PS3.3 C.8.12.4.1.1); OTHER when it is none of the defined terms."""
     organization: str
     matrix_rows: int
     matrix_cols: int
@@ -57,10 +71,12 @@ class InstanceFacts:
     concatenation_uid: str
     concatenation_number: int | None
     concatenation_total: int | None
+    patient: Patient = field(repr=False)
 
 
 class Uncountable(Exception):
-    """A file so malformed that its frames cannot be counted; the message quotes no value of it."""
+    """A file so malformed that its frames cannot be counted; the message names the file and, where
+    it is one, the attribute, and quotes no value."""
 
 
 @lru_cache(maxsize=4096)
@@ -69,37 +85,43 @@ def read_facts(path: Path) -> InstanceFacts:
 
     Raises Uncountable for a malformed file and OSError for one that cannot be read now.
     """
+    file = f"file {path.parent.name}/{path.name}"
     try:
         return _read(path)
-    except OSError:
-        raise
+    except Uncountable as error:
+        raise Uncountable(f"{file}: {error}") from error
     except Exception as error:  # whatever a malformed file makes the parser raise
-        raise Uncountable(f"{path.name}: {type(error).__name__} while reading it") from error
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the operating system; the parser's own have no number
+        raise Uncountable(f"{file}: {type(error).__name__} while reading it") from error
 
 
 def _read(path: Path) -> InstanceFacts:
     with path.open("rb") as file:
         header = dcmread(file, stop_before_pixels=True, specific_tags=list(_TAGS))
         counted = _count_frames(file, header)
-    value = header.get("ImageType")
+    value = _value(header, "ImageType")
     image_type = [] if value is None or isinstance(value, str) else [str(v) for v in value]
     return InstanceFacts(
-        sop_instance_uid=str(header.SOPInstanceUID),
-        series_instance_uid=str(header.SeriesInstanceUID),
-        container_identifier=str(header.get("ContainerIdentifier") or ""),
-        flavor=image_type[2] if len(image_type) > 2 else "",
-        organization=str(header.get("DimensionOrganizationType") or "TILED_SPARSE"),
-        matrix_rows=int(header.get("TotalPixelMatrixRows") or 0),
-        matrix_cols=int(header.get("TotalPixelMatrixColumns") or 0),
-        tile_rows=int(header.get("Rows") or 0),
-        tile_cols=int(header.get("Columns") or 0),
-        focal_planes=int(header.get("TotalPixelMatrixFocalPlanes") or 1),
-        optical_paths=int(header.get("NumberOfOpticalPaths") or 1),
-        frames_declared=int(header.get("NumberOfFrames") or 1),
+        sop_instance_uid=_uid(header, "SOPInstanceUID"),
+        series_instance_uid=_uid(header, "SeriesInstanceUID"),
+        container_identifier=str(_value(header, "ContainerIdentifier") or ""),
+        flavor=_term(image_type[2], _FLAVORS) if len(image_type) > 2 else "",
+        organization=_term(
+            str(_value(header, "DimensionOrganizationType") or "TILED_SPARSE"), _ORGANIZATIONS
+        ),
+        matrix_rows=_number(header, "TotalPixelMatrixRows") or 0,
+        matrix_cols=_number(header, "TotalPixelMatrixColumns") or 0,
+        tile_rows=_number(header, "Rows") or 0,
+        tile_cols=_number(header, "Columns") or 0,
+        focal_planes=_number(header, "TotalPixelMatrixFocalPlanes") or 1,
+        optical_paths=_number(header, "NumberOfOpticalPaths") or 1,
+        frames_declared=_declared(header),
         frames_counted=counted,
-        concatenation_uid=str(header.get("ConcatenationUID") or ""),
-        concatenation_number=_optional_int(header, "InConcatenationNumber"),
-        concatenation_total=_optional_int(header, "InConcatenationTotalNumber"),
+        concatenation_uid=_uid(header, "ConcatenationUID"),
+        concatenation_number=_number(header, "InConcatenationNumber"),
+        concatenation_total=_number(header, "InConcatenationTotalNumber"),
+        patient=read_patient(header),
     )
 
 
@@ -113,8 +135,8 @@ def _count_frames(file: BinaryIO, header: FileDataset) -> int:
         return 0
     if length == _UNDEFINED_LENGTH:
         return _count_encapsulated(file, header)
-    bits = int(header.get("Rows") or 0) * int(header.get("Columns") or 0)
-    bits *= int(header.get("SamplesPerPixel") or 1) * int(header.get("BitsAllocated") or 8)
+    bits = (_number(header, "Rows") or 0) * (_number(header, "Columns") or 0)
+    bits *= (_number(header, "SamplesPerPixel") or 1) * (_number(header, "BitsAllocated") or 8)
     start = file.tell()
     available = min(length, file.seek(0, 2) - start)
     return min(_declared(header), available * 8 // bits) if bits else 0
@@ -145,9 +167,37 @@ def _count_encapsulated(file: BinaryIO, header: FileDataset) -> int:
 
 
 def _declared(header: FileDataset) -> int:
-    return int(header.get("NumberOfFrames") or 1)
+    return _number(header, "NumberOfFrames") or 1
 
 
-def _optional_int(header: FileDataset, keyword: str) -> int | None:
-    value = header.get(keyword)
-    return None if value is None else int(value)
+def _value(header: FileDataset, keyword: str) -> Any:
+    """The value of an attribute, None when absent or empty; Uncountable when it has none."""
+    try:
+        value = header.get(keyword)
+    except Exception as error:  # conversion of a damaged element: the library names no class
+        raise Uncountable(f"{keyword} cannot be read ({type(error).__name__})") from error
+    return None if value == "" else value
+
+
+def _number(header: FileDataset, keyword: str) -> int | None:
+    """A whole number that fits the value representation of its attribute."""
+    value = _value(header, keyword)
+    if value is None:
+        return None
+    vr, most = _NUMBERS[keyword]
+    is_text = isinstance(value, str) and len(value) <= len(str(most)) and value.strip().isdecimal()
+    is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    if not (is_text or is_whole) or not 0 <= int(value) <= most:
+        raise Uncountable(f"{keyword} is no number from 0 to {most} ({vr})")
+    return int(value)
+
+
+def _uid(header: FileDataset, keyword: str) -> str:
+    value = str(_value(header, keyword) or "")
+    if value and not _UID.fullmatch(value):
+        raise Uncountable(f"{keyword} is no UID")
+    return value
+
+
+def _term(value: str, defined: set[str]) -> str:
+    return value if value in defined else _OTHER

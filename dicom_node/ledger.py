@@ -23,6 +23,7 @@ from dicom_node.records import (
     Conflict,
     Delivery,
     DeliveryState,
+    DueDelivery,
     LedgerBusy,
     ReceivedInstance,
     Result,
@@ -176,6 +177,11 @@ class Ledger:
         with self._write() as db:
             db.execute(_the(study, revision).values(evidence=evidence, reason=reason))
 
+    def note_waiting(self, study: str, revision: int, reason: str) -> None:
+        """Store why a revision that is not counted yet waits."""
+        with self._write() as db:
+            db.execute(_the(study, revision).values(reason=reason))
+
     def _settle(
         self, study: str, revision: int, evidence: dict[str, Any], values: dict[str, Any], kind: str
     ) -> bool:
@@ -259,8 +265,11 @@ class Ledger:
             self._event(db, "results_built", run.study, revision=run.revision, objects=len(made))
         return True
 
-    def try_later(self, run: Run, reason: str, wait_s: float) -> bool:
-        """Queue a revision again after a failure that may pass; never one that has a successor."""
+    def try_later(self, run: Run, reason: str, wait_s: float, *, counts: bool = True) -> bool:
+        """Queue a revision again after a failure that may pass; never one that has a successor.
+
+        One that does not count was no fault of the study: the disk was full.
+        """
         with self._write() as db:
             latest = db.execute(_latest(run.study)).first()
             later = latest is not None and latest.revision > run.revision
@@ -269,7 +278,7 @@ class Ledger:
                     state=State.SUPERSEDED if later else State.QUEUED,
                     reason=reason,
                     attempt=revisions.c.attempt + 1,
-                    failures=revisions.c.failures + 1,
+                    failures=revisions.c.failures + int(counts),
                     not_before=self._clock() + wait_s,
                 )
             )
@@ -488,6 +497,40 @@ class Ledger:
                 )
                 for r in db.execute(query)
             ]
+
+    def due_deliveries(self, destination: str) -> list[DueDelivery]:
+        """What a destination should be sent now: oldest study first, its objects in order."""
+        due = sa.or_(
+            deliveries.c.next_attempt_at.is_(None), deliveries.c.next_attempt_at <= self._clock()
+        )
+        query = (
+            sa.select(
+                revisions.c.study_instance_uid,
+                revisions.c.revision,
+                revisions.c.attempt,
+                results.c.sop_instance_uid,
+                results.c.path,
+                deliveries.c.attempts,
+                revisions.c.analyzed_at,
+            )
+            .join(
+                results,
+                sa.and_(
+                    results.c.study_instance_uid == revisions.c.study_instance_uid,
+                    results.c.revision == revisions.c.revision,
+                ),
+            )
+            .join(deliveries, deliveries.c.sop_instance_uid == results.c.sop_instance_uid)
+            .where(
+                revisions.c.state == State.DELIVERING,
+                deliveries.c.destination == destination,
+                deliveries.c.state == DeliveryState.PENDING,
+                due,
+            )
+            .order_by(revisions.c.analyzed_at, results.c.id)
+        )
+        with self._read() as db:
+            return [DueDelivery(Run(*row[:3]), *row[3:]) for row in db.execute(query)]
 
     def events(self, study: str | None = None) -> list[dict[str, Any]]:
         """The story of a study, or of the node, oldest first."""

@@ -53,6 +53,10 @@ class LedgerBusy(Exception):
     """The database could not be written now; the cause may pass."""
 
 
+class LedgerDamaged(Exception):
+    """The database is not one any more; the message says what to do."""
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One attempt at one revision: who asks for a move. Only the current attempt may."""
@@ -145,3 +149,15 @@ class Delivery:
     attempts: int
     next_attempt_at: float | None
     delivered_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class DueDelivery:
+    """One object that a destination should be sent now."""
+
+    run: Run
+    sop_instance_uid: str
+    path: str
+    """Relative to the data folder."""
+    attempts: int
+    analyzed_at: float

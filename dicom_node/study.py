@@ -10,23 +10,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import groupby
 from math import ceil
-from pathlib import Path
-from typing import Any
 
-import structlog
+from dicom_node.facts import InstanceFacts
+from dicom_node.patient import first_difference
 
-from dicom_node.facts import InstanceFacts, Uncountable, read_facts
-from dicom_node.ledger import Ledger
-from dicom_node.records import Revision, State
+_MOST_NAMED = 5
+"""Of many things that are missing, so many are named and the rest is counted: what one study lacks
+must not fill the database."""
 
-log = structlog.get_logger()
 
-_LONGEST_HOLD, _LEAST_HOLD_S = 10, 600.0
-"""A study is held for bytes that may not be its own at most this many quiet times, and at least
-these seconds: longer than one large instance takes."""
+class PatientsDiffer(Exception):
+    """The files of one slide name different patients; the message says in which attributes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +60,10 @@ class SlideEvidence:
 
 
 def gather_evidence(facts: Iterable[InstanceFacts]) -> tuple[SlideEvidence, ...]:
-    """Slides of a study with what was counted for each image, in a fixed order."""
+    """Slides of a study with what was counted for each image, in a fixed order.
+
+    Raises PatientsDiffer when the files of one slide are of more than one patient.
+    """
     ordered = sorted(facts, key=_slide_key)
     slides: list[SlideEvidence] = []
     for (series, container), members in groupby(ordered, key=_slide_key):
@@ -75,78 +75,47 @@ def gather_evidence(facts: Iterable[InstanceFacts]) -> tuple[SlideEvidence, ...]
                 levels=_levels(list(members)),
             )
         )
+    _require_one_patient(slides, ordered)
     return tuple(slides)
 
 
-def close_ready(
-    ledger: Ledger, spool: Path, *, quiet_time_s: float, incomplete_after_s: float
-) -> list[Revision]:
-    """Close every study that is quiet and complete; the revisions that were closed now."""
-    closed = []
-    for revision in ledger.in_state(State.RECEIVING):
-        study = revision.study_instance_uid
-        quiet_s = _quiet_s(ledger, study, quiet_time_s)
-        if quiet_s < quiet_time_s:
-            continue
-        rows = ledger.instances(study, revision.revision)
-        if _counted_before(revision, rows) and quiet_s < incomplete_after_s:
-            continue
-        try:
-            evidence, missing = _evidence(rows, spool, quiet_s)
-        except OSError as error:
-            log.error("spool_unreadable", study=study, error=str(error))
-            continue  # the next round tries again
-        if missing and quiet_s >= incomplete_after_s:
-            reason = f"incomplete after {quiet_s:.0f} s: {missing}"
-            if ledger.park_incomplete(study, revision.revision, evidence, reason):
-                log.warning("study_incomplete", study=study, missing=missing)
-        elif missing:
-            ledger.note_missing(study, revision.revision, evidence, f"waiting: {missing}")
-            log.info("study_waits", study=study, missing=missing)
-        elif ledger.close_revision(study, revision.revision, evidence):
-            log.info("study_closed", study=study, instances=len(rows), quiet_s=round(quiet_s, 1))
-            closed.append(revision)
-    return closed
+def whole_slides(slides: Sequence[SlideEvidence]) -> list[list[SlideEvidence]]:
+    """Slides with what came in a series of its own: labels and overviews go with the slide of the
+    same container. Images that belong to no VOLUME image stand alone where there is none."""
+    with_volume = [s for s in slides if _has_volume(s)]
+    others = [s for s in slides if not _has_volume(s)]
+    if not with_volume:
+        return [[slide] for slide in others]
+    grouped: dict[str, list[SlideEvidence]] = {s.key: [s] for s in with_volume}
+    for other in others:
+        owners = [s for s in with_volume if s.container_identifier == other.container_identifier]
+        if len(owners) == 1:
+            grouped[owners[0].key].append(other)
+    return list(grouped.values())
 
 
-def _quiet_s(ledger: Ledger, study: str, quiet_time_s: float) -> float:
-    """Seconds since the last byte for this study.
-
-    Bytes of its senders that are still arriving may be for it, so they count; but a sender that
-    never pauses must not hold a study for ever.
-    """
-    stored_at, arriving_at = ledger.last_byte_at(study)
-    since_stored = ledger.now() - stored_at
-    if since_stored >= _LONGEST_HOLD * quiet_time_s and since_stored >= _LEAST_HOLD_S:
-        return since_stored
-    return ledger.now() - max(stored_at, arriving_at)
+def first_of(sentences: Sequence[str]) -> list[str]:
+    """The first of many sentences, and how many more there are."""
+    more = len(sentences) - _MOST_NAMED
+    return [*sentences[:_MOST_NAMED], *([f"and {more} more"] if more > 0 else [])]
 
 
-def _evidence(
-    rows: Sequence[dict[str, Any]], spool: Path, quiet_s: float
-) -> tuple[dict[str, Any], str]:
-    """What was counted, as stored in the ledger, and what is missing in one line."""
-    facts: list[InstanceFacts] = []
-    missing: list[str] = []
-    for row in rows:
-        try:
-            facts.append(read_facts(spool / row["path"]))
-        except Uncountable as error:
-            missing.append(f"{row['sop_instance_uid']} cannot be counted: {error}")
-    slides = gather_evidence(facts)
-    missing += [sentence for slide in slides for sentence in slide.missing]
-    evidence = {
-        "instances": len(rows),
-        "bytes": sum(row["size_bytes"] for row in rows),
-        "quiet_s": round(quiet_s, 3),
-        "slides": [asdict(slide) for slide in slides],
-        "missing": missing,
-    }
-    return evidence, "; ".join(missing[:3]) + ("; and more" if len(missing) > 3 else "")
+def _require_one_patient(slides: Sequence[SlideEvidence], facts: Sequence[InstanceFacts]) -> None:
+    by_uid = {f.sop_instance_uid: f.patient for f in facts}
+    for members in whole_slides(slides):
+        levels = [level for member in members for level in member.levels]
+        uids = [uid for level in levels for uid in level.sop_instance_uids]
+        found = first_difference({uid: by_uid[uid] for uid in uids})
+        if found is not None:
+            raise PatientsDiffer(
+                f"slide {members[0].key} has files of different patients: "
+                f"{', '.join(found.attributes)} differ between {found.one} and {found.other}. "
+                "Nothing is made of it; correct the study at its source and send it again"
+            )
 
 
-def _counted_before(revision: Revision, rows: Sequence[dict[str, Any]]) -> bool:
-    return revision.evidence is not None and revision.evidence["instances"] == len(rows)
+def _has_volume(slide: SlideEvidence) -> bool:
+    return any(level.flavor == "VOLUME" for level in slide.levels)
 
 
 def _slide_key(facts: InstanceFacts) -> tuple[str, str]:
@@ -191,7 +160,7 @@ def _level(parts: Sequence[InstanceFacts]) -> LevelEvidence:
         expected_frames=expected,
         parts=len(parts),
         expected_parts=expected_parts,
-        missing=tuple(missing),
+        missing=tuple(first_of(missing)),
     )
 
 
@@ -210,8 +179,10 @@ def _missing_parts(parts: Sequence[InstanceFacts], total: int | None) -> list[st
         return []
     numbers = {p.concatenation_number for p in parts}
     highest = total or max(n or 0 for n in numbers)
-    absent = [str(n) for n in range(1, highest + 1) if n not in numbers]
+    absent = [n for n in range(1, highest + 1) if n not in numbers]
     if not absent:
         return []
     of = f" of {total}" if total else ""
-    return [f"concatenation {first.concatenation_uid}: part {', '.join(absent)}{of} missing"]
+    named = ", ".join(map(str, absent[:_MOST_NAMED]))
+    more = f" and {len(absent) - _MOST_NAMED} more" if len(absent) > _MOST_NAMED else ""
+    return [f"concatenation {first.concatenation_uid}: part {named}{more}{of} missing"]

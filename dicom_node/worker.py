@@ -22,7 +22,7 @@ from dbos import (
 from dicom_node.config import Config
 from dicom_node.ledger import Ledger
 from dicom_node.records import DeliveryState, LedgerBusy, Revision, State
-from dicom_node.study import close_ready
+from dicom_node.closing import close_ready
 from dicom_node.workflow import (
     DELIVERY_QUEUE,
     MOST_FAILURES,

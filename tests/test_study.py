@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import struct
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from pydicom import Dataset, dcmwrite
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import DataElement
 from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate, encapsulate_extended
 from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit
 
-from dicom_node.facts import read_facts
+from dicom_node import closing
+from dicom_node.closing import close_ready
+from dicom_node.facts import Uncountable, read_facts
 from dicom_node.ledger import Ledger
 from dicom_node.records import Conflict, DeliveryState, ReceivedInstance, Result, Run, State
-from dicom_node.study import close_ready, gather_evidence
+from dicom_node.study import PatientsDiffer, gather_evidence
 
 STUDY = "1.2.3"
 QUIET_S = 10.0
@@ -41,13 +48,15 @@ def write_image(
     part: tuple[int, int | None] | None = None,
     table: str = "basic",
     compressed: bool = True,
+    study: str = STUDY,
+    change: Callable[[Dataset], object] = lambda ds: None,
 ) -> Path:
     """A WSM of 2 x 3 tiles of 8 x 8 (matrix 16 x 24) whose frames are not real JPEGs."""
     ds = Dataset()
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = JPEGBaseline8Bit if compressed else ExplicitVRLittleEndian
     ds.SOPClassUID = "1.2.840.10008.5.1.4.1.1.77.1.6"
-    ds.SOPInstanceUID, ds.StudyInstanceUID, ds.SeriesInstanceUID = uid, STUDY, "1.2.3.1"
+    ds.SOPInstanceUID, ds.StudyInstanceUID, ds.SeriesInstanceUID = uid, study, f"{study}.1"
     ds.ImageType = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
     ds.ContainerIdentifier = "S-1"
     ds.Rows = ds.Columns = 8
@@ -70,6 +79,7 @@ def write_image(
         )
     else:
         ds.PixelData = encapsulate(pixels, has_bot=table == "basic")
+    change(ds)
     dcmwrite(path, ds, enforce_file_format=True)
     return path
 
@@ -88,14 +98,14 @@ def ledger(tmp_path, clock):
 def arrive(tmp_path, clock, ledger):
     """An instance is written to the spool and recorded, as ingest would."""
 
-    def arrive(uid: str, **image: object) -> None:
-        path = write_image(tmp_path / f"{uid}.dcm", uid, **image)
+    def arrive(uid: str, *, study: str = STUDY, **image: object) -> None:
+        path = write_image(tmp_path / f"{uid}.dcm", uid, study=study, **image)
         ledger.record_instance(
             ReceivedInstance(
                 sop_instance_uid=uid,
                 sop_class_uid="1.2.840.10008.5.1.4.1.1.77.1.6",
-                study_instance_uid=STUDY,
-                series_instance_uid="1.2.3.1",
+                study_instance_uid=study,
+                series_instance_uid=f"{study}.1",
                 transfer_syntax_uid="1.2.840.10008.1.2.4.50",
                 size_bytes=path.stat().st_size,
                 path=path.name,
@@ -342,3 +352,225 @@ def test_two_containers_in_one_study_are_two_slides(tmp_path):
     slides = gather_evidence([second, first])
     assert [s.container_identifier for s in slides] == ["S-1", "S-2"]
     assert len({s.key for s in slides}) == 2
+
+
+def element(keyword: str, vr: str, value: object) -> Callable[[Dataset], object]:
+    """Gives an attribute another value representation than the standard's."""
+    return lambda ds: ds.add(DataElement(tag_for_keyword(keyword), vr, value))
+
+
+OTHER = "1.2.4"
+
+
+@pytest.mark.parametrize(
+    ("keyword", "vr", "value"),
+    [
+        ("TotalPixelMatrixRows", "UT", "9" * 400),
+        ("TotalPixelMatrixColumns", "LT", "-1"),
+        ("TotalPixelMatrixFocalPlanes", "UT", "4294967296"),
+        ("NumberOfOpticalPaths", "UC", "many"),
+        ("NumberOfFrames", "UT", str(2**31)),
+        ("Rows", "UL", 65536),
+        ("Columns", "FD", float("inf")),
+        ("Columns", "FD", 8.5),
+        ("Rows", "US", [8, 8]),
+        ("Rows", "OB", b"\0\0"),
+        ("InConcatenationTotalNumber", "UL", 20_000_000),
+        ("InConcatenationTotalNumber", "SL", -2),
+        ("InConcatenationNumber", "UT", "9" * 5000),
+    ],
+)
+def test_a_number_that_its_attribute_cannot_hold_parks_its_study_and_no_other(
+    keyword, vr, value, arrive, close, clock, ledger
+):
+    arrive("1.1", change=element(keyword, vr, value))
+    arrive("1.5", study=OTHER)
+    clock.now += QUIET_S
+    close()
+    parked, other = ledger.revision(STUDY), ledger.revision(OTHER)
+    assert parked.state is State.PARKED
+    assert "1.1 cannot be counted" in parked.reason
+    assert f"{keyword} is no number from 0 to" in parked.reason
+    assert len(parked.reason) < 200
+    assert other.state is State.QUEUED
+
+
+def test_a_text_of_digits_in_the_place_of_a_number_is_that_number(arrive, close, clock):
+    arrive("1.1", change=element("TotalPixelMatrixRows", "UT", "16"))
+    clock.now += QUIET_S
+    assert close() == [1]
+
+
+def test_a_sequence_without_end_is_a_malformed_file_and_no_sick_disk(
+    arrive, close, clock, ledger, tmp_path
+):
+    arrive("1.1")
+    path = tmp_path / "1.1.dcm"
+    whole = path.read_bytes()
+    at = whole.index(struct.pack("<HH", 0x0048, 0x0006))
+    path.write_bytes(whole[:at] + b"\x40\x00\x60\x05SQ\0\0\xff\xff\xff\xff" + b"\0" * 40)
+    clock.now += QUIET_S
+    close()
+    assert ledger.revision(STUDY).state is State.PARKED
+    assert "1.1 cannot be counted" in ledger.revision(STUDY).reason
+
+
+def test_any_error_in_counting_one_study_parks_it_and_lets_the_others_close(
+    arrive, close, clock, ledger, monkeypatch
+):
+    def count(path: Path) -> object:
+        if path.name == "1.1.dcm":
+            raise ZeroDivisionError("ZZPHINAME^ZZFIRST")
+        return read_facts(path)
+
+    monkeypatch.setattr(closing, "read_facts", count)
+    arrive("1.1")
+    arrive("1.5", study=OTHER)
+    clock.now += QUIET_S
+    close()
+    assert ledger.revision(OTHER).state is State.QUEUED
+    parked = ledger.revision(STUDY)
+    assert parked.state is State.PARKED
+    assert "ZeroDivisionError at test_study.py" in parked.reason
+    assert "ZZPHI" not in json.dumps(ledger.events(STUDY)) + parked.reason
+
+
+def test_a_file_that_the_disk_does_not_give_is_said_once_and_parks_the_study_in_the_end(
+    arrive, close, clock, ledger, tmp_path, capsys
+):
+    arrive("1.1")
+    (tmp_path / "1.1.dcm").unlink()
+    clock.now += QUIET_S
+    for _ in range(20):
+        assert close() == []
+    assert ledger.revision(STUDY).reason == (
+        "the spool cannot be read: ENOENT: No such file or directory"
+    )
+    assert capsys.readouterr().out.count("spool_unreadable") == 1
+    clock.now += DEADLINE_S
+    close()
+    assert ledger.revision(STUDY).state is State.PARKED
+
+
+@pytest.mark.parametrize(("number", "total"), [(1, 65535), (65535, 65535), (65535, None)])
+def test_what_is_missing_is_counted_and_not_listed_without_end(
+    number, total, arrive, close, clock, ledger
+):
+    arrive("1.1", frames=1, declared=1, part=(number, total))
+    clock.now += QUIET_S
+    close()
+    revision = ledger.revision(STUDY)
+    assert revision.state is State.RECEIVING
+    assert "and 65529 more" in revision.reason
+    assert len(revision.reason) < 300
+    assert len(json.dumps(revision.evidence)) < 2000
+
+
+def test_of_many_incomplete_images_the_first_are_named_and_the_rest_is_counted(
+    arrive, close, clock, ledger
+):
+    for n in range(30):
+        arrive(f"1.{n}", frames=1, declared=6)
+    clock.now += QUIET_S
+    close()
+    revision = ledger.revision(STUDY)
+    assert revision.reason.count("frames present") == 5
+    assert revision.reason.endswith("and 25 more")
+
+
+def of(**patient: str) -> Callable[[Dataset], object]:
+    """Gives an image a patient."""
+
+    def change(ds: Dataset) -> None:
+        for keyword, value in patient.items():
+            setattr(ds, keyword, value)
+
+    return change
+
+
+JANE = {"PatientID": "ZZID1", "PatientName": "ZZDOE^JANE", "PatientBirthDate": "19500101"}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {**JANE, "PatientID": "ZZID2"},
+        {**JANE, "PatientName": "ZZROE^JANE"},
+        {**JANE, "PatientBirthDate": "19600101"},
+    ],
+)
+def test_a_slide_with_files_of_two_patients_is_parked_without_their_names(
+    other, arrive, close, clock, ledger, capsys
+):
+    arrive("1.1", change=of(**JANE))
+    arrive("1.2", change=of(**other))
+    arrive("1.5", study=OTHER, change=of(**JANE))
+    clock.now += QUIET_S
+    close()
+    parked = ledger.revision(STUDY)
+    assert parked.state is State.PARKED
+    (differing,) = {k for k in JANE if JANE[k] != other[k]}
+    assert f"files of different patients: {differing} differ between 1.1 and 1.2" in parked.reason
+    told = parked.reason + json.dumps(ledger.events()) + json.dumps(parked.evidence)
+    told += capsys.readouterr().out
+    assert not any(value in told for value in ("ZZ", "19500101", "19600101"))
+    assert ledger.revision(OTHER).state is State.QUEUED
+
+
+def test_a_label_of_another_patient_in_a_series_of_its_own_parks_its_slide(
+    arrive, close, clock, ledger
+):
+    def label(ds: Dataset) -> None:
+        ds.ImageType = ["ORIGINAL", "PRIMARY", "LABEL", "NONE"]
+        ds.SeriesInstanceUID = "1.2.3.2"
+        of(PatientID="ZZID2")(ds)
+
+    arrive("1.1", change=of(PatientID="ZZID1"))
+    arrive("1.2", change=label)
+    clock.now += QUIET_S
+    close()
+    assert ledger.revision(STUDY).state is State.PARKED
+    assert "PatientID differ" in ledger.revision(STUDY).reason
+
+
+def test_a_late_level_of_another_patient_stops_the_new_revision(arrive, close, clock, ledger):
+    arrive("1.1", change=of(**JANE))
+    clock.now += QUIET_S
+    assert close() == [1]
+    arrive("1.2", change=of(**{**JANE, "PatientID": "ZZID2"}))
+    clock.now += QUIET_S
+    assert close() == []
+    assert ledger.revision(STUDY).state is State.PARKED
+
+
+def test_two_slides_of_two_patients_in_one_study_close_and_the_operator_is_told(
+    arrive, close, clock, ledger
+):
+    def second(ds: Dataset) -> None:
+        ds.SeriesInstanceUID, ds.ContainerIdentifier = "1.2.3.2", "S-2"
+        of(**{**JANE, "PatientID": "ZZID2"})(ds)
+
+    arrive("1.1", change=of(**JANE))
+    arrive("1.2", change=second)
+    clock.now += QUIET_S
+    assert close() == [1]
+    (event,) = [e for e in ledger.events(STUDY) if e["kind"] == "study_of_two_patients"]
+    assert json.loads(event["fields"]) == {"attributes": ["PatientID"]}
+
+
+def test_files_of_two_patients_are_refused_wherever_a_slide_is_put_together(tmp_path):
+    facts = [
+        read_facts(write_image(tmp_path / "a.dcm", "1.1", change=of(**JANE))),
+        read_facts(write_image(tmp_path / "b.dcm", "1.2", change=of(PatientID="ZZID2"))),
+    ]
+    with pytest.raises(PatientsDiffer, match="PatientID"):
+        gather_evidence(facts)
+
+
+@pytest.mark.parametrize("keyword", ["ConcatenationUID", "SeriesInstanceUID"])
+def test_a_text_in_the_place_of_a_uid_is_not_repeated(keyword, tmp_path):
+    path = write_image(
+        tmp_path / "a.dcm", "1.1", part=(1, 2), change=element(keyword, "LT", "ZZDOE^JANE")
+    )
+    with pytest.raises(Uncountable, match=f"{keyword} is no UID$"):
+        read_facts(path)

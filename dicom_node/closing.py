@@ -1,0 +1,155 @@
+"""Closing studies: which of them are quiet and complete, and what becomes of the others.
+
+Whatever one study holds, it is counted by itself: an error parks that study and no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from dicom_node.facts import InstanceFacts, Uncountable, read_facts
+from dicom_node.ledger import Ledger
+from dicom_node.log import os_reason, place_of, trace_of
+from dicom_node.patient import first_difference
+from dicom_node.records import Revision, State
+from dicom_node.study import PatientsDiffer, first_of, gather_evidence
+
+log = structlog.get_logger()
+
+_LONGEST_HOLD, _LEAST_HOLD_S = 10, 600.0
+"""A study is held for bytes that may not be its own at most this many quiet times, and at least
+these seconds: longer than one large instance takes."""
+
+
+def close_ready(
+    ledger: Ledger, spool: Path, *, quiet_time_s: float, incomplete_after_s: float
+) -> list[Revision]:
+    """Close every study that is quiet and complete; the revisions that were closed now."""
+    closed = []
+    for revision in ledger.in_state(State.RECEIVING):
+        quiet_s = _quiet_s(ledger, revision.study_instance_uid, quiet_time_s)
+        if quiet_s < quiet_time_s:
+            continue
+        rows = ledger.instances(revision.study_instance_uid, revision.revision)
+        is_late = quiet_s >= incomplete_after_s
+        if _counted_before(revision, rows) and not is_late:
+            continue
+        evidence = _evidence_or_reason(ledger, revision, rows, spool, is_late)
+        if evidence is not None:
+            evidence["quiet_s"] = round(quiet_s, 3)
+            if _settle(ledger, revision, evidence, is_late):
+                closed.append(revision)
+    return closed
+
+
+def _settle(ledger: Ledger, revision: Revision, evidence: dict[str, Any], is_late: bool) -> bool:
+    """Close what is complete, park what will not become so, let the rest wait; True if closed."""
+    study, number = revision.study_instance_uid, revision.revision
+    missing = "; ".join(evidence["missing"])
+    if missing and is_late:
+        reason = f"incomplete after {evidence['quiet_s']:.0f} s: {missing}"
+        if ledger.park_incomplete(study, number, evidence, reason):
+            log.warning("study_incomplete", study=study, missing=missing)
+    elif missing:
+        ledger.note_missing(study, number, evidence, f"waiting: {missing}")
+        log.info("study_waits", study=study, missing=missing)
+    elif ledger.close_revision(study, number, evidence):
+        instances, quiet_s = evidence["instances"], round(evidence["quiet_s"], 1)
+        log.info("study_closed", study=study, instances=instances, quiet_s=quiet_s)
+        _warn_of_two_patients(ledger, revision, evidence)
+        return True
+    return False
+
+
+def _evidence_or_reason(
+    ledger: Ledger, revision: Revision, rows: Sequence[dict[str, Any]], spool: Path, is_late: bool
+) -> dict[str, Any] | None:
+    """What was counted; or None after the ledger has the reason why nothing could be."""
+    try:
+        return _evidence(rows, spool)
+    except OSError as error:
+        _wait_for_storage(ledger, revision, rows, os_reason(error), is_late)
+    except (Uncountable, PatientsDiffer) as error:
+        _park(ledger, revision, rows, str(error))
+    except Exception as error:  # noqa: BLE001 - whatever it is, it must not reach other studies
+        log.error("counting_failed", study=revision.study_instance_uid, trace=trace_of(error))
+        _park(ledger, revision, rows, f"cannot be counted: {place_of(error)}")
+    return None
+
+
+def _park(ledger: Ledger, revision: Revision, rows: Sequence[dict[str, Any]], reason: str) -> None:
+    """Stop a study that no further waiting will make countable."""
+    evidence = {**_totals(rows), "quiet_s": 0.0, "slides": [], "missing": [reason]}
+    if ledger.park_incomplete(revision.study_instance_uid, revision.revision, evidence, reason):
+        log.error("study_parked", study=revision.study_instance_uid, reason=reason)
+
+
+def _wait_for_storage(
+    ledger: Ledger, revision: Revision, rows: Sequence[dict[str, Any]], why: str, is_late: bool
+) -> None:
+    """A file that the disk does not give now: said once, and parked when it stays so."""
+    reason = f"the spool cannot be read: {why}"
+    if is_late:
+        _park(ledger, revision, rows, f"{reason}; see to the disk, then retry")
+    elif revision.reason != reason:
+        ledger.note_waiting(revision.study_instance_uid, revision.revision, reason)
+        log.error("spool_unreadable", study=revision.study_instance_uid, reason=why)
+
+
+def _quiet_s(ledger: Ledger, study: str, quiet_time_s: float) -> float:
+    """Seconds since the last byte for this study.
+
+    Bytes of its senders that are still arriving may be for it, so they count; but a sender that
+    never pauses must not hold a study for ever.
+    """
+    stored_at, arriving_at = ledger.last_byte_at(study)
+    since_stored = ledger.now() - stored_at
+    if since_stored >= _LONGEST_HOLD * quiet_time_s and since_stored >= _LEAST_HOLD_S:
+        return since_stored
+    return ledger.now() - max(stored_at, arriving_at)
+
+
+def _evidence(rows: Sequence[dict[str, Any]], spool: Path) -> dict[str, Any]:
+    """What was counted and what is missing, as stored in the ledger.
+
+    Raises Uncountable and PatientsDiffer, after which waiting helps nobody, and OSError.
+    """
+    facts = [_facts_of(row, spool) for row in rows]
+    slides = gather_evidence(facts)
+    other = first_difference({f.sop_instance_uid: f.patient for f in facts})
+    return {
+        **_totals(rows),
+        "slides": [asdict(slide) for slide in slides],
+        "missing": first_of([sentence for slide in slides for sentence in slide.missing]),
+        "patients_differ": [] if other is None else list(other.attributes),
+    }
+
+
+def _facts_of(row: dict[str, Any], spool: Path) -> InstanceFacts:
+    try:
+        return read_facts(spool / row["path"])
+    except Uncountable as error:
+        uid = row["sop_instance_uid"]
+        raise Uncountable(f"{uid} cannot be counted: {error}") from error
+
+
+def _totals(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return {"instances": len(rows), "bytes": sum(row["size_bytes"] for row in rows)}
+
+
+def _warn_of_two_patients(ledger: Ledger, revision: Revision, evidence: dict[str, Any]) -> None:
+    """Two slides of one study that name two patients: each keeps its own, and somebody is told."""
+    differ = evidence["patients_differ"]
+    if differ:
+        study = revision.study_instance_uid
+        log.warning("study_of_two_patients", study=study, attributes=differ)
+        ledger.record_event("study_of_two_patients", study_instance_uid=study, attributes=differ)
+
+
+def _counted_before(revision: Revision, rows: Sequence[dict[str, Any]]) -> bool:
+    return revision.evidence is not None and revision.evidence["instances"] == len(rows)

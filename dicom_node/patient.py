@@ -1,0 +1,120 @@
+"""Whose slide it is: the attributes that name a patient, compared between files, never shown.
+
+The files of one slide are joined by series and container, which say nothing of the patient: a
+mix-up upstream (two patients' levels under one series) shows only here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import combinations
+
+from pydicom import Dataset
+
+IDENTIFYING = (
+    "PatientID",
+    "IssuerOfPatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "SpecificCharacterSet",
+)
+"""Attributes to read for `read_patient` (PS3.3 C.7.1.1)."""
+
+
+_MOST_COMPARED = 50
+"""So many ways to name one patient are more than any slide has: a difference is among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """Who a file says it belongs to, spaces and delimiters that do not count left out."""
+
+    patient_id: str = field(default="", repr=False)
+    issuer: str = field(default="", repr=False)
+    name: tuple[str, ...] = field(default=(), repr=False)
+    """Component groups: alphabetic, ideographic, phonetic (PS3.5 6.2.1)."""
+    birth_date: str = field(default="", repr=False)
+
+    def differs_from(self, other: Patient) -> tuple[str, ...]:
+        """Keywords of the attributes in which the two cannot be the same person's.
+
+        Without equal Patient IDs an attribute that only one of them states is a difference too;
+        with them, an absent name or birth date (type 2) contradicts nothing.
+        """
+        tied = bool(self.patient_id) and self.patient_id == other.patient_id
+        pairs = {
+            "PatientID": (self.patient_id, other.patient_id, True),
+            "IssuerOfPatientID": (self.issuer, other.issuer, False),
+            "PatientBirthDate": (self.birth_date, other.birth_date, not tied),
+        }
+        found = [
+            keyword
+            for keyword, (mine, theirs, strict) in pairs.items()
+            if mine != theirs and (strict or (mine and theirs))
+        ]
+        if self._other_name(other, strict=not tied):
+            found.append("PatientName")
+        return tuple(sorted(found))
+
+    def _other_name(self, other: Patient, *, strict: bool) -> bool:
+        """Whether any component group that both state differs; strict: also none against some."""
+        if strict and bool(any(self.name)) != bool(any(other.name)):
+            return True
+        both = [(a, b) for a, b in zip(self.name, other.name, strict=False) if a and b]
+        return any(a != b for a, b in both)
+
+
+def read_patient(header: Dataset) -> Patient:
+    """Who a header says it belongs to; bytes that cannot be decoded count as they are."""
+    name = _text(header, "PatientName").split("=")
+    return Patient(
+        patient_id=_text(header, "PatientID"),
+        issuer=_text(header, "IssuerOfPatientID"),
+        name=tuple(_components(group) for group in name),
+        birth_date=_text(header, "PatientBirthDate"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Two files that cannot be of one patient."""
+
+    attributes: tuple[str, ...]
+    """Keywords in which any two files differ."""
+    one: str
+    other: str
+
+
+def first_difference(patients: Mapping[str, Patient]) -> Difference | None:
+    """In what files, by any name, are not of one patient; None when all are.
+
+    Every pair counts: a file that states nothing ties no two others together.
+    """
+    named: dict[Patient, str] = {}
+    for file, patient in patients.items():
+        named.setdefault(patient, file)
+        if len(named) == _MOST_COMPARED:
+            break
+    pairs = [(one, other, one.differs_from(other)) for one, other in combinations(named, 2)]
+    found = [(named[one], named[other], how) for one, other, how in pairs if how]
+    if not found:
+        return None
+    attributes = tuple(sorted({keyword for _, _, how in found for keyword in how}))
+    return Difference(attributes, found[0][0], found[0][1])
+
+
+def _text(header: Dataset, keyword: str) -> str:
+    if keyword not in header:
+        return ""
+    try:
+        value = header[keyword].value
+    except Exception:  # noqa: BLE001 - an odd value is compared as the bytes it is
+        value = header.get_item(keyword).value
+    text = value.decode("latin-1") if isinstance(value, bytes) else str(value or "")
+    return text.strip(" \0")
+
+
+def _components(group: str) -> str:
+    """A component group: trailing delimiters, spaces around components and case do not count."""
+    return "^".join(part.strip() for part in group.split("^")).rstrip("^").casefold()
