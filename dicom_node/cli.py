@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ THREADS_HELP = "CPU threads; default: 0, all cores"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit status."""
+    os.umask(0o077)  # whatever a command writes holds patient data, or may
     arguments = _parser().parse_args(argv)
     module = importlib.import_module(f"dicom_node.commands.{arguments.module}")
     try:

@@ -19,6 +19,7 @@ from pathlib import Path
 import structlog
 
 from dicom_node.config import Config
+from dicom_node.lock import held, holder
 
 log = structlog.get_logger()
 
@@ -41,7 +42,23 @@ class _Child:
 
 
 def supervise(config: Config, config_path: Path, stop: threading.Event) -> int:
-    """Run both children until `stop` is set; the exit status."""
+    """Run both children until `stop` is set; the exit status.
+
+    One node per data folder: a second one is refused before it starts anything.
+    """
+    path = config.node.data_dir / "node.lock"
+    with held(path) as is_alone:
+        if is_alone:
+            return _supervise(config, config_path, stop)
+        reason = (
+            f"another node runs on {config.node.data_dir} ({holder(path)}); stop it, or give "
+            "this node its own data_dir"
+        )
+        log.error("cannot_start", reason=reason)
+        return REFUSED
+
+
+def _supervise(config: Config, config_path: Path, stop: threading.Event) -> int:
     children = [_Child(role) for role in ROLES]
     while not stop.wait(0.2):
         for child in children:

@@ -8,14 +8,16 @@ import threading
 
 import structlog
 
-from dicom_node.config import load_config
-from dicom_node.log import configure
+from dicom_node.config import Config, load_config
+from dicom_node.log import configure, os_reason
 from dicom_node.processes import REFUSED, stop_on_signals, supervise, watch_supervisor
 from dicom_node.records import LedgerBusy
 from dicom_node.spool import SpoolUnusable
 from engines.errors import BundleRejected, EngineMissing
 
 log = structlog.get_logger()
+
+_OTHERS = 0o077
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -25,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     configure(config.log.format, config.log.level, role=role)
     stop = threading.Event()
     stop_on_signals(stop)
-    config.node.data_dir.mkdir(parents=True, exist_ok=True)
+    _make_private(config)
     if role == "serve":
         return supervise(config, arguments.config, stop)
     if arguments.supervisor is not None:
@@ -42,7 +44,20 @@ def run(arguments: argparse.Namespace) -> int:
         return 1  # it may pass: the supervisor starts us again
     except (SpoolUnusable, OSError) as error:
         where = f"{config.node.bind}:{config.node.port}, {config.node.data_dir}"
-        log.error("cannot_start", reason=str(error), where=where)
+        reason = os_reason(error) if isinstance(error, OSError) else str(error)
+        log.error("cannot_start", reason=reason, where=where)
         # A port that is taken stays taken; what breaks a worker may pass.
         return REFUSED if role == "ingest" else 1
     return 0
+
+
+def _make_private(config: Config) -> None:
+    """The data folder, and what an earlier version left in it readable for all, for us alone."""
+    folder = config.node.data_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    database = config.database_path
+    made = [folder, config.results_dir, *folder.glob(f"{database.name}*")]
+    for path in made:
+        mode = path.stat().st_mode if path.exists() else 0
+        if mode & _OTHERS:
+            path.chmod(mode & ~_OTHERS)
