@@ -10,6 +10,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from socket import gaierror
 
 from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -24,6 +25,7 @@ from dicom_node.contexts import (
     SopClass,
     proposed_contexts,
 )
+from dicom_node.log import os_reason, place_of
 from dicom_node.records import DeliveryState
 
 RESULT_CLASSES = {c.uid: c for c in (SEGMENTATION, COMPREHENSIVE_3D_SR)}
@@ -62,6 +64,8 @@ class Outcome:
     state: DeliveryState
     status: str | None
     error: str | None
+    is_answered: bool = True
+    """False where nobody answered: whatever else is sent there would fare no better now."""
 
 
 def ask(destination: Destination, own_ae_title: str) -> Acceptance:
@@ -101,7 +105,7 @@ def send(path: Path, destination: Destination, own_ae_title: str) -> Outcome:
     try:
         return _send_dataset(dataset, destination, own_ae_title)
     except _NETWORK_FAULTS as error:
-        return Outcome(DeliveryState.PENDING, None, _broken(destination, error))
+        return Outcome(DeliveryState.PENDING, None, _broken(destination, error), is_answered=False)
 
 
 def _send_dataset(dataset: Dataset, destination: Destination, own_ae_title: str) -> Outcome:
@@ -109,7 +113,8 @@ def _send_dataset(dataset: Dataset, destination: Destination, own_ae_title: str)
     if not association.is_established:
         refuses_class = bool(association.rejected_contexts)
         state = DeliveryState.REFUSED if refuses_class else DeliveryState.PENDING
-        return Outcome(state, None, _why_not_established(association, destination))
+        why = _why_not_established(association, destination)
+        return Outcome(state, None, why, is_answered=refuses_class)
     try:
         return _send(association, dataset, destination)
     finally:
@@ -153,7 +158,8 @@ def _send(association: Association, dataset: Dataset, destination: Destination) 
         # Between the two uncompressed syntaxes the library converts by itself.
     status = association.send_c_store(dataset).get("Status")
     if status is None:
-        return Outcome(DeliveryState.PENDING, None, f"{destination.name} gave no answer to C-STORE")
+        why = f"{destination.name} gave no answer to C-STORE"
+        return Outcome(DeliveryState.PENDING, None, why, is_answered=False)
     return _judge(int(status), destination)
 
 
@@ -170,7 +176,12 @@ def _judge(status: int, destination: Destination) -> Outcome:
 
 
 def _broken(destination: Destination, error: Exception) -> str:
-    return f"{_where(destination)} cannot be reached: {error}"
+    """What is wrong, in the words of the operating system or ours."""
+    if isinstance(error, gaierror):
+        why = f"the host name {destination.host} cannot be resolved"
+    else:
+        why = os_reason(error) if isinstance(error, OSError) else place_of(error)
+    return f"{_where(destination)} cannot be reached: {why}"
 
 
 def _where(destination: Destination) -> str:

@@ -2,63 +2,66 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
+import shutil
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import structlog
-from dbos import (
-    DBOS,
-    DBOSConfig,
-    DBOSPortableJSONSerializer,
-    SetWorkflowID,
-    WorkflowStatus,
-    WorkflowStatusString,
-)
+from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID, WorkflowStatus
+from sqlalchemy.exc import OperationalError
 
-from dicom_node.config import Config
-from dicom_node.ledger import Ledger
-from dicom_node.records import DeliveryState, LedgerBusy, Revision, State
 from dicom_node.closing import close_ready
+from dicom_node.config import Config
+from dicom_node.lanes import Lanes, finish
+from dicom_node.ledger import Ledger
+from dicom_node.lock import held
+from dicom_node.log import place_of, trace_of
+from dicom_node.records import DeliveryState, LedgerBusy, LedgerDamaged, Revision, State
 from dicom_node.workflow import (
-    DELIVERY_QUEUE,
     MOST_FAILURES,
+    NO_ROOM_WAIT_S,
     STUDY_QUEUE,
     StudyWorkflow,
-    ask_destinations,
+    workflow_id,
 )
 from engines.bundle import open_bundle
-from engines.runtime import open_runtime
+from engines.runtime import Runtime, open_runtime
 
 log = structlog.get_logger()
 
 _ROUND_S = 0.5
 _DRAIN_LOOK_S = 0.1
-_WORKFLOW_VERSION = "1"
+_LEAST_FREE_BYTES = 4 << 20
+"""With less room on the disk no study is taken up: its tiles could not be kept."""
+_WORKFLOW_VERSION = "2"
 """Changes when the steps of a workflow change: what an old version began is begun anew."""
-_UNDER_WAY = {"ENQUEUED", "PENDING", "DELAYED"}
+_WAITING = {"ENQUEUED", "DELAYED"}
+_PENDING = "PENDING"
 
 
 def run_worker(config: Config, stop: threading.Event) -> None:
     """Work until `stop` is set, then let what is short finish within the drain time.
 
-    A slide under analysis is paused at once and goes on after the next start. Raises
-    BundleRejected or EngineMissing before anything is taken from the queue.
+    Another worker on the same data folder is waited for before anything else is done: two would
+    each recover the other's studies. A slide under analysis is paused at once and goes on after
+    the next start. Raises BundleRejected or EngineMissing before anything is taken from the queue.
     """
+    with held(config.node.data_dir / "worker.lock", stop=stop) as is_alone:
+        if is_alone:
+            _work(config, stop)
+
+
+def _work(config: Config, stop: threading.Event) -> None:
     bundle = open_bundle(config.model.bundle)
-    with (
-        open_runtime(
-            bundle,
-            engine=config.model.engine,
-            precision=config.model.precision,
-            threads=config.model.threads,
-            build_plans=config.model.build_plans,
-        ) as runtime,
-        _alone(config, stop),
-    ):
+    with open_runtime(
+        bundle,
+        engine=config.model.engine,
+        precision=config.model.precision,
+        threads=config.model.threads,
+        build_plans=config.model.build_plans,
+    ) as runtime:
         log.info(
             "model_ready",
             bundle=bundle.manifest.name,
@@ -67,40 +70,33 @@ def run_worker(config: Config, stop: threading.Event) -> None:
             engine=runtime.engine,
             note=runtime.note or None,
         )
-        ledger = Ledger.open(config.database_path)
-        _count_interruptions(ledger, config.node.most_crashes)
-        workflow = StudyWorkflow(config, ledger, runtime, stop)
-        DBOS(config=_dbos_config(ledger))
-        DBOS.launch()
-        DBOS.register_queue(STUDY_QUEUE, worker_concurrency=1, polling_interval_sec=0.2)
-        DBOS.register_queue(DELIVERY_QUEUE, worker_concurrency=2, polling_interval_sec=0.2)
-        ask_destinations(config, ledger)
-        while not stop.is_set():
-            try:
-                _round(config, ledger, workflow)
-            except LedgerBusy as error:
-                log.warning("ledger_busy", error=str(error))
-            stop.wait(_ROUND_S)
-        log.info("worker_draining")
-        drain_s = _wait_for_study(ledger, workflow, config.node.drain_s)
-        DBOS.destroy(workflow_completion_timeout_sec=int(drain_s))
-        _leave_if_busy(ledger)
+        _serve_studies(config, runtime, stop)
     log.info("worker_stopped")
 
 
-@contextmanager
-def _alone(config: Config, stop: threading.Event) -> Iterator[None]:
-    """Hold the lock of the data folder: two workers would each recover the other's studies."""
-    path = config.node.data_dir / "worker.lock"
-    with path.open("w") as lock:
-        while not stop.is_set():
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                log.warning("another_worker_runs", lock=str(path))
-                stop.wait(1.0)
-        yield
+def _serve_studies(config: Config, runtime: Runtime, stop: threading.Event) -> None:
+    ledger = Ledger.open(config.database_path)
+    _count_interruptions(ledger, config.node.most_crashes)
+    workflow = StudyWorkflow(config, ledger, runtime, stop)
+    lanes = Lanes(config, ledger, stop)
+    DBOS(config=_dbos_config(ledger))
+    DBOS.launch()
+    DBOS.register_queue(STUDY_QUEUE, worker_concurrency=1, polling_interval_sec=0.2)
+    lanes.start()
+    while not stop.is_set():
+        try:
+            _round(config, ledger, workflow)
+        except LedgerBusy as error:
+            log.warning("ledger_busy", error=str(error))
+        except OperationalError as error:  # of the workflow library, on the same database
+            log.warning("ledger_busy", error=place_of(error))
+        stop.wait(_ROUND_S)
+    log.info("worker_draining")
+    deadline = time.monotonic() + config.node.drain_s
+    _wait_for_study(workflow, deadline)
+    have_ended = lanes.join(deadline - time.monotonic())
+    DBOS.destroy(workflow_completion_timeout_sec=0)
+    _leave_if_busy(ledger, have_ended)
 
 
 def _dbos_config(ledger: Ledger) -> DBOSConfig:
@@ -116,73 +112,75 @@ def _dbos_config(ledger: Ledger) -> DBOSConfig:
 
 
 def _round(config: Config, ledger: Ledger, workflow: StudyWorkflow) -> None:
-    """Close studies that are complete, and queue what is due."""
+    """Close studies that are complete, queue what is due, finish what is delivered."""
     close_ready(
         ledger,
         config.spool_dir,
         quiet_time_s=config.node.quiet_time_s,
         incomplete_after_s=config.node.incomplete_after_s,
     )
+    has_room = shutil.disk_usage(config.node.data_dir).free >= _LEAST_FREE_BYTES
     for revision in ledger.in_state(State.QUEUED):
-        if revision.not_before <= ledger.now():
-            _queue_study(ledger, workflow, revision)
+        if has_room and revision.not_before <= ledger.now():
+            _alone(ledger, revision, lambda r: _queue_study(ledger, workflow, r))
     for revision in ledger.in_state(State.ANALYZING):
-        _queue_study(ledger, workflow, revision)
+        _alone(ledger, revision, lambda r: _queue_study(ledger, workflow, r))
     for revision in ledger.in_state(State.DELIVERING):
-        _queue_deliveries(config, ledger, workflow, revision)
+        _alone(ledger, revision, lambda r: _tend_deliveries(config, ledger, r))
+
+
+def _alone(ledger: Ledger, revision: Revision, act: Callable[[Revision], None]) -> None:
+    """Do something for one study; an error nobody expected parks that study and no other."""
+    try:
+        act(revision)
+    except (LedgerBusy, LedgerDamaged, OperationalError):
+        raise  # of the database, so of all studies
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other studies go on
+        log.error("study_failed", study=revision.study_instance_uid, trace=trace_of(error))
+        ledger.park(revision.run, f"unexpected {place_of(error)}")
 
 
 def _queue_study(ledger: Ledger, workflow: StudyWorkflow, revision: Revision) -> None:
     """Queue an attempt once; one whose workflow ended without an outcome is tried anew."""
     run = revision.run
-    workflow_id = f"{run.study}/{run.revision}/{run.attempt}"
-    status = DBOS.get_workflow_status(workflow_id)
+    name = workflow_id(run)
+    status = DBOS.get_workflow_status(name)
     if status is None:
-        with SetWorkflowID(workflow_id):
+        with SetWorkflowID(name):
             DBOS.enqueue_workflow(
                 STUDY_QUEUE, workflow.run_study, run.study, run.revision, run.attempt
             )
-    elif status.status not in _UNDER_WAY or status.app_version not in (None, _WORKFLOW_VERSION):
+    elif not _is_under_way(status, workflow):
+        # A workflow that has just moved the study on also ends: then none of this changes anything.
         reason = f"the workflow of attempt {run.attempt} ended as {status.status}"
-        # A workflow that has just moved the study on also ends: then neither changes anything.
-        if revision.failures >= MOST_FAILURES:
+        if workflow.underway.was_unwritten(name):
+            reason = f"what attempt {run.attempt} did could not be written"
+            if ledger.try_later(run, reason, NO_ROOM_WAIT_S, counts=False):
+                log.error("study_waits_for_room", study=run.study, reason=reason)
+        elif revision.failures >= MOST_FAILURES:
             ledger.park(run, reason)
-        elif ledger.try_later(run, reason, 1.0):
-            log.error("workflow_broken", study=run.study, reason=reason, error=str(status.error))
+        elif ledger.try_later(run, reason, NO_ROOM_WAIT_S):
+            log.error("workflow_broken", study=run.study, reason=reason)
 
 
-def _queue_deliveries(
-    config: Config, ledger: Ledger, workflow: StudyWorkflow, revision: Revision
-) -> None:
-    """Queue a round of delivery to every destination that is due and has none under way."""
-    run = revision.run
+def _is_under_way(status: WorkflowStatus, workflow: StudyWorkflow) -> bool:
+    """Whether a workflow of ours will come to an outcome by itself."""
+    if status.app_version not in (None, _WORKFLOW_VERSION):
+        return False
+    if status.status == _PENDING:
+        return not workflow.underway.is_lost(status.workflow_id)
+    return status.status in _WAITING
+
+
+def _tend_deliveries(config: Config, ledger: Ledger, revision: Revision) -> None:
+    """Give up destinations that are gone from the configuration; finish what has all arrived."""
+    run, known = revision.run, {d.name for d in config.destinations}
     rows = ledger.deliveries(run.study, run.revision)
-    for name in sorted({d.destination for d in rows}):
-        if name not in {d.name for d in config.destinations}:
-            ledger.refuse_pending(run, name, "no longer in the configuration")
-            ledger.finish_delivery(run)
-            continue
-        mine = [d for d in rows if d.destination == name and d.state is DeliveryState.PENDING]
-        if max((d.next_attempt_at or 0.0 for d in mine), default=0.0) > ledger.now():
-            continue
-        prefix = f"{run.study}/{run.revision}/{run.attempt}/{name}/"
-        rounds = DBOS.list_workflows(workflow_id_prefix=prefix, load_input=False, load_output=False)
-        if _broken(rounds) > MOST_FAILURES:
-            ledger.park(run, f"delivery to {name} ended {_broken(rounds)} times with an error")
-        elif not any(r.status in _UNDER_WAY for r in rounds):
-            with SetWorkflowID(f"{prefix}{len(rounds)}"):
-                DBOS.enqueue_workflow(
-                    DELIVERY_QUEUE,
-                    workflow.deliver_to,
-                    run.study,
-                    run.revision,
-                    run.attempt,
-                    name,
-                )
-
-
-def _broken(rounds: Sequence[WorkflowStatus]) -> int:
-    return sum(r.status == WorkflowStatusString.ERROR.value for r in rounds)
+    pending = {d.destination for d in rows if d.state is DeliveryState.PENDING}
+    for name in sorted(pending - known):
+        ledger.refuse_pending(run, name, "no longer in the configuration")
+    if not pending & known:
+        finish(ledger, run)
 
 
 def _count_interruptions(ledger: Ledger, most_crashes: int) -> None:
@@ -194,21 +192,24 @@ def _count_interruptions(ledger: Ledger, most_crashes: int) -> None:
             ledger.park(revision.run, f"the worker died {crashes} times while analyzing it")
 
 
-def _wait_for_study(ledger: Ledger, workflow: StudyWorkflow, drain_s: float) -> float:
-    """Wait until no study is being analyzed or the one that is has paused; the drain time left."""
-    deadline = time.monotonic() + drain_s
-    while ledger.in_state(State.ANALYZING):
-        if workflow.paused.wait(_DRAIN_LOOK_S) or time.monotonic() >= deadline:
-            return 0.0
-    return max(0.0, deadline - time.monotonic())
+def _wait_for_study(workflow: StudyWorkflow, deadline: float) -> None:
+    """Wait until no study is being analyzed or the one that is has paused."""
+    while workflow.underway.any() and time.monotonic() < deadline:
+        if workflow.paused.wait(_DRAIN_LOOK_S):
+            return
 
 
-def _leave_if_busy(ledger: Ledger) -> None:
-    """End the process now when a study still runs: it is durable and goes on after the start."""
-    unfinished = ledger.in_state(State.ANALYZING)
-    for revision in unfinished:
-        ledger.note_interruption(revision.run, by=-1)  # a planned stop is not a crash
-        log.info("study_paused", study=revision.study_instance_uid)
-    if unfinished:
+def _leave_if_busy(ledger: Ledger, lanes_have_ended: bool) -> None:
+    """End the process now when a study or a delivery still runs: both are durable and go on after
+    the next start."""
+    unfinished: list[Revision] = []
+    try:
+        unfinished = ledger.in_state(State.ANALYZING)
+        for revision in unfinished:
+            ledger.note_interruption(revision.run, by=-1)  # a planned stop is not a crash
+            log.info("study_paused", study=revision.study_instance_uid)
+    except LedgerBusy as error:
+        log.warning("ledger_busy", error=str(error))
+    if unfinished or not lanes_have_ended:
         log.info("worker_stopped")
-        os._exit(0)  # a plain exit would wait for the thread that analyzes
+        os._exit(0)  # a plain exit would wait for the threads that analyze and send

@@ -1,4 +1,4 @@
-"""The main job, durable: open slides, analyze, build results, deliver.
+"""The main job, durable: open slides, analyze, build results. Delivery follows from the ledger.
 
 DBOS checkpoints every step: after a crash the step that was running is run again and none before
 it. Steps are at least once; the PACS sees one result set, because UIDs and bytes are a function of
@@ -7,21 +7,23 @@ the input. A failure is a value, so that what is replayed is what happened.
 
 from __future__ import annotations
 
+import errno
 import threading
-import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NoReturn
 
 import structlog
 from dbos import DBOS, DBOSConfiguredInstance
 
-from dicom_node import deliver
 from dicom_node.config import Config
+from dicom_node.deliver import wait_before_retry_s
 from dicom_node.facts import Uncountable
 from dicom_node.ledger import Ledger
+from dicom_node.log import os_reason, place_of, trace_of
 from dicom_node.objects import ResultObjects
-from dicom_node.records import Delivery, DeliveryState, LedgerBusy, Result, Revision, Run, State
+from dicom_node.records import LedgerBusy, LedgerDamaged, Result, Revision, Run, State
+from dicom_node.study import PatientsDiffer
+from dicom_node.underway import Underway
 from engines.errors import DeviceFailed
 from engines.runtime import Runtime
 from inference import archive, predict
@@ -31,12 +33,14 @@ from inference.types import Progress
 log = structlog.get_logger()
 
 STUDY_QUEUE = "studies"
-DELIVERY_QUEUE = "deliveries"
 _PROGRESS_EVERY_S = 1.0
 _STALE: dict[str, Any] = {"stale": True}
 """Another attempt, or another revision, has taken over: nothing to do and nothing to report."""
 MOST_FAILURES = 5
 """Attempts for a cause that may pass and does not, before a person has to look."""
+NO_ROOM_WAIT_S = 2.0
+"""After a write that the disk had no room for. Such an attempt does not count."""
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @DBOS.dbos_class()
@@ -49,6 +53,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
         """A slide under analysis when `stop` is set is paused: `paused` says that it is."""
         super().__init__(config_name="node")
         self.paused = threading.Event()
+        self.underway = Underway()
         self._stop = stop
         self._config = config
         self._ledger = ledger
@@ -58,7 +63,10 @@ class StudyWorkflow(DBOSConfiguredInstance):
     @DBOS.workflow()
     def run_study(self, study: str, revision: int, attempt: int) -> str:
         """A closed study becomes slides, predictions, objects, and rows to deliver."""
-        with structlog.contextvars.bound_contextvars(study=study, revision=revision):
+        with (
+            structlog.contextvars.bound_contextvars(study=study, revision=revision),
+            self.underway.run(workflow_id(Run(study, revision, attempt))),
+        ):
             opened = self.open_slides(study, revision, attempt)
             if "slides" not in opened:
                 return self.settle_failure(study, revision, attempt, opened)
@@ -70,16 +78,6 @@ class StudyWorkflow(DBOSConfiguredInstance):
             if "objects" not in built:
                 return self.settle_failure(study, revision, attempt, built)
             return "built"
-
-    @DBOS.workflow()
-    def deliver_to(self, study: str, revision: int, attempt: int, destination: str) -> str:
-        """Every object of a revision still pending for a destination, one step an object."""
-        with structlog.contextvars.bound_contextvars(study=study, revision=revision):
-            for sop_instance_uid in self.pending_for(study, revision, destination):
-                state = self.deliver_one(study, revision, destination, sop_instance_uid)
-                if state == DeliveryState.PENDING:
-                    break  # the destination is not well: the rest waits for the next round too
-            return self.finish_delivery(study, revision, attempt)
 
     # -- steps ----------------------------------------------------------------------------------
 
@@ -93,7 +91,6 @@ class StudyWorkflow(DBOSConfiguredInstance):
             if not self._ledger.start_analysis(run, runtime.engine, runtime.bundle.digest):
                 return _STALE
             log.info("study_started", attempt=attempt, engine=runtime.engine)
-            ask_destinations(self._config, self._ledger)
             return {"slides": [s.key for s in self._objects.slides(study, revision)]}
 
         return _answer(work)
@@ -146,57 +143,6 @@ class StudyWorkflow(DBOSConfiguredInstance):
         return answer
 
     @DBOS.step()
-    def pending_for(self, study: str, revision: int, destination: str) -> list[str]:
-        """SOP Instance UIDs still to be delivered, in order."""
-        return [
-            d.sop_instance_uid
-            for d in self._ledger.deliveries(study, revision)
-            if d.destination == destination and d.state is DeliveryState.PENDING
-        ]
-
-    @DBOS.step()
-    def deliver_one(
-        self, study: str, revision: int, destination: str, sop_instance_uid: str
-    ) -> str:
-        """Send one object and store the outcome; the delivery state it is in now."""
-        target = next(d for d in self._config.destinations if d.name == destination)
-        delivery = self._delivery(study, revision, destination, sop_instance_uid)
-        if delivery.state is not DeliveryState.PENDING:
-            return delivery.state.value
-        path = self._config.node.data_dir / self._result(study, revision, sop_instance_uid).path
-        outcome = deliver.send(path, target, self._config.node.ae_title)
-        state, error, next_attempt_at = outcome.state, outcome.error, None
-        if state is DeliveryState.PENDING:
-            wait_s = deliver.wait_before_retry_s(self._config.delivery, delivery.attempts)
-            next_attempt_at = self._ledger.now() + wait_s
-            if self._too_old(study, revision):
-                state, error = DeliveryState.REFUSED, f"given up: {error}"
-        self._ledger.record_delivery(
-            sop_instance_uid,
-            destination,
-            state,
-            status=outcome.status,
-            error=error,
-            next_attempt_at=next_attempt_at,
-        )
-        log.info(
-            "result_sent" if state is DeliveryState.DELIVERED else "result_not_delivered",
-            destination=destination,
-            sop_instance_uid=sop_instance_uid,
-            status=outcome.status,
-            error=error,
-        )
-        return state.value
-
-    @DBOS.step()
-    def finish_delivery(self, study: str, revision: int, attempt: int) -> str:
-        """Close the revision when nothing is pending any more."""
-        state = self._ledger.finish_delivery(Run(study, revision, attempt))
-        if state is not None:
-            log.info("study_finished", state=state.value)
-        return "pending" if state is None else state.value
-
-    @DBOS.step()
     def settle_failure(
         self, study: str, revision: int, attempt: int, answer: dict[str, Any]
     ) -> str:
@@ -205,9 +151,13 @@ class StudyWorkflow(DBOSConfiguredInstance):
             log.info("attempt_stale", attempt=attempt)
             return "stale"
         run, reason = Run(study, revision, attempt), str(answer["failed"])
+        if answer.get("no_room"):
+            self._ledger.try_later(run, reason, NO_ROOM_WAIT_S, counts=False)
+            log.error("study_waits_for_room", reason=reason)
+            return "again"
         failures = self._revision(study, revision).failures
         if answer["may_pass"] and failures < MOST_FAILURES:
-            wait_s = deliver.wait_before_retry_s(self._config.delivery, failures)
+            wait_s = wait_before_retry_s(self._config.delivery, failures)
             self._ledger.try_later(run, reason, wait_s)
             log.warning("study_failed", reason=reason, retry_in_s=round(wait_s, 1))
             return "again"
@@ -245,20 +195,6 @@ class StudyWorkflow(DBOSConfiguredInstance):
             raise KeyError(f"revision {revision} of study {study} is not in the ledger")
         return current
 
-    def _result(self, study: str, revision: int, uid: str) -> Result:
-        return next(r for r in self._ledger.results(study, revision) if r.sop_instance_uid == uid)
-
-    def _delivery(self, study: str, revision: int, destination: str, uid: str) -> Delivery:
-        return next(
-            d
-            for d in self._ledger.deliveries(study, revision)
-            if d.sop_instance_uid == uid and d.destination == destination
-        )
-
-    def _too_old(self, study: str, revision: int) -> bool:
-        analyzed_at = self._revision(study, revision).analyzed_at or self._ledger.now()
-        return self._ledger.now() - analyzed_at > self._config.delivery.give_up_after_s
-
     def _reporter(self, run: Run, key: str) -> Callable[[Progress], None]:
         """Writes progress to the ledger at most once a second, and when a slide is done."""
         last = -_PROGRESS_EVERY_S
@@ -271,35 +207,39 @@ class StudyWorkflow(DBOSConfiguredInstance):
             if progress.elapsed_s - last < _PROGRESS_EVERY_S and not done:
                 return
             last = progress.elapsed_s
-            self._ledger.note_progress(
-                run, key, progress.tiles_done, progress.tiles_total, progress.tiles_per_s
-            )
+            try:
+                self._ledger.note_progress(
+                    run, key, progress.tiles_done, progress.tiles_total, progress.tiles_per_s
+                )
+            except LedgerBusy as error:  # what people see is a second older: no reason to stop
+                log.warning("ledger_busy", error=str(error))
 
         return report
 
 
+def workflow_id(run: Run) -> str:
+    """Name of the workflow of one attempt."""
+    return f"{run.study}/{run.revision}/{run.attempt}"
+
+
 def _answer(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The value of a step, or its failure as a value that survives a replay."""
+    """The value of a step, or its failure as a value that survives a replay.
+
+    Reasons are our own sentences, or a class and a place: a library's text could quote the dataset.
+    """
     try:
         return work()
-    except (DeviceFailed, LedgerBusy, OSError) as error:
-        return {"failed": f"{type(error).__name__}: {error}", "may_pass": True}
-    except (SlideUnreadable, Uncountable) as error:
+    except LedgerDamaged:
+        raise  # the worker ends
+    except LedgerBusy as error:
+        return {"failed": str(error), "may_pass": True, "no_room": True}
+    except OSError as error:
+        reason = f"a file cannot be read or written: {os_reason(error)}"
+        return {"failed": reason, "may_pass": True, "no_room": error.errno in _FULL}
+    except DeviceFailed as error:
+        return {"failed": f"DeviceFailed: {error}", "may_pass": True}
+    except (SlideUnreadable, Uncountable, PatientsDiffer) as error:
         return {"failed": f"{type(error).__name__}: {error}", "may_pass": False}
-    except Exception as error:  # the worker's loop: the study is parked with the reason, not lost
-        # Where it happened, not its message: that could quote the dataset.
-        at = traceback.extract_tb(error.__traceback__)[-1]
-        log.exception("unexpected_error")
-        place = f"{Path(at.filename).name}:{at.lineno}"
-        return {"failed": f"unexpected {type(error).__name__} at {place}", "may_pass": False}
-
-
-def ask_destinations(config: Config, ledger: Ledger) -> None:
-    """Learn, before a study runs, what each destination will accept; a problem is logged."""
-    for destination in config.destinations:
-        answer = deliver.ask(destination, config.node.ae_title)
-        ledger.note_destination(destination.name, answer.reachable, answer.accepted, answer.reason)
-        if answer.reason:
-            log.warning("destination_problem", destination=destination.name, reason=answer.reason)
-        else:
-            log.info("destination_ready", destination=destination.name)
+    except Exception as error:  # noqa: BLE001 - the study is parked with the reason, not lost
+        log.error("unexpected_error", error=type(error).__name__, trace=trace_of(error))
+        return {"failed": f"unexpected {place_of(error)}", "may_pass": False}

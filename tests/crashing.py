@@ -32,12 +32,12 @@ POINTS: dict[str, Patch] = {
     "between analyze and build": (workflow.StudyWorkflow, "build_results", "before"),
     "in build, after one object": (objects, "write_file", "after"),
     "in build, after the rows are written": (Ledger, "start_delivery", "after"),
-    "between build and deliver": (workflow.StudyWorkflow, "pending_for", "before"),
-    "between two deliveries": (workflow.StudyWorkflow, "deliver_one", "before"),
+    "between build and deliver": (deliver, "send", "before"),
+    "between two deliveries": (deliver, "send", "before"),
     "in deliver, sent but not recorded": (deliver, "send", "after"),
-    "in deliver, recorded but not checkpointed": (Ledger, "record_delivery", "after"),
-    "after the last delivery": (workflow.StudyWorkflow, "finish_delivery", "before"),
-    "in finish, recorded but not checkpointed": (Ledger, "finish_delivery", "after"),
+    "in deliver, recorded but not finished": (Ledger, "record_delivery", "after"),
+    "after the last delivery": (Ledger, "finish_delivery", "before"),
+    "in finish, recorded": (Ledger, "finish_delivery", "after"),
 }
 
 

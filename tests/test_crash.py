@@ -17,7 +17,12 @@ from engines.bundle import open_bundle
 from slides import new_study_copy
 
 # The probe runs each of the two graphs once when the worker starts; two batches of tiles follow.
-NTH = {"in analyze, after some tiles": 4, "between two deliveries": 2}
+NTH = {
+    "in analyze, after some tiles": 4,
+    "between two deliveries": 2,
+    "after the last delivery": 2,
+    "in finish, recorded": 2,
+}
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +139,7 @@ def test_a_second_worker_waits_until_the_first_is_gone(tmp_path):
         first = n.start("worker")
         wait_for(lambda: "destination_ready" in n.log, what="the first worker")
         n.start("worker")
-        wait_for(lambda: "another_worker_runs" in n.log, what="the second worker to see it")
+        wait_for(lambda: "waiting_for_lock" in n.log, what="the second worker to see it")
         first.terminate()
         assert first.wait(30) == 0
         wait_for(lambda: n.log.count("model_ready") == 2, what="the second worker to begin")

@@ -1,0 +1,156 @@
+"""Delivery: one thread per destination, so that a sick one costs nobody but itself.
+
+What is due stands in the ledger, and sending again is harmless; so a lane keeps nothing that a
+crash could lose.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import structlog
+
+from dicom_node import deliver
+from dicom_node.config import Config, Destination
+from dicom_node.ledger import Ledger
+from dicom_node.log import os_reason, place_of, trace_of
+from dicom_node.records import DeliveryState, DueDelivery, LedgerBusy, LedgerDamaged, Run
+
+log = structlog.get_logger()
+
+_ROUND_S = 0.5
+_LONGEST_PAUSE_S = 30.0
+"""A destination that does not answer is tried again, with one object, at least so often."""
+_ASK_EVERY_S = 60.0
+
+
+class Lanes:
+    """The lanes of all destinations of the configuration."""
+
+    def __init__(self, config: Config, ledger: Ledger, stop: threading.Event) -> None:
+        self._lanes = [_Lane(config, d, ledger, stop) for d in config.destinations]
+
+    def start(self) -> None:
+        """Ask every destination what it takes, and deliver what is due, until `stop`."""
+        for lane in self._lanes:
+            lane.start()
+
+    def join(self, within_s: float) -> bool:
+        """Wait for the objects that are being sent; whether every lane has ended in time."""
+        deadline = time.monotonic() + within_s
+        for lane in self._lanes:
+            lane.join(max(0.0, deadline - time.monotonic()))
+        return not any(lane.is_alive() for lane in self._lanes)
+
+
+class _Lane(threading.Thread):
+    def __init__(
+        self, config: Config, destination: Destination, ledger: Ledger, stop: threading.Event
+    ) -> None:
+        super().__init__(name=f"lane-{destination.name}", daemon=True)
+        self._config = config
+        self._destination = destination
+        self._ledger = ledger
+        self._stop_asked = stop
+        self._failures = 0
+        """Attempts in a row that found nobody who answers."""
+        self._asked_at = -_ASK_EVERY_S
+        self._answer: deliver.Acceptance | None = None
+
+    def run(self) -> None:
+        pause_s = 0.0
+        while not self._stop_asked.wait(pause_s):
+            try:
+                pause_s = self._round()
+            except (LedgerBusy, LedgerDamaged) as error:
+                log.warning("ledger_busy", error=str(error))
+                pause_s = _ROUND_S
+            except Exception as error:  # noqa: BLE001 - a lane that ends would deliver nothing more
+                name, trace = self._destination.name, trace_of(error)
+                log.error("lane_failed", destination=name, error=place_of(error), trace=trace)
+                pause_s = _LONGEST_PAUSE_S
+
+    def _round(self) -> float:
+        """Send what is due; how long to wait before the next look."""
+        due = self._ledger.due_deliveries(self._destination.name)
+        is_first = self._answer is None
+        if is_first or (not due and time.monotonic() - self._asked_at >= _ASK_EVERY_S):
+            self._ask()
+        troubled: set[Run] = set()
+        for delivery in due:
+            if self._stop_asked.is_set():
+                break
+            if delivery.run in troubled:
+                continue  # the objects of a study keep their order
+            outcome = self._deliver(delivery)
+            if outcome.state is not DeliveryState.PENDING:
+                self._failures = 0
+                continue
+            troubled.add(delivery.run)
+            if not outcome.is_answered:  # the others would fare no better
+                self._failures += 1
+                wait_s = deliver.wait_before_retry_s(self._config.delivery, self._failures)
+                return min(wait_s, _LONGEST_PAUSE_S)
+        return _ROUND_S
+
+    def _ask(self) -> None:
+        """Learn what the destination accepts; a change is logged."""
+        name = self._destination.name
+        answer = deliver.ask(self._destination, self._config.node.ae_title)
+        self._asked_at = time.monotonic()
+        self._ledger.note_destination(name, answer.reachable, answer.accepted, answer.reason)
+        if answer == self._answer:
+            return
+        self._answer = answer
+        if answer.reason:
+            log.warning("destination_problem", destination=name, reason=answer.reason)
+        else:
+            log.info("destination_ready", destination=name)
+
+    def _deliver(self, delivery: DueDelivery) -> deliver.Outcome:
+        """Send one object and store what became of it."""
+        outcome = self._send(delivery)
+        state, error, next_attempt_at = outcome.state, outcome.error, None
+        if state is DeliveryState.PENDING:
+            wait_s = deliver.wait_before_retry_s(self._config.delivery, delivery.attempts)
+            next_attempt_at = self._ledger.now() + wait_s
+            if self._ledger.now() - delivery.analyzed_at > self._config.delivery.give_up_after_s:
+                state, error = DeliveryState.REFUSED, f"given up: {error}"
+        self._ledger.record_delivery(
+            delivery.sop_instance_uid,
+            self._destination.name,
+            state,
+            status=outcome.status,
+            error=error,
+            next_attempt_at=next_attempt_at,
+        )
+        is_delivered = state is DeliveryState.DELIVERED
+        say = log.info if is_delivered else log.warning
+        say(
+            "result_sent" if is_delivered else "result_not_delivered",
+            study=delivery.run.study,
+            destination=self._destination.name,
+            sop_instance_uid=delivery.sop_instance_uid,
+            status=outcome.status,
+            error=error,
+        )
+        finish(self._ledger, delivery.run)
+        return outcome
+
+    def _send(self, delivery: DueDelivery) -> deliver.Outcome:
+        path = self._config.node.data_dir / delivery.path
+        try:
+            return deliver.send(path, self._destination, self._config.node.ae_title)
+        except OSError as error:  # of the file: the network's are an outcome already
+            reason = f"the result file cannot be read: {os_reason(error)}"
+        except Exception as error:  # noqa: BLE001 - one object must not hold back all others
+            reason = f"the result cannot be sent: {place_of(error)}"
+        return deliver.Outcome(DeliveryState.PENDING, None, reason)
+
+
+def finish(ledger: Ledger, run: Run) -> None:
+    """Close a revision when nothing of it is pending any more."""
+    state = ledger.finish_delivery(run)
+    if state is not None:
+        log.info("study_finished", study=run.study, revision=run.revision, state=state.value)

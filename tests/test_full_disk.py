@@ -1,0 +1,80 @@
+"""A disk that is full for a while: every study goes on by itself when there is room again."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+from nodes import ROOT, Node, node, storescp, storescu, study_of, wait_for
+
+from dicom_node.records import State
+
+
+@contextmanager
+def no_room_for(pid: int) -> Iterator[None]:
+    """Every write of a process to a file fails: its files may not be larger than nothing."""
+    _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):  # it may have ended meanwhile
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
+
+
+def in_state(n: Node, study: str, state: State) -> bool:
+    revision = n.ledger.revision(study)
+    return revision is not None and revision.state is state
+
+
+@pytest.mark.parametrize("after_s", [0.0, 1.5, 3.0])
+def test_a_study_whose_disk_was_full_during_its_analysis_goes_on_within_ten_seconds(
+    after_s, phantom_study, tmp_path
+):
+    study = study_of(phantom_study.folder)
+    with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
+        n.start("ingest")
+        storescu(n.port, phantom_study.folder)
+        worker = n.start("worker", str(ROOT / "tests" / "slow.py"))
+        wait_for(lambda: in_state(n, study, State.ANALYZING), what="the analysis")
+        time.sleep(after_s)
+        with no_room_for(worker.pid):
+            time.sleep(8)
+        attempt = n.ledger.revision(study).attempt
+        wait_for(
+            lambda: n.ledger.revision(study).attempt > attempt or not _stands(n, study),
+            within_s=10,
+            what=f"the study to go on\n{n.ledger.revision(study)}\n{n.log[-3000:]}",
+        )
+        finished = n.finished(study)
+        assert finished.state is State.DONE
+        assert finished.failures == 0
+        assert worker.poll() is None
+        assert len(pacs.objects()) == 2
+
+
+def _stands(n: Node, study: str) -> bool:
+    """Whether a study under analysis makes no progress for a second."""
+    before = n.ledger.revision(study)
+    time.sleep(2.5)  # slow.py does a batch in a second
+    return n.ledger.revision(study) == before
+
+
+def test_a_stop_after_the_disk_was_full_does_not_wait_for_what_has_ended(phantom_study, tmp_path):
+    study = study_of(phantom_study.folder)
+    with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port, drain_s=30) as n:
+        n.start("ingest")
+        storescu(n.port, phantom_study.folder)
+        worker = n.start("worker", str(ROOT / "tests" / "slow.py"))
+        wait_for(lambda: in_state(n, study, State.ANALYZING), what="the analysis")
+        with no_room_for(worker.pid):
+            time.sleep(6)
+            asked_at = time.monotonic()
+            worker.terminate()
+            worker.wait(40)
+        assert time.monotonic() - asked_at < 10
+        n.start("worker")
+        assert n.finished(study).state is State.DONE

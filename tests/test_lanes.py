@@ -1,0 +1,122 @@
+"""A destination that is not well costs itself and nobody else."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+import pytest
+from nodes import node, storescp, storescu, study_of, wait_for
+from sick_pacs import accepts_nothing_more, answers_no_request
+
+from dicom_node.ledger import Ledger
+from dicom_node.records import DeliveryState, ReceivedInstance, Result, Run, State
+from slides import new_study_copy
+
+SICK = {
+    "accepts TCP and never an association": accepts_nothing_more,
+    "hangs in C-ECHO and C-STORE": lambda: answers_no_request(echoes=False),
+    "hangs in C-STORE": lambda: answers_no_request(echoes=True),
+}
+
+
+def second_destination(port: int) -> str:
+    return (
+        f'[[destinations]]\nname = "sick"\nae_title = "PACS"\nhost = "127.0.0.1"\nport = {port}\n'
+    )
+
+
+@pytest.mark.parametrize("how", SICK)
+def test_the_good_pacs_gets_every_study_while_another_one_hangs(how, phantom_study, tmp_path):
+    folders = [phantom_study.folder]
+    for n in range(2):
+        folders.append(tmp_path / f"copy-{n}")
+        new_study_copy(phantom_study.folder, folders[-1], f"copy-{n}")
+    studies = [study_of(f) for f in folders]
+    with (
+        SICK[how]() as sick_port,
+        storescp(tmp_path / "pacs") as pacs,
+        node(tmp_path / "node", pacs.port) as n,
+    ):
+        n.config.write_text(n.config.read_text() + second_destination(sick_port))
+        n.start()
+        for folder in folders:
+            storescu(n.port, folder)
+        # One exchange with the sick one may last a minute: three studies would wait for several.
+        wait_for(lambda: len(pacs.objects()) == 6, within_s=55, what=f"all results\n{n.log}")
+        assert {str(o.StudyInstanceUID) for o in pacs.objects()} == set(studies)
+        for study in studies:
+            assert n.ledger.revision(study).state is State.DELIVERING
+            sick = [d for d in n.ledger.deliveries(study, 1) if d.destination == "sick"]
+            assert {d.state for d in sick} == {DeliveryState.PENDING}
+
+
+def test_a_stop_does_not_wait_for_a_destination_that_hangs(phantom_study, tmp_path):
+    with (
+        answers_no_request(echoes=True) as sick_port,
+        node(tmp_path / "node", sick_port, drain_s=2) as n,
+    ):
+        n.start()
+        storescu(n.port, phantom_study.folder)
+        study = study_of(phantom_study.folder)
+        wait_for(
+            lambda: (r := n.ledger.revision(study)) and r.state is State.DELIVERING,
+            what="a delivery under way",
+        )
+        time.sleep(2)
+        asked_at = time.monotonic()
+        assert n.stop() == 0
+        assert time.monotonic() - asked_at < 15
+        assert n.ledger.revision(study).state is State.DELIVERING
+
+
+def test_a_result_file_that_is_gone_holds_back_no_other_study(phantom_study, tmp_path):
+    other = tmp_path / "other"
+    new_study_copy(phantom_study.folder, other, "other")
+    with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
+        pacs.stop()
+        n.start()
+        study = study_of(phantom_study.folder)
+        storescu(n.port, phantom_study.folder)
+        wait_for(lambda: n.ledger.deliveries(study, 1), what="results")
+        for path in (n.folder / "node-data" / "results").rglob("*.dcm"):
+            path.unlink()
+        pacs.start()
+        storescu(n.port, other)
+        assert n.finished(study_of(other)).state is State.DONE
+        (first, _) = n.ledger.deliveries(study, 1)
+        assert first.state is DeliveryState.PENDING
+        assert "the result file cannot be read: ENOENT" in first.error
+        assert n.run("retry", study).returncode == 0
+        assert n.finished(study).state is State.DONE
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    return Ledger.open(tmp_path / "node.sqlite")
+
+
+def test_what_is_due_is_one_destinations_own_oldest_study_first(ledger):
+    for study in ("1.1", "1.2", "1.3"):
+        _analyzed(ledger, study, to=["a", "b"])
+    done = Run("1.3", 1, 1)
+    ledger.record_delivery("1.1.1", "a", DeliveryState.DELIVERED, status="0000", error=None)
+    ledger.record_delivery(
+        "1.2.1", "a", DeliveryState.PENDING, status=None, error="x", next_attempt_at=9e9
+    )
+    ledger.park(done, "for a person")
+    due = {n: [d.sop_instance_uid for d in ledger.due_deliveries(n)] for n in ("a", "b", "c")}
+    assert due == {"a": ["1.1.2", "1.2.2"], "b": ["1.1.1", "1.1.2", "1.2.1", "1.2.2"], "c": []}
+
+
+def _analyzed(ledger: Ledger, study: str, *, to: list[str]) -> None:
+    ledger.record_instance(
+        ReceivedInstance(
+            f"{study}.9", "1", study, f"{study}.8", "1", 1, study, "A", "p", datetime.now(UTC)
+        )
+    )
+    ledger.close_revision(study, 1, {"instances": 1})
+    run = Run(study, 1, 1)
+    ledger.start_analysis(run, "engine", "digest")
+    made = [Result(f"{study}.{n}", "1", "report", "s", f"{study}.{n}.dcm", "x") for n in (1, 2)]
+    assert ledger.start_delivery(run, made, to)
