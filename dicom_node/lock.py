@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import structlog
@@ -30,8 +30,9 @@ def held(
     try:
         is_held = _take(fd) or (stop is not None and _wait(fd, path, stop, patience_s))
         if is_held:
-            os.truncate(fd, 0)
-            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+            with suppress(OSError):  # a full disk; the number is for people only
+                os.truncate(fd, 0)
+                os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         yield is_held
     finally:
         os.close(fd)

@@ -26,7 +26,10 @@ log = structlog.get_logger()
 ROLES = ("ingest", "worker")
 REFUSED = 3
 """Exit status of a child that found the configuration, bundle or port unusable."""
+MAY_PASS = 4
+"""Exit status of a child that could not start now: a full disk, a database that is locked."""
 _LONGEST_PAUSE_S = 30.0
+_MAY_PASS_PAUSE_S = 2.0
 _STEADY_S = 60.0
 
 
@@ -100,10 +103,14 @@ def _tend(child: _Child, config_path: Path) -> int | None:
     if status is None:
         return None
     steady = now - child.started_at > _STEADY_S
-    child.pause_s = 1.0 if steady else min(child.pause_s * 2, _LONGEST_PAUSE_S)
-    child.start_at = now + child.pause_s
     child.process = None
-    log.error("child_died", role=child.role, status=status, again_in_s=child.pause_s)
+    if status == REFUSED:
+        return status  # it has said why
+    if status != MAY_PASS:
+        child.pause_s = 1.0 if steady else min(child.pause_s * 2, _LONGEST_PAUSE_S)
+    pause_s = _MAY_PASS_PAUSE_S if status == MAY_PASS else child.pause_s
+    child.start_at = now + pause_s
+    log.error("child_died", role=child.role, status=status, again_in_s=pause_s)
     return status
 
 

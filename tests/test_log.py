@@ -2,15 +2,60 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
+
+from dicom_node.log import os_reason, place_of
+
+ROOT = Path(__file__).parent.parent
+
+SPEAKERS = {
+    "our own event with a caught exception": """
+try:
+    fails(source)
+except ValueError:
+    structlog.get_logger().exception("unexpected_error")
+""",
+    "a library that logs an exception": """
+try:
+    fails(source)
+except ValueError as error:
+    logging.getLogger("library").exception(error)
+    logging.getLogger("library").error("failed: %s", error)
+    logging.getLogger("dbos").error(f"failed: {error}", exc_info=error)
+""",
+    "a library that warns": """
+warnings.warn(f"odd value {source.PatientName}")
+source.PatientBirthDate = "ZZ4711 is no date"
+""",
+    "a thread that ends with an exception": """
+thread = threading.Thread(target=fails, args=(source,))
+thread.start()
+thread.join()
+""",
+    "a process that ends with an exception": "fails(source)",
+    "an exception raised from another one": """
+try:
+    try:
+        fails(source)
+    except ValueError as error:
+        raise RuntimeError(f"again {source.PatientID}") from error
+except RuntimeError:
+    structlog.get_logger().error("unexpected_error", exc_info=True)
+""",
+}
 
 
 @pytest.mark.parametrize("format", ["json", "console"])
-def test_a_traceback_in_the_log_quotes_no_patient(run_python, format):
-    said = run_python(
+@pytest.mark.parametrize("speaker", SPEAKERS)
+def test_nothing_that_quotes_a_patient_reaches_the_log(speaker, format):
+    said = run(
         f"""
-import sys
-sys.stderr = sys.stdout
+import logging, threading, warnings
 import structlog
 from pydicom import Dataset
 from dicom_node.log import configure
@@ -18,18 +63,81 @@ from dicom_node.log import configure
 configure({format!r}, "info", role="worker")
 
 def fails(source):
-    raise ValueError("broken")
+    raise ValueError(f"cannot use {{source.PatientName}} of {{source.PatientID}}")
 
 source = Dataset()
-source.PatientName, source.PatientID = "Doe^Jane", "4711"
-try:
-    fails(source)
-except ValueError:
-    structlog.get_logger().exception("unexpected_error")
+source.PatientName, source.PatientID = "ZZDoe^Jane", "ZZ4711"
+structlog.get_logger().info("begun")
+{SPEAKERS[speaker]}
 """
     )
-    assert "unexpected_error" in said
-    assert "fails" in said
-    assert "worker" in said
-    assert "Doe" not in said
-    assert "4711" not in said
+    assert "begun" in said
+    assert "ZZ" not in said
+    if "exception" in speaker:
+        assert "ValueError" in said or "RuntimeError" in said
+        assert "fails" in said or "RuntimeError" in said
+
+
+def test_a_library_is_heard_by_name_and_place():
+    said = run(
+        """
+import logging
+from dicom_node.log import configure
+configure("json")
+logging.getLogger("library").error("quotes %s", "ZZDoe")
+"""
+    )
+    line = json.loads(said)
+    assert (line["event"], line["logger"], line["level"]) == (
+        "library_message",
+        "library",
+        "error",
+    )
+    assert line["at"].startswith("<string>:") or ":" in line["at"]
+    assert "ZZ" not in said
+
+
+def test_a_log_that_cannot_be_written_does_not_end_the_work():
+    done = run(
+        """
+import logging
+import structlog
+from dicom_node.log import configure
+configure("json")
+structlog.get_logger().info("lost")
+logging.getLogger("library").error("lost too")
+print("went on")
+""",
+        stderr=Path("/dev/full"),
+    )
+    assert done == "went on\n"
+
+
+def test_a_place_names_class_file_and_line_and_not_the_text():
+    with pytest.raises(ValueError, match="ZZDoe") as caught:
+        int("ZZDoe")
+    assert place_of(caught.value).startswith("ValueError at test_log.py:")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(28, "No space left on device", "/a/path"), "ENOSPC: No space left on device"),
+        (OSError("No tag to read at file position 12 ZZDoe"), "OSError"),
+    ],
+)
+def test_the_operating_systems_words_are_repeated_and_a_librarys_are_not(error, reason):
+    assert os_reason(error) == reason
+
+
+def run(script: str, stderr: Path | None = None) -> str:
+    """What a script prints and logs; with `stderr` only what it prints."""
+    target = subprocess.STDOUT if stderr is None else stderr.open("w")
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=target,
+        cwd=ROOT,
+        text=True,
+        check=False,
+    ).stdout

@@ -10,7 +10,7 @@ import structlog
 
 from dicom_node.config import Config, load_config
 from dicom_node.log import configure, os_reason
-from dicom_node.processes import REFUSED, stop_on_signals, supervise, watch_supervisor
+from dicom_node.processes import MAY_PASS, REFUSED, stop_on_signals, supervise, watch_supervisor
 from dicom_node.records import LedgerBusy
 from dicom_node.spool import SpoolUnusable
 from engines.errors import BundleRejected, EngineMissing
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         return REFUSED
     except LedgerBusy as error:
         log.error("cannot_start", reason=str(error))
-        return 1  # it may pass: the supervisor starts us again
+        return MAY_PASS  # the supervisor starts us again
     except (SpoolUnusable, OSError) as error:
         where = f"{config.node.bind}:{config.node.port}, {config.node.data_dir}"
         reason = os_reason(error) if isinstance(error, OSError) else str(error)
