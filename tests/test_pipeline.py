@@ -558,9 +558,8 @@ def test_what_no_band_had_saved_is_not_saved_after_an_error_that_nobody_foresaw(
                 raise ZeroDivisionError
             return super().run(graph_name, arrays)
 
-    with student(tmp_path / "bundle", threads=2) as runtime:
-        with pytest.raises(ZeroDivisionError):
-            predict.predict([slide], Broken(runtime), resume=tmp_path / "kept")
+    with student(tmp_path / "bundle", threads=2) as runtime, pytest.raises(ZeroDivisionError):
+        predict.predict([slide], Broken(runtime), resume=tmp_path / "kept")
     assert done_of(tmp_path / "kept") == 0
 
 
@@ -572,6 +571,8 @@ def test_the_first_error_of_a_lane_is_the_one_that_is_raised(slide: Path, tmp_pa
                 raise DeviceFailed("the device is lost")
             raise MemoryError
 
-    with student(tmp_path / "bundle", engine="openvino", threads=2) as runtime:
-        with pytest.raises(MemoryError):
-            predict.predict([slide], Broken(runtime), resume=tmp_path / "kept")
+    with (
+        student(tmp_path / "bundle", engine="openvino", threads=2) as runtime,
+        pytest.raises(MemoryError),
+    ):
+        predict.predict([slide], Broken(runtime), resume=tmp_path / "kept")
