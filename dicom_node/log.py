@@ -52,6 +52,8 @@ def configure(
     # and its debug lines print dataset values.
     root.setLevel(logging.WARNING)
     logging.getLogger("pydicom").setLevel(logging.ERROR)  # value warnings quote the values
+    # It logs files that it leaves out by path, with values; inference says so in its own words.
+    logging.getLogger("wsidicom").setLevel(logging.CRITICAL)
     # A destination that cannot be reached is our own event; these would say it twice, as errors.
     for name in ("pynetdicom.acse", "pynetdicom.transport"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
