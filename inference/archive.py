@@ -46,11 +46,11 @@ def load(path: Path) -> Prediction | NotAssessable:
     """What `save` wrote. Raises OSError, or ValueError for a file of another kind."""
     with np.load(path, allow_pickle=False) as arrays:
         if _META not in arrays:
-            raise ValueError(f"{path.name}: expected a saved prediction, found no '{_META}' in it")
+            raise ValueError(f"expected a saved prediction, found a file without '{_META}'")
         meta = json.loads(arrays[_META].tobytes())
         if meta.get("schema") != _SCHEMA:
             raise ValueError(
-                f"{path.name}: expected schema {_SCHEMA}, found {meta.get('schema')}; analyze again"
+                f"expected a prediction of schema {_SCHEMA}, found another: analyze again"
             )
         if meta["kind"] == "not-assessable":
             return NotAssessable(

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 from pydicom import Dataset
 
+from inference.errors import MALFORMED
+
 
 class ToSrgb:
     """Converts pixels by one profile; every thread has a transform of its own."""
@@ -36,17 +38,21 @@ class ToSrgb:
             source = ImageCms.ImageCmsProfile(BytesIO(self._profile))
             return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), "RGB", "RGB")
         except (ImageCms.PyCMSError, OSError) as error:
-            raise ValueError(f"the ICC profile cannot be used: {error}") from error
+            kind = type(error).__name__
+            raise ValueError(f"the ICC profile cannot be used ({kind})") from None
 
 
 def to_srgb(header: Dataset) -> tuple[ToSrgb | None, str]:
     """The conversion of a slide, and the warning where there is none (PS3.3 C.8.12.5)."""
-    paths = header.get("OpticalPathSequence") or ()
-    profile = next((p.get("ICCProfile") for p in paths if p.get("ICCProfile")), None)
+    try:
+        paths = header.get("OpticalPathSequence") or ()
+        profile = next((p.get("ICCProfile") for p in paths if p.get("ICCProfile")), None)
+    except MALFORMED:  # of another kind than bytes, as below
+        profile = ""
     if profile is None:
         return None, "The model asks for sRGB colors; the slide has no ICC profile, and its " + _AS
     try:
-        return ToSrgb(bytes(profile)), ""
+        return ToSrgb(profile if isinstance(profile, bytes) else b""), ""
     except ValueError as error:
         return None, f"The model asks for sRGB colors; {error}. The slide's {_AS}"
 

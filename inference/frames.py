@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.ImageCms import PyCMSError
 from wsidicom.errors import (  # type: ignore[import-untyped]  # published without types
     WsiDicomError,
     WsiDicomFileError,
@@ -20,16 +21,17 @@ from wsidicom.geometry import Point  # type: ignore[import-untyped]  # published
 from inference.codestream import JpegReader, defect, read_jpeg
 from inference.color import ToSrgb
 from inference.decoding import MOST_HALVINGS, decode_jpeg
-from inference.errors import MALFORMED, FramesUnreadable
+from inference.errors import MALFORMED, FramesUnreadable, is_of_the_machine
 from inference.headers import Part
 from inference.prepare import WHITE, pad_white, to_rgb
-from inference.stored import StoredFrames
+from inference.stored import FrameBroken, StoredFrames
 
 # imagecodecs raises subclasses of RuntimeError (and ValueError for RLE), pydicom ValueError for
 # native pixels, wsidicom its own: seen by feeding truncated and altered frames to each codec.
 _DECODER_ERRORS = (
     *MALFORMED,
     RuntimeError,
+    PyCMSError,
     WsiDicomError,
     WsiDicomFileError,
     WsiDicomNotFoundError,
@@ -77,7 +79,8 @@ class Level:
     def read_frame(self, row: int, col: int) -> NDArray[np.uint8]:
         """RGB [frame_rows, frame_cols, 3] of the frame at 0-based tile row and column.
 
-        White where a sparse slide leaves it out. Raises FramesUnreadable.
+        White where a sparse slide leaves it out. Raises FramesUnreadable, and OSError where the
+        file cannot be read now.
         """
         pixels = np.empty((self.frame_rows, self.frame_cols, 3), np.uint8)
         self.decode_into(row, col, pixels)
@@ -95,10 +98,14 @@ class Level:
                 out[:] = WHITE
                 return
             self._decode_into(self.stored.read(index), index, (row, col), out)
+            if self.color is not None:
+                self.color.convert(out)
+        except FrameBroken as broken:
+            raise self._unreadable(index, str(broken)) from None
         except _DECODER_ERRORS as error:
-            raise self._unreadable(index, f"{type(error).__name__}: {error}") from error
-        if self.color is not None:
-            self.color.convert(out)
+            if is_of_the_machine(error):
+                raise
+            raise self._unreadable(index, f"it gives a {type(error).__name__}") from None
 
     def scaled(self, k: int) -> Level | None:
         """This level decoded at 1/2^k of its size, in JPEG's own domain of frequencies.

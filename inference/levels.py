@@ -24,11 +24,12 @@ from wsidicom.file import (  # type: ignore[import-untyped]  # published without
 
 from inference.codestream import JpegReader
 from inference.color import ToSrgb
-from inference.errors import MALFORMED
+from inference.errors import MALFORMED, is_of_the_machine
 from inference.frames import Level
 from inference.headers import ImageHeader
 from inference.quality import JPEG, colors_to_convert, header_refusal
 from inference.stored import StoredFrames
+from inference.terms import uid_name
 from inference.types import Reason
 
 SAME_ORIGIN_MM = 0.02
@@ -95,7 +96,7 @@ def open_level(
 
 def _open_image(image: ImageHeader, files: ExitStack) -> _Opened:
     """wsidicom's view of all parts; LevelFault where it left one out."""
-    what = f"The image of {image.rows} x {image.cols} pixels in {image.transfer_syntax.name}"
+    what = f"The image of {image.rows} x {image.cols} pixels in {uid_name(image.transfer_syntax)}"
     try:
         with use_settings(_SETTINGS):
             paths = [str(part.path) for part in image.parts]
@@ -105,9 +106,11 @@ def _open_image(image: ImageHeader, files: ExitStack) -> _Opened:
             data = instances[0].image_data
             opened = _Opened(image, data, tuple(data.focal_planes), tuple(data.optical_paths))
     except _OPEN_ERRORS as error:
+        if is_of_the_machine(error):
+            raise
         raise LevelFault(
-            Reason.FRAMES_UNREADABLE, f"{what} cannot be opened ({type(error).__name__}: {error})."
-        ) from error
+            Reason.FRAMES_UNREADABLE, f"{what} cannot be opened ({type(error).__name__})."
+        ) from None
     missing = [p.sop_instance_uid for p in image.parts if p.sop_instance_uid not in found]
     if missing or len(instances) != 1:
         raise LevelFault(

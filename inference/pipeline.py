@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.bundle import Bundle
+from engines.errors import DeviceFailed
 from engines.manifest import Manifest
 from inference.cutter import TileCutter
 from inference.errors import FramesUnreadable, Stopped
@@ -75,28 +76,31 @@ class Encoding:
         self._done = self._kept = self._unsaved = 0
         self._save_every = max(1, self._total // (1 + self._batches[-1].band))
         self._halted = False
+        self._failure: BaseException | None = None
+        self._is_sound = True
 
     def run(self, progress: Callable[[Progress], None], stop: Callable[[], bool]) -> None:
         """Encode what is not done yet; `progress` and `stop` are called on this thread.
 
         Raises Stopped within a batch of the request, FramesUnreadable when more tiles cannot be
-        read than the bundle tolerates, and what the runtime raises. What was done until then is
-        saved.
+        read than the bundle tolerates, and what a lane ended with, the first in time. What was
+        done until then is saved, but for what is not yet saved when a lane ends with an error that
+        nobody foresaw: nothing is then known of what else went wrong.
         """
         since = monotonic()
         self._take_up()
         with self._lanes() as lanes:
             while not self._halted:
-                done, running = wait(lanes, _LOOK_EVERY_S, FIRST_EXCEPTION)
-                progress(self._progress(monotonic() - since))
-                if not running or any(lane.exception() for lane in done):
+                _, running = wait(lanes, _LOOK_EVERY_S, FIRST_EXCEPTION)
+                if not running or self._failure is not None:
                     break
+                progress(self._progress(monotonic() - since))
                 if stop():
                     raise Stopped(f"stopped after {self._done} of {self._total} tiles")
+        if self._failure is not None:
+            raise self._failure
         if len(self.unreadable) > self._tolerated:
             raise self.first_fault()
-        for lane in lanes:
-            lane.result()
         progress(self._progress(monotonic() - since))
 
     def first_fault(self) -> FramesUnreadable:
@@ -114,7 +118,7 @@ class Encoding:
 
     @contextmanager
     def _lanes(self) -> Iterator[list[Future[None]]]:
-        """Threads at work; when they are left, none works any more and all is saved."""
+        """Threads at work; when they are left, none works any more and what is sound is saved."""
         lanes = self._runtime.lanes
         try:
             with ThreadPoolExecutor(lanes, "lane") as pool:
@@ -124,10 +128,21 @@ class Encoding:
                     self._halted = True
         finally:
             for values in self._values:
-                values.save()
+                self._save(values)
 
     def _work(self) -> None:
-        """One lane: batch after batch until there is none, or the run is halted.
+        """One lane; whatever it ends with halts the others at their next batch."""
+        try:
+            self._encode()
+        except BaseException as error:
+            with self._lock:
+                self._halted = True
+                self._failure = error if self._failure is None else self._failure
+                self._is_sound = self._is_sound and isinstance(error, DeviceFailed)
+            raise
+
+    def _encode(self) -> None:
+        """What a lane does: batch after batch until there is none, or the run is halted.
 
         A batch once taken is finished unless someone stops the run, so that of several frames
         that cannot be read always the first one is found.
@@ -154,7 +169,11 @@ class Encoding:
             if len(self.unreadable) > self._tolerated:
                 self._halted = True
         if is_time:
-            self._values[batch.source].save()
+            self._save(self._values[batch.source])
+
+    def _save(self, values: TileValues) -> None:
+        if self._is_sound:
+            values.save()
 
     def _take_up(self) -> None:
         """Leave out the batches whose values an earlier run has left."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from engines.manifest import HeatmapOutput, Manifest, OutOfDistribution, Tensor
 from inference import quality
 from inference.archive import load, save
-from inference.errors import FramesUnreadable, Refused, Stopped
+from inference.errors import FramesUnreadable, Refused, Stopped, is_of_the_machine, without_path
 from inference.heatmap import assemble
 from inference.outlines import outlines
 from inference.pipeline import Encoding, Runtime
@@ -58,14 +58,18 @@ def predict(
     The same files, bundle and device give the same numbers. `progress` and `stop` are called on
     this thread. With a folder `resume`, the tiles that a killed or stopped run had done are kept
     there and not done again; `discard` it when the result is safe. Raises SlideUnreadable for
-    files that are broken or not of one slide, Stopped when `stop` says so, and what the runtime
-    raises.
+    files that are broken or not of one slide, Stopped when `stop` says so, OSError, which names no
+    path, for what cannot be read or written now, and what the runtime raises.
     """
     try:
         with open_slide(paths, icc=runtime.manifest.input.icc) as slide:
             return _predict(slide, runtime, progress or _ignore, stop or _never, resume)
     except Refused as refused:
         return refused.verdict
+    except OSError as error:
+        if is_of_the_machine(error):
+            raise without_path(error) from None
+        raise
 
 
 def _predict(
@@ -150,6 +154,8 @@ def _resume_key(source: Source, runtime: Runtime) -> dict[str, str]:
     """All that the values of a source are a function of."""
     places = hashlib.sha256(np.ascontiguousarray(source.rectangles).tobytes())
     return {
+        # Without it, 0.1.0 could keep values of wrong pixels after an error of a decoding thread.
+        "kept_by": "0.1.1",
         "level": json.dumps([*source.level.sop_instance_uids, source.level.rows]),
         "places": places.hexdigest(),
         "bundle": runtime.bundle.digest,

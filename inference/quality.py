@@ -25,6 +25,7 @@ from pydicom.uid import (
 
 from engines.manifest import Applicability, Code, Manifest, TileInput
 from inference.headers import ImageHeader
+from inference.terms import photometric_name, substance_name, uid_name
 from inference.types import Reason
 
 PLAUSIBLE_MPP = (0.05, 10.0)
@@ -91,7 +92,7 @@ def stain_refusal(
     foreign = [code for code in stated if not any(_same(code, s) for s in applicability.stains)]
     if not foreign:
         return None, ()
-    names = ", ".join(f"{c.meaning} ({c.value}, {c.scheme_designator})" for c in foreign)
+    names = ", ".join(dict.fromkeys(substance_name(code) for code in foreign))
     return (Reason.STAIN, f"The slide is stained with {names}; the model is made for {known}."), ()
 
 
@@ -173,9 +174,9 @@ def _geometry(image: ImageHeader) -> str | None:
 def _photometric(image: ImageHeader) -> str | None:
     if colors_to_convert(image.transfer_syntax, image.photometric) is None:
         return (
-            f"Photometric Interpretation is {image.photometric or 'missing'} in "
-            f"{image.transfer_syntax.name}; color images are needed: RGB, YBR_FULL, YBR_FULL_422, "
-            "YBR_ICT, or YBR_RCT as their transfer syntax allows."
+            f"Photometric Interpretation is {photometric_name(image.photometric)} in "
+            f"{uid_name(image.transfer_syntax)}; color images are needed: RGB, YBR_FULL, "
+            "YBR_FULL_422, YBR_ICT, or YBR_RCT as their transfer syntax allows."
         )
     return None
 

@@ -12,7 +12,6 @@ from threading import Event, Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.errors import FramesUnreadable
 from inference.frames import Level
 from inference.work import Source, frames_under
 
@@ -28,7 +27,7 @@ class _Held:
     def __init__(self, pixels: NDArray[np.uint8]) -> None:
         self.pixels = pixels
         self.ready = Event()
-        self.fault: FramesUnreadable | None = None
+        self.fault: BaseException | None = None
 
 
 class SharedFrames:
@@ -44,7 +43,8 @@ class SharedFrames:
     def take(self, frame: Frame) -> NDArray[np.uint8]:
         """RGB [frame_rows, frame_cols, 3] of a frame, valid until `give_back`.
 
-        Raises FramesUnreadable, to every caller that asks for that frame.
+        Raises FramesUnreadable, and whatever else its decoding ends with, to every caller that
+        asks for that frame: until it is decoded, its buffer holds pixels of another one.
         """
         with self._lock:
             held = self._held.get(frame)
@@ -54,7 +54,7 @@ class SharedFrames:
         if is_mine:
             try:
                 self.level.decode_into(*frame, held.pixels)
-            except FramesUnreadable as fault:
+            except BaseException as fault:  # noqa: BLE001 - raised below, and to all who wait
                 held.fault = fault
             finally:
                 held.ready.set()

@@ -85,8 +85,9 @@ def open_slide(paths: Sequence[Path], icc: Literal["ignore", "srgb"] = "ignore")
     """The slide in these files: VOLUME levels, and maybe label, overview, thumbnail.
 
     With `icc` "srgb" its colors are converted by its ICC profile; a warning says where it has none.
-    Raises SlideUnreadable for files that are broken or not of one slide, and Refused, with the
-    NotAssessable that becomes the report, for a slide that must not be judged.
+    Raises SlideUnreadable for files that are broken or not of one slide, Refused, with the
+    NotAssessable that becomes the report, for a slide that must not be judged, and OSError for
+    files that cannot be read now.
     """
     images = read_images(paths)
     volumes = [i for i in images if _is_volume(i)]

@@ -12,6 +12,10 @@ _ITEM = b"\xfe\xff\x00\xe0"
 _ITEM_HEADER = 8
 
 
+class FrameBroken(Exception):
+    """Why the bytes of a frame cannot be found, in our own words."""
+
+
 class StoredFrames:
     """Frames of an image, or of a concatenation, by index over all parts.
 
@@ -25,12 +29,14 @@ class StoredFrames:
         self._readers: Sequence[Any] = image_data._readers  # wsidicom is pinned for this
         self._first = [int(reader.frame_offset) for reader in self._readers]
         self._descriptors = [_open(str(reader.filepath), files) for reader in self._readers]
+        self._sizes = [os.fstat(descriptor).st_size for descriptor in self._descriptors]
 
     def read(self, index: int) -> bytes | memoryview:
         """Coded bytes of a frame, its fragments joined (PS3.5 A.4).
 
-        Raises ValueError where the file ends before the frame does, OSError where it cannot be
-        read, and what wsidicom raises for a broken offset table.
+        Raises FrameBroken where the file ends before the frame does or fragments do not follow
+        each other, OSError where it cannot be read, and what wsidicom raises for a broken offset
+        table.
         """
         part = bisect_right(self._first, index) - 1
         position, length = self._readers[part].frame_index[index - self._first[part]]
@@ -55,9 +61,13 @@ class StoredFrames:
         return b"".join(values)
 
     def _bytes(self, part: int, position: int, length: int) -> bytes:
+        # Asked before: an offset table can say any place, and any length is allocated first.
+        there = min(length, self._sizes[part] - position)
+        if length < 0 or position < 0 or there < length:
+            raise FrameBroken(f"found {max(there, 0)} of {length} bytes: the file ends early")
         found = os.pread(self._descriptors[part], length, position)
         if len(found) < length:
-            raise ValueError(f"found {len(found)} of {length} bytes: the file ends early")
+            raise FrameBroken(f"found {len(found)} of {length} bytes: the file ends early")
         return found
 
 
@@ -72,7 +82,7 @@ def _joined(items: bytes) -> bytes:
     parts, at = [], 0
     while at < len(items):
         if items[at : at + 4] != _ITEM:
-            raise ValueError("found no item where the next fragment should begin")
+            raise FrameBroken("found no item where the next fragment should begin")
         length = int.from_bytes(items[at + 4 : at + _ITEM_HEADER], "little")
         at += _ITEM_HEADER
         parts.append(items[at : at + length])

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock, Thread, current_thread, main_thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -469,3 +469,110 @@ def test_the_key_of_what_is_kept_is_readable_by_people(slide: Path, tmp_path: Pa
         assert key["engine"] == runtime.engine
         assert key["bundle"] == runtime.bundle.digest
     assert Resume(tmp_path, key).key == key
+
+
+# -- errors that nobody foresaw -------------------------------------------------------------------
+
+
+class Failing(Counting):
+    """A level of which a frame cannot be decoded for want of memory, once others wait for it."""
+
+    def __init__(self, real: Level, frame: tuple[int, int], error: BaseException) -> None:
+        super().__init__(real)
+        self.frame, self.error = frame, error
+        self.waited_for = Event()
+
+    def decode_into(self, row: int, col: int, out: NDArray[np.uint8]) -> None:
+        if (row, col) == self.frame:
+            self.waited_for.wait(5)
+            raise self.error
+        super().decode_into(row, col, out)
+
+
+@pytest.mark.parametrize("error", [MemoryError("no room"), KeyError("x"), SystemExit(1)])
+def test_whatever_ends_the_decoding_of_a_frame_reaches_all_who_ask_for_it(
+    slide: Path, error: BaseException
+) -> None:
+    with sources_of(slide) as (source,):
+        level = Failing(source.level, (1, 1), error)
+        shared = SharedFrames(level, [source])  # type: ignore[arg-type]
+        shared.take((0, 0))
+        for _ in range(int(shared._uses[0, 0])):  # its buffer is used again, old pixels and all
+            shared.give_back((0, 0))
+        found: list[BaseException | NDArray[np.uint8]] = []
+
+        def ask() -> None:
+            try:
+                found.append(shared.take((1, 1)))
+            except BaseException as caught:  # noqa: BLE001 - looked at below
+                found.append(caught)
+
+        threads = [Thread(target=ask) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.1)
+        level.waited_for.set()
+        for thread in threads:
+            thread.join()
+        ask()
+        assert found == [error] * 4
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_after_an_error_that_nobody_foresaw_nothing_wrong_is_kept(
+    slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    kept = tmp_path / "kept"
+    real = Level.decode_into
+
+    def fails(self: Level, row: int, col: int, out: NDArray[np.uint8]) -> None:
+        if (row, col) == (5, 2) and current_thread() is not main_thread():
+            time.sleep(0.3)  # the other lanes wait for this frame
+            raise MemoryError
+        real(self, row, col, out)
+
+    with student(tmp_path / "bundle", engine="openvino", threads=threads) as runtime:
+        whole = predict.predict([slide], runtime)
+        with monkeypatch.context() as patch:
+            patch.setattr(Level, "decode_into", fails)
+            with pytest.raises(MemoryError):
+                predict.predict([slide], runtime, resume=kept)
+        left = np.load(kept / "0" / "done.npy").astype(bool)
+        features = np.load(kept / "0" / "features.npy")
+        counted = Slowed(runtime)
+        again = predict.predict([slide], counted, resume=kept)
+        made = np.load(kept / "0" / "features.npy")
+    assert counted.tiles == 400 - left.sum()
+    np.testing.assert_array_equal(features[left], made[left])
+    for name, result in (("whole", whole), ("again", again)):
+        archive.save(result, tmp_path / f"{name}.npz")
+    assert (tmp_path / "again.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
+
+
+def test_what_no_band_had_saved_is_not_saved_after_an_error_that_nobody_foresaw(
+    slide: Path, tmp_path: Path
+) -> None:
+    class Broken(Slowed):
+        def run(self, graph_name: str, arrays: Mapping[str, Any]) -> dict[str, Any]:
+            if self.tiles >= 32:
+                raise ZeroDivisionError
+            return super().run(graph_name, arrays)
+
+    with student(tmp_path / "bundle", threads=2) as runtime, pytest.raises(ZeroDivisionError):
+        predict.predict([slide], Broken(runtime), resume=tmp_path / "kept")
+    assert done_of(tmp_path / "kept") == 0
+
+
+def test_the_first_error_of_a_lane_is_the_one_that_is_raised(slide: Path, tmp_path: Path) -> None:
+    class Broken(Slowed):
+        def run(self, graph_name: str, arrays: Mapping[str, Any]) -> dict[str, Any]:
+            if current_thread().name.endswith("_0"):
+                time.sleep(0.5)
+                raise DeviceFailed("the device is lost")
+            raise MemoryError
+
+    with (
+        student(tmp_path / "bundle", engine="openvino", threads=2) as runtime,
+        pytest.raises(MemoryError),
+    ):
+        predict.predict([slide], Broken(runtime), resume=tmp_path / "kept")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import struct
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,12 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
+from pydicom.uid import JPEGBaseline8Bit
 from students import Change, student
-from tiny_slides import Edit, Pixels, noise, write_level
+from tiny_slides import Edit, Pixels, noise, planted, write_level
 
 from engines.runtime import Runtime
 from inference import heatmap, predict
+from inference.errors import SlideError
 from inference.types import NotAssessable, Prediction, Progress, Reason
 
 GLASS = (243, 243, 243)
@@ -140,7 +144,7 @@ def test_a_refusal_comes_back_from_its_file_as_it_was(tmp_path: Path, runtime: R
 
 def test_a_file_of_another_kind_is_no_prediction(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", a=np.zeros(3))
-    with pytest.raises(ValueError, match=r"x\.npz: expected a saved prediction"):
+    with pytest.raises(ValueError, match="expected a saved prediction"):
         predict.load(tmp_path / "x.npz")
 
 
@@ -257,7 +261,7 @@ def test_a_stain_that_the_model_does_not_know_is_refused_and_an_unstated_one_sai
     if is_refused:
         assert isinstance(result, NotAssessable)
         assert result.reason == Reason.STAIN
-        assert "diaminobenzidine" in result.detail
+        assert "diaminobenzidine stain (113159008, SCT)" in result.detail
     else:
         assert isinstance(result, Prediction)
         assert any("stain is not stated" in w for w in result.warnings) == warned
@@ -332,3 +336,101 @@ def test_colors_get_lighter_with_the_value() -> None:
     lightness = rgb @ (0.2126, 0.7152, 0.0722)
     assert (np.diff(lightness) > -0.8).all()
     assert lightness[-1] - lightness[0] > 150
+
+
+# -- what is said ---------------------------------------------------------------------------------
+
+NAME = "ZZPHINAME"
+
+
+def talkative(values: dict[str, Any]) -> None:
+    """A student that asks for all a header can say."""
+    h_and_e(values)
+    values["input"]["icc"] = "srgb"
+
+
+def all_that_is_said(path: Path, runtime: Runtime) -> str:
+    """Every sentence that comes out of a prediction, tracebacks included."""
+    try:
+        result = predict.predict([path], runtime)
+    except SlideError as error:
+        return f"{error} {error!r} " + "".join(traceback.format_exception(error))
+    said = [repr(result.levels), repr(result.geometry)]
+    said += [result.detail] if isinstance(result, NotAssessable) else result.warnings
+    return " ".join(said)
+
+
+def places(dataset: Dataset) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Way to every attribute and its VR."""
+    for element in dataset:
+        if element.keyword == "PixelData":
+            continue
+        yield (element.keyword,), element.VR
+        for n, item in enumerate(element.value if element.VR == "SQ" else ()):
+            for place, vr in places(item):
+                yield (element.keyword, n, *place), vr
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("is_sparse", [False, True])
+def test_no_value_of_a_header_is_said(tmp_path: Path, is_sparse: bool) -> None:
+    def all_attributes(ds: Dataset) -> None:
+        staining(HEMATOXYLIN, EOSIN)(ds)
+        ds.OpticalPathSequence[0].ICCProfile = b"none"
+        ds.ConcatenationUID = "1.2.3"
+        ds.InConcatenationNumber = ds.InConcatenationTotalNumber = 1
+        ds.ConcatenationFrameOffsetNumber = 0
+        ds.PatientName = ds.PatientID = "A"
+
+    pixels = np.full((128, 128, 3), (150, 100, 99), np.uint8)
+    path = tmp_path / "ZZFILE.dcm"
+    absent = {(0, 0)} if is_sparse else None
+    write_level(path, pixels, frame=(64, 64), absent=absent, edit=all_attributes)
+    original = path.read_bytes()
+    found = list(places(dcmread(path)))
+    assert len(found) > 60
+    said: set[str] = set()
+    with student(tmp_path / "bundle", talkative) as runtime:
+        for place, vr in found:
+            for planted_vr in {vr, "UT" if vr == "SQ" else "LO", "UN"}:
+                for text in (f"{NAME}^ZZFIRST", f"A\\{NAME}\\{NAME}\\ZZFIRST"):
+                    path.write_bytes(original)
+                    planted(path, place, planted_vr, text)
+                    sentence = all_that_is_said(path, runtime)
+                    for secret in (NAME, "ZZFIRST", "ZZFILE", str(tmp_path)):
+                        assert secret not in sentence, (place, planted_vr)
+                    said.add(sentence)
+    assert len(said) > 20
+
+
+@pytest.mark.parametrize("has_offsets", [False, True])
+def test_frames_of_no_length_are_unreadable_and_no_path_is_said(
+    tmp_path: Path, runtime: Runtime, has_offsets: bool
+) -> None:
+    def emptied(ds: Dataset) -> None:
+        item = b"\xfe\xff\x00\xe0"
+        offsets = b"".join(struct.pack("<I", 8 * n) for n in range(ds.NumberOfFrames))
+        table = offsets if has_offsets else b""
+        empty = (item + bytes(4)) * ds.NumberOfFrames
+        ds.PixelData = item + struct.pack("<I", len(table)) + table + empty
+
+    path = write_level(
+        tmp_path / "s.dcm", noise(64, 96), frame=(32, 32), syntax=JPEGBaseline8Bit, edit=emptied
+    )
+    result = predict.predict([path], runtime)
+    assert isinstance(result, NotAssessable)
+    assert result.reason == Reason.FRAMES_UNREADABLE
+    assert str(tmp_path) not in result.detail
+    assert "s.dcm" not in result.detail
+
+
+def test_a_file_that_is_gone_or_a_folder_that_is_full_is_an_error_without_a_path(
+    tmp_path: Path, slide: Path, runtime: Runtime
+) -> None:
+    occupied = tmp_path / "kept"
+    occupied.write_text("not a folder")
+    for path, kept in ((tmp_path / "gone.dcm", None), (slide, occupied)):
+        with pytest.raises(OSError, match=r"(directory|exists)") as raised:
+            predict.predict([path], runtime, resume=kept)
+        assert raised.value.errno
+        assert str(tmp_path) not in "".join(traceback.format_exception(raised.value))

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from errno import EIO, EMFILE
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
 from PIL import Image
 from pydicom import Dataset, dcmread
-from pydicom.encaps import encapsulate, generate_frames
+from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
+from pydicom.sr.coding import Code
 from pydicom.uid import (
     JPEG2000,
     UID,
@@ -21,6 +24,7 @@ from pydicom.uid import (
 from tiny_slides import Edit, Pixels, noise, setting, spacing, split, without, write_level
 from wsidicom import WsiDicom
 
+from inference import terms
 from inference.errors import FramesUnreadable, Refused, SlideError
 from inference.frames import Level, read_rectangles
 from inference.slide import SlideUnreadable, open_slide
@@ -109,7 +113,7 @@ def test_spacing_is_computed_from_the_imaged_volume_and_said(tmp_path: Path) -> 
         assert "Pixel Spacing is missing" in slide.warnings[0]
 
 
-def test_files_that_are_not_of_one_slide_are_refused_by_name(tmp_path: Path) -> None:
+def test_files_that_are_not_of_one_slide_are_refused_by_number(tmp_path: Path) -> None:
     good = write_level(tmp_path / "good.dcm", noise(50, 50))
     text = tmp_path / "notes.txt"
     text.write_text("not DICOM")
@@ -118,9 +122,10 @@ def test_files_that_are_not_of_one_slide_are_refused_by_name(tmp_path: Path) -> 
     other = write_level(
         tmp_path / "other.dcm", noise(60, 60), edit=setting(ContainerIdentifier="S2")
     )
-    with pytest.raises(SlideUnreadable, match=r"notes\.txt"):
+    with pytest.raises(SlideUnreadable, match="File 2 of 2: expected a DICOM image") as unreadable:
         open_slide([good, text])
-    with pytest.raises(SlideUnreadable, match=r"good\.dcm and in copy\.dcm"):
+    assert unreadable.value.path == text
+    with pytest.raises(SlideUnreadable, match="in files 1 and 2 of 2, expected each instance once"):
         open_slide([good, copy])
     with pytest.raises(SlideUnreadable, match="2 containers"):
         open_slide([good, other])
@@ -369,6 +374,71 @@ def test_foreign_grayscale_and_small_files_are_told_apart(shared: Path) -> None:
     with open_slide(boxes) as slide:
         assert [a.used_as for a in slide.accounts][1] == "left aside: THUMBNAIL"
         assert whole(slide.levels[0]).shape == (16, 16, 3)
+
+
+def test_only_words_of_the_standard_are_repeated() -> None:
+    assert terms.flavor_name("LABEL") == "LABEL"
+    assert terms.flavor_name("ZZPHINAME") == "an image of unknown kind"
+    assert terms.photometric_name("PALETTE COLOR") == "PALETTE COLOR"
+    assert terms.photometric_name("ZZPHINAME") == "none that DICOM defines"
+    assert terms.photometric_name("") == "missing"
+    assert terms.uid_name(JPEG2000) == "JPEG 2000 Image Compression"
+    assert terms.uid_name(UID("1.2.3")) == "1.2.3"
+    assert terms.uid_name(UID("ZZPHINAME")) == "an illegal UID"
+    assert terms.uid_name(UID("1" * 65)) == "an illegal UID"
+    stain = "hematoxylin stain (12710003, SCT)"
+    assert terms.substance_name(Code("12710003", "SCT", "ZZPHINAME")) == stain
+    assert terms.substance_name(Code("C-22968", "SRT", "ZZPHINAME")) == stain
+    assert "(123456, SCT)" in terms.substance_name(Code("123456", "SCT", "ZZPHINAME"))
+    for code in (Code("ZZPHINAME", "SCT", "x"), Code("123456", "ZZPHINAME", "x")):
+        assert "ZZPHINAME" not in terms.substance_name(code)
+
+
+@pytest.mark.parametrize("number", [EIO, EMFILE])
+def test_a_sick_disk_is_not_taken_for_a_malformed_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    path = write_level(tmp_path / "a.dcm", noise(100, 110))
+
+    def sick(*arguments: object, **named: object) -> NoReturn:
+        raise OSError(number, "sick", str(path))
+
+    with open_slide([path]) as slide:
+        monkeypatch.setattr("os.pread", sick)
+        with pytest.raises(OSError, match="sick") as raised:
+            slide.levels[0].read_frame(0, 0)
+    assert raised.value.errno == number
+    monkeypatch.setattr("inference.headers.read_partial", sick)
+    with pytest.raises(OSError, match="sick"):
+        open_slide([path])
+
+
+def test_a_sequence_without_an_end_is_a_malformed_file(tmp_path: Path) -> None:
+    path = write_level(tmp_path / "a.dcm", noise(100, 110))
+    header = dcmread(path)
+    header["OpticalPathSequence"].is_undefined_length = True
+    header.save_as(path)
+    data = path.read_bytes()
+    end = data.rindex(b"\xfe\xff\xdd\xe0")
+    path.write_bytes(data[:end] + data[end + 8 :])
+    with pytest.raises(SlideUnreadable, match=r"cannot be read as one \(OSError\)"):
+        open_slide([path])
+
+
+@pytest.mark.parametrize("cell", [2**40, 2**63 - 1, 2**64 - 1])
+@pytest.mark.parametrize("table", ["ExtendedOffsetTable", "ExtendedOffsetTableLengths"])
+def test_an_offset_table_may_say_any_number(tmp_path: Path, table: str, cell: int) -> None:
+    def edit(ds: Dataset) -> None:
+        frames = list(generate_frames(ds.PixelData, number_of_frames=ds.NumberOfFrames))
+        ds.PixelData, offsets, lengths = encapsulate_extended(frames)
+        tables = {"ExtendedOffsetTable": offsets, "ExtendedOffsetTableLengths": lengths}
+        tables[table] = tables[table][:8] + cell.to_bytes(8, "little") + tables[table][16:]
+        for keyword, values in tables.items():
+            setattr(ds, keyword, values)
+
+    path = write_level(tmp_path / "a.dcm", noise(100, 110), syntax=JPEGBaseline8Bit, edit=edit)
+    with open_slide([path]) as slide, pytest.raises(FramesUnreadable, match="Frame 2 of"):
+        slide.levels[0].read_frame(0, 1)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Collection
 from io import BytesIO
 from itertools import pairwise
@@ -216,6 +217,29 @@ def _header(size: tuple[int, ...], frame: tuple[int, int], mpp: float, flavor: s
     ds.ImagedVolumeHeight = size[0] * mpp / 1000
     ds.ImagedVolumeDepth = 0.001
     return ds
+
+
+def planted(path: Path, places: tuple[str | int, ...], vr: str, text: str) -> None:
+    """Writes a text in the place of an attribute, said to be of that VR whatever it is.
+
+    `places` leads to the attribute: keywords, and numbers of items of sequences. Explicit VR
+    Little Endian; pydicom would not write such a thing, so the VR is changed in the bytes.
+    """
+    dataset = dcmread(path)
+    holder = dataset
+    for keyword, item in zip(places[:-1:2], places[1::2], strict=True):
+        holder = holder[keyword].value[item]
+    tag = holder[places[-1]].tag
+    is_long = vr in ("OB", "SQ", "UN", "UT")
+    written = b"UT" if is_long else b"LO"
+    holder[tag] = DataElement(tag, written.decode(), text)
+    dataset.save_as(path)
+    data = path.read_bytes()
+    head = struct.pack("<HH", tag.group, tag.element)
+    padded = text.encode() + b" " * (len(text) % 2)
+    length = struct.pack("<HI" if is_long else "<H", *([0] * is_long), len(padded))
+    at = data.index(head + written + length + padded)
+    path.write_bytes(data[:at] + head + vr.encode() + data[at + 6 :])
 
 
 def spacing(*values: float) -> Edit:

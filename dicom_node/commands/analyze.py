@@ -60,7 +60,11 @@ def run(arguments: argparse.Namespace) -> int:
     except (BundleRejected, EngineMissing) as error:
         sys.stderr.write(f"dicom-node: {error}\n")
         return REFUSED
-    except (_Unusable, SlideUnreadable, DeviceFailed) as error:
+    except SlideUnreadable as error:
+        which = f"{error.path}: " if error.path else ""
+        sys.stderr.write(f"dicom-node: {which}{error}\n")
+        return 1
+    except (_Unusable, DeviceFailed) as error:
         sys.stderr.write(f"dicom-node: {error}\n")
         return 1
     if arguments.json:
