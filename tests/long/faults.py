@@ -127,7 +127,7 @@ def poison_overflow(folder: Path) -> list[Row]:
         before = _worker(n)
         path = folder / "poison.dcm"
         bad = poison.instance(poison.OVERFLOW, _drawn(), path, random.Random(1))
-        answer = store(n.port, [path])[path]
+        answer = store(n.port, [path]).get(path)
         sound, study = _study(folder, "sound")
         _send(n, sound)
         state, _, latency = _over(n, study, 30)

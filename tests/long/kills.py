@@ -77,6 +77,7 @@ class Hunt:
     poisons: list[str] = field(default_factory=list)
     """Studies of acknowledged poison."""
     early: dict[str, bytes] = field(default_factory=dict)
+    fills: int = 0
     recoveries: list[float | None] = field(default_factory=list)
     started_at: float = field(default_factory=time.monotonic)
 
@@ -195,7 +196,8 @@ def _disturb(hunt: Hunt) -> None:
         silence = chance.choice(("A-ASSOCIATE", "C-ECHO", "C-STORE"))
         hunt.sick.hang(silence)
         hunt.say(f"the second destination hangs from {silence} on")
-    if chance.random() < 0.12 and hunt.disk.mounted and "disk" not in hunt.without:
+    due = chance.random() < 0.12 or (not hunt.fills and 2 * hunt.killed >= hunt.kills)
+    if due and hunt.disk.mounted and "disk" not in hunt.without:
         _fill_disk(hunt)
     hunt.prey.pause(chance.uniform(0.2, 8.0))
     hunt.early = {**_look(hunt, lambda ledger: early_objects(ledger, hunt.pacs), {}), **hunt.early}
@@ -205,9 +207,11 @@ def _disturb(hunt: Hunt) -> None:
 
 
 def _fill_disk(hunt: Hunt) -> None:
-    """The disk is full for a while; then how long until what was under way has moved."""
+    """The disk is full for a while, best during an analysis; how long until that goes on then."""
     chance = hunt.chance
+    hunt.fills += 1
     full_s = chance.uniform(5, 25)
+    hunt.prey.pause(20, lambda: _look(hunt, lambda ledger: ledger.in_state(State.ANALYZING), []))
     with hunt.disk.full():
         kill_in_s = chance.uniform(1, 2 * full_s)  # in half of the periods
         hunt.prey.pause(min(full_s, kill_in_s))
@@ -342,8 +346,8 @@ def _report(hunt: Hunt, studies: list[str], complete: int, judged: Judgement) ->
     print(f"sound studies done {done} of {len(studies)}; others: {_others(sound, State.DONE)}")
     print(f"poison parked {parked} of {len(poisoned)}; others: {_others(poisoned, State.PARKED)}")
     print(
-        f"disk full {len(hunt.recoveries)} times with a study under way: moved again after at most "
-        f"{slowest:.1f} s, {len(late)} times not within {RECOVERY_S:.0f} s"
+        f"disk full {hunt.fills} times, {len(hunt.recoveries)} with a study under way: moved after "
+        f"at most {slowest:.1f} s, {len(late)} times not within {RECOVERY_S:.0f} s"
     )
     not_done = len(studies) - done + len(poisoned) - parked + len(studies) - complete + len(late)
     seconds = time.monotonic() - hunt.started_at

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import psutil
 from nodes import Node
@@ -35,7 +36,7 @@ class Prey:
         with suppress(OSError):  # a full disk
             self.node.launch()
 
-    def pause(self, seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
+    def pause(self, seconds: float, until: Callable[[], Any] = lambda: False) -> bool:
         """Wait like an operator who starts a node that is down; whether `until` came true."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -47,7 +48,7 @@ class Prey:
             if until():
                 return True
             time.sleep(0.2)
-        return until()
+        return bool(until())
 
     def kill(self, kind: str) -> bool:
         """SIGKILL to the whole tree, or to one process of it; False when it is not there."""

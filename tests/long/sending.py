@@ -13,19 +13,20 @@ _config.STORE_SEND_CHUNKED_DATASET = True  # the bytes of the file, never parsed
 
 
 def store(port: int, paths: Sequence[Path]) -> dict[Path, int | None]:
-    """The C-STORE status of each file sent on one association; None where no answer came."""
+    """The C-STORE status of each file that was sent on one association; None without an answer."""
     entity = AE("PACS")
     entity.acse_timeout = entity.connection_timeout = 10
     entity.dimse_timeout = entity.network_timeout = 60
     metas = {path: read_file_meta_info(path) for path in paths}
     for meta in metas.values():
         entity.add_requested_context(meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID)
-    answers: dict[Path, int | None] = dict.fromkeys(paths)
+    answers: dict[Path, int | None] = {}
     association = entity.associate("127.0.0.1", port, ae_title="DICOMNODE")
     try:
         for path in paths:
             if not association.is_established:
                 break
+            answers[path] = None
             answers[path] = association.send_c_store(path).get("Status")
     except (OSError, RuntimeError):  # the node was killed in the middle
         pass
@@ -42,7 +43,7 @@ def store_all(
     waiting, acknowledged, refused, sends = list(paths), set(), set(), 0
     while waiting and not give_up():
         answers = store(port, waiting)
-        sends += len(waiting)
+        sends += len(answers)
         acknowledged |= {path for path, status in answers.items() if status == 0x0000}
         refused |= {path for path, status in answers.items() if (status or 0) >> 12 == 0xC}
         waiting = [path for path in waiting if path not in acknowledged | refused]
