@@ -383,6 +383,31 @@ def disk_full_results(folder: Path) -> list[Row]:
     return [_disk_full(folder, "results", launcher, lambda n, _: SIGN in n.log)]
 
 
+def disk_full_receive(folder: Path) -> list[Row]:
+    """A disk, the log's own, that is full while instances come: the sender is told to wait."""
+    probe, expected = "disk-full: receiving", "A700 only; 0000 within 10 s of freeing"
+    with (
+        small_disk(folder / "disk", 64) as disk,
+        storescp(folder / "pacs") as pacs,
+        node(folder / "disk" / "node", pacs.port, reserve_mb=0) as n,
+    ):
+        if not disk.mounted:
+            return [Row(probe, expected, f"not run: {disk.reason}", False)]
+        n.start()
+        files = sorted(_study(folder, "sound")[0].glob("*.dcm"))
+        statuses: list[int | None] = []
+        with disk.full():
+            for _ in range(6):
+                statuses += store(n.port, files).values()
+                time.sleep(1)
+        taken = _watch(lambda: list(store(n.port, files).values()) == [0] * len(files), 30)
+        told = [f"{s:04X}" if s is not None else "none" for s in statuses]
+        counts = ", ".join(f"{told.count(s)} x {s}" for s in sorted(set(told)))
+        measured = f"{counts} of {6 * len(files)}; taken {_seconds(taken)} after freeing"
+        good = set(statuses) == {0xA700} and taken is not None and taken <= 10
+        return [Row(probe, expected, measured, good)]
+
+
 def _disk_full(
     folder: Path, when: str, launcher: tuple[str, ...], ready: Callable[[Node, str], bool]
 ) -> Row:
@@ -535,6 +560,7 @@ PROBES: dict[str, Callable[[Path], list[Row]]] = {
     "sick": sick_destination,
     "disk-full-analysis": disk_full_analysis,
     "disk-full-results": disk_full_results,
+    "disk-full-receive": disk_full_receive,
     "planted": planted_strings,
     "permissions": permissions,
     "idle-rounds": idle_rounds,

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,9 +72,9 @@ class Hunt:
     chance: random.Random
     without: Collection[str] = ()
     over: threading.Event = field(default_factory=threading.Event)
-    sends: int = 0
+    sound_answers: Counter[str] = field(default_factory=Counter)
+    poison_answers: Counter[str] = field(default_factory=Counter)
     acknowledged: dict[str, Path] = field(default_factory=dict)
-    refused: int = 0
     poisons: list[str] = field(default_factory=list)
     """Studies of acknowledged poison."""
     early: dict[str, bytes] = field(default_factory=dict)
@@ -260,7 +261,7 @@ def _send_sound(hunt: Hunt) -> None:
     for number, folder in enumerate(hunt.folders):
         while hunt.killed * len(hunt.folders) < number * hunt.kills and not hunt.over.is_set():
             time.sleep(0.2)
-        _send(hunt, sorted(folder.glob("*.dcm")))
+        _send(hunt, sorted(folder.glob("*.dcm")), hunt.sound_answers)
 
 
 def _send_poison(hunt: Hunt) -> None:
@@ -270,7 +271,7 @@ def _send_poison(hunt: Hunt) -> None:
         kind = (poison.OVERFLOW, poison.UNTERMINATED)[number % 2]
         path = hunt.poison_folder / f"{number}.dcm"
         study = poison.instance(kind, hunt.folders[0], path, chance)
-        if _send(hunt, [path]):
+        if _send(hunt, [path], hunt.poison_answers, takes_refusal=True):
             hunt.poisons.append(study)
         number += 1
         reached = hunt.killed
@@ -279,11 +280,12 @@ def _send_poison(hunt: Hunt) -> None:
             time.sleep(0.2)  # at most one a kill: they stay on the disk
 
 
-def _send(hunt: Hunt, paths: list[Path]) -> set[Path]:
-    port = hunt.prey.node.port
-    acknowledged, refused, sends = store_all(port, paths, give_up=hunt.over.is_set)
-    hunt.sends += sends
-    hunt.refused += len(refused)
+def _send(
+    hunt: Hunt, paths: list[Path], answers: Counter[str], *, takes_refusal: bool = False
+) -> set[Path]:
+    port, over = hunt.prey.node.port, hunt.over.is_set
+    acknowledged, statuses = store_all(port, paths, give_up=over, takes_refusal=takes_refusal)
+    answers.update(statuses)
     for path in acknowledged:
         meta = read_file_meta_info(path)  # the dataset of poison cannot be read
         hunt.acknowledged[str(meta.MediaStorageSOPInstanceUID)] = path
@@ -336,7 +338,11 @@ def _report(hunt: Hunt, studies: list[str], complete: int, judged: Judgement) ->
     kinds = ", ".join(f"{kind} {prey.kills[kind]}" for kind in KINDS)
     print(f"kills {hunt.killed} ({kinds}); {prey.missed} found no process")
     print(f"starts that ended by themselves {prey.died}")
-    print(f"sends {hunt.sends}, acknowledged {len(hunt.acknowledged)}, refused Cxxx {hunt.refused}")
+    sends = hunt.sound_answers.total() + hunt.poison_answers.total()
+    print(f"sends {sends}, acknowledged {len(hunt.acknowledged)}")
+    print(f"answers to sound instances {dict(hunt.sound_answers)}")
+    print(f"answers to poison {dict(hunt.poison_answers)}")
+    refused = sum(n for s, n in hunt.sound_answers.items() if s[0] == "C")
     print(f"instances lost {judged.lost_instances}, files unknown to the ledger {judged.leftover}")
     print(
         f"results lost {judged.lost_results}, doubled {judged.doubled}, changed {judged.changed}; "
@@ -350,6 +356,7 @@ def _report(hunt: Hunt, studies: list[str], complete: int, judged: Judgement) ->
         f"at most {slowest:.1f} s, {len(late)} times not within {RECOVERY_S:.0f} s"
     )
     not_done = len(studies) - done + len(poisoned) - parked + len(studies) - complete + len(late)
+    not_done += refused  # a PACS would not send these again
     seconds = time.monotonic() - hunt.started_at
     return Outcome(hunt.killed, len(hunt.acknowledged), seconds, judged, not_done)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -37,16 +38,24 @@ def store(port: int, paths: Sequence[Path]) -> dict[Path, int | None]:
 
 
 def store_all(
-    port: int, paths: Sequence[Path], *, give_up: Callable[[], bool] = lambda: False
-) -> tuple[set[Path], set[Path], int]:
-    """Repeats until every file is answered 0000 or Cxxx: (acknowledged, refused, sends)."""
-    waiting, acknowledged, refused, sends = list(paths), set(), set(), 0
+    port: int,
+    paths: Sequence[Path],
+    *,
+    give_up: Callable[[], bool] = lambda: False,
+    takes_refusal: bool = False,
+) -> tuple[set[Path], Counter[str]]:
+    """Repeats until every file is answered 0000, or Cxxx where that is taken for an answer.
+
+    What was acknowledged, and how often each status came ("none" without an answer).
+    """
+    waiting, acknowledged, statuses = list(paths), set(), Counter[str]()
     while waiting and not give_up():
         answers = store(port, waiting)
-        sends += len(answers)
+        statuses.update("none" if s is None else f"{s:04X}" for s in answers.values())
         acknowledged |= {path for path, status in answers.items() if status == 0x0000}
-        refused |= {path for path, status in answers.items() if (status or 0) >> 12 == 0xC}
-        waiting = [path for path in waiting if path not in acknowledged | refused]
+        refused = {path for path, status in answers.items() if (status or 0) >> 12 == 0xC}
+        over = acknowledged | refused if takes_refusal else acknowledged
+        waiting = [path for path in waiting if path not in over]
         if waiting:
             time.sleep(0.5)
-    return acknowledged, refused, sends
+    return acknowledged, statuses
