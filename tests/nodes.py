@@ -81,6 +81,16 @@ class Node:
     def start(
         self, role: str = "serve", *launcher: str, prefix: tuple[str, ...] = ()
     ) -> subprocess.Popen[bytes]:
+        """Start a role by `launch`; one that receives listens when this returns."""
+        process = self.launch(role, *launcher, prefix=prefix)
+        if role in ("serve", "ingest"):
+            wait_for(lambda: listening(self.port) or process.poll() is not None, what="listening")
+            assert process.poll() is None, self.log
+        return process
+
+    def launch(
+        self, role: str = "serve", *launcher: str, prefix: tuple[str, ...] = ()
+    ) -> subprocess.Popen[bytes]:
         """Start a role in a process group of its own, by `launcher` instead of `-m dicom_node`."""
         command = [*prefix, sys.executable, *(launcher or ("-m", "dicom_node"))]
         with (self.folder / "node.log").open("ab") as log:
@@ -92,9 +102,6 @@ class Node:
                 env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
             )
         self.processes.append(process)
-        if role in ("serve", "ingest"):
-            wait_for(lambda: listening(self.port) or process.poll() is not None, what="listening")
-            assert process.poll() is None, self.log
         return process
 
     def kill(self) -> None:
@@ -150,6 +157,7 @@ def node(
     host: str = "127.0.0.1",
     quiet_time_s: float = 1,
     drain_s: int = 10,
+    reserve_mb: int = 64,
     extra: str = "",
 ) -> Iterator[Node]:
     """A configured node, nothing started yet; whatever runs at the end is killed."""
@@ -163,7 +171,7 @@ bind = "127.0.0.1"
 port = {made.port}
 data_dir = "node-data"
 quiet_time_s = {quiet_time_s}
-reserve_mb = 64
+reserve_mb = {reserve_mb}
 drain_s = {drain_s}
 {extra}
 [[senders]]

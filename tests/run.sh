@@ -1,6 +1,9 @@
 #!/bin/sh
 # Passes every check of the project on a fresh machine: installs what the tests need, then runs
 # format, lint, types and tests, in this order, and stops at the first failure.
+#   sh tests/run.sh [ARGUMENTS]        arguments for pytest
+#   sh tests/run.sh long [ARGUMENTS]   the long hunt (tests/long/kills.py) in place of the checks;
+#                                      what it prints is kept in build/long-*.log
 #   VENV=DIR   where the virtual environment goes (default .venv)
 set -eu
 cd "$(dirname "$0")/.."
@@ -30,6 +33,16 @@ echo "== virtual environment: $VENV"
 [ -x "$VENV/bin/python" ] || python3 -m venv "$VENV"
 "$VENV/bin/python" -m pip install -q -c constraints.txt torch==2.13.0
 "$VENV/bin/python" -m pip install -q -c constraints.txt -e ".[test,training]"
+
+if [ "${1:-}" = long ]; then
+    shift
+    mkdir -p build
+    kept="build/long-$(date +%Y%m%d-%H%M).log"
+    echo "== long hunt: $kept"
+    # A pipe ends with the status of tee, so the hunt's own is its last line.
+    { "$VENV/bin/python" tests/long/kills.py "$@" 2>&1 && echo 0 || echo "$?"; } | tee "$kept"
+    exit "$(tail -n 1 "$kept")"
+fi
 
 echo "== format, lint, types"
 "$VENV/bin/ruff" format --check .

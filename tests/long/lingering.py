@@ -1,0 +1,28 @@
+"""A worker that waits before it writes a result object, so that something can be done to it then.
+
+python tests/long/lingering.py SECONDS worker --config node.toml
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from dicom_node import objects
+from dicom_node.cli import main
+
+SIGN = "about to write a result"
+
+if __name__ == "__main__":
+    original = objects.write_file
+    seconds = float(sys.argv[1])
+
+    def late(*arguments: Any, **named: Any) -> Any:
+        sys.stderr.write(f"{SIGN}\n")
+        sys.stderr.flush()
+        time.sleep(seconds)
+        return original(*arguments, **named)
+
+    setattr(objects, "write_file", late)  # noqa: B010  # a plain assignment is refused by mypy
+    sys.exit(main(sys.argv[2:]))
