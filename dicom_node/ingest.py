@@ -13,9 +13,14 @@ from dicom_node.spool import Spool
 
 log = structlog.get_logger()
 
+_LOOK_S = 0.5  # between two looks at whether the database is still one
+
 
 def run_ingest(config: Config, stop: threading.Event) -> None:
-    """Receive until `stop` is set, then let open associations finish within the drain time."""
+    """Receive until `stop` is set, then let open associations finish within the drain time.
+
+    Raises LedgerDamaged as soon as a sender had to be answered so.
+    """
     ledger = Ledger.open(config.database_path)
     spool = Spool(config.spool_dir, config.node.reserve_mb * 1024 * 1024)
     ingest = Ingest(
@@ -29,6 +34,9 @@ def run_ingest(config: Config, stop: threading.Event) -> None:
     )
     ingest.start()
     log.info("listening", ae_title=config.node.ae_title, bind=config.node.bind, port=ingest.port)
-    stop.wait()
+    while ingest.damage is None and not stop.wait(_LOOK_S):
+        pass
     log.info("ingest_draining")
     ingest.drain(config.node.drain_s)
+    if ingest.damage is not None:
+        raise ingest.damage
