@@ -15,9 +15,10 @@ from pathlib import Path
 
 from dicom_node import __version__
 from dicom_node.config import ConfigError
+from dicom_node.records import LedgerBusy, LedgerDamaged
 
 REFUSED = 3
-"""Exit status when the node refuses to start: configuration, bundle, engine or port."""
+"""Exit status when the node refuses to start: configuration, database, bundle, engine or port."""
 
 
 ENGINES = ["auto", "openvino", "onnxruntime", "onnxruntime-cuda", "tensorrt"]
@@ -32,9 +33,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     module = importlib.import_module(f"dicom_node.commands.{arguments.module}")
     try:
         return int(module.run(arguments))
-    except ConfigError as error:
+    except (ConfigError, LedgerDamaged) as error:
         sys.stderr.write(f"dicom-node: {error}\n")
         return REFUSED
+    except LedgerBusy as error:
+        sys.stderr.write(f"dicom-node: {error}; try again\n")
+        return 1
     except KeyboardInterrupt:
         return 130
 
@@ -78,6 +82,10 @@ def _parser() -> argparse.ArgumentParser:
     retry = _with_config(_add(commands, "retry", "retry", "run a study again"))
     retry.add_argument("uid", metavar="UID", help="Study Instance UID")
     retry.add_argument("--json", action="store_true", help="print JSON")
+
+    help = "record again the received files that the database does not know"
+    recover = _with_config(_add(commands, "recover", "recover", help))
+    recover.add_argument("--json", action="store_true", help="print JSON")
 
     check = _with_config(
         _add(commands, "check", "check", "tell in one screen if the node can work")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from enum import StrEnum
 
-from dicom_node.incoming import Incoming
+from dicom_node.incoming import WholeInstance
 from dicom_node.ledger import Ledger
 from dicom_node.records import Conflict, LedgerBusy, ReceivedInstance, StoredInstance
 from dicom_node.spool import Spool
@@ -33,7 +33,7 @@ class Filing:
         self._ledger = ledger
         self._lock = threading.Lock()  # a UID is looked up and recorded by one thread at a time
 
-    def keep(self, incoming: Incoming, instance: ReceivedInstance) -> Outcome:
+    def keep(self, incoming: WholeInstance, instance: ReceivedInstance) -> Outcome:
         """Keep one whole instance under its path, if it is new.
 
         Raises Conflict when its SOP Instance UID is known with other content, SpoolFull,
@@ -46,22 +46,28 @@ class Filing:
                 # Again: another association may have sent the same UID at the same time.
                 stored = self._ledger.find_instance(instance.sop_instance_uid)
                 if stored is None:
-                    self._record(incoming, instance)
+                    stored = self._record(incoming, instance)
+                if stored is None:
                     return Outcome.NEW
         return self._compare(incoming, instance, stored)
 
-    def _record(self, incoming: Incoming, instance: ReceivedInstance) -> None:
+    def _record(self, incoming: WholeInstance, instance: ReceivedInstance) -> StoredInstance | None:
+        """Publish and record; what another process recorded under the UID a moment before."""
         self._spool.publish(incoming, instance.path)
         try:
             self._ledger.record_instance(instance)
-        except (Conflict, LedgerBusy):
+        except Conflict:
+            self._spool.withdraw(instance.path)
+            return self._ledger.find_instance(instance.sop_instance_uid)
+        except LedgerBusy:
             # Certainly not recorded. After any other error it might be: then the file stays, and
-            # the next start sweeps it if there is no row.
+            # the next start moves it to lost+found if there is no row.
             self._spool.withdraw(instance.path)
             raise
+        return None
 
     def _compare(
-        self, incoming: Incoming, instance: ReceivedInstance, stored: StoredInstance
+        self, incoming: WholeInstance, instance: ReceivedInstance, stored: StoredInstance
     ) -> Outcome:
         """What a second sending is. Without the lock: what is recorded does not change."""
         sent = (instance.transfer_syntax_uid, instance.size_bytes)

@@ -12,13 +12,14 @@ from typing import Any, Protocol
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import data_element_generator
 
-from dicom_node.contexts import IMPLICIT_VR_LE
+from dicom_node.contexts import EXPLICIT_VR_LE, IMPLICIT_VR_LE
 
 HEADER_LIMIT_BYTES = 2 << 20
 """The identifying attributes, (0020,000E) being the last, must be within the first bytes."""
 _USUAL_HEADER_BYTES = 64 << 10
 
 _SOP_CLASS, _SOP_INSTANCE, _STUDY, _SERIES = 0x00080016, 0x00080018, 0x0020000D, 0x0020000E
+_MEDIA_CLASS, _MEDIA_INSTANCE, _TRANSFER_SYNTAX = 0x00020002, 0x00020003, 0x00020010
 
 # PS3.5 9.1, except that leading zeros in a component pass: devices in use make them, and refusing
 # their slides would help nobody.
@@ -74,6 +75,15 @@ class Identity:
     series_instance_uid: str
 
 
+@dataclass(frozen=True, slots=True)
+class FileMeta:
+    """What the header of a file says of the dataset in it."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+
+
 def read_identity(dataset: ReadableDataset, transfer_syntax_uid: str) -> Identity:
     """The UIDs of a dataset; reads no further than needed. Raises Refused with a Cxxx status."""
     if dataset.size_bytes > _USUAL_HEADER_BYTES:
@@ -85,7 +95,8 @@ def read_identity(dataset: ReadableDataset, transfer_syntax_uid: str) -> Identit
 
 
 def _identity_within(limit: int, dataset: ReadableDataset, transfer_syntax_uid: str) -> Identity:
-    values = _leading_uids(dataset.read_at(0, limit), transfer_syntax_uid)
+    wanted = {_SOP_CLASS, _SOP_INSTANCE, _STUDY, _SERIES}
+    values = _uids(dataset.read_at(0, limit), wanted, transfer_syntax_uid)
     cut = dataset.size_bytes > limit
     return Identity(
         sop_class_uid=_required(values, _SOP_CLASS, StoreStatus.NO_SOP_UID, "SOP Class UID", cut),
@@ -101,6 +112,15 @@ def _identity_within(limit: int, dataset: ReadableDataset, transfer_syntax_uid: 
     )
 
 
+def read_file_meta(file_meta: bytes) -> FileMeta:
+    """What file meta information (PS3.10 7.1) says of its dataset. Raises Refused."""
+    wanted = {_MEDIA_CLASS, _MEDIA_INSTANCE, _TRANSFER_SYNTAX}
+    values = _uids(file_meta, wanted, EXPLICIT_VR_LE.uid)
+    if len(values) < len(wanted):
+        raise Refused(StoreStatus.UNPARSABLE, "file meta information cannot be parsed")
+    return FileMeta(values[_MEDIA_CLASS], values[_MEDIA_INSTANCE], values[_TRANSFER_SYNTAX])
+
+
 def command_uid(command: Any, keyword: str) -> str:
     """A UID of a C-STORE command. Raises Refused when it is missing or illegal."""
     value = getattr(command, keyword, None)
@@ -109,13 +129,13 @@ def command_uid(command: Any, keyword: str) -> str:
     return _legal(str(value), "UID of the command")
 
 
-def _leading_uids(start: bytes, transfer_syntax_uid: str) -> dict[int, str]:
-    wanted = {_SOP_CLASS, _SOP_INSTANCE, _STUDY, _SERIES}
+def _uids(start: bytes, wanted: set[int], transfer_syntax_uid: str) -> dict[int, str]:
+    """Those of the wanted attributes that are there; reads no further than the last of them."""
     elements = data_element_generator(
         BytesIO(start),
         is_implicit_VR=transfer_syntax_uid == IMPLICIT_VR_LE.uid,
         is_little_endian=True,
-        stop_when=lambda tag, vr, length: tag > _SERIES,
+        stop_when=lambda tag, vr, length: tag > max(wanted),
     )
     values: dict[int, str] = {}
     try:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from pydicom.dataset import FileMetaDataset
 from pydicom.filebase import DicomBytesIO
@@ -16,6 +18,7 @@ from dicom_node.contexts import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 _STEP_BYTES = 16 << 20  # after so many bytes: free space is looked at, writing to disk begins
 _MAXIMUM_PIECES = 512  # one writev(2) takes 1024
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_GROUP_LENGTH = struct.Struct("<128x4sHH2sHL")  # PS3.10 7.1: up to the value of (0002,0000)
 
 Pieces = Sequence[bytes | memoryview]
 
@@ -26,6 +29,24 @@ class SpoolFull(Exception):
 
 class SpoolFailed(Exception):
     """The spool's storage does not work: an I/O error, or a file that is not what it should be."""
+
+
+class WholeInstance(Protocol):
+    """An instance in an open file, to be kept: one that arrived, or one that was found."""
+
+    @property
+    def fd(self) -> int:
+        """Its file."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the dataset."""
+
+    def read_at(self, offset: int, count: int) -> bytes:
+        """At most `count` dataset bytes from `offset`."""
+
+    def sync(self) -> None:
+        """Wait until the bytes are on the disk. Raises SpoolFull or SpoolFailed."""
 
 
 class Incoming:
@@ -113,6 +134,19 @@ def file_header(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: 
     buffer.write(bytes(128) + b"DICM")
     write_file_meta_info(buffer, meta)
     return buffer.getvalue()
+
+
+def dataset_start(fd: int) -> int | None:
+    """Where the dataset of a file of ours begins; None when its header is not one of ours."""
+    try:
+        magic, group, element, vr, _, length = _GROUP_LENGTH.unpack(
+            os.pread(fd, _GROUP_LENGTH.size, 0)
+        )
+    except struct.error:  # shorter
+        return None
+    if (magic, group, element, vr) != (b"DICM", 0x0002, 0x0000, b"UL"):
+        return None
+    return _GROUP_LENGTH.size + int(length)
 
 
 def storage_failure(error: OSError) -> SpoolFull | SpoolFailed:

@@ -15,7 +15,7 @@ from dicom_node import deliver
 from dicom_node.config import Config, Destination
 from dicom_node.ledger import Ledger
 from dicom_node.log import os_reason, place_of, trace_of
-from dicom_node.records import DeliveryState, DueDelivery, LedgerBusy, LedgerDamaged, Run
+from dicom_node.records import DeliveryState, DueDelivery, LedgerFailed, Run
 
 log = structlog.get_logger()
 
@@ -63,7 +63,7 @@ class _Lane(threading.Thread):
         while not self._stop_asked.wait(pause_s):
             try:
                 pause_s = self._round()
-            except (LedgerBusy, LedgerDamaged) as error:
+            except LedgerFailed as error:
                 log.warning("ledger_busy", error=str(error))
                 pause_s = _ROUND_S
             except Exception as error:  # noqa: BLE001 - a lane that ends would deliver nothing more

@@ -17,14 +17,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from dicom_node import schema
+from dicom_node import database, schema
 from dicom_node.records import (
     MAY_FOLLOW,
     Conflict,
     Delivery,
     DeliveryState,
     DueDelivery,
-    LedgerBusy,
     ReceivedInstance,
     Result,
     Revision,
@@ -52,10 +51,13 @@ class Ledger:
 
     @classmethod
     def open(cls, path: Path, *, clock: Callable[[], float] = time.time) -> Ledger:
-        """The ledger in a SQLite file, created when absent."""
+        """The ledger in a SQLite file, created when absent.
+
+        Raises LedgerDamaged, as every method does, and LedgerBusy.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
         engine = schema.connect(path)
-        with _busy_is_ours():
+        with _busy_is_ours(engine, opening=True):
             schema.metadata.create_all(engine)
         return cls(engine, clock)
 
@@ -122,7 +124,7 @@ class Ledger:
         return number
 
     def known_paths(self) -> set[str]:
-        """Spool paths that have a row; anything else on the spool was never acknowledged."""
+        """Spool paths that have a row."""
         with self._read() as db:
             return set(db.scalars(sa.select(instances.c.path)))
 
@@ -565,23 +567,24 @@ class Ledger:
 
     @contextmanager
     def _write(self) -> Iterator[sa.Connection]:
-        with _busy_is_ours(), self._engine.begin() as db:
+        with _busy_is_ours(self._engine), self._engine.begin() as db:
             # The write lock first, so that what the transaction reads is still true when it writes.
             db.exec_driver_sql("BEGIN IMMEDIATE")
             yield db
 
     @contextmanager
     def _read(self) -> Iterator[sa.Connection]:
-        with _busy_is_ours(), self._engine.connect() as db:
+        with _busy_is_ours(self._engine), self._engine.connect() as db:
             yield db
 
 
 @contextmanager
-def _busy_is_ours() -> Iterator[None]:
+def _busy_is_ours(engine: sa.Engine, *, opening: bool = False) -> Iterator[None]:
     try:
         yield
     except OperationalError as error:
-        raise LedgerBusy(f"the ledger cannot be used now: {error.orig}") from error
+        path = Path(str(engine.url.database))
+        raise database.failure(path, error.orig, opening=opening) from error
 
 
 def _the(study: str, revision: int) -> sa.Update:

@@ -2,7 +2,7 @@
 
 The two are apart so that a slide that breaks a decoder cannot break the listener, and so that the
 listener stays small. A child that dies is started again after a pause; a child that refuses to
-start (bad bundle, port taken) ends the node with its message.
+start (bad bundle, port taken) or whose database is damaged ends the node with its message.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 ROLES = ("ingest", "worker")
 REFUSED = 3
-"""Exit status of a child that found the configuration, bundle or port unusable."""
+"""Exit status of a child that found the configuration, database, bundle or port unusable."""
 MAY_PASS = 4
 """Exit status of a child that could not start now: a full disk, a database that is locked."""
 _LONGEST_PAUSE_S = 30.0

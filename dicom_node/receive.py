@@ -30,7 +30,8 @@ from dicom_node.filing import Filing, Outcome
 from dicom_node.header import Identity, Refused, StoreStatus, command_uid, read_identity
 from dicom_node.incoming import SpoolFailed, SpoolFull, file_header
 from dicom_node.ledger import Ledger
-from dicom_node.records import Conflict, LedgerBusy, ReceivedInstance
+from dicom_node.lost_found import LostFound, LostFoundBusy
+from dicom_node.records import Conflict, LedgerDamaged, LedgerFailed, ReceivedInstance
 from dicom_node.spool import Spool, SpoolUnusable
 from dicom_node.transfers import Transfer, Transfers
 
@@ -66,19 +67,22 @@ class Ingest:
         self._filing = Filing(spool, ledger)
         self._server: seams.ReceivingServer | None = None
         self._port = port
+        self.damage: LedgerDamaged | None = None
+        """Why no instance can be kept any more: whoever runs the listener should end it."""
 
     @property
     def port(self) -> int:
         """The port listened on: after `start`, also when 0 was asked for."""
         return self._port
 
-    def start(self) -> None:
-        """Claim the spool, remove what was never acknowledged, and listen.
+    def start(self, *, stop: threading.Event | None = None, patience_s: float = 0.0) -> None:
+        """Claim the spool, put aside what the ledger does not know, and listen.
 
-        Raises SpoolUnusable, LedgerBusy, or OSError when the address cannot be bound.
+        Another receiver is waited for, at most `patience_s` and until `stop` is set. Raises
+        SpoolUnusable, LedgerBusy, LedgerDamaged, or OSError when the address cannot be bound.
         """
-        self.spool.claim()
-        removed = self.spool.sweep(self.ledger.known_paths())
+        self.spool.claim(stop=stop, patience_s=patience_s)
+        moved = self._sweep()
         self._transfers.start()
         seams.quiet()
         self._server = self._listen()
@@ -87,7 +91,26 @@ class Ingest:
         threading.Thread(
             target=self._server.serve_forever, args=(0.1,), name="listener", daemon=True
         ).start()
-        log.info("ingest_started", ae_title=self.ae_title, port=self.port, swept_files=removed)
+        log.info("ingest_started", ae_title=self.ae_title, port=self.port, unknown_files=moved)
+
+    def _sweep(self) -> int:
+        """Move files without a ledger row to lost+found; how many, now."""
+        lost_found = LostFound(self.spool)
+        moved = 0
+        try:
+            moved = lost_found.sweep(self.ledger.known_paths)
+        except LostFoundBusy as error:
+            log.warning("spool_not_swept", reason=str(error))
+        if waiting := len(lost_found.names()):
+            log.error(
+                "spool_files_unknown",
+                moved_now=moved,
+                waiting=waiting,
+                folder=str(lost_found.folder),
+                what_to_do="the database has no row for these received files; `dicom-node recover` "
+                "records them again and names those that it cannot",
+            )
+        return moved
 
     def _listen(self) -> seams.ReceivingServer:
         entity = ApplicationEntity(self.ae_title)
@@ -162,9 +185,11 @@ class Ingest:
         except (SpoolFull, SpoolFailed, SpoolUnusable) as error:
             status, comment = StoreStatus.OUT_OF_RESOURCES, "no room or no working storage: later"
             fields["error"] = str(error)
-        except LedgerBusy as error:
+        except LedgerFailed as error:
             status, comment = StoreStatus.OUT_OF_RESOURCES, "ledger not writable: send again later"
             fields["error"] = str(error)
+            if isinstance(error, LedgerDamaged):
+                self.damage = error
         except Conflict:
             status, comment = StoreStatus.DUPLICATE, "this SOP Instance UID has other content here"
         except Exception as error:  # noqa: BLE001 - the peer gets an answer whatever went wrong
@@ -231,8 +256,8 @@ class Ingest:
         """Add to the story people read; without it the answer to the peer is as true."""
         try:
             self.ledger.record_event(kind, **fields)
-        except LedgerBusy as error:
-            log.warning("ledger_busy", error=str(error))
+        except LedgerFailed as error:
+            log.warning("ledger_failed", error=str(error))
 
 
 def _require_match(event: Any, identity: Identity) -> None:

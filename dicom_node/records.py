@@ -49,12 +49,16 @@ class Conflict(Exception):
     """A SOP Instance UID that is already known with other content."""
 
 
-class LedgerBusy(Exception):
-    """The database could not be written now; the cause may pass."""
+class LedgerFailed(Exception):
+    """The database did not do what was asked of it."""
 
 
-class LedgerDamaged(Exception):
-    """The database is not one any more; the message says what to do."""
+class LedgerBusy(LedgerFailed):
+    """The database could not be used now; the cause may pass."""
+
+
+class LedgerDamaged(LedgerFailed):
+    """The database is damaged or cannot be opened at all; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)

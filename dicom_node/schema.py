@@ -8,6 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import JSON, Column, Float, Integer, MetaData, String, Table, Text, UniqueConstraint
 
+from dicom_node import database
+
 metadata = MetaData()
 
 instances = Table(
@@ -113,8 +115,12 @@ destinations = Table(
 
 
 def connect(path: Path) -> sa.Engine:
-    """An engine on a SQLite file: WAL, full synchronisation, writers wait for each other."""
-    engine = sa.create_engine(f"sqlite:///{path}")
+    """An engine on a SQLite file: WAL, full synchronisation, writers wait for each other.
+
+    Whoever uses it, the workflow library too, gets LedgerDamaged when the file is damaged.
+    """
+    # Its errors quote the statement; the parameters may hold what a header said.
+    engine = sa.create_engine(f"sqlite:///{path}", hide_parameters=True)
 
     @sa.event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: Any) -> None:
@@ -124,5 +130,11 @@ def connect(path: Path) -> sa.Engine:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
+
+    @sa.event.listens_for(engine, "handle_error")
+    def _damage_is_ours(context: Any) -> Exception | None:
+        """What is raised in place of the library's exception; None: that one."""
+        error = context.original_exception
+        return database.failure(path, error) if database.is_damage(error) else None
 
     return engine

@@ -8,18 +8,23 @@ is no other way in: on a file system without unnamed files the node refuses to s
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
-import struct
+import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from dicom_node.incoming import Incoming, SpoolFull, storage_failure
+from dicom_node.incoming import (
+    Incoming,
+    SpoolFull,
+    WholeInstance,
+    dataset_start,
+    storage_failure,
+)
+from dicom_node.lock import held, holder
 
 _COMPARE_BYTES = 1 << 20  # of each file in memory while two are compared
-_GROUP_LENGTH = struct.Struct("<128x4sHH2sHL")  # PS3.10 7.1: up to the value of (0002,0000)
 
 
 class SpoolUnusable(Exception):
@@ -36,51 +41,40 @@ class Spool:
         self.root = root
         self._reserve_bytes = reserve_bytes
         self._low = False
-        self._lock_fd: int | None = None
+        self._claim: ExitStack | None = None
 
-    def claim(self) -> None:
+    def claim(self, *, stop: threading.Event | None = None, patience_s: float = 0.0) -> None:
         """Create the folders and become the spool's only receiver, until `release`.
 
-        Raises SpoolUnusable when another process receives into it or it cannot hold unnamed files.
+        Raises SpoolUnusable when another process still receives into it after `patience_s`, or when
+        it cannot hold unnamed files.
         """
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(lock)
+        path, claim = self.root / ".lock", ExitStack()
+        if not claim.enter_context(held(path, stop=stop, patience_s=patience_s)):
+            claim.close()
             raise SpoolUnusable(
-                f"{self.root}: another process already receives into this spool; stop it, or give "
+                f"{self.root}: {holder(path)} already receives into this spool; stop it, or give "
                 "this node its own data_dir"
-            ) from error
-        self._lock_fd = lock
+            )
+        self._claim = claim
         # All folders now, so that publishing never has to make a folder durable.
         for prefix in range(256):
             (self.root / f"{prefix:02x}").mkdir(exist_ok=True, mode=0o700)
-        with _folder(self.root / ".lock") as folder:
+        with _folder(path) as folder:
             os.fsync(folder)
         os.close(self._unnamed_file())
 
+    @property
+    def is_claimed(self) -> bool:
+        """Whether this object is the spool's receiver."""
+        return self._claim is not None
+
     def release(self) -> None:
         """Let another process receive into the spool."""
-        if self._lock_fd is not None:
-            os.close(self._lock_fd)
-            self._lock_fd = None
-
-    def sweep(self, known_paths: set[str]) -> int:
-        """Remove published files without a ledger row: they were never acknowledged.
-
-        Only after `claim`, before the first association. Returns how many were removed.
-        """
-        if self._lock_fd is None:
-            raise SpoolUnusable(f"{self.root}: sweep needs the spool claimed first")
-        removed = 0
-        for folder in sorted(self.root.glob("[0-9a-f][0-9a-f]")):
-            for path in sorted(folder.iterdir()):
-                if str(path.relative_to(self.root)) not in known_paths:
-                    path.unlink()
-                    removed += 1
-        return removed
+        if self._claim is not None:
+            self._claim.close()
+            self._claim = None
 
     def free_bytes(self) -> int:
         """Free space on the spool's file system for an unprivileged process."""
@@ -115,8 +109,8 @@ class Spool:
         name = uuid.uuid4().hex
         return f"{name[:2]}/{name[2:]}.dcm"
 
-    def publish(self, incoming: Incoming, path: str) -> None:
-        """Give a synced instance its name, a new one, durably; `incoming` stays open.
+    def publish(self, incoming: WholeInstance, path: str) -> None:
+        """Give a synced instance a name, a new one, durably; `incoming` stays open.
 
         Raises SpoolFull or SpoolFailed.
         """
@@ -128,13 +122,13 @@ class Spool:
         """Undo a `publish` that could not be recorded."""
         (self.root / path).unlink(missing_ok=True)
 
-    def replace(self, path: str, incoming: Incoming) -> None:
+    def replace(self, path: str, incoming: WholeInstance) -> None:
         """Put a synced instance in the place of a lost or damaged one, durably and at once.
 
         Raises SpoolFull or SpoolFailed.
         """
         target = self.root / path
-        # A crash before the rename leaves a file without a row: the next start sweeps it.
+        # A crash before the rename leaves a file without a row: the next start moves it away.
         spare = target.with_name(f"{uuid.uuid4().hex}.new")
         with _storage_errors(), _folder(target) as folder:
             _link(incoming, spare, folder)
@@ -152,12 +146,12 @@ class Spool:
             except FileNotFoundError:
                 return True
             try:
-                start = _dataset_start(fd)
+                start = dataset_start(fd)
                 return start is None or os.fstat(fd).st_size != start + size_bytes
             finally:
                 os.close(fd)
 
-    def holds(self, path: str, incoming: Incoming) -> bool:
+    def holds(self, path: str, incoming: WholeInstance) -> bool:
         """Whether a published file has exactly the dataset bytes of `incoming`.
 
         Reads both in pieces. Raises SpoolFailed when the published file cannot be read.
@@ -165,7 +159,7 @@ class Spool:
         with _storage_errors():
             fd = os.open(self.root / path, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                start = _dataset_start(fd)
+                start = dataset_start(fd)
                 return start is not None and _same_bytes(fd, start, incoming)
             finally:
                 os.close(fd)
@@ -182,27 +176,14 @@ class Spool:
             raise
 
 
-def _link(incoming: Incoming, target: Path, folder: int) -> None:
-    """Name an unnamed file."""
+def _link(incoming: WholeInstance, target: Path, folder: int) -> None:
+    """Give an open file a name, its first or one more."""
     source = f"/proc/self/fd/{incoming.fd}"
     # A folder descriptor makes CPython call linkat(2), which can follow the /proc link.
     os.link(source, target, src_dir_fd=folder, follow_symlinks=True)
 
 
-def _dataset_start(fd: int) -> int | None:
-    """Where the dataset of a file of ours begins; None when its header is not one of ours."""
-    try:
-        magic, group, element, vr, _, length = _GROUP_LENGTH.unpack(
-            os.pread(fd, _GROUP_LENGTH.size, 0)
-        )
-    except struct.error:  # shorter
-        return None
-    if (magic, group, element, vr) != (b"DICM", 0x0002, 0x0000, b"UL"):
-        return None
-    return _GROUP_LENGTH.size + int(length)
-
-
-def _same_bytes(fd: int, start: int, incoming: Incoming) -> bool:
+def _same_bytes(fd: int, start: int, incoming: WholeInstance) -> bool:
     """Whether a file has, from `start` to its end, the dataset bytes of `incoming`."""
     offset = 0
     while True:

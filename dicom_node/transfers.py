@@ -9,7 +9,7 @@ import structlog
 from dicom_node.header import Refused
 from dicom_node.incoming import Incoming, SpoolFailed, SpoolFull
 from dicom_node.ledger import Ledger
-from dicom_node.records import LedgerBusy
+from dicom_node.records import LedgerFailed
 from dicom_node.spool import Spool, SpoolUnusable
 
 log = structlog.get_logger()
@@ -27,7 +27,7 @@ class Transfer:
     def __init__(self, registry: Transfers, calling_ae: str, peer: str) -> None:
         self.calling_ae = calling_ae
         self.peer = peer
-        self.failure: Refused | SpoolFull | SpoolFailed | SpoolUnusable | LedgerBusy | None = None
+        self.failure: Refused | SpoolFull | SpoolFailed | SpoolUnusable | LedgerFailed | None = None
         self.incoming: Incoming | None = None
         self.transfer_id: int | None = None
         self.size_bytes = 0
@@ -90,7 +90,7 @@ class Transfers:
                 raise header
             transfer.transfer_id = self._ledger.open_transfer(calling_ae=calling_ae, peer=peer)
             transfer.incoming = self._spool.receive(header)
-        except (Refused, SpoolFull, SpoolFailed, SpoolUnusable, LedgerBusy) as error:
+        except (Refused, SpoolFull, SpoolFailed, SpoolUnusable, LedgerFailed) as error:
             transfer.failure = error
         return transfer
 
@@ -113,8 +113,8 @@ class Transfers:
             try:
                 for transfer_id in ids:
                     self._ledger.touch_transfer(transfer_id)
-            except LedgerBusy as error:
-                log.warning("ledger_busy", error=str(error))
+            except LedgerFailed as error:
+                log.warning("ledger_failed", error=str(error))
             self._close_ended()
 
     def _close_ended(self) -> None:
@@ -123,8 +123,8 @@ class Transfers:
         for transfer_id in waiting:
             try:
                 self._ledger.close_transfer(transfer_id)
-            except LedgerBusy as error:
-                log.warning("ledger_busy", error=str(error))
+            except LedgerFailed as error:
+                log.warning("ledger_failed", error=str(error))
                 return  # the reporting thread tries again
             with self._lock:
                 self._ended_ids.discard(transfer_id)

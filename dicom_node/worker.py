@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import structlog
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID, WorkflowStatus
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 
 from dicom_node.closing import close_ready
 from dicom_node.config import Config
@@ -133,7 +133,7 @@ def _alone(ledger: Ledger, revision: Revision, act: Callable[[Revision], None]) 
     """Do something for one study; an error nobody expected parks that study and no other."""
     try:
         act(revision)
-    except (LedgerBusy, LedgerDamaged, OperationalError):
+    except (LedgerBusy, LedgerDamaged, DatabaseError):
         raise  # of the database, so of all studies
     except Exception as error:  # noqa: BLE001 - whatever it is, the other studies go on
         log.error("study_failed", study=revision.study_instance_uid, trace=trace_of(error))

@@ -1,6 +1,6 @@
-"""A worker that kills itself with SIGKILL at a chosen point of a step.
+"""A process that kills itself with SIGKILL at a chosen point: of a step, or of a recovery.
 
-    python tests/crashing.py POINT [NTH] worker --config node.toml
+    python tests/crashing.py POINT NTH worker|recover --config node.toml
 
 The points sit in wrappers put around the real functions from outside: the product has no hooks.
 """
@@ -16,6 +16,8 @@ from typing import Any
 from dicom_node import deliver, objects, workflow
 from dicom_node.cli import main
 from dicom_node.ledger import Ledger
+from dicom_node.lost_found import LostFound
+from dicom_node.spool import Spool
 from engines.runtime import Runtime
 from inference import archive
 
@@ -40,10 +42,18 @@ POINTS: dict[str, Patch] = {
     "in finish, recorded": (Ledger, "finish_delivery", "after"),
 }
 
+RECOVER_POINTS: dict[str, Patch] = {
+    "before a file has its new name": (Spool, "publish", "before"),
+    "published, not recorded": (Ledger, "record_instance", "before"),
+    "recorded, still in lost+found": (LostFound, "discard", "before"),
+    "gone from lost+found": (LostFound, "discard", "after"),
+    "restored, still in lost+found": (Spool, "replace", "after"),
+}
+
 
 def arm(point: str, nth: int) -> None:
     """Wrap the function of a point so that its `nth` call is the last thing the process does."""
-    owner, name, when = POINTS[point]
+    owner, name, when = (POINTS | RECOVER_POINTS)[point]
     original: Callable[..., Any] = getattr(owner, name)
     calls = 0
 

@@ -10,6 +10,8 @@ from nodes import Node, node, storescp, storescu, study_of, wait_for
 from pydicom import Dataset, dcmread
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import DataElement
+from pynetdicom import AE
+from pynetdicom.sop_class import Verification
 
 from dicom_node.records import State
 from slides import new_study_copy
@@ -130,14 +132,20 @@ def test_a_worker_that_is_stopped_while_it_waits_for_another_never_works(tmp_pat
         assert n.log.count("model_ready") == 1
 
 
-def test_a_supervisor_that_was_killed_is_followed_by_one_that_waits_for_its_children(
+def test_a_supervisor_killed_while_a_sender_is_connected_is_followed_by_one_that_waits(
     phantom_study, tmp_path
 ):
-    with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port, drain_s=3) as n:
+    with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port, drain_s=4) as n:
         first = n.start()
+        entity = AE("PACS")
+        entity.add_requested_context(Verification)
+        association = entity.associate("127.0.0.1", n.port, ae_title="DICOMNODE")
+        assert association.is_established
         first.kill()
         first.wait()
-        n.start()
+        n.launch()  # the old listener drains for four seconds more
+        wait_for(lambda: n.log.count('"event": "listening"') == 2, what="the new listener")
+        assert "node_refused_to_start" not in n.log
         storescu(n.port, phantom_study.folder)
         assert n.finished(study_of(phantom_study.folder)).state is State.DONE
 

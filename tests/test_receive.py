@@ -37,6 +37,7 @@ from wsm_files import JPEG_BASELINE, WSM, encoded, write_wsm, wsm_header
 from dicom_node import schema
 from dicom_node.config import Sender
 from dicom_node.ledger import Ledger
+from dicom_node.lost_found import LostFound
 from dicom_node.receive import Ingest
 from dicom_node.spool import Spool
 
@@ -94,7 +95,7 @@ def storescu(port: int, *files: Path, options: tuple[str, ...] = ()) -> subproce
 
 
 def spooled(data_dir: Path) -> list[Path]:
-    return sorted((data_dir / "spool").glob("*/*"))
+    return sorted((data_dir / "spool").glob("[0-9a-f][0-9a-f]/*"))
 
 
 def dataset_bytes(path: Path) -> bytes:
@@ -868,7 +869,7 @@ def test_whatever_was_acknowledged_survives_kills_at_random_moments(
     assert {str(p.relative_to(data_dir / "spool")) for p in spooled(data_dir)} == set(rows.values())
 
 
-def test_a_file_that_was_never_recorded_is_swept_at_start(
+def test_a_file_that_was_never_recorded_is_in_lost_and_found_after_a_start(
     start_process: Callable[[], Process], data_dir: Path, tmp_path: Path
 ) -> None:
     write_wsm(tmp_path / "a.dcm", size_bytes=100_000)
@@ -882,6 +883,56 @@ def test_a_file_that_was_never_recorded_is_swept_at_start(
     start_process()
 
     assert spooled(data_dir) == [kept]
+    moved = data_dir / "spool" / "lost+found" / ("0" * 32 + ".dcm")
+    assert moved.read_bytes() == b"linked, but killed before it was recorded"
+
+
+def test_a_start_without_the_database_keeps_every_acknowledged_file_and_says_so(
+    make_ingest: Callable[..., Ingest], ingest: Ingest, data_dir: Path, tmp_path: Path
+) -> None:
+    for name in ("a.dcm", "b.dcm"):
+        write_wsm(tmp_path / name, size_bytes=100_000)
+    storescu(ingest.port, tmp_path / "a.dcm", tmp_path / "b.dcm")
+    ingest.drain(1)
+    received = sorted(path.read_bytes() for path in spooled(data_dir))
+    assert len(received) == 2
+
+    with capture_logs() as logs:
+        make_ingest(ledger=Ledger.open(data_dir / "new.sqlite"))
+
+    assert spooled(data_dir) == []
+    lost_found = data_dir / "spool" / "lost+found"
+    assert sorted(path.read_bytes() for path in lost_found.iterdir()) == received
+    [said] = [line for line in logs if line["event"] == "spool_files_unknown"]
+    assert (said["log_level"], said["moved_now"], said["waiting"]) == ("error", 2, 2)
+    assert "dicom-node recover" in said["what_to_do"]
+
+
+def test_a_start_beside_a_recover_moves_nothing_and_listens(
+    make_ingest: Callable[..., Ingest], data_dir: Path
+) -> None:
+    spool = Spool(data_dir / "spool", 0)
+    orphan = spool.root / "00" / ("0" * 30 + ".dcm")
+    orphan.parent.mkdir(parents=True)
+    orphan.write_bytes(b"published by recover, and not recorded yet")
+    with LostFound(spool).held(), capture_logs() as logs:
+        ingest = make_ingest()
+    assert orphan.exists()
+    assert [line["event"] for line in logs if line["log_level"] == "warning"] == ["spool_not_swept"]
+    assoc = associate(ingest.port)
+    assert assoc.is_established
+    assoc.release()
+
+
+def test_a_damaged_ledger_means_try_later_and_the_listener_knows_why(
+    ingest: Ingest, data_dir: Path, tmp_path: Path
+) -> None:
+    write_wsm(tmp_path / "a.dcm", size_bytes=200_000)
+    ingest.ledger.engine.dispose()
+    (data_dir / "node.sqlite").write_bytes(b"no database" * 1000)
+    answer = storescu(ingest.port, tmp_path / "a.dcm")
+    assert "OutOfResources" in answer.stdout
+    assert "SQLITE_NOTADB" in str(ingest.damage)
 
 
 def test_a_second_listener_on_the_same_spool_refuses_to_start(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dicom_node.incoming import Incoming, SpoolFull, file_header
+from dicom_node.lost_found import LostFound, LostFoundBusy
 from dicom_node.spool import Spool, SpoolUnusable
 
 HEADER = file_header("1.2.840.10008.5.1.4.1.1.77.1.6", "1.2.3", "1.2.840.10008.1.2.1")
@@ -160,17 +161,58 @@ def test_a_withdrawn_instance_is_gone_and_the_others_stay(spool: Spool) -> None:
     assert [str(p.relative_to(spool.root)) for p in spool.root.glob("*/*")] == [kept]
 
 
-def test_the_sweep_removes_what_has_no_row_and_nothing_else(spool: Spool) -> None:
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in folder.iterdir()}
+
+
+def test_the_sweep_moves_what_has_no_row_to_lost_and_found_and_nothing_else(spool: Spool) -> None:
     kept, unknown = published(spool, b"a"), published(spool, b"b")
     (spool.root / kept).with_name("0123.new").write_bytes(b"killed before its rename")
-    assert spool.sweep({kept}) == 2
-    assert (spool.root / kept).exists()
-    assert not (spool.root / unknown).exists()
+    lost_found = LostFound(spool)
+    assert lost_found.sweep(lambda: {kept}) == 2
+    assert [str(p.relative_to(spool.root)) for p in spool.root.glob("??/*")] == [kept]
+    assert contents(lost_found.folder) == {
+        unknown.replace("/", ""): HEADER + b"b",
+        f"{kept[:2]}0123.new": b"killed before its rename",
+    }
+
+
+def test_an_empty_ledger_erases_nothing_however_often_the_node_starts(spool: Spool) -> None:
+    sent = sorted(HEADER + bytes([n]) * 1000 for n in range(20))
+    for content in sent:
+        published(spool, content.removeprefix(HEADER))
+    lost_found = LostFound(spool)
+    assert [lost_found.sweep(set) for _ in range(3)] == [20, 0, 0]
+    assert sorted(contents(lost_found.folder).values()) == sent
+
+
+def test_the_sweep_never_overwrites_a_file_of_lost_and_found(spool: Spool) -> None:
+    path = published(spool, b"second")
+    lost_found = LostFound(spool)
+    lost_found.folder.mkdir()
+    (lost_found.folder / path.replace("/", "")).write_bytes(b"first")
+    assert lost_found.sweep(set) == 1
+    assert sorted(contents(lost_found.folder).values()) == sorted([b"first", HEADER + b"second"])
+
+
+def test_the_sweep_asks_what_is_known_only_when_nobody_else_can_record_files(spool: Spool) -> None:
+    path = published(spool, b"a")
+    lost_found = LostFound(spool)
+
+    def known() -> set[str]:
+        with pytest.raises(LostFoundBusy), LostFound(spool).held():
+            pass
+        return {path}
+
+    assert lost_found.sweep(known) == 0
+    with lost_found.held(), pytest.raises(LostFoundBusy, match="recover"):
+        LostFound(spool).sweep(set)
+    assert (spool.root / path).exists()
 
 
 def test_the_sweep_needs_the_spool_to_itself(tmp_path: Path) -> None:
     with pytest.raises(SpoolUnusable, match="claimed"):
-        Spool(tmp_path, 0).sweep(set())
+        LostFound(Spool(tmp_path, 0)).sweep(set)
 
 
 def test_a_released_spool_can_be_claimed_by_another(spool: Spool) -> None:

@@ -16,8 +16,13 @@ from rich.console import Console
 from rich.text import Text
 
 from dicom_node.config import Config, load_config
+from dicom_node.database import require_sound
 from dicom_node.deliver import RESULT_CLASSES, ask
+from dicom_node.ledger import Ledger
 from dicom_node.log import configure
+from dicom_node.lost_found import LostFound, published_paths
+from dicom_node.records import LedgerFailed
+from dicom_node.spool import Spool
 from engines.bundle import open_bundle
 from engines.errors import BundleRejected, DeviceFailed, EngineMissing
 from engines.runtime import open_runtime
@@ -51,6 +56,7 @@ def _findings(config: Config) -> Iterator[Finding]:
     checks: list[Callable[[Config], Iterator[Finding]]] = [
         _layout,
         _senders,
+        _database,
         _spool,
         _model,
         _destinations,
@@ -85,6 +91,42 @@ def _senders(config: Config) -> Iterator[Finding]:
         bool(config.senders),
         names or "nobody may send: add a [[senders]] block with ae_title and networks",
     )
+
+
+def _database(config: Config) -> Iterator[Finding]:
+    """The database, and whether it knows what is on the spool; creates nothing."""
+    path = config.database_path
+    spool = Spool(config.spool_dir, 0)
+    lost_found = LostFound(spool)
+    try:
+        require_sound(path)
+        published = published_paths(spool.root)  # first: what arrives meanwhile is no stranger
+        known = Ledger.open(path).known_paths() if path.exists() else set()
+    except LedgerFailed as error:
+        yield Finding("database", False, str(error))
+        return
+    yield _database_finding(path, len(known), len(set(published) - known))
+    if waiting := len(lost_found.names()):
+        yield Finding(
+            "lost+found",
+            False,
+            f"{lost_found.folder}: {waiting} received files that the database does not know; run "
+            "`dicom-node recover`, and move away what it has to leave",
+        )
+
+
+def _database_finding(path: Path, instances: int, unknown: int) -> Finding:
+    if unknown:
+        state = f"holds {instances} instances" if path.exists() else "absent"
+        says = (
+            f"{path}: {state}, but the spool holds {unknown} files that it does not know: put the "
+            "right database back, or start the node and run `dicom-node recover`"
+        )
+        return Finding("database", False, says)
+    if not path.exists():
+        return Finding("database", True, f"{path}: absent yet; the first start creates it")
+    size_mb = path.stat().st_size / 1e6
+    return Finding("database", True, f"{path}: sound, {size_mb:.1f} MB, {instances} instances")
 
 
 def _spool(config: Config) -> Iterator[Finding]:

@@ -7,12 +7,14 @@ import json
 import sys
 
 from dicom_node.config import load_config
+from dicom_node.database import require_sound
 from dicom_node.ledger import Ledger
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Queue the latest revision once more; 1 when there is none, or it is still receiving."""
     config = load_config(arguments.config)
+    require_sound(config.database_path)
     ledger = Ledger.open(config.database_path)
     try:
         attempt = ledger.retry(arguments.uid)

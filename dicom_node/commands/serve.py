@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import threading
+from pathlib import Path
 
 import structlog
 
 from dicom_node.config import Config, load_config
+from dicom_node.database import require_sound
 from dicom_node.log import configure, os_reason
 from dicom_node.processes import MAY_PASS, REFUSED, stop_on_signals, supervise, watch_supervisor
-from dicom_node.records import LedgerBusy
+from dicom_node.records import LedgerBusy, LedgerDamaged
 from dicom_node.spool import SpoolUnusable
 from engines.errors import BundleRejected, EngineMissing
 
@@ -28,10 +31,12 @@ def run(arguments: argparse.Namespace) -> int:
     stop = threading.Event()
     stop_on_signals(stop)
     _make_private(config)
-    if role == "serve":
-        return supervise(config, arguments.config, stop)
     if arguments.supervisor is not None:
         watch_supervisor(arguments.supervisor, stop)
+    elif not _database_is_sound(config.database_path):
+        return REFUSED
+    if role == "serve":
+        return supervise(config, arguments.config, stop)
     # Imported by role: what the worker needs would triple the memory of ingest.
     module = importlib.import_module(f"dicom_node.{role}")
     try:
@@ -39,6 +44,9 @@ def run(arguments: argparse.Namespace) -> int:
     except (BundleRejected, EngineMissing) as error:
         log.error("model_refused", reason=str(error))
         return REFUSED
+    except LedgerDamaged as error:
+        log.error("database_unusable", reason=str(error))
+        os._exit(REFUSED)  # a plain exit would wait for threads that may be at work on a slide
     except LedgerBusy as error:
         log.error("cannot_start", reason=str(error))
         return MAY_PASS  # the supervisor starts us again
@@ -61,3 +69,15 @@ def _make_private(config: Config) -> None:
         mode = path.stat().st_mode if path.exists() else 0
         if mode & _OTHERS:
             path.chmod(mode & ~_OTHERS)
+
+
+def _database_is_sound(path: Path) -> bool:
+    """Whether to start on this database; looked at once a start, by the first process."""
+    try:
+        require_sound(path)
+    except LedgerDamaged as error:
+        log.error("database_unusable", reason=str(error))
+        return False
+    except LedgerBusy as error:
+        log.warning("ledger_busy", error=str(error))
+    return True

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from dicom_node.config import load_config
+from dicom_node.database import require_sound
 from dicom_node.ledger import Ledger
 from dicom_node.records import Delivery, DeliveryState, Revision, State
 
@@ -27,7 +28,9 @@ _STYLE = {
 
 def run(arguments: argparse.Namespace) -> int:
     """List studies, or show one; 1 when the one asked for is unknown."""
-    ledger = Ledger.open(load_config(arguments.config).database_path)
+    path = load_config(arguments.config).database_path
+    require_sound(path)
+    ledger = Ledger.open(path)
     if arguments.show:
         return _show(ledger, arguments.uid, as_json=arguments.json)
     stories = [_story(ledger, revision) for revision in ledger.all_revisions()]

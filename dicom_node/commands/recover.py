@@ -1,0 +1,94 @@
+"""`dicom-node recover`: files of lost+found, recorded again. The running worker takes them up."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from dicom_node.config import load_config
+from dicom_node.database import require_sound
+from dicom_node.filing import Outcome
+from dicom_node.ledger import Ledger
+from dicom_node.lost_found import LostFound, LostFoundBusy
+from dicom_node.records import State
+from dicom_node.recovery import Left, Recovered, Recovery
+from dicom_node.spool import Spool, SpoolUnusable
+
+_MOVING = (Outcome.NEW, Outcome.RESTORED)  # what lets a study go on
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Record every file that can be; 1 when one had to be left."""
+    config = load_config(arguments.config)
+    require_sound(config.database_path)
+    spool = Spool(config.spool_dir, 0)
+    lost_found = LostFound(spool)
+    answers: list[Recovered | Left] = []
+    parked: list[str] = []
+    if lost_found.names():  # without any, no database is made
+        ledger = Ledger.open(config.database_path)
+        try:
+            answers = list(Recovery(spool, ledger).run())
+        except (LostFoundBusy, SpoolUnusable) as error:
+            sys.stderr.write(f"dicom-node: {error}\n")
+            return 1
+        parked = _parked(ledger, answers)
+    report = _report(str(lost_found.folder), answers, parked)
+    if arguments.json:
+        sys.stdout.write(json.dumps(report, indent=2) + "\n")
+    else:
+        _print(report)
+    return 1 if report["left"] else 0
+
+
+def _parked(ledger: Ledger, answers: list[Recovered | Left]) -> list[str]:
+    """Studies that got a file back and do not go on by themselves."""
+    restored = {
+        a.study_instance_uid
+        for a in answers
+        if isinstance(a, Recovered) and a.outcome is Outcome.RESTORED
+    }
+    latest = {study: ledger.revision(study) for study in sorted(restored)}
+    return [study for study, r in latest.items() if r is not None and r.state is State.PARKED]
+
+
+def _report(folder: str, answers: list[Recovered | Left], parked: list[str]) -> dict[str, Any]:
+    taken = [a for a in answers if isinstance(a, Recovered)]
+    counts = Counter(a.outcome for a in taken)
+    return {
+        "lost_found": folder,
+        "recorded": counts[Outcome.NEW],
+        "restored": counts[Outcome.RESTORED],
+        "already_there": counts[Outcome.IDENTICAL],
+        "studies": sorted({a.study_instance_uid for a in taken if a.outcome in _MOVING}),
+        "parked": parked,
+        "left": [asdict(a) for a in answers if isinstance(a, Left)],
+    }
+
+
+def _print(report: dict[str, Any]) -> None:
+    console = Console(soft_wrap=True)  # a UID or a path is never broken
+    left = report["left"]
+    if not left and not any(report[k] for k in ("recorded", "restored", "already_there")):
+        console.print(Text(f"nothing to recover: no file in {report['lost_found']}"))
+        console.print("a start of the node moves files there that its database does not know")
+        return
+    console.print(f"Recorded       {report['recorded']} instance(s): a running node goes on")
+    console.print(f"Restored       {report['restored']} instance(s) whose file was lost or damaged")
+    console.print(f"Already there  {report['already_there']} instance(s), byte for byte")
+    console.print(f"Studies        {len(report['studies'])}")
+    for study in report["studies"]:
+        console.print(Text(f"  {study}"))
+    for study in report["parked"]:
+        console.print(Text(f"  parked before its file came back: dicom-node retry {study}"))
+    if left:
+        console.print(Text(f"Left           {len(left)} file(s) in {report['lost_found']}", "red"))
+    for file in left:
+        console.print(Text(f"  {file['name']}: {file['reason']}"))

@@ -1,0 +1,75 @@
+"""The SQLite file of the ledger by itself: whether it is sound, and what its errors mean."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from dicom_node.records import LedgerBusy, LedgerDamaged
+
+_WAIT_S = 5.0  # for a lock, while a file is looked at
+_SHUT_OUT = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH")
+
+
+def require_sound(path: Path) -> None:
+    """Return when the file is absent, or a database in which SQLite finds no fault.
+
+    Reads all of it and creates nothing. Raises LedgerDamaged, or LedgerBusy when that cannot be
+    told now.
+    """
+    if not path.exists():
+        return
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise _shut_out(path, "no right to write it")
+    try:
+        with closing(
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_WAIT_S)
+        ) as db:
+            (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.DatabaseError as error:
+        raise failure(path, error, opening=True) from error
+    if verdict != "ok":  # its words are of trees and pages
+        raise _damaged(path, "a page that is not what it should be")
+
+
+def failure(
+    path: Path, error: BaseException | None, *, opening: bool = False
+) -> LedgerBusy | LedgerDamaged:
+    """What an error of SQLite means, in words of ours: its own may quote what is stored."""
+    name = _name(error)
+    if is_damage(error):
+        return _damaged(path, name)
+    # Only while opening: a process that has used up its descriptors cannot open a file either.
+    if opening and name.startswith(_SHUT_OUT):
+        return _shut_out(path, name)
+    return LedgerBusy(f"{path}: cannot be used now ({name})")
+
+
+def is_damage(error: BaseException | None) -> bool:
+    """Whether an error of SQLite says that the file is damaged, or no database."""
+    if isinstance(error, sqlite3.OperationalError):
+        # The only one without a name is a text that is none.
+        return not hasattr(error, "sqlite_errorname")
+    return _name(error).startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
+
+
+def _name(error: BaseException | None) -> str:
+    return str(getattr(error, "sqlite_errorname", "a text that cannot be decoded"))
+
+
+def _damaged(path: Path, found: str) -> LedgerDamaged:
+    return LedgerDamaged(
+        f"{path}: found damage ({found}), expected a SQLite database: stop the node, move the file "
+        "aside with its -wal and -shm, put back a backup or start without one, then run "
+        "`dicom-node recover`; the received files are safe in the spool"
+    )
+
+
+def _shut_out(path: Path, found: str) -> LedgerDamaged:
+    return LedgerDamaged(
+        f"{path}: cannot be opened ({found}), expected a database file that the node's user may "
+        "read and write, in a folder that it may write: correct that; the received files are safe "
+        "in the spool"
+    )

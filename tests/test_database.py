@@ -1,0 +1,81 @@
+"""What the ledger says of a file that is damaged, locked, or no database: in words of ours."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+
+import pytest
+import sqlalchemy as sa
+
+from dicom_node.database import require_sound
+from dicom_node.ledger import Ledger
+from dicom_node.records import LedgerBusy, LedgerDamaged
+
+PAGE = 4096
+
+
+@pytest.fixture
+def path(tmp_path):
+    """A database with a few hundred events, closed."""
+    path = tmp_path / "node.sqlite"
+    ledger = Ledger.open(path)
+    for number in range(300):
+        ledger.record_event("note", study_instance_uid=f"1.2.{number}", text="x" * 100)
+    ledger.engine.dispose()
+    return path
+
+
+def test_a_sound_file_and_an_absent_one_pass_and_nothing_is_made(path, tmp_path):
+    require_sound(path)
+    require_sound(tmp_path / "absent" / "node.sqlite")
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_any_zeroed_page_is_found(path):
+    content = path.read_bytes()
+    for at in range(0, len(content), PAGE):
+        path.write_bytes(content[:at] + bytes(PAGE) + content[at + PAGE :])
+        with pytest.raises(LedgerDamaged, match="found damage"):
+            require_sound(path)
+
+
+@pytest.mark.parametrize("content", [b"garbage" * 5000, bytes(50_000)])
+def test_what_is_no_database_is_damage_to_whoever_opens_or_uses_it(path, content):
+    ledger = Ledger.open(path)
+    ledger.engine.dispose()
+    path.write_bytes(content)
+    with pytest.raises(LedgerDamaged, match="SQLITE_NOTADB"):
+        Ledger.open(path)
+    with pytest.raises(LedgerDamaged, match="dicom-node recover"):
+        ledger.known_paths()
+    with pytest.raises(LedgerDamaged), ledger.engine.connect():  # as the workflow library does
+        pass
+
+
+def test_a_text_that_cannot_be_decoded_is_damage(path):
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE events SET fields = CAST(X'FF00FF' AS TEXT) WHERE id = 7")
+    with pytest.raises(LedgerDamaged, match="cannot be decoded"):
+        Ledger.open(path).events()
+
+
+def test_a_locked_file_is_busy_and_named_by_the_code_not_by_the_text_of_the_library(path):
+    ledger = Ledger.open(path)
+    sa.event.listen(ledger.engine, "begin", lambda db: db.exec_driver_sql("PRAGMA busy_timeout=50"))
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(LedgerBusy) as raised:
+            ledger.record_event("note", text="DOE^JANE")
+    assert str(raised.value) == f"{path}: cannot be used now (SQLITE_BUSY)"
+
+
+def test_the_parameters_of_a_statement_stand_in_no_exception(path):
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("DROP TABLE events")
+    ledger = Ledger(Ledger.open(path).engine, lambda: 0.0)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("DROP TABLE events")
+    with pytest.raises(LedgerBusy) as raised:
+        ledger.record_event("note", text="DOE^JANE")
+    assert "DOE^JANE" not in f"{raised.value}{raised.value.__cause__}"
