@@ -217,7 +217,7 @@ def test_the_sweep_needs_the_spool_to_itself(tmp_path: Path) -> None:
 
 def test_a_released_spool_can_be_claimed_by_another(spool: Spool) -> None:
     other = Spool(spool.root, 0)
-    with pytest.raises(SpoolUnusable, match="another process"):
+    with pytest.raises(SpoolUnusable, match="already receives"):
         other.claim()
     spool.release()
     other.claim()
