@@ -37,7 +37,7 @@ class Filing:
         """Keep one whole instance under its path, if it is new.
 
         Raises Conflict when its SOP Instance UID is known with other content, SpoolFull,
-        SpoolFailed or LedgerBusy. Whatever is raised, the ledger has no new row.
+        SpoolFailed or LedgerBusy. Whichever is raised, the ledger has no new row.
         """
         stored = self._ledger.find_instance(instance.sop_instance_uid)
         if stored is None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from crashing import RECOVER_POINTS
-from nodes import ROOT, Node, node, storescp, storescu, study_of
+from nodes import ROOT, Node, node, storescp, storescu, study_of, wait_for
 from pydicom import dcmread
 from wsm_files import write_wsm
 
@@ -246,6 +246,16 @@ def test_damage_that_shows_while_the_node_runs_ends_it_after_the_sender_is_told_
     assert process.wait(30) == 3
     assert "database_unusable" in stopped.log
     assert "Traceback" not in stopped.log
+
+
+def test_damage_that_the_worker_meets_ends_the_whole_node_with_the_sentence(stopped):
+    process = stopped.start()
+    wait_for(lambda: "destination_problem" in stopped.log, what="the rounds of the worker")
+    for path in database(stopped).parent.glob("node.sqlite*"):
+        path.write_bytes(b"garbage" * 100_000)
+    assert process.wait(60) == 3
+    assert "database_unusable" in stopped.log
+    assert "node_refused_to_start" in stopped.log
 
 
 def test_a_folder_in_place_of_the_database_ends_the_start_with_one_sentence(stopped):
