@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.errors import FramesUnreadable
-from inference.frames import paste
-from inference.prepare import WHITE, resample
 from inference.shared_frames import SharedFrames
+from inference.slide.frames import paste
+from inference.slide.prepare import WHITE, resample
 from inference.work import Batch, Source, frames_under
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from engines.manifest import TileInput
-from inference.decoding import MOST_HALVINGS
-from inference.frames import Level
-from inference.slide import Slide
+from inference.slide.decoding import MOST_HALVINGS
+from inference.slide.frames import Level
+from inference.slide.slide import Slide
 from inference.tiles import TileGrid
 from inference.tissue import TissueMask, tissue_level, tissue_mask
 from inference.types import LevelAccount

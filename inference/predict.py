@@ -20,7 +20,7 @@ from inference.heatmap import assemble
 from inference.outlines import outlines
 from inference.pipeline import Encoding, Runtime
 from inference.planning import LEAST_TISSUE_SHARE, Plan, plan_tiles
-from inference.slide import Slide, open_slide
+from inference.slide.slide import Slide, open_slide
 from inference.tile_values import Resume, TileValues, discard
 from inference.tiles import TileGrid
 from inference.types import Heatmap, LevelAccount, NotAssessable, Prediction, Progress, Reason

@@ -24,8 +24,8 @@ from pydicom.uid import (
 )
 
 from engines.manifest import Applicability, Code, Manifest, TileInput
-from inference.headers import ImageHeader
-from inference.terms import photometric_name, substance_name, uid_name
+from inference.slide.headers import ImageHeader
+from inference.slide.terms import photometric_name, substance_name, uid_name
 from inference.types import Reason
 
 PLAUSIBLE_MPP = (0.05, 10.0)

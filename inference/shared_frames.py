@@ -12,7 +12,7 @@ from threading import Event, Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.frames import Level
+from inference.slide.frames import Level
 from inference.work import Source, frames_under
 
 Frame = tuple[int, int]

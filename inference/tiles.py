@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.manifest import TileInput
-from inference.frames import Level, read_rectangles
-from inference.prepare import resample
-from inference.slide import Slide
+from inference.slide.frames import Level, read_rectangles
+from inference.slide.prepare import resample
+from inference.slide.slide import Slide
 from inference.types import SlideGeometry
 
 

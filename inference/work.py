@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.frames import Level
+from inference.slide.frames import Level
 from inference.tiles import TileGrid
 
 LEAST_BAND_ROWS, MOST_BAND_ROWS = 4, 16

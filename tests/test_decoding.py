@@ -25,9 +25,9 @@ from tiny_slides import Edit, jpeg, noise, split, write_level
 from wsidicom import WsiDicom
 
 from inference import predict
-from inference.codestream import JpegReader, read_jpeg
 from inference.errors import FramesUnreadable
-from inference.slide import open_slide
+from inference.slide.codestream import JpegReader, read_jpeg
+from inference.slide.slide import open_slide
 from inference.types import Prediction
 from slides import SlideStudy
 

@@ -22,7 +22,7 @@ from dicom_node.view.pictures import heatmap, to_pixels
 from dicom_node.view.reading import read_groups
 from dicom_node.view.table import report_as_json
 from engines.manifest import Manifest
-from inference.slide import open_slide
+from inference.slide.slide import open_slide
 from inference.types import Heatmap, NotAssessable, Patch, Prediction, Reason, SlideGeometry
 from slides import (
     ComposedStudy,

@@ -32,7 +32,7 @@ from inference.cutter import TileCutter
 from inference.errors import Stopped
 from inference.pipeline import Encoding
 from inference.shared_frames import SharedFrames
-from inference.slide import Level, open_slide
+from inference.slide.slide import Level, open_slide
 from inference.tile_values import Resume, TileValues
 from inference.tiles import TileGrid, stream
 from inference.types import NotAssessable, Prediction, Progress, Reason

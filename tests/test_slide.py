@@ -24,10 +24,9 @@ from pydicom.uid import (
 from tiny_slides import Edit, Pixels, noise, setting, spacing, split, without, write_level
 from wsidicom import WsiDicom
 
-from inference import terms
 from inference.errors import FramesUnreadable, Refused, SlideError
-from inference.frames import Level, read_rectangles
-from inference.slide import SlideUnreadable, open_slide
+from inference.slide.frames import Level, read_rectangles
+from inference.slide.slide import SlideUnreadable, open_slide, terms
 from inference.types import Reason
 
 
@@ -408,7 +407,7 @@ def test_a_sick_disk_is_not_taken_for_a_malformed_file(
         with pytest.raises(OSError, match="sick") as raised:
             slide.levels[0].read_frame(0, 0)
     assert raised.value.errno == number
-    monkeypatch.setattr("inference.headers.read_partial", sick)
+    monkeypatch.setattr("inference.slide.headers.read_partial", sick)
     with pytest.raises(OSError, match="sick"):
         open_slide([path])
 

@@ -16,9 +16,9 @@ from tiny_slides import noise, ramp, write_level
 from wsidicom import WsiDicom
 
 from engines.manifest import TileInput
-from inference.codestream import JpegReader
-from inference.slide import Level, Slide, open_slide
-from inference.stored import StoredFrames
+from inference.slide.codestream import JpegReader
+from inference.slide.slide import Level, Slide, open_slide
+from inference.slide.stored import StoredFrames
 from inference.tiles import TileGrid, stream
 from inference.types import SlideGeometry
 from slides import SlideStudy

@@ -15,7 +15,7 @@ from inference import tissue
 from inference.outlines import MOST_POINTS, area, crosses_itself, outlines
 from inference.phantom import STEP, Kind
 from inference.regions import dilate, drop_small, fill_holes, label
-from inference.slide import open_slide
+from inference.slide.slide import open_slide
 from inference.tissue import TissueMask, find_tissue, tissue_mask
 from slides import PhantomStudy, SlideStudy
 

@@ -22,7 +22,7 @@ from dicom_node.view import pictures
 from dicom_node.view.reading import Group, Measurement, read_groups
 from inference.errors import SlideError
 from inference.phantom import Kind
-from inference.slide import Slide, open_slide
+from inference.slide.slide import Slide, open_slide
 
 _WIDTH_PX = 1000
 _PATCH_PX = 224

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom import Dataset, dcmread
 
-from inference.frames import Level, read_rectangles
 from inference.heatmap import COLORS, color
-from inference.slide import Slide
+from inference.slide.frames import Level, read_rectangles
+from inference.slide.slide import Slide
 from inference.types import SlideGeometry
 
 COLOR_BAR_CSS = ", ".join(f"rgb({int(r)},{int(g)},{int(b)})" for r, g, b in COLORS)

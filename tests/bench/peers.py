@@ -41,7 +41,7 @@ def ours(slide: Path, bundle: Path, precision: str, tiles: int) -> Run:
     from engines.bundle import open_bundle
     from engines.runtime import open_runtime
     from inference.planning import plan_tiles
-    from inference.slide import open_slide
+    from inference.slide.slide import open_slide
 
     opened = open_bundle(bundle)
     paths = sorted(slide.glob("*.dcm"))
@@ -71,7 +71,7 @@ def prepare(folder: Path, tiles: int) -> None:
 
     from engines.bundle import open_bundle
     from inference.planning import plan_tiles
-    from inference.slide import open_slide
+    from inference.slide.slide import open_slide
 
     paths = list(write(folder / "slide", 20480, tissue=0.6).paths)
     bundle_of("resnet18", folder, paths)

@@ -30,7 +30,7 @@ from rich.table import Table
 from engines.manifest import TileInput
 from inference.cutter import TileCutter
 from inference.shared_frames import SharedFrames
-from inference.slide import open_slide
+from inference.slide.slide import open_slide
 from inference.tiles import TileGrid
 from inference.work import Source, in_order
 

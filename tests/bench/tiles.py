@@ -36,7 +36,7 @@ from inference.cutter import TileCutter
 from inference.pipeline import Encoding
 from inference.planning import plan_tiles
 from inference.shared_frames import SharedFrames
-from inference.slide import open_slide
+from inference.slide.slide import open_slide
 from inference.tile_values import TileValues
 from inference.work import Source, in_order
 

@@ -15,7 +15,7 @@ from engines.errors import BundleRejected
 from engines.manifest import TileInput
 from inference.errors import SlideError
 from inference.planning import plan_tiles
-from inference.slide import open_slide
+from inference.slide.slide import open_slide
 from inference.tiles import stream
 from training.errors import TrainingError
 from training.precisions import NAMES, Material, add_precisions, table

@@ -24,7 +24,7 @@ from engines.manifest import Applicability, TileInput
 from inference import quality
 from inference.errors import FramesUnreadable, Refused, SlideUnreadable
 from inference.predict import LEAST_TISSUE_SHARE
-from inference.slide import Slide, open_slide
+from inference.slide.slide import Slide, open_slide
 from inference.tiles import TileGrid, stream
 from inference.tissue import TissueMask, tissue_mask
 from training.errors import TrainingError
@@ -235,10 +235,11 @@ def _write(
 
 @cache
 def inference_digest() -> str:
-    """SHA-256 of the source of `inference`."""
+    """SHA-256 of the source of `inference`, its folders included, with the place of each file."""
     folder = Path(str(inference.__file__)).parent
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.py")):
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

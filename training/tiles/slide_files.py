@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inference.errors import SlideUnreadable
-from inference.headers import ImageHeader, read_images
+from inference.slide.headers import ImageHeader, read_images
 from training.errors import TrainingError
 
 _MAGIC_AT, _MAGIC = 128, b"DICM"

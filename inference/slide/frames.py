@@ -18,13 +18,13 @@ from wsidicom.errors import (  # type: ignore[import-untyped]  # published witho
 )
 from wsidicom.geometry import Point  # type: ignore[import-untyped]  # published without types
 
-from inference.codestream import JpegReader, defect, read_jpeg
-from inference.color import ToSrgb
-from inference.decoding import MOST_HALVINGS, decode_jpeg
 from inference.errors import MALFORMED, FramesUnreadable, is_of_the_machine
-from inference.headers import Part
-from inference.prepare import WHITE, pad_white, to_rgb
-from inference.stored import FrameBroken, StoredFrames
+from inference.slide.codestream import JpegReader, defect, read_jpeg
+from inference.slide.color import ToSrgb
+from inference.slide.decoding import MOST_HALVINGS, decode_jpeg
+from inference.slide.headers import Part
+from inference.slide.prepare import WHITE, pad_white, to_rgb
+from inference.slide.stored import FrameBroken, StoredFrames
 
 # imagecodecs raises subclasses of RuntimeError (and ValueError for RLE), pydicom ValueError for
 # native pixels, wsidicom its own: seen by feeding truncated and altered frames to each codec.

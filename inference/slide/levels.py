@@ -22,14 +22,14 @@ from wsidicom.file import (  # type: ignore[import-untyped]  # published without
     WsiDicomFileSource,
 )
 
-from inference.codestream import JpegReader
-from inference.color import ToSrgb
 from inference.errors import MALFORMED, is_of_the_machine
-from inference.frames import Level
-from inference.headers import ImageHeader
 from inference.quality import JPEG, colors_to_convert, header_refusal
-from inference.stored import StoredFrames
-from inference.terms import uid_name
+from inference.slide.codestream import JpegReader
+from inference.slide.color import ToSrgb
+from inference.slide.frames import Level
+from inference.slide.headers import ImageHeader
+from inference.slide.stored import StoredFrames
+from inference.slide.terms import uid_name
 from inference.types import Reason
 
 SAME_ORIGIN_MM = 0.02

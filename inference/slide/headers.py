@@ -20,7 +20,7 @@ from pydicom.tag import BaseTag
 from pydicom.uid import UID, VLWholeSlideMicroscopyImageStorage
 
 from inference.errors import MALFORMED, SlideUnreadable, is_of_the_machine
-from inference.terms import flavor_name, is_uid, uid_name
+from inference.slide.terms import flavor_name, is_uid, uid_name
 from inference.types import SlideGeometry
 
 _PER_FRAME_GROUPS = 0x52009230

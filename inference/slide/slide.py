@@ -15,11 +15,11 @@ from typing import Literal, NoReturn
 from pydicom import Dataset
 from pydicom.sr.coding import Code
 
-from inference.color import to_srgb
 from inference.errors import Refused, SlideUnreadable
-from inference.frames import Level
-from inference.headers import ImageHeader, read_images
-from inference.levels import LevelFault, open_level
+from inference.slide.color import to_srgb
+from inference.slide.frames import Level
+from inference.slide.headers import ImageHeader, read_images
+from inference.slide.levels import LevelFault, open_level
 from inference.types import LevelAccount, NotAssessable, Reason, SlideGeometry
 
 __all__ = ["Level", "Refused", "Slide", "SlideUnreadable", "open_slide"]

@@ -1,0 +1,1 @@
+"""A slide: its files, headers, levels and frames, brought to RGB."""
