@@ -11,7 +11,7 @@ from inference.slide.decoding import MOST_HALVINGS
 from inference.slide.frames import Level
 from inference.slide.slide import Slide
 from inference.tiles import TileGrid
-from inference.tissue import TissueMask, tissue_level, tissue_mask
+from inference.tissue.tissue import TissueMask, tissue_level, tissue_mask
 from inference.types import LevelAccount
 from inference.work import Source
 

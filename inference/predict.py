@@ -17,12 +17,12 @@ from inference import quality
 from inference.archive import load, save
 from inference.errors import FramesUnreadable, Refused, Stopped, is_of_the_machine, without_path
 from inference.heatmap import assemble
-from inference.outlines import outlines
 from inference.pipeline import Encoding, Runtime
 from inference.planning import LEAST_TISSUE_SHARE, Plan, plan_tiles
 from inference.slide.slide import Slide, open_slide
 from inference.tile_values import Resume, TileValues, discard
 from inference.tiles import TileGrid
+from inference.tissue.outlines import outlines
 from inference.types import Heatmap, LevelAccount, NotAssessable, Prediction, Progress, Reason
 from inference.work import Source
 

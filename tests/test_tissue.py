@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 from tiny_slides import write_level
 
-from inference import tissue
-from inference.outlines import MOST_POINTS, area, crosses_itself, outlines
 from inference.phantom import STEP, Kind
-from inference.regions import dilate, drop_small, fill_holes, label
 from inference.slide.slide import open_slide
-from inference.tissue import TissueMask, find_tissue, tissue_mask
+from inference.tissue.outlines import MOST_POINTS, area, crosses_itself, outlines
+from inference.tissue.regions import dilate, drop_small, fill_holes, label
+from inference.tissue.tissue import TissueMask, find_tissue, tissue, tissue_mask
 from slides import PhantomStudy, SlideStudy
 
 MPP = 8.0

@@ -26,7 +26,7 @@ from inference.errors import FramesUnreadable, Refused, SlideUnreadable
 from inference.predict import LEAST_TISSUE_SHARE
 from inference.slide.slide import Slide, open_slide
 from inference.tiles import TileGrid, stream
-from inference.tissue import TissueMask, tissue_mask
+from inference.tissue.tissue import TissueMask, tissue_mask
 from training.errors import TrainingError
 from training.tiles.encoders import Encoder
 from training.tiles.feature_files import Origin, read_origin, write_h5

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from inference.regions import Regions, dilate, drop_small, fill_holes
 from inference.slide.frames import Level, read_rectangles
 from inference.slide.prepare import reduce
 from inference.slide.slide import Slide
+from inference.tissue.regions import Regions, dilate, drop_small, fill_holes
 
 MASK_MPP = 8.0
 """Wanted scale of the mask: cells blur into tissue, and a whole slide is a few megapixels."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.regions import Mask, fill_holes, label
+from inference.tissue.regions import Mask, fill_holes, label
 
 Points = NDArray[np.float64]
 

@@ -1,0 +1,1 @@
+"""Where tissue is: the mask, its regions and outlines."""
