@@ -17,14 +17,14 @@ from inference import quality
 from inference.archive import load, save
 from inference.errors import FramesUnreadable, Refused, Stopped, is_of_the_machine, without_path
 from inference.heatmap import assemble
-from inference.pipeline import Encoding, Runtime
-from inference.planning import LEAST_TISSUE_SHARE, Plan, plan_tiles
 from inference.slide.slide import Slide, open_slide
-from inference.tile_values import Resume, TileValues, discard
-from inference.tiles import TileGrid
+from inference.tiles.encoding import Encoding, Runtime
+from inference.tiles.grid import TileGrid
+from inference.tiles.order import Source
+from inference.tiles.planning import LEAST_TISSUE_SHARE, Plan, plan_tiles
+from inference.tiles.values import Resume, TileValues, discard
 from inference.tissue.outlines import outlines
 from inference.types import Heatmap, LevelAccount, NotAssessable, Prediction, Progress, Reason
-from inference.work import Source
 
 __all__ = ["LEAST_TISSUE_SHARE", "Stopped", "discard", "load", "predict", "save"]
 

@@ -28,15 +28,15 @@ from engines.errors import DeviceFailed
 from engines.manifest import TileInput
 from engines.runtime import Runtime, open_runtime
 from inference import archive, predict
-from inference.cutter import TileCutter
 from inference.errors import Stopped
-from inference.pipeline import Encoding
-from inference.shared_frames import SharedFrames
 from inference.slide.slide import Level, open_slide
-from inference.tile_values import Resume, TileValues
-from inference.tiles import TileGrid, stream
+from inference.tiles.cutter import TileCutter
+from inference.tiles.encoding import Encoding
+from inference.tiles.grid import TileGrid, stream
+from inference.tiles.order import MOST_BAND_ROWS, Source, frames_under, in_order
+from inference.tiles.shared_frames import SharedFrames
+from inference.tiles.values import Resume, TileValues
 from inference.types import NotAssessable, Prediction, Progress, Reason
-from inference.work import MOST_BAND_ROWS, Source, frames_under, in_order
 
 ROOT = Path(__file__).parent.parent
 

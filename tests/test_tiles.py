@@ -19,7 +19,7 @@ from engines.manifest import TileInput
 from inference.slide.codestream import JpegReader
 from inference.slide.slide import Level, Slide, open_slide
 from inference.slide.stored import StoredFrames
-from inference.tiles import TileGrid, stream
+from inference.tiles.grid import TileGrid, stream
 from inference.types import SlideGeometry
 from slides import SlideStudy
 

@@ -40,8 +40,8 @@ def ours(slide: Path, bundle: Path, precision: str, tiles: int) -> Run:
 
     from engines.bundle import open_bundle
     from engines.runtime import open_runtime
-    from inference.planning import plan_tiles
     from inference.slide.slide import open_slide
+    from inference.tiles.planning import plan_tiles
 
     opened = open_bundle(bundle)
     paths = sorted(slide.glob("*.dcm"))
@@ -70,8 +70,8 @@ def prepare(folder: Path, tiles: int) -> None:
     from tiles import bundle_of, first
 
     from engines.bundle import open_bundle
-    from inference.planning import plan_tiles
     from inference.slide.slide import open_slide
+    from inference.tiles.planning import plan_tiles
 
     paths = list(write(folder / "slide", 20480, tissue=0.6).paths)
     bundle_of("resnet18", folder, paths)

@@ -28,11 +28,11 @@ from rich.console import Console
 from rich.table import Table
 
 from engines.manifest import TileInput
-from inference.cutter import TileCutter
-from inference.shared_frames import SharedFrames
 from inference.slide.slide import open_slide
-from inference.tiles import TileGrid
-from inference.work import Source, in_order
+from inference.tiles.cutter import TileCutter
+from inference.tiles.grid import TileGrid
+from inference.tiles.order import Source, in_order
+from inference.tiles.shared_frames import SharedFrames
 
 BATCH = 64
 Read = Callable[[int, int, NDArray[np.uint8]], None]

@@ -55,7 +55,8 @@ def run_slide(paths: list[Path], out: Path) -> dict[str, Any]:
     from dicom_node.results.identity import Provenance
     from engines.bundle import open_bundle
     from engines.runtime import open_runtime
-    from inference import planning, predict
+    from inference import predict
+    from inference.tiles.grid import planning
 
     bundle, stages = open_bundle("default"), Stages()
     first: list[float] = []

@@ -32,13 +32,13 @@ from shapes import write_bundle
 
 from engines.bundle import Bundle, open_bundle
 from engines.runtime import PrecisionName, Runtime, open_runtime
-from inference.cutter import TileCutter
-from inference.pipeline import Encoding
-from inference.planning import plan_tiles
-from inference.shared_frames import SharedFrames
 from inference.slide.slide import open_slide
-from inference.tile_values import TileValues
-from inference.work import Source, in_order
+from inference.tiles.cutter import TileCutter
+from inference.tiles.encoding import Encoding
+from inference.tiles.order import Source, in_order
+from inference.tiles.planning import plan_tiles
+from inference.tiles.shared_frames import SharedFrames
+from inference.tiles.values import TileValues
 
 CASES: tuple[tuple[str, PrecisionName], ...] = (
     ("default", "fp32"), ("default", "int8"), ("resnet18", "fp32"), ("resnet18", "int8"),

@@ -14,9 +14,9 @@ from engines.bundle import open_bundle
 from engines.errors import BundleRejected
 from engines.manifest import TileInput
 from inference.errors import SlideError
-from inference.planning import plan_tiles
 from inference.slide.slide import open_slide
-from inference.tiles import stream
+from inference.tiles.grid import stream
+from inference.tiles.planning import plan_tiles
 from training.errors import TrainingError
 from training.precisions import NAMES, Material, add_precisions, table
 from training.tiles.slide_files import find_slides

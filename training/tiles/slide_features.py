@@ -25,7 +25,7 @@ from inference import quality
 from inference.errors import FramesUnreadable, Refused, SlideUnreadable
 from inference.predict import LEAST_TISSUE_SHARE
 from inference.slide.slide import Slide, open_slide
-from inference.tiles import TileGrid, stream
+from inference.tiles.grid import TileGrid, stream
 from inference.tissue.tissue import TissueMask, tissue_mask
 from training.errors import TrainingError
 from training.tiles.encoders import Encoder

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.slide.frames import Level
-from inference.tiles import TileGrid
+from inference.tiles.grid import TileGrid
 
 LEAST_BAND_ROWS, MOST_BAND_ROWS = 4, 16
 """Rows of frames in a band: enough that the last, short batch of a band does not matter, and few

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import DTypeLike, NDArray
 
-from inference.work import Batch
+from inference.tiles.order import Batch
 
 Array = NDArray[Any]
 _KEY_FILE = "key.json"

@@ -10,10 +10,10 @@ from engines.manifest import TileInput
 from inference.slide.decoding import MOST_HALVINGS
 from inference.slide.frames import Level
 from inference.slide.slide import Slide
-from inference.tiles import TileGrid
+from inference.tiles.grid import TileGrid
+from inference.tiles.order import Source
 from inference.tissue.tissue import TissueMask, tissue_level, tissue_mask
 from inference.types import LevelAccount
-from inference.work import Source
 
 LEAST_TISSUE_SHARE = 0.25
 """Least share of tissue in a cell that is analyzed: less is mostly glass, of which the encoder has

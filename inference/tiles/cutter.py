@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.errors import FramesUnreadable
-from inference.shared_frames import SharedFrames
 from inference.slide.frames import paste
 from inference.slide.prepare import WHITE, resample
-from inference.work import Batch, Source, frames_under
+from inference.tiles.order import Batch, Source, frames_under
+from inference.tiles.shared_frames import SharedFrames
 
 
 class TileCutter:

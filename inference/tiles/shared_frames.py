@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.slide.frames import Level
-from inference.work import Source, frames_under
+from inference.tiles.order import Source, frames_under
 
 Frame = tuple[int, int]
 """Row and column of a frame in its level."""

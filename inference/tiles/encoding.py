@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from engines.bundle import Bundle
 from engines.errors import DeviceFailed
 from engines.manifest import Manifest
-from inference.cutter import TileCutter
 from inference.errors import FramesUnreadable, Stopped
-from inference.shared_frames import SharedFrames
-from inference.tile_values import TileValues
+from inference.tiles.cutter import TileCutter
+from inference.tiles.order import Batch, Source, in_order
+from inference.tiles.shared_frames import SharedFrames
+from inference.tiles.values import TileValues
 from inference.types import Progress
-from inference.work import Batch, Source, in_order
 
 Array = NDArray[Any]
 _LOOK_EVERY_S = 0.1

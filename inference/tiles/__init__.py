@@ -1,0 +1,1 @@
+"""Tiles: which there are, in what order, cut and encoded."""
