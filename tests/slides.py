@@ -25,7 +25,7 @@ from pydicom import Dataset, dcmread
 from pydicom.encaps import encapsulate, generate_frames
 
 from dicom_node.demo.wsm import SlideLabel, write_slide
-from inference.phantom import MPP, Phantom, draw
+from inference.phantom.draw import MPP, Phantom, draw
 
 ROOT = Path(__file__).parent.parent
 CACHE = ROOT / ".cache"

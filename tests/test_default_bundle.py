@@ -16,7 +16,7 @@ from PIL import Image
 from engines.bundle import open_bundle
 from engines.errors import BundleRejected
 from engines.runtime import open_runtime
-from inference.phantom_plan import Kind
+from inference.phantom.plan import Kind
 
 SHIPPED = Path(__file__).parent.parent / "engines" / "bundles" / "default"
 LUNG_AUC_FLOOR = 0.98

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from inference.phantom import MPP, STEP, Kind, Phantom, draw
-from inference.phantom_cells import LYMPHOCYTE, TUMOR, nucleus_bank
+from inference.phantom.cells import LYMPHOCYTE, TUMOR, nucleus_bank
+from inference.phantom.draw import MPP, STEP, Kind, Phantom, draw
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 from tiny_slides import write_level
 
-from inference.phantom import STEP, Kind
+from inference.phantom.draw import STEP, Kind
 from inference.slide.slide import open_slide
 from inference.tissue.outlines import MOST_POINTS, area, crosses_itself, outlines
 from inference.tissue.regions import dilate, drop_small, fill_holes, label

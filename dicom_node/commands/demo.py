@@ -33,7 +33,7 @@ from dicom_node.ledger import Ledger
 from dicom_node.records import Revision, State
 from dicom_node.view.page import write_page
 from dicom_node.view.table import print_report
-from inference import phantom
+from inference.phantom.draw import draw as phantom
 
 _SEED = 2026
 _ROWS, _COLS = 4096, 6144

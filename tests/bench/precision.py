@@ -24,7 +24,7 @@ from dicom_node.demo import wsm
 from engines.bundle import open_bundle
 from engines.runtime import PrecisionName, open_runtime
 from inference import predict
-from inference.phantom import draw
+from inference.phantom.draw import draw
 from inference.types import Prediction
 
 

@@ -38,7 +38,7 @@ from sick import Silence, sick
 
 from dicom_node.demo.wsm import write_slide
 from dicom_node.records import Revision, State
-from inference import phantom
+from inference.phantom.draw import draw as phantom
 from slides import as_concatenation, new_study_copy
 
 OVER = (State.DONE, State.PARKED)

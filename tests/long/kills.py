@@ -39,7 +39,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from dicom_node.demo.wsm import write_slide
 from dicom_node.ledger import Ledger
 from dicom_node.records import DeliveryState, LedgerBusy, Revision, State
-from inference import phantom
+from inference.phantom.draw import draw as phantom
 from slides import new_study_copy
 
 QUIET_S = 20.0

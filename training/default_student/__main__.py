@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from inference.phantom_plan import Kind
+from inference.phantom.plan import Kind
 from training.default_student import aggregator, data, describe, slides, tiles, train
 from training.default_student.aggregator import Aggregator
 from training.default_student.encoder import Deployed
@@ -150,7 +150,7 @@ def digest(folder: Path) -> str:
     here = Path(__file__).parent
     code = [path for path in here.glob("*.py") if path.name != "describe.py"]
     shared = [here.parent / name for name in ("losses.py", "survival.py")]
-    drawing = (here.parent.parent / "inference").glob("phantom*.py")
+    drawing = (here.parent.parent / "inference" / "phantom").glob("*.py")
     return data.digest([*files, *code, *shared, *drawing])
 
 

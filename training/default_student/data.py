@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from inference.phantom import MPP as PHANTOM_MPP
-from inference.phantom import STEP, Kind, draw
+from inference.phantom.draw import MPP as PHANTOM_MPP
+from inference.phantom.draw import STEP, Kind, draw
 from training.default_student.expression import TARGETS
 
 TILE_PX = 224

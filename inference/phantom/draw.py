@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from inference import phantom_cells as cells
-from inference.phantom_plan import MPP, STEP, Field, Kind, Plan, cloud, make_plan, spots
-from inference.phantom_stain import Stain, develop
+from inference.phantom.draw import cells
+from inference.phantom.plan import MPP, STEP, Field, Kind, Plan, cloud, make_plan, spots
+from inference.phantom.stain import Stain, develop
 
 __all__ = ["MPP", "STEP", "Kind", "Phantom", "draw"]
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from inference.phantom_plan import STEP, Field, Plan
+from inference.phantom.plan import STEP, Field, Plan
 
 _BAND = 256
 """Rows developed at a time: bounds the memory."""

@@ -1,6 +1,6 @@
 """The small parts of a drawn slide: nuclei, collagen fibers, fat cells, gland epithelium.
 
-Amounts of stain are uint8: `h` hematoxylin, `e` eosin; inference.phantom turns them into color.
+Amounts of stain are uint8: `h` hematoxylin, `e` eosin; inference.phantom.draw turns them into color.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from inference.phantom_plan import MPP, Gland
+from inference.phantom.plan import MPP, Gland
 
 ANGLES = 16
 """Directions a bank of elongated nuclei is drawn in, over half a turn."""

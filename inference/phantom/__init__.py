@@ -1,0 +1,1 @@
+"""A drawn slide with a known truth."""
