@@ -33,7 +33,7 @@ from dicom_node.ledger import Ledger
 from dicom_node.records import Revision, State
 from dicom_node.view.page import write_page
 from dicom_node.view.table import print_report
-from inference.phantom.draw import draw as phantom
+from inference.phantom.draw import draw
 
 _SEED = 2026
 _ROWS, _COLS = 4096, 6144
@@ -147,7 +147,7 @@ def _fresh_folder(out: Path) -> Path:
 
 def _drawn_study(out: Path, console: Console) -> tuple[list[Path], NDArray[np.uint8]]:
     """A phantom drawn now: its files, and what was drawn where."""
-    drawn = phantom.draw(_SEED, rows=_ROWS, cols=_COLS)
+    drawn = draw(_SEED, rows=_ROWS, cols=_COLS)
     folder = out / "slide"
     folder.mkdir()
     paths = write_slide(drawn.pixels, folder, mpp=_MPP, seed="dicom-node demo")

@@ -1,6 +1,6 @@
 """The small parts of a drawn slide: nuclei, collagen fibers, fat cells, gland epithelium.
 
-Amounts of stain are uint8: `h` hematoxylin, `e` eosin; inference.phantom.draw turns them into color.
+Amounts of stain are uint8: `h` hematoxylin, `e` eosin; `draw` turns them into color.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from inference.phantom.draw import cells
+from inference.phantom import cells
 from inference.phantom.plan import MPP, STEP, Field, Kind, Plan, cloud, make_plan, spots
 from inference.phantom.stain import Stain, develop
 

@@ -56,7 +56,7 @@ def run_slide(paths: list[Path], out: Path) -> dict[str, Any]:
     from engines.bundle import open_bundle
     from engines.runtime import open_runtime
     from inference import predict
-    from inference.tiles.grid import planning
+    from inference.tiles import planning
 
     bundle, stages = open_bundle("default"), Stages()
     first: list[float] = []

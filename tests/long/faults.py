@@ -38,7 +38,7 @@ from sick import Silence, sick
 
 from dicom_node.demo.wsm import write_slide
 from dicom_node.records import Revision, State
-from inference.phantom.draw import draw as phantom
+from inference.phantom.draw import draw
 from slides import as_concatenation, new_study_copy
 
 OVER = (State.DONE, State.PARKED)
@@ -59,9 +59,7 @@ class Row:
 @cache
 def _drawn() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="faults-slide-"))
-    write_slide(
-        phantom.draw(5, rows=1024, cols=1280).pixels, folder, mpp=0.5, levels=2, seed="faults"
-    )
+    write_slide(draw(5, rows=1024, cols=1280).pixels, folder, mpp=0.5, levels=2, seed="faults")
     return folder
 
 

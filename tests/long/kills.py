@@ -39,7 +39,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from dicom_node.demo.wsm import write_slide
 from dicom_node.ledger import Ledger
 from dicom_node.records import DeliveryState, LedgerBusy, Revision, State
-from inference.phantom.draw import draw as phantom
+from inference.phantom.draw import draw
 from slides import new_study_copy
 
 QUIET_S = 20.0
@@ -149,7 +149,7 @@ def run(
 
 def _studies(folder: Path, count: int) -> list[Path]:
     first = folder / "study-0"
-    write_slide(phantom.draw(5, rows=1536, cols=2048).pixels, first, mpp=0.5, seed="kills")
+    write_slide(draw(5, rows=1536, cols=2048).pixels, first, mpp=0.5, seed="kills")
     copies = [folder / f"study-{number}" for number in range(1, count)]
     for copy in copies:
         new_study_copy(first, copy, copy.name)
