@@ -13,9 +13,10 @@ from tiny_slides import write_level
 
 from inference.phantom.draw import STEP, Kind
 from inference.slide.slide import open_slide
+from inference.tissue import tissue
 from inference.tissue.outlines import MOST_POINTS, area, crosses_itself, outlines
 from inference.tissue.regions import dilate, drop_small, fill_holes, label
-from inference.tissue.tissue import TissueMask, find_tissue, tissue, tissue_mask
+from inference.tissue.tissue import TissueMask, find_tissue, tissue_mask
 from slides import PhantomStudy, SlideStudy
 
 MPP = 8.0
