@@ -25,8 +25,9 @@ from tiny_slides import Edit, Pixels, noise, setting, spacing, split, without, w
 from wsidicom import WsiDicom
 
 from inference.errors import FramesUnreadable, Refused, SlideError
+from inference.slide import terms
 from inference.slide.frames import Level, read_rectangles
-from inference.slide.slide import SlideUnreadable, open_slide, terms
+from inference.slide.slide import SlideUnreadable, open_slide
 from inference.types import Reason
 
 
