@@ -14,12 +14,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from engines import onnx_runtime, openvino_cpu, tensorrt_gpu
+from engines import onnx, openvino
 from engines.bundle import Bundle
 from engines.errors import BundleRejected, DeviceFailed, EngineMissing
 from engines.executor import Arrays, Executor, precision_name
 from engines.manifest import Manifest, Precision, Tensor
-from engines.plans import Progress
+from engines.tensorrt import runtime as tensorrt
+from engines.tensorrt.plans import Progress
 
 EngineName = Literal["auto", "openvino", "onnxruntime", "onnxruntime-cuda", "tensorrt"]
 PrecisionName = Literal["shipped", "fp32", "bf16", "fp16", "int8"]
@@ -36,11 +37,11 @@ class Engine:
 
 
 ENGINES: dict[str, Engine] = {
-    "openvino": Engine(openvino_cpu.lacks, openvino_cpu.open_openvino),
-    "onnxruntime": Engine(onnx_runtime.cpu_lacks, onnx_runtime.open_cpu),
-    "onnxruntime-cuda": Engine(onnx_runtime.cuda_lacks, onnx_runtime.open_cuda),
+    "openvino": Engine(openvino.lacks, openvino.open_openvino),
+    "onnxruntime": Engine(onnx.cpu_lacks, onnx.open_cpu),
+    "onnxruntime-cuda": Engine(onnx.cuda_lacks, onnx.open_cuda),
     "tensorrt": Engine(
-        tensorrt_gpu.lacks, tensorrt_gpu.open_tensorrt, prepare=tensorrt_gpu.prepare
+        tensorrt.lacks, tensorrt.open_tensorrt, prepare=tensorrt.prepare
     ),
 }
 

@@ -22,7 +22,7 @@ from onnx import helper, load, numpy_helper, save
 
 from dicom_node import cli
 from dicom_node.config import ModelSection
-from engines import openvino_cpu
+from engines import openvino as openvino_cpu
 from engines.bundle import open_bundle
 from engines.errors import BundleRejected, DeviceFailed, EngineMissing
 from engines.machine import available_memory, cores, require_memory

@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 from bundles import add_precisions, precision, write_bundle, write_sums
 
-from engines import cuda as cuda_module
-from engines import plans, tensorrt_gpu
 from engines.bundle import open_bundle
 from engines.errors import BundleRejected, DeviceFailed, EngineMissing
 from engines.executor import AGGREGATOR, ENCODER
-from engines.plans import Target, plan_path, read_plan, write_plan
 from engines.runtime import open_runtime
+from engines.tensorrt import cuda as cuda_module
+from engines.tensorrt import plans
+from engines.tensorrt import runtime as tensorrt_gpu
+from engines.tensorrt.plans import Target, plan_path, read_plan, write_plan
 
 HOPPER = Target("11.4.0.106", (9, 0))
 TENSORRT_OBJECTS = {

@@ -20,7 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.bundle import Bundle
-from engines.cuda import (
+from engines.errors import DeviceFailed, EngineMissing
+from engines.executor import AGGREGATOR, ENCODER, Arrays, Executor, precision_name
+from engines.machine import cores
+from engines.manifest import Graph, Precision, Tensor
+from engines.tensorrt.cuda import (
     call,
     capability,
     captured,
@@ -32,11 +36,7 @@ from engines.cuda import (
     to_device,
     to_host,
 )
-from engines.errors import DeviceFailed, EngineMissing
-from engines.executor import AGGREGATOR, ENCODER, Arrays, Executor, precision_name
-from engines.machine import cores
-from engines.manifest import Graph, Precision, Tensor
-from engines.plans import (
+from engines.tensorrt.plans import (
     BAG,
     Progress,
     Target,

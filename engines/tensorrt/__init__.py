@@ -1,0 +1,1 @@
+"""TensorRT: plans, how they are built and run, and the part of CUDA that it needs."""
