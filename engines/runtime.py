@@ -40,9 +40,7 @@ ENGINES: dict[str, Engine] = {
     "openvino": Engine(openvino.lacks, openvino.open_openvino),
     "onnxruntime": Engine(onnx.cpu_lacks, onnx.open_cpu),
     "onnxruntime-cuda": Engine(onnx.cuda_lacks, onnx.open_cuda),
-    "tensorrt": Engine(
-        tensorrt.lacks, tensorrt.open_tensorrt, prepare=tensorrt.prepare
-    ),
+    "tensorrt": Engine(tensorrt.lacks, tensorrt.open_tensorrt, prepare=tensorrt.prepare),
 }
 
 

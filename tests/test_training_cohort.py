@@ -15,16 +15,16 @@ import pytest
 pytest.importorskip("torch", reason="needs the training extra (torch)")
 
 from training.cli import main
-from training.cohort import Cohort, assemble, load
 from training.cohorts import describe as cohort_report
 from training.cohorts.build import BuildInputs, build, gather
 from training.cohorts.checks import inversion_signs, refuse_inverted_flag
+from training.cohorts.cohort import Cohort, assemble, load
 from training.cohorts.folds import complete, read_splits, refuse_overlap, site_folds
+from training.cohorts.genes import fit_genes, gene_of
 from training.cohorts.material import TASKS, Task
 from training.cohorts.outcome import read_outcome
 from training.cohorts.tables import published
 from training.errors import TrainingError
-from training.genes import fit_genes, gene_of
 from training.split import prepare
 
 # patients with features and events; patients per class

@@ -11,9 +11,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs torch, of the extra `training`")
 
 from training.bags import Patients, fixed_rows  # noqa: E402  # after the check for torch
-from training.cohort import Task  # noqa: E402
+from training.cohorts.cohort import Task  # noqa: E402
+from training.cohorts.genes import FittedGenes  # noqa: E402
+from training.cohorts.who2021 import CLASSES, who2021  # noqa: E402
 from training.errors import TrainingError  # noqa: E402
-from training.genes import FittedGenes  # noqa: E402
 from training.graphs import run, write_graph  # noqa: E402
 from training.journal import Journal  # noqa: E402
 from training.loop import learning_rate_factor, train  # noqa: E402
@@ -41,7 +42,6 @@ from training.methods.disentangled_teacher import (  # noqa: E402
 )
 from training.methods.glioma_genes import MICROENVIRONMENT, TUMOR, subspaces  # noqa: E402
 from training.methods.tokens import Slides, coarser, grid_side, token_rows  # noqa: E402
-from training.methods.who2021 import CLASSES, who2021  # noqa: E402
 from training.split import Split  # noqa: E402
 
 SMALL = Shape(16, 3, side=8, ratio=0.02)

@@ -22,8 +22,8 @@ from engines.bundle import open_bundle
 from engines.runtime import open_runtime
 from inference.predict import predict
 from slides import ROOT, base_level, changed_pixel_copy, new_study_copy, without_spacing
-from training import features
 from training.errors import TrainingError
+from training.tiles import features
 from training.tiles.encoders import open_encoder
 from training.tiles.feature_files import Origin, read, read_all, read_bag, read_origin, write_h5
 from training.tiles.slide_features import feature_path, magnifications

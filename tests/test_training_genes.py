@@ -9,8 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the training extra (torch)")
 
-from training.errors import TrainingError  # noqa: E402 (after the skip)
-from training.genes import (  # noqa: E402
+from training.cohorts.genes import (  # noqa: E402
     GROUPS,
     fit_genes,
     group_positions,
@@ -19,6 +18,7 @@ from training.genes import (  # noqa: E402
     select,
     welch,
 )
+from training.errors import TrainingError  # noqa: E402 (after the skip)
 
 SIGNATURES = {"Oncogenes": ("MYC", "KRAS"), "Protein Kinases": ("MYC", "EGFR"), "Markers": ("CD3",)}
 

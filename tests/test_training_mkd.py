@@ -12,10 +12,10 @@ from scipy.stats import norm
 torch = pytest.importorskip("torch", reason="needs torch, of the extra `training`")
 
 from training.bags import Batch, Patients  # noqa: E402  # after the check for torch
-from training.cohort import Task  # noqa: E402
+from training.cohorts.cohort import Task  # noqa: E402
+from training.cohorts.genes import FittedGenes  # noqa: E402
 from training.errors import TrainingError  # noqa: E402
 from training.fitted import Fitted  # noqa: E402
-from training.genes import FittedGenes  # noqa: E402
 from training.journal import Journal  # noqa: E402
 from training.loop import Schedule, cell_weights, train  # noqa: E402
 from training.losses import distill_kl, similarity_preserving  # noqa: E402

@@ -8,8 +8,8 @@ import torch
 
 from training import survival
 from training.bags import Patients
+from training.cohorts.genes import fit_genes
 from training.cohorts.material import Task
-from training.genes import fit_genes
 from training.split import Split
 
 OS = Task("os", "survival")

@@ -18,7 +18,7 @@ import structlog
 import torch
 from threadpoolctl import threadpool_limits
 
-from training.cohort import Cohort, load
+from training.cohorts.cohort import Cohort, load
 from training.errors import TrainingError
 from training.fitted import Score
 from training.journal import Journal

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from training import survival
 from training.bags import Batch, Patients
-from training.cohort import Task
+from training.cohorts.cohort import Task
 from training.fitted import Floats, Score, class_score, predict, survival_score
 
 BINS = 4

@@ -13,9 +13,9 @@ from sklearn.model_selection import StratifiedShuffleSplit
 
 from training import survival
 from training.bags import Patients, concatenated
-from training.cohort import Cohort, Task
+from training.cohorts.cohort import Cohort, Task
+from training.cohorts.genes import FittedGenes, fit_genes
 from training.errors import TrainingError
-from training.genes import FittedGenes, fit_genes
 
 Folds = Literal["official", "site"]
 INNER_SHARE = 0.15

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from training.cohort import assemble
 from training.cohorts import describe as cohort_report
 from training.cohorts import store as cohort_file
 from training.cohorts.checks import refuse_conflicts, refuse_shared_slides
+from training.cohorts.cohort import assemble
 from training.cohorts.folds import FOLDS, read_splits, site_of
 from training.cohorts.gene_tables import read_genes, require_genes
+from training.cohorts.genes import read_signatures
 from training.cohorts.material import TASKS, Cohort, Drop, Material, Task
 from training.cohorts.outcome import read_outcome, read_table
 from training.errors import TrainingError
-from training.genes import read_signatures
 
 
 @dataclass(frozen=True)

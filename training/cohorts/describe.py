@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from training.cohorts.genes import SUFFIXES
 from training.cohorts.material import Cohort
-from training.genes import SUFFIXES
 
 SHOWN = 5  # patients named per reason in the text; the dict has them all
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from training.cohorts.folds import patient_of
+from training.cohorts.genes import SUFFIXES, gene_of
 from training.errors import TrainingError
-from training.genes import SUFFIXES, gene_of
 
 PRIMARY = "01"  # sample type of a primary solid tumor in a TCGA barcode
 

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from training.cohorts.genes import Signatures
 from training.cohorts.privileged import Blocks
 from training.errors import TrainingError
-from training.genes import Signatures
 
 NO_FOLD = -1
 Bag = NDArray[np.float32]

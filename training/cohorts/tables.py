@@ -13,11 +13,11 @@ import pandas as pd
 
 from training.cohorts.checks import refuse_conflicts
 from training.cohorts.folds import patient_of, read_splits, site_of
+from training.cohorts.genes import gene_of, read_signatures
 from training.cohorts.material import Bag, Drop, Material, Task
 from training.cohorts.outcome import DAYS_PER_MONTH
 from training.cohorts.privileged import Blocks, published_blocks
 from training.errors import TrainingError
-from training.genes import gene_of, read_signatures
 from training.tiles.feature_files import read_all
 
 COHORTS = ("blca", "brca", "gbmlgg", "luad", "ucec")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from training.cohort import load
 from training.cohorts import describe as cohort_report
 from training.cohorts import gdc
 from training.cohorts.build import BuildInputs, build
+from training.cohorts.cohort import load
 from training.cohorts.material import TASKS, Task
 from training.errors import TrainingError
 

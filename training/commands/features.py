@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from training import features
+from training.tiles import features
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from training.bags import Batch, on_instances
-from training.cohort import Task
+from training.cohorts.cohort import Task
 from training.errors import TrainingError
 from training.fitted import Fitted, Score
 from training.heads import (

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from training.bags import Batch
-from training.cohort import Task
+from training.cohorts.cohort import Task
 from training.fitted import Fitted, Score, predict
 from training.heads import task_score
 from training.journal import Journal

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy, mse_loss, pad, softplus
 
 from training import survival
 from training.bags import Batch
-from training.cohort import Task
+from training.cohorts.cohort import Task
 from training.losses import distill_kl
 
 

@@ -10,7 +10,7 @@ from sklearn.model_selection import StratifiedKFold
 from torch import Tensor
 
 from training.bags import Batch
-from training.cohort import Task
+from training.cohorts.cohort import Task
 from training.errors import TrainingError
 from training.fitted import predict
 from training.heads import inner_judge, outputs

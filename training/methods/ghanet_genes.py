@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from training.bags import Batch, Patients
+from training.cohorts.genes import select
 from training.fitted import predict
-from training.genes import select
 from training.methods.gene_ranking import has_genes
 from training.methods.ghanet_network import GHANet
 from training.split import Split
