@@ -25,7 +25,7 @@ from training.cohorts.material import TASKS, Task
 from training.cohorts.outcome import read_outcome
 from training.cohorts.tables import published
 from training.errors import TrainingError
-from training.split import prepare
+from training.learning.split import prepare
 
 # patients with features and events; patients per class
 SURVIVAL = {

@@ -10,14 +10,15 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch, of the extra `training`")
 
-from training.bags import Patients, fixed_rows  # noqa: E402  # after the check for torch
 from training.cohorts.cohort import Task  # noqa: E402
 from training.cohorts.genes import FittedGenes  # noqa: E402
 from training.cohorts.who2021 import CLASSES, who2021  # noqa: E402
 from training.errors import TrainingError  # noqa: E402
-from training.graphs import run, write_graph  # noqa: E402
-from training.journal import Journal  # noqa: E402
-from training.loop import learning_rate_factor, train  # noqa: E402
+from training.learning.bags import Patients, fixed_rows  # noqa: E402  # after the check for torch
+from training.learning.graphs import run, write_graph  # noqa: E402
+from training.learning.journal import Journal  # noqa: E402
+from training.learning.loop import learning_rate_factor, train  # noqa: E402
+from training.learning.split import Split  # noqa: E402
 from training.methods import disentangled, disentangled_stages  # noqa: E402
 from training.methods.deformable import DeformableAttention, sampling_side  # noqa: E402
 from training.methods.density_peaks import cluster_count, density_peaks, merge  # noqa: E402
@@ -42,7 +43,6 @@ from training.methods.disentangled_teacher import (  # noqa: E402
 )
 from training.methods.glioma_genes import MICROENVIRONMENT, TUMOR, subspaces  # noqa: E402
 from training.methods.tokens import Slides, coarser, grid_side, token_rows  # noqa: E402
-from training.split import Split  # noqa: E402
 
 SMALL = Shape(16, 3, side=8, ratio=0.02)
 QUICK = disentangled.Settings(

@@ -15,15 +15,18 @@ pytest.importorskip("sksurv", reason="needs scikit-survival, of the extra `train
 
 from torch import nn  # noqa: E402  # after the check for torch
 
-from training import split, survival  # noqa: E402  # after the check for torch
-from training.bags import Patients  # noqa: E402  # after the check for torch
 from training.cohorts import cohort  # noqa: E402  # after the check for torch
 from training.cohorts.genes import FittedGenes  # noqa: E402  # after the check for torch
 from training.cohorts.material import TASKS  # noqa: E402  # after the check for torch
 from training.errors import TrainingError  # noqa: E402  # after the check for torch
-from training.fitted import Fitted  # noqa: E402  # after the check for torch
-from training.heads import masked_softmax  # noqa: E402  # after the check for torch
-from training.journal import Journal  # noqa: E402  # after the check for torch
+from training.learning import (
+    split,  # after the check for torch
+    survival,  # after the check for torch
+)
+from training.learning.bags import Patients  # noqa: E402  # after the check for torch
+from training.learning.fitted import Fitted  # noqa: E402  # after the check for torch
+from training.learning.heads import masked_softmax  # noqa: E402  # after the check for torch
+from training.learning.journal import Journal  # noqa: E402  # after the check for torch
 from training.methods import ghanet, ghanet_genes  # noqa: E402  # after the check for torch
 from training.methods.ghanet_network import (  # noqa: E402  # after the check for torch
     Attention,

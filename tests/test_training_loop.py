@@ -14,10 +14,10 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the training extra")
 
-from training.bags import Patients, capped, fixed_rows, on_instances  # noqa: E402
 from training.errors import TrainingError  # noqa: E402
-from training.journal import Journal  # noqa: E402
-from training.loop import Schedule, cell_weights, learning_rate_factor, train  # noqa: E402
+from training.learning.bags import Patients, capped, fixed_rows, on_instances  # noqa: E402
+from training.learning.journal import Journal  # noqa: E402
+from training.learning.loop import Schedule, cell_weights, learning_rate_factor, train  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 SCHEDULE = Schedule(epochs=4, lr=1e-2, weight_decay=0.0, window=8)
@@ -154,7 +154,7 @@ from pathlib import Path
 import torch
 sys.path[:0] = [{tests!r}, {root!r}]
 import test_training_loop as here
-from training.journal import Journal
+from training.learning.journal import Journal
 from dataclasses import replace
 torch.set_num_threads(1)
 slow = lambda batch: time.sleep({sleep})

@@ -6,8 +6,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch, of the extra `training`")
 
-from training import losses  # noqa: E402  # after the check for torch
 from training.errors import TrainingError  # noqa: E402  # after the check for torch
+from training.learning import losses  # noqa: E402  # after the check for torch
 
 TOLERANCE = 1e-6
 

@@ -12,14 +12,15 @@ torch = pytest.importorskip("torch", reason="needs the training extra")
 from sksurv.metrics import concordance_index_censored  # noqa: E402
 from training_patients import CLASSES, OS, drawn, split  # noqa: E402
 
-from training.bags import concatenated  # noqa: E402
-from training.calibrate import calibrated, hazard_logits  # noqa: E402
-from training.deployed import Deployed, relative  # noqa: E402
 from training.errors import TrainingError  # noqa: E402
 from training.fit import Plan  # noqa: E402
-from training.fitted import Fitted, Score  # noqa: E402
-from training.graphs import write_graph  # noqa: E402
-from training.journal import Journal  # noqa: E402
+from training.learning.bags import concatenated  # noqa: E402
+from training.learning.calibrate import calibrated, hazard_logits  # noqa: E402
+from training.learning.deployed import Deployed, relative  # noqa: E402
+from training.learning.fitted import Fitted, Score  # noqa: E402
+from training.learning.graphs import write_graph  # noqa: E402
+from training.learning.journal import Journal  # noqa: E402
+from training.learning.survival import survival_curve  # noqa: E402
 from training.methods import baselines, crossfit, linear, multimodal, transmil  # noqa: E402
 from training.methods.baselines import Abmil, ClamSb, MeanPool, Snn, Student  # noqa: E402
 from training.methods.crossfit_network import (  # noqa: E402
@@ -32,7 +33,6 @@ from training.methods.crossfit_teacher import block_risks, scaler, stacked  # no
 from training.methods.registry import METHODS  # noqa: E402
 from training.methods.transmil import NystromAttention, pseudoinverse  # noqa: E402
 from training.references import references, risk_correlation  # noqa: E402
-from training.survival import survival_curve  # noqa: E402
 
 QUICK = baselines.Settings(epochs=40, lr=1e-2, hidden=16, l1=0)
 

@@ -11,14 +11,16 @@ from scipy.stats import norm
 
 torch = pytest.importorskip("torch", reason="needs torch, of the extra `training`")
 
-from training.bags import Batch, Patients  # noqa: E402  # after the check for torch
 from training.cohorts.cohort import Task  # noqa: E402
 from training.cohorts.genes import FittedGenes  # noqa: E402
 from training.errors import TrainingError  # noqa: E402
-from training.fitted import Fitted  # noqa: E402
-from training.journal import Journal  # noqa: E402
-from training.loop import Schedule, cell_weights, train  # noqa: E402
-from training.losses import distill_kl, similarity_preserving  # noqa: E402
+from training.learning.bags import Batch, Patients  # noqa: E402  # after the check for torch
+from training.learning.fitted import Fitted  # noqa: E402
+from training.learning.gene_ranking import cox_p_values, has_genes, ranked_columns  # noqa: E402
+from training.learning.journal import Journal  # noqa: E402
+from training.learning.loop import Schedule, cell_weights, train  # noqa: E402
+from training.learning.losses import distill_kl, similarity_preserving  # noqa: E402
+from training.learning.split import Split  # noqa: E402
 from training.methods import mkd  # noqa: E402
 from training.methods.bilinear_fusion import (  # noqa: E402
     BilinearFusion,
@@ -26,7 +28,6 @@ from training.methods.bilinear_fusion import (  # noqa: E402
     GeneTokens,
     pooled,
 )
-from training.methods.gene_ranking import cox_p_values, has_genes, ranked_columns  # noqa: E402
 from training.methods.mkd_networks import (  # noqa: E402
     Answer,
     GenomicTeacher,
@@ -34,7 +35,6 @@ from training.methods.mkd_networks import (  # noqa: E402
     SlideStudent,
     Student,
 )
-from training.split import Split  # noqa: E402
 
 WIDTH, GENES = 12, 40
 SMALL = replace(

@@ -17,7 +17,7 @@ from nodes import dicom_node
 torch = pytest.importorskip("torch", reason="needs the training extra")
 
 from engines.bundle import open_bundle  # noqa: E402
-from training.graphs import run as run_graph  # noqa: E402
+from training.learning.graphs import run as run_graph  # noqa: E402
 from training.tiles.feature_files import read, read_origin, write_h5  # noqa: E402
 
 ROOT = Path(__file__).parent.parent

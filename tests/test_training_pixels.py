@@ -24,8 +24,8 @@ from training.default_student import (  # noqa: E402
 )
 from training.default_student.__main__ import digest  # noqa: E402
 from training.errors import TrainingError  # noqa: E402
-from training.graphs import run, write_graph, write_probe, write_sums  # noqa: E402
-from training.survival import survival_curve  # noqa: E402
+from training.learning.graphs import run, write_graph, write_probe, write_sums  # noqa: E402
+from training.learning.survival import survival_curve  # noqa: E402
 
 SHIPPED = Path(__file__).parent.parent / "engines" / "bundles" / "default"
 

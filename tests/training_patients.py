@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from training import survival
-from training.bags import Patients
 from training.cohorts.genes import fit_genes
 from training.cohorts.material import Task
-from training.split import Split
+from training.learning import survival
+from training.learning.bags import Patients
+from training.learning.split import Split
 
 OS = Task("os", "survival")
 CLASSES = Task("kind", "classification", ("few", "many"))

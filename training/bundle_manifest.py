@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from engines.bundle import MANIFEST_FILE, Bundle
-from training.deployed import INSTANCE_AXIS
-from training.graphs import run as run_graph
+from training.learning.deployed import INSTANCE_AXIS
+from training.learning.graphs import run as run_graph
 from training.scoring import resample
 
 TOLERANCE = 1e-3

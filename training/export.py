@@ -17,7 +17,7 @@ from engines.manifest import Manifest
 from training.bundle_manifest import Student, manifest
 from training.card import card
 from training.errors import TrainingError
-from training.graphs import write_manifest, write_probe, write_sums
+from training.learning.graphs import write_manifest, write_probe, write_sums
 from training.scoring import resample, runs
 from training.units import Unit
 

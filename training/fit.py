@@ -20,11 +20,11 @@ from threadpoolctl import threadpool_limits
 
 from training.cohorts.cohort import Cohort, load
 from training.errors import TrainingError
-from training.fitted import Score
-from training.journal import Journal
+from training.learning.fitted import Score
+from training.learning.journal import Journal
+from training.learning.split import FOLDS, Folds, prepare
 from training.methods.registry import method, with_settings
 from training.references import references, risk_correlation
-from training.split import FOLDS, Folds, prepare
 from training.tiles.feature_files import read_origin
 from training.units import Unit, write_json, write_unit
 

@@ -37,7 +37,7 @@ from engines.errors import BundleRejected, EngineMissing
 from engines.manifest import HeatmapOutput, Manifest, Precision, PrecisionLimits
 from engines.runtime import ENGINES, PrecisionName, Runtime, open_unexamined
 from training.errors import TrainingError
-from training.graphs import write_manifest, write_sums
+from training.learning.graphs import write_manifest, write_sums
 
 log = structlog.get_logger()
 

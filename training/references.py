@@ -9,14 +9,14 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
-from training import survival
-from training.bags import Batch
-from training.fitted import Fitted, Score, predict
-from training.journal import Journal
-from training.loop import Schedule, train
+from training.learning import survival
+from training.learning.bags import Batch
+from training.learning.fitted import Fitted, Score, predict
+from training.learning.journal import Journal
+from training.learning.loop import Schedule, train
+from training.learning.split import Split
 from training.methods.linear import age_score, clinical_score
 from training.methods.multimodal import fuse
-from training.split import Split
 
 _SCHEDULE = Schedule(
     epochs=30, lr=1e-3, weight_decay=1e-3, window=128, optimizer="adamw", sampling="shuffle"

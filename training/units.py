@@ -19,13 +19,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from training.bags import fixed_rows
-from training.calibrate import calibrated
-from training.deployed import INSTANCE_AXIS, Deployed
 from training.errors import TrainingError
-from training.fitted import Fitted, Score
-from training.graphs import write_graph
-from training.split import Split
+from training.learning.bags import fixed_rows
+from training.learning.calibrate import calibrated
+from training.learning.deployed import INSTANCE_AXIS, Deployed
+from training.learning.fitted import Fitted, Score
+from training.learning.graphs import write_graph
+from training.learning.split import Split
 
 EXAMPLE_INSTANCES = 37
 """Instances in the bag a graph is traced and compared with: an odd number, of the usual size."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engines.bundle import SHIPPED
-from training.graphs import write_graph, write_manifest, write_probe, write_sums
+from training.learning.graphs import write_graph, write_manifest, write_probe, write_sums
 from training.precisions import Material, add_precisions
 
 TILE_PX = 224

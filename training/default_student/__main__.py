@@ -17,7 +17,7 @@ from training.default_student.aggregator import Aggregator
 from training.default_student.encoder import Deployed
 from training.default_student.expression import Expression
 from training.default_student.tiles import Encoders, Sources
-from training.graphs import write_graph, write_manifest, write_probe, write_sums
+from training.learning.graphs import write_graph, write_manifest, write_probe, write_sums
 from training.precisions import Material, add_precisions
 
 STEPS = (350, 400)

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from training.default_student.encoder import FEATURES
 from training.default_student.expression import PROGRAMS
 from training.default_student.simulate import TIMES_MONTHS, Cohort
-from training.losses import reconstruction
-from training.survival import nll
+from training.learning.losses import reconstruction
+from training.learning.survival import nll
 
 WIDTH = 64
 TAUGHT, RECONSTRUCTED = 0.5, 0.3
@@ -69,7 +69,7 @@ class Aggregator(nn.Module):
         return self.score(pooled).squeeze(-1) - self.center
 
     def logits(self, risk: Tensor) -> Tensor:
-        """[..., 4] logits of the hazards, as training.survival takes them."""
+        """[..., 4] logits of the hazards, as training.learning.survival takes them."""
         cumulative = torch.exp(self.base + risk.unsqueeze(-1))
         return cumulative + torch.log(-torch.expm1(-cumulative))
 
@@ -151,7 +151,7 @@ def told_risk(model: Aggregator, slides: Cohort) -> NDArray[np.float64]:
 
 
 def outcomes(slides: Cohort) -> tuple[Tensor, Tensor]:
-    """Bin [B] and event [B] as training.survival.nll takes them.
+    """Bin [B] and event [B] as training.learning.survival.nll takes them.
 
     The censored count for the last interval they lived through entirely (their first visit is at
     12 months, so there is one); so do deaths after the last time.

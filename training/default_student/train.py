@@ -18,7 +18,7 @@ from training.default_student.augment import centered, views
 from training.default_student.data import TILE_PX, TileSet
 from training.default_student.encoder import COLORS, Encoder, folded
 from training.default_student.expression import TARGETS
-from training.losses import distill_kl, reconstruction
+from training.learning.losses import distill_kl, reconstruction
 
 MPP = 0.5
 BATCH = 64

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from training.bags import Batch, on_instances
 from training.cohorts.cohort import Task
 from training.errors import TrainingError
-from training.fitted import Fitted, Score
-from training.heads import (
+from training.learning.bags import Batch, on_instances
+from training.learning.fitted import Fitted, Score
+from training.learning.heads import (
     ClassOutputs,
     SurvivalOutputs,
     masked_softmax,
@@ -27,10 +27,10 @@ from training.heads import (
     student_outputs,
     task_loss,
 )
-from training.journal import Journal
-from training.loop import Schedule
-from training.split import Split
-from training.trained import trained
+from training.learning.journal import Journal
+from training.learning.loop import Schedule
+from training.learning.split import Split
+from training.learning.trained import trained
 
 Name = Literal["meanpool", "abmil", "clam", "snn"]
 

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from training.heads import masked_softmax
+from training.learning.heads import masked_softmax
 
 
 def initialize(module: nn.Module) -> None:

@@ -21,13 +21,14 @@ import torch
 from sklearn.linear_model import Ridge
 from torch import Tensor
 
-from training import survival
-from training.bags import Batch, Patients, concatenated
-from training.calibrate import CalibratedSurvival, Calibration, calibrated
 from training.errors import TrainingError
-from training.fitted import Fitted, Floats, Score
-from training.journal import Journal
-from training.loop import Schedule, train
+from training.learning import survival
+from training.learning.bags import Batch, Patients, concatenated
+from training.learning.calibrate import CalibratedSurvival, Calibration, calibrated
+from training.learning.fitted import Fitted, Floats, Score
+from training.learning.journal import Journal
+from training.learning.loop import Schedule, train
+from training.learning.split import Split
 from training.methods.crossfit_network import (
     AttentionBranch,
     SlideRisk,
@@ -36,7 +37,6 @@ from training.methods.crossfit_network import (
 )
 from training.methods.crossfit_teacher import Teacher, block_risks, cox_ridge, stacked
 from training.references import risk_correlation
-from training.split import Split
 
 OWN_PENALTY = 3.0
 TEACHER_PENALTY = 0.3

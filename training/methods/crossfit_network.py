@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout
 
-from training import survival
-from training.bags import Patients
-from training.heads import masked_softmax
+from training.learning import survival
+from training.learning.bags import Patients
+from training.learning.heads import masked_softmax
 
 CAP = 5.0
 

@@ -17,8 +17,8 @@ from sksurv.linear_model import CoxPHSurvivalAnalysis
 from sksurv.util import Surv
 from torch import Tensor
 
-from training.bags import Patients
-from training.fitted import Floats
+from training.learning.bags import Patients
+from training.learning.fitted import Floats
 
 CAP = 5.0
 """Standard deviations at which a column is cut."""

@@ -19,18 +19,18 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from training.bags import Batch
 from training.cohorts.cohort import Task
-from training.fitted import Fitted, Score, predict
-from training.heads import task_score
-from training.journal import Journal
-from training.loop import States
+from training.learning.bags import Batch
+from training.learning.fitted import Fitted, Score, predict
+from training.learning.heads import task_score
+from training.learning.journal import Journal
+from training.learning.loop import States
+from training.learning.split import Split
 from training.methods.disentangled_settings import Settings, published
 from training.methods.disentangled_stages import Fold, knows, sees
 from training.methods.disentangled_student import SlideStudent
 from training.methods.glioma_genes import subspaces
 from training.methods.tokens import Slides
-from training.split import Split
 
 __all__ = ["CoarseBags", "Settings", "fit", "published"]
 

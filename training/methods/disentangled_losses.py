@@ -11,10 +11,10 @@ from scipy.linalg import orthogonal_procrustes
 from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss, pad, softplus
 
-from training import survival
-from training.bags import Batch
 from training.cohorts.cohort import Task
-from training.losses import distill_kl
+from training.learning import survival
+from training.learning.bags import Batch
+from training.learning.losses import distill_kl
 
 
 class Targets(NamedTuple):

@@ -9,14 +9,14 @@ import torch
 from sklearn.model_selection import StratifiedKFold
 from torch import Tensor
 
-from training.bags import Batch
 from training.cohorts.cohort import Task
 from training.errors import TrainingError
-from training.fitted import predict
-from training.heads import inner_judge, outputs
-from training.journal import Journal
-from training.loop import Losses, Schedule, States, train
-from training.losses import head_consistency, inter_magnification
+from training.learning.bags import Batch
+from training.learning.fitted import predict
+from training.learning.heads import inner_judge, outputs
+from training.learning.journal import Journal
+from training.learning.loop import Losses, Schedule, States, train
+from training.learning.losses import head_consistency, inter_magnification
 from training.methods.disentangled_losses import (
     Targets,
     aligned,

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from training import survival
 from training.errors import TrainingError
+from training.learning import survival
 from training.methods.deformable import DeformableAttention
 from training.methods.density_peaks import cluster_count, density_peaks, merge
 from training.methods.tokens import coarser, take, token_rows

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from training.losses import project_conflict, subspace_confidence
+from training.learning.losses import project_conflict, subspace_confidence
 from training.methods.deformable import HEADS, DeformableAttention
 
 CHANNELS = 128

@@ -16,15 +16,16 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from training import survival
-from training.bags import Batch
 from training.errors import TrainingError
-from training.fitted import Fitted, Score, predict, survival_score
-from training.heads import inner_judge
-from training.journal import Journal
-from training.loop import Schedule, States, train
-from training.losses import reconstruction
-from training.methods.gene_ranking import has_genes
+from training.learning import survival
+from training.learning.bags import Batch
+from training.learning.fitted import Fitted, Score, predict, survival_score
+from training.learning.gene_ranking import has_genes
+from training.learning.heads import inner_judge
+from training.learning.journal import Journal
+from training.learning.loop import Schedule, States, train
+from training.learning.losses import reconstruction
+from training.learning.split import Split
 from training.methods.ghanet_genes import (
     Group,
     gene_correlations,
@@ -32,7 +33,6 @@ from training.methods.ghanet_genes import (
     selected_groups,
 )
 from training.methods.ghanet_network import GHANet, Hyperedges, Widths
-from training.split import Split
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from training.bags import Batch, Patients
 from training.cohorts.genes import select
-from training.fitted import predict
-from training.methods.gene_ranking import has_genes
+from training.learning.bags import Batch, Patients
+from training.learning.fitted import predict
+from training.learning.gene_ranking import has_genes
+from training.learning.split import Split
 from training.methods.ghanet_network import GHANet
-from training.split import Split
 
 
 class Group(NamedTuple):

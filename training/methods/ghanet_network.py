@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
-from training.heads import masked_softmax
-from training.survival import BINS
+from training.learning.heads import masked_softmax
+from training.learning.survival import BINS
 
 Hyperedges = Literal["both", "e1", "e2"]
 

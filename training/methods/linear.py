@@ -14,11 +14,11 @@ from sksurv.linear_model import CoxnetSurvivalAnalysis, CoxPHSurvivalAnalysis
 from sksurv.metrics import concordance_index_censored
 from sksurv.util import Surv
 
-from training.bags import Patients
 from training.errors import TrainingError
-from training.fitted import Fitted, Floats, Score
-from training.journal import Journal
-from training.split import Split
+from training.learning.bags import Patients
+from training.learning.fitted import Fitted, Floats, Score
+from training.learning.journal import Journal
+from training.learning.split import Split
 
 _LITTLE, _MUCH = 1e-3, 1.0
 """Ridge penalties of a Cox model of one column, and of many that say the same."""

@@ -17,13 +17,14 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from training.bags import Batch, Patients
 from training.errors import TrainingError
-from training.fitted import Fitted, Floats, Score, class_score, predict
-from training.journal import Journal
-from training.loop import Losses, train
-from training.losses import coral, distill_kl, orthogonality, similarity_preserving
-from training.methods.gene_ranking import has_genes, ranked_columns
+from training.learning.bags import Batch, Patients
+from training.learning.fitted import Fitted, Floats, Score, class_score, predict
+from training.learning.gene_ranking import has_genes, ranked_columns
+from training.learning.journal import Journal
+from training.learning.loop import Losses, train
+from training.learning.losses import coral, distill_kl, orthogonality, similarity_preserving
+from training.learning.split import Split
 from training.methods.mkd_networks import (
     Answer,
     GenomicTeacher,
@@ -35,7 +36,6 @@ from training.methods.mkd_networks import (
     published,
 )
 from training.methods.mkd_targets import out_of_fold_logits, schedule
-from training.split import Split
 
 __all__ = ["Settings", "adapted", "fit", "published", "window_losses"]
 

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from training.bags import Patients
 from training.errors import TrainingError
-from training.heads import ClassOutputs
+from training.learning.bags import Patients
+from training.learning.heads import ClassOutputs
 from training.methods.bilinear_fusion import (
     BilinearFusion,
     GatedAttention,

@@ -10,10 +10,10 @@ from sklearn.model_selection import StratifiedKFold
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from training.bags import Batch, Patients
-from training.journal import Journal
-from training.loop import Losses, Schedule, train
-from training.methods.gene_ranking import has_genes
+from training.learning.bags import Batch, Patients
+from training.learning.gene_ranking import has_genes
+from training.learning.journal import Journal
+from training.learning.loop import Losses, Schedule, train
 from training.methods.mkd_networks import GenomicTeacher, Settings
 
 

@@ -8,16 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training.bags import Batch, on_instances
 from training.errors import TrainingError
-from training.fitted import Fitted, Score
-from training.heads import masked_softmax, outputs, task_loss
-from training.journal import Journal
-from training.loop import Schedule
+from training.learning.bags import Batch, on_instances
+from training.learning.fitted import Fitted, Score
+from training.learning.heads import masked_softmax, outputs, task_loss
+from training.learning.journal import Journal
+from training.learning.loop import Schedule
+from training.learning.split import Split
+from training.learning.trained import trained
 from training.methods import baselines
 from training.methods.baselines import GatedAttention
-from training.split import Split
-from training.trained import trained
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from functools import partial
 from typing import Any, get_type_hints
 
 from training.errors import TrainingError
-from training.fitted import Fitted
-from training.journal import Journal
+from training.learning.fitted import Fitted
+from training.learning.journal import Journal
+from training.learning.split import Split
 from training.methods import (
     baselines,
     crossfit,
@@ -22,7 +23,6 @@ from training.methods import (
     multimodal,
     transmil,
 )
-from training.split import Split
 
 
 @dataclass(frozen=True)

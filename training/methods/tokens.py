@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from training.bags import Batch, Patients
 from training.errors import TrainingError
+from training.learning.bags import Batch, Patients
 
 
 def grid_side(tokens: int) -> int:

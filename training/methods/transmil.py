@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from training.bags import Batch
-from training.fitted import Fitted
-from training.heads import outputs, task_loss
-from training.journal import Journal
-from training.loop import Schedule
-from training.split import Split
-from training.trained import trained
+from training.learning.bags import Batch
+from training.learning.fitted import Fitted
+from training.learning.heads import outputs, task_loss
+from training.learning.journal import Journal
+from training.learning.loop import Schedule
+from training.learning.split import Split
+from training.learning.trained import trained
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from training.bags import Batch
-from training.fitted import Score, predict
-from training.heads import inner_judge, task_score
-from training.journal import Journal
-from training.loop import Schedule, train
-from training.split import Split
+from training.learning.bags import Batch
+from training.learning.fitted import Score, predict
+from training.learning.heads import inner_judge, task_score
+from training.learning.journal import Journal
+from training.learning.loop import Schedule, train
+from training.learning.split import Split
 
 
 def trained(

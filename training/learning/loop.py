@@ -10,9 +10,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from training.bags import Batch, Patients, capped
 from training.errors import TrainingError
-from training.journal import Journal
+from training.learning.bags import Batch, Patients, capped
+from training.learning.journal import Journal
 
 Losses = dict[str, Tensor]
 

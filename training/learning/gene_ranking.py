@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 from torch import Tensor
 
-from training.bags import Patients
 from training.errors import TrainingError
+from training.learning.bags import Patients
 
 SUFFIXES = {"rna": "_rnaseq", "cnv": "_cnv"}
 

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training import survival
-from training.bags import Batch, Patients, batches
+from training.learning import survival
+from training.learning.bags import Batch, Patients, batches
 
 Floats = NDArray[np.float64]
 

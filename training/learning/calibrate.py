@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from training import survival
-from training.bags import Patients
-from training.heads import ClassOutputs, SurvivalOutputs
+from training.learning import survival
+from training.learning.bags import Patients
+from training.learning.heads import ClassOutputs, SurvivalOutputs
 
 _STEPS = 200
 _SMALLEST = 1e-6

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from training import survival
-from training.bags import Batch, Patients
 from training.cohorts.cohort import Task
-from training.fitted import Floats, Score, class_score, predict, survival_score
+from training.learning import survival
+from training.learning.bags import Batch, Patients
+from training.learning.fitted import Floats, Score, class_score, predict, survival_score
 
 BINS = 4
 

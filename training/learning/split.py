@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedShuffleSplit
 
-from training import survival
-from training.bags import Patients, concatenated
 from training.cohorts.cohort import Cohort, Task
 from training.cohorts.genes import FittedGenes, fit_genes
 from training.errors import TrainingError
+from training.learning import survival
+from training.learning.bags import Patients, concatenated
 
 Folds = Literal["official", "site"]
 INNER_SHARE = 0.15

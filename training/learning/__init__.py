@@ -1,0 +1,1 @@
+"""How any network here learns: splits, losses, the loop, what a fitted one is."""
