@@ -13,7 +13,6 @@ from sksurv.metrics import concordance_index_censored  # noqa: E402
 from training_patients import CLASSES, OS, drawn, split  # noqa: E402
 
 from training.errors import TrainingError  # noqa: E402
-from training.fit import Plan  # noqa: E402
 from training.learning.bags import concatenated  # noqa: E402
 from training.learning.calibrate import calibrated, hazard_logits  # noqa: E402
 from training.learning.deployed import Deployed, relative  # noqa: E402
@@ -32,7 +31,8 @@ from training.methods.crossfit_network import (  # noqa: E402
 from training.methods.crossfit_teacher import block_risks, scaler, stacked  # noqa: E402
 from training.methods.registry import METHODS  # noqa: E402
 from training.methods.transmil import NystromAttention, pseudoinverse  # noqa: E402
-from training.references import references, risk_correlation  # noqa: E402
+from training.runs.fit import Plan  # noqa: E402
+from training.runs.references import references, risk_correlation  # noqa: E402
 
 QUICK = baselines.Settings(epochs=40, lr=1e-2, hidden=16, l1=0)
 

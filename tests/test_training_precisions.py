@@ -17,8 +17,8 @@ from engines.manifest import PrecisionLimits  # noqa: E402
 from engines.runtime import open_runtime  # noqa: E402
 from inference.phantom.draw import draw  # noqa: E402
 from slides import PhantomStudy  # noqa: E402
+from training.bundle.precisions import Material, add_precisions, table  # noqa: E402
 from training.cli import main  # noqa: E402
-from training.precisions import Material, add_precisions, table  # noqa: E402
 
 TILE_PX = 224
 

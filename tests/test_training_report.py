@@ -17,9 +17,9 @@ from training_runs import (
 )
 
 from training.errors import TrainingError
-from training.evaluate import Evaluation, evaluate
-from training.report import write_html, write_json
+from training.page.report import write_html, write_json
 from training.scoring import metrics
+from training.scoring.evaluate import Evaluation, evaluate
 from training.scoring.metrics import Outcome
 from training.scoring.naming import RowName
 from training.scoring.places import Column

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engines.bundle import SHIPPED
+from training.bundle.precisions import Material, add_precisions
 from training.learning.graphs import write_graph, write_manifest, write_probe, write_sums
-from training.precisions import Material, add_precisions
 
 TILE_PX = 224
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

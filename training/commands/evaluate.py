@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from training import report
 from training.errors import TrainingError
-from training.evaluate import evaluate
+from training.page import report
+from training.scoring.evaluate import evaluate
 
 
 def run(arguments: argparse.Namespace) -> int:

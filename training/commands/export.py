@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from training.export import Request, export
+from training.bundle.export import Request, export
 
 
 def run(arguments: argparse.Namespace) -> int:

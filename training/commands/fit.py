@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from training.errors import TrainingError
-from training.fit import Plan, fit
 from training.methods.registry import method
+from training.runs.fit import Plan, fit
 
 
 def run(arguments: argparse.Namespace) -> int:

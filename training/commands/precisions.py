@@ -17,8 +17,8 @@ from inference.errors import SlideError
 from inference.slide.slide import open_slide
 from inference.tiles.grid import stream
 from inference.tiles.planning import plan_tiles
+from training.bundle.precisions import NAMES, Material, add_precisions, table
 from training.errors import TrainingError
-from training.precisions import NAMES, Material, add_precisions, table
 from training.tiles.slide_files import find_slides
 
 _MOST_TILES = 512

@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 
 from inference.phantom.plan import Kind
+from training.bundle.precisions import Material, add_precisions
 from training.default_student import aggregator, data, describe, slides, tiles, train
 from training.default_student.aggregator import Aggregator
 from training.default_student.encoder import Deployed
 from training.default_student.expression import Expression
 from training.default_student.tiles import Encoders, Sources
 from training.learning.graphs import write_graph, write_manifest, write_probe, write_sums
-from training.precisions import Material, add_precisions
 
 STEPS = (350, 400)
 PROBE_SEED = 1020
@@ -149,7 +149,7 @@ def digest(folder: Path) -> str:
     ]
     here = Path(__file__).parent
     code = [path for path in here.glob("*.py") if path.name != "describe.py"]
-    shared = [here.parent / name for name in ("losses.py", "survival.py")]
+    shared = [here.parent / "learning" / name for name in ("losses.py", "survival.py")]
     drawing = (here.parent.parent / "inference" / "phantom").glob("*.py")
     return data.digest([*files, *code, *shared, *drawing])
 

@@ -36,7 +36,7 @@ from training.methods.crossfit_network import (
     Widths,
 )
 from training.methods.crossfit_teacher import Teacher, block_risks, cox_ridge, stacked
-from training.references import risk_correlation
+from training.runs.references import risk_correlation
 
 OWN_PENALTY = 3.0
 TEACHER_PENALTY = 0.3

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from html import escape
 
-from training.evaluate import TaskReport
 from training.page import figures
 from training.page.figures import Mark
 from training.page.tables import KIND_NAMES, column_name, display_order, own_twins
+from training.scoring.evaluate import TaskReport
 from training.scoring.naming import RowName
 from training.scoring.resample import LEVEL, REPEATS, Interval
 

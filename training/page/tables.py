@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from training.evaluate import Facts, TaskReport
 from training.page.published import published_block
 from training.scoring.cells import Cell
 from training.scoring.comparisons import Difference, Row
+from training.scoring.evaluate import Facts, TaskReport
 from training.scoring.naming import ROLES, RowName
 from training.scoring.places import Column
 from training.scoring.resample import Interval

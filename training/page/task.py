@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from html import escape
 
-from training.evaluate import TaskReport
 from training.page.drawings import calibration, compared, forests, risk_groups
 from training.page.published import published_lines, regimes_in_words, sources_in_words
 from training.page.tables import (
@@ -22,6 +21,7 @@ from training.page.tables import (
     seed_table,
     table,
 )
+from training.scoring.evaluate import TaskReport
 from training.scoring.resample import LEVEL
 
 TASK_TITLES = {

@@ -1,6 +1,6 @@
 """What `dicom-train fit` left behind: runs, and the predictions of their finished units.
 
-The layout is that of `training.units`. Only what is asked for is read: predictions and facts.
+The layout is that of `training.runs.units`. Only what is asked for is read: predictions and facts.
 """
 
 from __future__ import annotations

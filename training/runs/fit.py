@@ -24,9 +24,9 @@ from training.learning.fitted import Score
 from training.learning.journal import Journal
 from training.learning.split import FOLDS, Folds, prepare
 from training.methods.registry import method, with_settings
-from training.references import references, risk_correlation
+from training.runs.references import references, risk_correlation
+from training.runs.units import Unit, write_json, write_unit
 from training.tiles.feature_files import read_origin
-from training.units import Unit, write_json, write_unit
 
 log = structlog.get_logger()
 

@@ -14,12 +14,12 @@ from pydantic import ValidationError
 from engines.bundle import Bundle, open_bundle
 from engines.errors import BundleRejected
 from engines.manifest import Manifest
-from training.bundle_manifest import Student, manifest
-from training.card import card
+from training.bundle.card import card
+from training.bundle.manifest import Student, manifest
 from training.errors import TrainingError
 from training.learning.graphs import write_manifest, write_probe, write_sums
+from training.runs.units import Unit
 from training.scoring import resample, runs
-from training.units import Unit
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from training.evaluate import Evaluation
 from training.page.tables import list_table
 from training.page.task import task_sections
+from training.scoring.evaluate import Evaluation
 from training.scoring.runs import Run, Unit
 
 TEMPLATE = Path(__file__).parent / "page" / "report.html"

@@ -1,0 +1,1 @@
+"""From a run to a student bundle: export, manifest, card, precisions."""
