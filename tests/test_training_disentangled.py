@@ -19,30 +19,31 @@ from training.learning.graphs import run, write_graph  # noqa: E402
 from training.learning.journal import Journal  # noqa: E402
 from training.learning.loop import learning_rate_factor, train  # noqa: E402
 from training.learning.split import Split  # noqa: E402
-from training.methods import disentangled, disentangled_stages  # noqa: E402
-from training.methods.deformable import DeformableAttention, sampling_side  # noqa: E402
-from training.methods.density_peaks import cluster_count, density_peaks, merge  # noqa: E402
-from training.methods.disentangled_losses import (  # noqa: E402
+from training.methods.disentangled import method as disentangled  # noqa: E402
+from training.methods.disentangled import stages as disentangled_stages  # noqa: E402
+from training.methods.disentangled.deformable import DeformableAttention, sampling_side  # noqa: E402
+from training.methods.disentangled.density_peaks import cluster_count, density_peaks, merge  # noqa: E402
+from training.methods.disentangled.genes import MICROENVIRONMENT, TUMOR, subspaces  # noqa: E402
+from training.methods.disentangled.losses import (  # noqa: E402
     Targets,
     aligned,
     distillation,
     event_times,
 )
-from training.methods.disentangled_stages import Fold  # noqa: E402
-from training.methods.disentangled_student import (  # noqa: E402
+from training.methods.disentangled.stages import Fold  # noqa: E402
+from training.methods.disentangled.student import (  # noqa: E402
     MagnificationStudent,
     Shape,
     SlideStudent,
     Student,
     merged,
 )
-from training.methods.disentangled_teacher import (  # noqa: E402
+from training.methods.disentangled.teacher import (  # noqa: E402
     MagnificationTeacher,
     SingleKeyAttention,
     Teacher,
 )
-from training.methods.glioma_genes import MICROENVIRONMENT, TUMOR, subspaces  # noqa: E402
-from training.methods.tokens import Slides, coarser, grid_side, token_rows  # noqa: E402
+from training.methods.disentangled.tokens import Slides, coarser, grid_side, token_rows  # noqa: E402
 
 SMALL = Shape(16, 3, side=8, ratio=0.02)
 QUICK = disentangled.Settings(

@@ -27,8 +27,9 @@ from training.learning.bags import Patients  # noqa: E402  # after the check for
 from training.learning.fitted import Fitted  # noqa: E402  # after the check for torch
 from training.learning.heads import masked_softmax  # noqa: E402  # after the check for torch
 from training.learning.journal import Journal  # noqa: E402  # after the check for torch
-from training.methods import ghanet, ghanet_genes  # noqa: E402  # after the check for torch
-from training.methods.ghanet_network import (  # noqa: E402  # after the check for torch
+from training.methods.ghanet import genes as ghanet_genes  # noqa: E402  # after the check for torch
+from training.methods.ghanet import method as ghanet  # noqa: E402  # after the check for torch
+from training.methods.ghanet.network import (  # noqa: E402  # after the check for torch
     Attention,
     GHANet,
     Widths,

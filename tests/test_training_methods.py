@@ -20,17 +20,23 @@ from training.learning.fitted import Fitted, Score  # noqa: E402
 from training.learning.graphs import write_graph  # noqa: E402
 from training.learning.journal import Journal  # noqa: E402
 from training.learning.survival import survival_curve  # noqa: E402
-from training.methods import baselines, crossfit, linear, multimodal, transmil  # noqa: E402
-from training.methods.baselines import Abmil, ClamSb, MeanPool, Snn, Student  # noqa: E402
-from training.methods.crossfit_network import (  # noqa: E402
+from training.methods.baselines import (
+    linear,
+    multimodal,
+    transmil,
+)
+from training.methods.baselines import method as baselines  # noqa: E402
+from training.methods.baselines.method import Abmil, ClamSb, MeanPool, Snn, Student  # noqa: E402
+from training.methods.baselines.transmil import NystromAttention, pseudoinverse  # noqa: E402
+from training.methods.crossfit import method as crossfit  # noqa: E402
+from training.methods.crossfit.network import (  # noqa: E402
     AttentionBranch,
     SlideRisk,
     SlideStudent,
     Widths,
 )
-from training.methods.crossfit_teacher import block_risks, scaler, stacked  # noqa: E402
+from training.methods.crossfit.teacher import block_risks, scaler, stacked  # noqa: E402
 from training.methods.registry import METHODS  # noqa: E402
-from training.methods.transmil import NystromAttention, pseudoinverse  # noqa: E402
 from training.runs.fit import Plan  # noqa: E402
 from training.runs.references import references, risk_correlation  # noqa: E402
 

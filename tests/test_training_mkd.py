@@ -21,14 +21,14 @@ from training.learning.journal import Journal  # noqa: E402
 from training.learning.loop import Schedule, cell_weights, train  # noqa: E402
 from training.learning.losses import distill_kl, similarity_preserving  # noqa: E402
 from training.learning.split import Split  # noqa: E402
-from training.methods import mkd  # noqa: E402
-from training.methods.bilinear_fusion import (  # noqa: E402
+from training.methods.mkd import method as mkd  # noqa: E402
+from training.methods.mkd.bilinear_fusion import (  # noqa: E402
     BilinearFusion,
     GatedAttention,
     GeneTokens,
     pooled,
 )
-from training.methods.mkd_networks import (  # noqa: E402
+from training.methods.mkd.networks import (  # noqa: E402
     Answer,
     GenomicTeacher,
     MultimodalTeacher,

@@ -11,18 +11,14 @@ from training.errors import TrainingError
 from training.learning.fitted import Fitted
 from training.learning.journal import Journal
 from training.learning.split import Split
-from training.methods import (
-    baselines,
-    crossfit,
-    disentangled,
-    disentangled_settings,
-    ghanet,
-    linear,
-    mkd,
-    mkd_networks,
-    multimodal,
-    transmil,
-)
+from training.methods.baselines import linear, multimodal, transmil
+from training.methods.baselines import method as baselines
+from training.methods.crossfit import method as crossfit
+from training.methods.disentangled import method as disentangled
+from training.methods.disentangled import settings as disentangled_settings
+from training.methods.ghanet import method as ghanet
+from training.methods.mkd import method as mkd
+from training.methods.mkd import networks as mkd_networks
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from training.learning.fitted import Fitted, Score, predict
 from training.learning.journal import Journal
 from training.learning.loop import Schedule, train
 from training.learning.split import Split
-from training.methods.linear import age_score, clinical_score
-from training.methods.multimodal import fuse
+from training.methods.baselines.linear import age_score, clinical_score
+from training.methods.baselines.multimodal import fuse
 
 _SCHEDULE = Schedule(
     epochs=30, lr=1e-3, weight_decay=1e-3, window=128, optimizer="adamw", sampling="shuffle"

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from training.errors import TrainingError
 from training.learning import survival
-from training.methods.deformable import DeformableAttention
-from training.methods.density_peaks import cluster_count, density_peaks, merge
-from training.methods.tokens import coarser, take, token_rows
+from training.methods.disentangled.deformable import DeformableAttention
+from training.methods.disentangled.density_peaks import cluster_count, density_peaks, merge
+from training.methods.disentangled.tokens import coarser, take, token_rows
 
 CHANNELS = 128
 

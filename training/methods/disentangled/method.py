@@ -26,11 +26,11 @@ from training.learning.heads import task_score
 from training.learning.journal import Journal
 from training.learning.loop import States
 from training.learning.split import Split
-from training.methods.disentangled_settings import Settings, published
-from training.methods.disentangled_stages import Fold, knows, sees
-from training.methods.disentangled_student import SlideStudent
-from training.methods.glioma_genes import subspaces
-from training.methods.tokens import Slides
+from training.methods.disentangled.genes import subspaces
+from training.methods.disentangled.settings import Settings, published
+from training.methods.disentangled.stages import Fold, knows, sees
+from training.methods.disentangled.student import SlideStudent
+from training.methods.disentangled.tokens import Slides
 
 __all__ = ["CoarseBags", "Settings", "fit", "published"]
 

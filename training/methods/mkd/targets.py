@@ -14,7 +14,7 @@ from training.learning.bags import Batch, Patients
 from training.learning.gene_ranking import has_genes
 from training.learning.journal import Journal
 from training.learning.loop import Losses, Schedule, train
-from training.methods.mkd_networks import GenomicTeacher, Settings
+from training.methods.mkd.networks import GenomicTeacher, Settings
 
 
 def schedule(settings: Settings, epochs: int) -> Schedule:

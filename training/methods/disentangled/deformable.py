@@ -7,7 +7,7 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from training.errors import TrainingError
-from training.methods.tokens import grid_side
+from training.methods.disentangled.tokens import grid_side
 
 HEADS = 8
 HEAD_SIZE = 64

@@ -29,13 +29,13 @@ from training.learning.fitted import Fitted, Floats, Score
 from training.learning.journal import Journal
 from training.learning.loop import Schedule, train
 from training.learning.split import Split
-from training.methods.crossfit_network import (
+from training.methods.crossfit.network import (
     AttentionBranch,
     SlideRisk,
     SlideStudent,
     Widths,
 )
-from training.methods.crossfit_teacher import Teacher, block_risks, cox_ridge, stacked
+from training.methods.crossfit.teacher import Teacher, block_risks, cox_ridge, stacked
 from training.runs.references import risk_correlation
 
 OWN_PENALTY = 3.0

@@ -15,7 +15,7 @@ from training.learning.bags import Batch, Patients
 from training.learning.fitted import predict
 from training.learning.gene_ranking import has_genes
 from training.learning.split import Split
-from training.methods.ghanet_network import GHANet
+from training.methods.ghanet.network import GHANet
 
 
 class Group(NamedTuple):

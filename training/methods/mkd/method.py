@@ -25,7 +25,7 @@ from training.learning.journal import Journal
 from training.learning.loop import Losses, train
 from training.learning.losses import coral, distill_kl, orthogonality, similarity_preserving
 from training.learning.split import Split
-from training.methods.mkd_networks import (
+from training.methods.mkd.networks import (
     Answer,
     GenomicTeacher,
     MultimodalTeacher,
@@ -35,7 +35,7 @@ from training.methods.mkd_networks import (
     adapted,
     published,
 )
-from training.methods.mkd_targets import out_of_fold_logits, schedule
+from training.methods.mkd.targets import out_of_fold_logits, schedule
 
 __all__ = ["Settings", "adapted", "fit", "published", "window_losses"]
 

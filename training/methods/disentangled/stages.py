@@ -17,7 +17,7 @@ from training.learning.heads import inner_judge, outputs
 from training.learning.journal import Journal
 from training.learning.loop import Losses, Schedule, States, train
 from training.learning.losses import head_consistency, inter_magnification
-from training.methods.disentangled_losses import (
+from training.methods.disentangled.losses import (
     Targets,
     aligned,
     class_weights,
@@ -25,10 +25,10 @@ from training.methods.disentangled_losses import (
     measured,
     task_loss,
 )
-from training.methods.disentangled_settings import Settings
-from training.methods.disentangled_student import Shape, Student, merged
-from training.methods.disentangled_teacher import Mode, Reading, Teacher
-from training.methods.tokens import Slides
+from training.methods.disentangled.settings import Settings
+from training.methods.disentangled.student import Shape, Student, merged
+from training.methods.disentangled.teacher import Mode, Reading, Teacher
+from training.methods.disentangled.tokens import Slides
 
 Answer = Callable[[Batch], Tensor]
 

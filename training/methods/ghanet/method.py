@@ -26,13 +26,13 @@ from training.learning.journal import Journal
 from training.learning.loop import Schedule, States, train
 from training.learning.losses import reconstruction
 from training.learning.split import Split
-from training.methods.ghanet_genes import (
+from training.methods.ghanet.genes import (
     Group,
     gene_correlations,
     permuted_genes,
     selected_groups,
 )
-from training.methods.ghanet_network import GHANet, Hyperedges, Widths
+from training.methods.ghanet.network import GHANet, Hyperedges, Widths
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from training.learning.losses import project_conflict, subspace_confidence
-from training.methods.deformable import HEADS, DeformableAttention
+from training.methods.disentangled.deformable import HEADS, DeformableAttention
 
 CHANNELS = 128
 Mode = Literal["projection", "release"]

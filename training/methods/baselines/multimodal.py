@@ -16,8 +16,8 @@ from training.learning.journal import Journal
 from training.learning.loop import Schedule
 from training.learning.split import Split
 from training.learning.trained import trained
-from training.methods import baselines
-from training.methods.baselines import GatedAttention
+from training.methods.baselines import method as baselines
+from training.methods.baselines.method import GatedAttention
 
 
 @dataclass(frozen=True)

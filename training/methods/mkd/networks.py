@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from training.errors import TrainingError
 from training.learning.bags import Patients
 from training.learning.heads import ClassOutputs
-from training.methods.bilinear_fusion import (
+from training.methods.mkd.bilinear_fusion import (
     BilinearFusion,
     GatedAttention,
     OmicsEncoder,

@@ -1,0 +1,1 @@
+"""The cross-fitted student: ridge teachers on slides, distilled without leakage."""

@@ -1,0 +1,1 @@
+"""Disentangled two-stage learning: teacher with genes, student without."""

@@ -1,0 +1,1 @@
+"""G-HANet: genes reconstructed from histology, hyperedges, a survival head."""

@@ -1,0 +1,1 @@
+"""MKD: several teachers distilled online into a student."""
