@@ -19,7 +19,7 @@ from training.cohorts import cohort  # noqa: E402  # after the check for torch
 from training.cohorts.genes import FittedGenes  # noqa: E402  # after the check for torch
 from training.cohorts.material import TASKS  # noqa: E402  # after the check for torch
 from training.errors import TrainingError  # noqa: E402  # after the check for torch
-from training.learning import (
+from training.learning import (  # noqa: E402  # after the check for torch
     split,  # after the check for torch
     survival,  # after the check for torch
 )

@@ -20,7 +20,7 @@ from training.learning.fitted import Fitted, Score  # noqa: E402
 from training.learning.graphs import write_graph  # noqa: E402
 from training.learning.journal import Journal  # noqa: E402
 from training.learning.survival import survival_curve  # noqa: E402
-from training.methods.baselines import (
+from training.methods.baselines import (  # noqa: E402
     linear,
     multimodal,
     transmil,
