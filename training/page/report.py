@@ -19,7 +19,7 @@ from training.page.task import task_sections
 from training.scoring.evaluate import Evaluation
 from training.scoring.runs import Run, Unit
 
-TEMPLATE = Path(__file__).parent / "page" / "report.html"
+TEMPLATE = Path(__file__).parent / "report.html"
 
 
 def write_html(evaluation: Evaluation, path: Path) -> None:
