@@ -17,7 +17,7 @@ from dicom_node.config import Config
 from dicom_node.lanes import Lanes, finish
 from dicom_node.ledger import Ledger
 from dicom_node.lock import held
-from dicom_node.log import place_of, trace_of
+from dicom_node.observe.log import place_of, trace_of
 from dicom_node.records import DeliveryState, LedgerBusy, LedgerDamaged, Revision, State
 from dicom_node.workflow import (
     MOST_FAILURES,

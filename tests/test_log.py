@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.log import os_reason, place_of
+from dicom_node.observe.log import os_reason, place_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -58,7 +58,7 @@ def test_nothing_that_quotes_a_patient_reaches_the_log(speaker, format):
 import logging, threading, warnings
 import structlog
 from pydicom import Dataset
-from dicom_node.log import configure
+from dicom_node.observe.log import configure
 
 configure({format!r}, "info", role="worker")
 
@@ -82,7 +82,7 @@ def test_a_library_is_heard_by_name_and_place():
     said = run(
         """
 import logging
-from dicom_node.log import configure
+from dicom_node.observe.log import configure
 configure("json")
 logging.getLogger("library").error("quotes %s", "ZZDoe")
 """
@@ -102,7 +102,7 @@ def test_a_log_that_cannot_be_written_does_not_end_the_work():
         """
 import logging
 import structlog
-from dicom_node.log import configure
+from dicom_node.observe.log import configure
 configure("json")
 structlog.get_logger().info("lost")
 logging.getLogger("library").error("lost too")

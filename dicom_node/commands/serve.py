@@ -12,7 +12,7 @@ import structlog
 
 from dicom_node.config import Config, load_config
 from dicom_node.database import require_sound
-from dicom_node.log import configure, os_reason
+from dicom_node.observe.log import configure, os_reason
 from dicom_node.processes import MAY_PASS, REFUSED, stop_on_signals, supervise, watch_supervisor
 from dicom_node.records import LedgerBusy, LedgerDamaged
 from dicom_node.spool import SpoolUnusable
