@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dicom_node import __version__
 from dicom_node.config import ConfigError
-from dicom_node.records import LedgerBusy, LedgerDamaged
+from dicom_node.ledger.rows import LedgerBusy, LedgerDamaged
 
 REFUSED = 3
 """Exit status when the node refuses to start: configuration, database, bundle, engine or port."""

@@ -13,10 +13,10 @@ from typing import Any
 import structlog
 
 from dicom_node.facts import InstanceFacts, Uncountable, read_facts
-from dicom_node.ledger import Ledger
+from dicom_node.ledger.ledger import Ledger
+from dicom_node.ledger.rows import Revision, State
 from dicom_node.observe.log import os_reason, place_of, trace_of
 from dicom_node.patient import first_difference
-from dicom_node.records import Revision, State
 from dicom_node.study import PatientsDiffer, first_of, gather_evidence
 
 log = structlog.get_logger()

@@ -25,8 +25,8 @@ from dicom_node.contexts import (
     SopClass,
     proposed_contexts,
 )
+from dicom_node.ledger.rows import DeliveryState
 from dicom_node.observe.log import os_reason, place_of
-from dicom_node.records import DeliveryState
 
 RESULT_CLASSES = {c.uid: c for c in (SEGMENTATION, COMPREHENSIVE_3D_SR)}
 """SOP classes the node delivers, by UID."""

@@ -10,8 +10,8 @@ import threading
 from enum import StrEnum
 
 from dicom_node.incoming import WholeInstance
-from dicom_node.ledger import Ledger
-from dicom_node.records import Conflict, LedgerBusy, ReceivedInstance, StoredInstance
+from dicom_node.ledger.ledger import Ledger
+from dicom_node.ledger.rows import Conflict, LedgerBusy, ReceivedInstance, StoredInstance
 from dicom_node.spool import Spool
 
 

@@ -7,7 +7,7 @@ import threading
 import structlog
 
 from dicom_node.config import Config
-from dicom_node.ledger import Ledger
+from dicom_node.ledger.ledger import Ledger
 from dicom_node.receive import Ingest
 from dicom_node.spool import Spool, SpoolUnusable
 

@@ -13,9 +13,9 @@ import structlog
 
 from dicom_node import deliver
 from dicom_node.config import Config, Destination
-from dicom_node.ledger import Ledger
+from dicom_node.ledger.ledger import Ledger
+from dicom_node.ledger.rows import DeliveryState, DueDelivery, LedgerFailed, Run
 from dicom_node.observe.log import os_reason, place_of, trace_of
-from dicom_node.records import DeliveryState, DueDelivery, LedgerFailed, Run
 
 log = structlog.get_logger()
 

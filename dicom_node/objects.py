@@ -12,8 +12,8 @@ from dicom_node import __version__
 from dicom_node.analysis import BuiltObject, SlideFiles, build_objects, slides_to_analyze
 from dicom_node.config import Config
 from dicom_node.facts import read_facts
-from dicom_node.ledger import Ledger
-from dicom_node.records import Result, Run
+from dicom_node.ledger.ledger import Ledger
+from dicom_node.ledger.rows import Result, Run
 from dicom_node.results.files import write as write_file
 from dicom_node.results.identity import Provenance
 from dicom_node.study import gather_evidence

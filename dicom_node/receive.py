@@ -29,9 +29,9 @@ from dicom_node.admission import (
 from dicom_node.filing import Filing, Outcome
 from dicom_node.header import Identity, Refused, StoreStatus, command_uid, read_identity
 from dicom_node.incoming import SpoolFailed, SpoolFull, file_header
-from dicom_node.ledger import Ledger
+from dicom_node.ledger.ledger import Ledger
+from dicom_node.ledger.rows import Conflict, LedgerDamaged, LedgerFailed, ReceivedInstance
 from dicom_node.lost_found import LostFound, LostFoundBusy
-from dicom_node.records import Conflict, LedgerDamaged, LedgerFailed, ReceivedInstance
 from dicom_node.spool import Spool, SpoolUnusable
 from dicom_node.transfers import Transfer, Transfers
 

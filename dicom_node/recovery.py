@@ -16,9 +16,9 @@ from dicom_node.contexts import VL_WHOLE_SLIDE_MICROSCOPY
 from dicom_node.filing import Filing, Outcome
 from dicom_node.header import Identity, Refused, StoreStatus, read_file_meta, read_identity
 from dicom_node.incoming import SpoolFailed, SpoolFull, storage_failure
-from dicom_node.ledger import Ledger
+from dicom_node.ledger.ledger import Ledger
+from dicom_node.ledger.rows import Conflict, ReceivedInstance
 from dicom_node.lost_found import LostFile, LostFound
-from dicom_node.records import Conflict, ReceivedInstance
 from dicom_node.spool import Spool
 
 _SENDER = "recovered"

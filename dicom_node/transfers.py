@@ -8,8 +8,8 @@ import structlog
 
 from dicom_node.header import Refused
 from dicom_node.incoming import Incoming, SpoolFailed, SpoolFull
-from dicom_node.ledger import Ledger
-from dicom_node.records import LedgerFailed
+from dicom_node.ledger.ledger import Ledger
+from dicom_node.ledger.rows import LedgerFailed
 from dicom_node.spool import Spool, SpoolUnusable
 
 log = structlog.get_logger()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from dicom_node.ledger import Ledger
+from dicom_node.ledger.ledger import Ledger
 from dicom_node.receive import Ingest
 from dicom_node.spool import Spool
 

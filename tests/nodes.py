@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 from pydicom import Dataset, dcmread
 
-from dicom_node.ledger import Ledger
-from dicom_node.records import Revision, State
+from dicom_node.ledger.ledger import Ledger
+from dicom_node.ledger.rows import Revision, State
 
 ROOT = Path(__file__).parent.parent
 WSM_SYNTAXES = ["-R", "-xy"]

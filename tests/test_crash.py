@@ -12,7 +12,7 @@ from bundles import write_sums
 from crashing import POINTS
 from nodes import ROOT, node, storescp, storescu, study_of, wait_for
 
-from dicom_node.records import DeliveryState, State
+from dicom_node.ledger.rows import DeliveryState, State
 from engines.bundle import open_bundle
 from slides import new_study_copy
 

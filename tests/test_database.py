@@ -8,9 +8,9 @@ from contextlib import closing
 import pytest
 import sqlalchemy as sa
 
-from dicom_node.database import require_sound
-from dicom_node.ledger import Ledger
-from dicom_node.records import LedgerBusy, LedgerDamaged
+from dicom_node.ledger.database import require_sound
+from dicom_node.ledger.ledger import Ledger
+from dicom_node.ledger.rows import LedgerBusy, LedgerDamaged
 
 PAGE = 4096
 

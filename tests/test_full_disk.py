@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 import pytest
 from nodes import ROOT, Node, node, storescp, storescu, study_of, wait_for
 
-from dicom_node.records import State
+from dicom_node.ledger.rows import State
 
 
 @contextmanager

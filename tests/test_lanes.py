@@ -9,8 +9,8 @@ import pytest
 from nodes import Node, node, storescp, storescu, study_of, wait_for
 from sick_pacs import accepts_nothing_more, answers_no_request
 
-from dicom_node.ledger import Ledger
-from dicom_node.records import Delivery, DeliveryState, ReceivedInstance, Result, Run, State
+from dicom_node.ledger.ledger import Ledger
+from dicom_node.ledger.rows import Delivery, DeliveryState, ReceivedInstance, Result, Run, State
 from slides import new_study_copy
 
 SICK = {

@@ -19,7 +19,7 @@ from nodes import (
 )
 from pydicom import dcmread
 
-from dicom_node.records import DeliveryState, State
+from dicom_node.ledger.rows import DeliveryState, State
 from slides import changed_pixel_copy, new_study_copy, without_spacing
 
 SEG = "1.2.840.10008.5.1.4.1.1.66.4"

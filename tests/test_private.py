@@ -13,7 +13,7 @@ from pydicom.dataelem import DataElement
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 
-from dicom_node.records import State
+from dicom_node.ledger.rows import State
 from slides import new_study_copy
 
 PLANT = "ZZPLANT"

@@ -34,9 +34,9 @@ from pynetdicom.dimse_primitives import C_STORE
 from structlog.testing import capture_logs
 from wsm_files import JPEG_BASELINE, WSM, encoded, write_wsm, wsm_header
 
-from dicom_node import schema
 from dicom_node.config import Sender
-from dicom_node.ledger import Ledger
+from dicom_node.ledger import tables as schema
+from dicom_node.ledger.ledger import Ledger
 from dicom_node.lost_found import LostFound
 from dicom_node.receive import Ingest
 from dicom_node.spool import Spool

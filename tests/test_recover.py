@@ -20,8 +20,8 @@ from nodes import ROOT, Node, node, storescp, storescu, study_of, wait_for
 from pydicom import dcmread
 from wsm_files import write_wsm
 
+from dicom_node.ledger.rows import State
 from dicom_node.lost_found import LostFound
-from dicom_node.records import State
 from dicom_node.spool import Spool
 from slides import new_study_copy
 

@@ -19,8 +19,8 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit
 from dicom_node import closing
 from dicom_node.closing import close_ready
 from dicom_node.facts import Uncountable, read_facts
-from dicom_node.ledger import Ledger
-from dicom_node.records import Conflict, DeliveryState, ReceivedInstance, Result, Run, State
+from dicom_node.ledger.ledger import Ledger
+from dicom_node.ledger.rows import Conflict, DeliveryState, ReceivedInstance, Result, Run, State
 from dicom_node.study import PatientsDiffer, gather_evidence
 
 STUDY = "1.2.3"

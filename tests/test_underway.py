@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from dicom_node.records import LedgerBusy
+from dicom_node.ledger.rows import LedgerBusy
 from dicom_node.underway import Underway
 
 

@@ -16,12 +16,12 @@ from rich.console import Console
 from rich.text import Text
 
 from dicom_node.config import Config, load_config
-from dicom_node.database import require_sound
 from dicom_node.deliver import RESULT_CLASSES, ask
-from dicom_node.ledger import Ledger
+from dicom_node.ledger.database import require_sound
+from dicom_node.ledger.ledger import Ledger
+from dicom_node.ledger.rows import LedgerFailed
 from dicom_node.lost_found import LostFound, published_paths
 from dicom_node.observe.log import configure
-from dicom_node.records import LedgerFailed
 from dicom_node.spool import Spool
 from engines.bundle import open_bundle
 from engines.errors import BundleRejected, DeviceFailed, EngineMissing

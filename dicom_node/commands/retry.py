@@ -7,8 +7,8 @@ import json
 import sys
 
 from dicom_node.config import load_config
-from dicom_node.database import require_sound
-from dicom_node.ledger import Ledger
+from dicom_node.ledger.database import require_sound
+from dicom_node.ledger.ledger import Ledger
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -11,10 +11,10 @@ from pathlib import Path
 import structlog
 
 from dicom_node.config import Config, load_config
-from dicom_node.database import require_sound
+from dicom_node.ledger.database import require_sound
+from dicom_node.ledger.rows import LedgerBusy, LedgerDamaged
 from dicom_node.observe.log import configure, os_reason
 from dicom_node.processes import MAY_PASS, REFUSED, stop_on_signals, supervise, watch_supervisor
-from dicom_node.records import LedgerBusy, LedgerDamaged
 from dicom_node.spool import SpoolUnusable
 from engines.errors import BundleRejected, EngineMissing
 

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.text import Text
 
 from dicom_node.config import load_config
-from dicom_node.database import require_sound
-from dicom_node.ledger import Ledger
-from dicom_node.records import Delivery, DeliveryState, Revision, State
+from dicom_node.ledger.database import require_sound
+from dicom_node.ledger.ledger import Ledger
+from dicom_node.ledger.rows import Delivery, DeliveryState, Revision, State
 
 _STYLE = {
     State.DONE: "green",

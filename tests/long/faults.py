@@ -37,7 +37,7 @@ from sending import store, store_all
 from sick import Silence, sick
 
 from dicom_node.demo.wsm import write_slide
-from dicom_node.records import Revision, State
+from dicom_node.ledger.rows import Revision, State
 from inference.phantom.draw import draw
 from slides import as_concatenation, new_study_copy
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from nodes import StoreScp
 from poison import dataset_bytes
 
-from dicom_node.ledger import Ledger
-from dicom_node.records import DeliveryState, Result, State
+from dicom_node.ledger.ledger import Ledger
+from dicom_node.ledger.rows import DeliveryState, Result, State
 
 RESULTS_PER_STUDY = 2
 """One slide: a heatmap and a report."""

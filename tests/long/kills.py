@@ -37,8 +37,8 @@ from sick import Sick, sick
 from sqlalchemy.exc import SQLAlchemyError
 
 from dicom_node.demo.wsm import write_slide
-from dicom_node.ledger import Ledger
-from dicom_node.records import DeliveryState, LedgerBusy, Revision, State
+from dicom_node.ledger.ledger import Ledger
+from dicom_node.ledger.rows import DeliveryState, LedgerBusy, Revision, State
 from inference.phantom.draw import draw
 from slides import new_study_copy
 

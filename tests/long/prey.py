@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 from nodes import Node
 
-from dicom_node.ledger import Ledger
+from dicom_node.ledger.ledger import Ledger
 
 KINDS = ("tree", "ingest", "worker", "supervisor")
 

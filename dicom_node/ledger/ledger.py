@@ -17,8 +17,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from dicom_node import database, schema
-from dicom_node.records import (
+from dicom_node.ledger import database
+from dicom_node.ledger import tables as schema
+from dicom_node.ledger.rows import (
     MAY_FOLLOW,
     Conflict,
     Delivery,
@@ -31,7 +32,7 @@ from dicom_node.records import (
     State,
     StoredInstance,
 )
-from dicom_node.schema import (
+from dicom_node.ledger.tables import (
     deliveries,
     destinations,
     events,

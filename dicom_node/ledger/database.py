@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from dicom_node.records import LedgerBusy, LedgerDamaged
+from dicom_node.ledger.rows import LedgerBusy, LedgerDamaged
 
 _WAIT_S = 5.0  # for a lock, while a file is looked at
 _SHUT_OUT = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH")

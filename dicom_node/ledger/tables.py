@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import JSON, Column, Float, Integer, MetaData, String, Table, Text, UniqueConstraint
 
-from dicom_node import database
+from dicom_node.ledger import database
 
 metadata = MetaData()
 

@@ -1,0 +1,1 @@
+"""What arrived, what became of it, where it was delivered."""
