@@ -9,7 +9,7 @@ import structlog
 from dicom_node.config import Config
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.receive import Ingest
-from dicom_node.spool import Spool, SpoolUnusable
+from dicom_node.spool.spool import Spool, SpoolUnusable
 
 log = structlog.get_logger()
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import structlog
 
 from dicom_node.config import Config
-from dicom_node.lock import held, holder
+from inference.lock import held, holder
 
 log = structlog.get_logger()
 

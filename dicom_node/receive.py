@@ -26,13 +26,13 @@ from dicom_node.admission import (
     note_released,
     peer_of,
 )
-from dicom_node.filing import Filing, Outcome
 from dicom_node.header import Identity, Refused, StoreStatus, command_uid, read_identity
-from dicom_node.incoming import SpoolFailed, SpoolFull, file_header
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import Conflict, LedgerDamaged, LedgerFailed, ReceivedInstance
-from dicom_node.lost_found import LostFound, LostFoundBusy
-from dicom_node.spool import Spool, SpoolUnusable
+from dicom_node.spool.filing import Filing, Outcome
+from dicom_node.spool.incoming import SpoolFailed, SpoolFull, file_header
+from dicom_node.spool.lost_found import LostFound, LostFoundBusy
+from dicom_node.spool.spool import Spool, SpoolUnusable
 from dicom_node.transfers import Transfer, Transfers
 
 log = structlog.get_logger()

@@ -17,7 +17,6 @@ from dicom_node.config import Config
 from dicom_node.lanes import Lanes, finish
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import DeliveryState, LedgerBusy, LedgerDamaged, Revision, State
-from dicom_node.lock import held
 from dicom_node.observe.log import place_of, trace_of
 from dicom_node.workflow import (
     MOST_FAILURES,
@@ -28,6 +27,7 @@ from dicom_node.workflow import (
 )
 from engines.bundle import open_bundle
 from engines.runtime import Runtime, open_runtime
+from inference.lock import held
 
 log = structlog.get_logger()
 

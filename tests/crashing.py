@@ -16,8 +16,8 @@ from typing import Any
 from dicom_node import deliver, objects, workflow
 from dicom_node.cli import main
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.lost_found import LostFound
-from dicom_node.spool import Spool
+from dicom_node.spool.lost_found import LostFound
+from dicom_node.spool.spool import Spool
 from engines.runtime import Runtime
 from inference import archive
 

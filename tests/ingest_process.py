@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.receive import Ingest
-from dicom_node.spool import Spool
+from dicom_node.spool.spool import Spool
 
 
 @dataclass(frozen=True)

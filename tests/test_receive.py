@@ -37,9 +37,9 @@ from wsm_files import JPEG_BASELINE, WSM, encoded, write_wsm, wsm_header
 from dicom_node.config import Sender
 from dicom_node.ledger import tables as schema
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.lost_found import LostFound
 from dicom_node.receive import Ingest
-from dicom_node.spool import Spool
+from dicom_node.spool.lost_found import LostFound
+from dicom_node.spool.spool import Spool
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"

@@ -21,8 +21,8 @@ from pydicom import dcmread
 from wsm_files import write_wsm
 
 from dicom_node.ledger.rows import State
-from dicom_node.lost_found import LostFound
-from dicom_node.spool import Spool
+from dicom_node.spool.lost_found import LostFound
+from dicom_node.spool.spool import Spool
 from slides import new_study_copy
 
 PAGE = 4096

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.incoming import Incoming, SpoolFull, file_header
-from dicom_node.lost_found import LostFound, LostFoundBusy
-from dicom_node.spool import Spool, SpoolUnusable
+from dicom_node.spool.incoming import Incoming, SpoolFull, file_header
+from dicom_node.spool.lost_found import LostFound, LostFoundBusy
+from dicom_node.spool.spool import Spool, SpoolUnusable
 
 HEADER = file_header("1.2.840.10008.5.1.4.1.1.77.1.6", "1.2.3", "1.2.840.10008.1.2.1")
 

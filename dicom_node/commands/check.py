@@ -20,9 +20,9 @@ from dicom_node.deliver import RESULT_CLASSES, ask
 from dicom_node.ledger.database import require_sound
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import LedgerFailed
-from dicom_node.lost_found import LostFound, published_paths
 from dicom_node.observe.log import configure
-from dicom_node.spool import Spool
+from dicom_node.spool.lost_found import LostFound, published_paths
+from dicom_node.spool.spool import Spool
 from engines.bundle import open_bundle
 from engines.errors import BundleRejected, DeviceFailed, EngineMissing
 from engines.runtime import open_runtime

@@ -13,13 +13,13 @@ from rich.console import Console
 from rich.text import Text
 
 from dicom_node.config import load_config
-from dicom_node.filing import Outcome
 from dicom_node.ledger.database import require_sound
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import State
-from dicom_node.lost_found import LostFound, LostFoundBusy
-from dicom_node.recovery import Left, Recovered, Recovery
-from dicom_node.spool import Spool, SpoolUnusable
+from dicom_node.spool.filing import Outcome
+from dicom_node.spool.lost_found import LostFound, LostFoundBusy
+from dicom_node.spool.recovery import Left, Recovered, Recovery
+from dicom_node.spool.spool import Spool, SpoolUnusable
 
 _MOVING = (Outcome.NEW, Outcome.RESTORED)  # what lets a study go on
 

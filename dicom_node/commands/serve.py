@@ -15,7 +15,7 @@ from dicom_node.ledger.database import require_sound
 from dicom_node.ledger.rows import LedgerBusy, LedgerDamaged
 from dicom_node.observe.log import configure, os_reason
 from dicom_node.processes import MAY_PASS, REFUSED, stop_on_signals, supervise, watch_supervisor
-from dicom_node.spool import SpoolUnusable
+from dicom_node.spool.spool import SpoolUnusable
 from engines.errors import BundleRejected, EngineMissing
 
 log = structlog.get_logger()

@@ -15,14 +15,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from dicom_node.incoming import (
+from dicom_node.spool.incoming import (
     Incoming,
     SpoolFull,
     WholeInstance,
     dataset_start,
     storage_failure,
 )
-from dicom_node.lock import held, holder
+from inference.lock import held, holder
 
 _COMPARE_BYTES = 1 << 20  # of each file in memory while two are compared
 

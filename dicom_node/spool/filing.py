@@ -9,10 +9,10 @@ from __future__ import annotations
 import threading
 from enum import StrEnum
 
-from dicom_node.incoming import WholeInstance
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import Conflict, LedgerBusy, ReceivedInstance, StoredInstance
-from dicom_node.spool import Spool
+from dicom_node.spool.incoming import WholeInstance
+from dicom_node.spool.spool import Spool
 
 
 class Outcome(StrEnum):

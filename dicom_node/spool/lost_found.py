@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from dicom_node.incoming import SpoolFailed, dataset_start, storage_failure
-from dicom_node.spool import Spool, SpoolUnusable
+from dicom_node.spool.incoming import SpoolFailed, dataset_start, storage_failure
+from dicom_node.spool.spool import Spool, SpoolUnusable
 
 _META_LIMIT_BYTES = 64 << 10  # of file meta information; ours is some 300 bytes
 _META_START = 132  # PS3.10 7.1: after the preamble and DICM

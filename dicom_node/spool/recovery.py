@@ -13,13 +13,13 @@ from datetime import UTC, datetime
 from itertools import groupby
 
 from dicom_node.contexts import VL_WHOLE_SLIDE_MICROSCOPY
-from dicom_node.filing import Filing, Outcome
 from dicom_node.header import Identity, Refused, StoreStatus, read_file_meta, read_identity
-from dicom_node.incoming import SpoolFailed, SpoolFull, storage_failure
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import Conflict, ReceivedInstance
-from dicom_node.lost_found import LostFile, LostFound
-from dicom_node.spool import Spool
+from dicom_node.spool.filing import Filing, Outcome
+from dicom_node.spool.incoming import SpoolFailed, SpoolFull, storage_failure
+from dicom_node.spool.lost_found import LostFile, LostFound
+from dicom_node.spool.spool import Spool
 
 _SENDER = "recovered"
 """In place of the AE title, which the file does not hold. Bytes that arrive from an AE title hold
