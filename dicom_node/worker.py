@@ -48,7 +48,11 @@ def run_worker(config: Config, stop: threading.Event) -> None:
     each recover the other's studies. A slide under analysis is paused at once and goes on after
     the next start. Raises BundleRejected or EngineMissing before anything is taken from the queue.
     """
-    with held(config.node.data_dir / "worker.lock", stop=stop) as is_alone:
+
+    def waits(holder: str) -> None:
+        log.warning("waiting_for_lock", lock="worker.lock", held_by=holder)
+
+    with held(config.node.data_dir / "worker.lock", stop=stop, waits=waits) as is_alone:
         if is_alone:
             _work(config, stop)
 

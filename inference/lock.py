@@ -6,29 +6,29 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-
-import structlog
-
-log = structlog.get_logger()
 
 _LOOK_EVERY_S = 0.5
 
 
 @contextmanager
 def held(
-    path: Path, *, stop: threading.Event | None = None, patience_s: float = float("inf")
+    path: Path,
+    *,
+    stop: threading.Event | None = None,
+    patience_s: float = float("inf"),
+    waits: Callable[[str], None] | None = None,
 ) -> Iterator[bool]:
     """Take the lock of a file for the length of the `with`; yields whether it is held.
 
     Without `stop` it is taken now or not at all; with it, waited for until `stop` is set, at most
-    `patience_s`. The lock ends with the process, however that ends; children do not inherit it.
+    `patience_s`, and `waits` is called once with who holds it. The lock ends with the process, however that ends; children do not inherit it.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        is_held = _take(fd) or (stop is not None and _wait(fd, path, stop, patience_s))
+        is_held = _take(fd) or _wait(fd, path, stop, patience_s, waits)
         if is_held:
             with suppress(OSError):  # a full disk; the number is for people only
                 os.truncate(fd, 0)
@@ -47,8 +47,17 @@ def holder(path: Path) -> str:
     return f"process {text}" if text.isdecimal() else "another process"
 
 
-def _wait(fd: int, path: Path, stop: threading.Event, patience_s: float) -> bool:
-    log.warning("waiting_for_lock", lock=path.name, held_by=holder(path))
+def _wait(
+    fd: int,
+    path: Path,
+    stop: threading.Event | None,
+    patience_s: float,
+    waits: Callable[[str], None] | None,
+) -> bool:
+    if stop is None or patience_s <= 0:
+        return False
+    if waits is not None:
+        waits(holder(path))
     deadline = time.monotonic() + patience_s
     while not stop.wait(_LOOK_EVERY_S):
         if _take(fd):
