@@ -17,16 +17,16 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.association import Association
 
+from dicom_node.association.contexts import proposed_contexts
 from dicom_node.config import DeliverySection, Destination
-from dicom_node.contexts import (
+from dicom_node.ledger.rows import DeliveryState
+from dicom_node.observe.log import os_reason, place_of
+from dicom_node.sop_classes import (
     COMPREHENSIVE_3D_SR,
     SEGMENTATION,
     VERIFICATION,
     SopClass,
-    proposed_contexts,
 )
-from dicom_node.ledger.rows import DeliveryState
-from dicom_node.observe.log import os_reason, place_of
 
 RESULT_CLASSES = {c.uid: c for c in (SEGMENTATION, COMPREHENSIVE_3D_SR)}
 """SOP classes the node delivers, by UID."""

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import data_element_generator
 
-from dicom_node.contexts import EXPLICIT_VR_LE, IMPLICIT_VR_LE
+from dicom_node.sop_classes import EXPLICIT_VR_LE, IMPLICIT_VR_LE
 
 HEADER_LIMIT_BYTES = 2 << 20
 """The identifying attributes, (0020,000E) being the last, must be within the first bytes."""

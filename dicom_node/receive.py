@@ -17,8 +17,9 @@ from pydicom.dataset import Dataset
 from pynetdicom import evt
 from pynetdicom.ae import ApplicationEntity
 
-from dicom_node import contexts, seams
-from dicom_node.admission import (
+from dicom_node.association import contexts
+from dicom_node.association import hardened as seams
+from dicom_node.association.admission import (
     Admission,
     AllowedSender,
     note_aborted,

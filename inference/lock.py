@@ -24,7 +24,8 @@ def held(
     """Take the lock of a file for the length of the `with`; yields whether it is held.
 
     Without `stop` it is taken now or not at all; with it, waited for until `stop` is set, at most
-    `patience_s`, and `waits` is called once with who holds it. The lock ends with the process, however that ends; children do not inherit it.
+    `patience_s`, and `waits` is called once with who holds it. The lock ends with the process,
+    however that ends; children do not inherit it.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

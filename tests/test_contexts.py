@@ -16,7 +16,8 @@ from pydicom.uid import UID, generate_uid
 from pydicom.uid import RLELossless as RLE
 from wsidicom import WsiDicom
 
-from dicom_node import contexts
+from dicom_node import sop_classes
+from dicom_node.association.contexts import proposed_contexts
 
 SIZE = 64
 _LOSSLESS = {"JPEG2000Lossless", "HTJ2KLossless", "JPEGXLLossless",
@@ -40,7 +41,7 @@ def rle(tile: np.ndarray) -> bytes:
     ds.SamplesPerPixel, ds.PlanarConfiguration = 3, 0
     ds.BitsAllocated = ds.BitsStored = 8
     ds.PixelRepresentation, ds.PhotometricInterpretation = 0, "RGB"
-    ds.SOPClassUID, ds.SOPInstanceUID = contexts.VL_WHOLE_SLIDE_MICROSCOPY.uid, generate_uid()
+    ds.SOPClassUID, ds.SOPInstanceUID = sop_classes.VL_WHOLE_SLIDE_MICROSCOPY.uid, generate_uid()
     ds.compress(RLE, tile, encoding_plugin="pydicom", generate_instance_uid=False)
     return next(iter(pydicom.encaps.generate_frames(ds.PixelData, number_of_frames=1)))
 
@@ -71,12 +72,12 @@ ENCODERS: dict[str, tuple[str, Callable[[np.ndarray], bytes]]] = {
 }
 
 
-def write_slide(path: Path, syntax: contexts.TransferSyntax) -> None:
+def write_slide(path: Path, syntax: sop_classes.TransferSyntax) -> None:
     """A one-tile whole-slide instance with the least that the slide reader asks for."""
     photometric, encode = ENCODERS[syntax.keyword]
     frame = encode(tissue())
     ds = Dataset()
-    ds.SOPClassUID, ds.SOPInstanceUID = contexts.VL_WHOLE_SLIDE_MICROSCOPY.uid, generate_uid()
+    ds.SOPClassUID, ds.SOPInstanceUID = sop_classes.VL_WHOLE_SLIDE_MICROSCOPY.uid, generate_uid()
     ds.StudyInstanceUID, ds.SeriesInstanceUID = generate_uid(), generate_uid()
     ds.FrameOfReferenceUID = generate_uid()
     ds.Modality, ds.PatientID, ds.PatientName = "SM", "P", "P"
@@ -112,17 +113,17 @@ def write_slide(path: Path, syntax: contexts.TransferSyntax) -> None:
         ds["PixelData"].is_undefined_length = True
     else:
         ds.PixelData = frame
-        ds["PixelData"].VR = "OW" if syntax.uid == contexts.IMPLICIT_VR_LE.uid else "OB"
+        ds["PixelData"].VR = "OW" if syntax.uid == sop_classes.IMPLICIT_VR_LE.uid else "OB"
     ds.save_as(path, enforce_file_format=True)
 
 
 @pytest.mark.parametrize(
     "syntax",
-    contexts.VL_WHOLE_SLIDE_MICROSCOPY.transfer_syntaxes,
+    sop_classes.VL_WHOLE_SLIDE_MICROSCOPY.transfer_syntaxes,
     ids=lambda s: s.keyword,
 )
 def test_every_transfer_syntax_we_accept_is_one_we_decode(
-    tmp_path: Path, syntax: contexts.TransferSyntax
+    tmp_path: Path, syntax: sop_classes.TransferSyntax
 ) -> None:
     write_slide(tmp_path / "slide.dcm", syntax)
     with WsiDicom.open(tmp_path) as slide:
@@ -132,11 +133,11 @@ def test_every_transfer_syntax_we_accept_is_one_we_decode(
 
 
 def all_syntaxes() -> list[Any]:
-    return [s for c in (*contexts.RECEIVED, *contexts.SENT) for s in c.transfer_syntaxes]
+    return [s for c in (*sop_classes.RECEIVED, *sop_classes.SENT) for s in c.transfer_syntaxes]
 
 
 @pytest.mark.parametrize("syntax", sorted(set(all_syntaxes()), key=lambda s: s.uid))
-def test_uids_and_keywords_are_those_of_the_standard(syntax: contexts.TransferSyntax) -> None:
+def test_uids_and_keywords_are_those_of_the_standard(syntax: sop_classes.TransferSyntax) -> None:
     uid = UID(syntax.uid)
     # pydicom 3.0 does not know the JPEG XL syntaxes; wsidicom does.
     known = (
@@ -150,23 +151,25 @@ def test_uids_and_keywords_are_those_of_the_standard(syntax: contexts.TransferSy
     assert known == syntax.keyword
 
 
-@pytest.mark.parametrize("sop_class", {*contexts.RECEIVED, *contexts.SENT}, ids=lambda c: c.name)
-def test_class_uids_carry_their_standard_names(sop_class: contexts.SopClass) -> None:
+@pytest.mark.parametrize(
+    "sop_class", {*sop_classes.RECEIVED, *sop_classes.SENT}, ids=lambda c: c.name
+)
+def test_class_uids_carry_their_standard_names(sop_class: sop_classes.SopClass) -> None:
     assert UID(sop_class.uid).name == sop_class.name
 
 
 def test_compressed_syntaxes_come_before_uncompressed_ones() -> None:
-    uids = [UID(s.uid) for s in contexts.VL_WHOLE_SLIDE_MICROSCOPY.transfer_syntaxes]
+    uids = [UID(s.uid) for s in sop_classes.VL_WHOLE_SLIDE_MICROSCOPY.transfer_syntaxes]
     flags = [u.is_encapsulated if not u.is_private else False for u in uids]
     assert flags == sorted(flags, reverse=True)
 
 
 def test_a_destination_is_asked_about_each_syntax_by_itself() -> None:
-    proposed = contexts.proposed_contexts()
+    proposed = proposed_contexts()
     assert all(len(c.transfer_syntax) == 1 for c in proposed)
-    assert len(proposed) == sum(len(c.transfer_syntaxes) for c in contexts.SENT)
+    assert len(proposed) == sum(len(c.transfer_syntaxes) for c in sop_classes.SENT)
 
 
 def test_our_implementation_identity_is_legal() -> None:
-    assert UID(contexts.IMPLEMENTATION_CLASS_UID).is_valid
-    assert len(contexts.IMPLEMENTATION_VERSION_NAME) <= 16
+    assert UID(sop_classes.IMPLEMENTATION_CLASS_UID).is_valid
+    assert len(sop_classes.IMPLEMENTATION_VERSION_NAME) <= 16

@@ -7,8 +7,8 @@ from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from dicom_node.contexts import COMPREHENSIVE_3D_SR
 from dicom_node.demo.pacs import SmallPacs, send_folder
+from dicom_node.sop_classes import COMPREHENSIVE_3D_SR
 from slides import PhantomStudy
 
 

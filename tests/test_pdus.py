@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dicom_node.pdus import CAPACITY_BYTES, ConnectionLost, PduStream
+from dicom_node.association.pdus import CAPACITY_BYTES, ConnectionLost, PduStream
 
 Pair = tuple[socket.socket, PduStream]
 

@@ -25,12 +25,12 @@ from pydicom.errors import InvalidDicomError
 from rich.console import Console
 
 from dicom_node.config import Config, Destination, load_config
-from dicom_node.contexts import VL_WHOLE_SLIDE_MICROSCOPY
 from dicom_node.deliver import ask
 from dicom_node.demo.pacs import SmallPacs, send_folder
 from dicom_node.demo.wsm import write_slide
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import Revision, State
+from dicom_node.sop_classes import VL_WHOLE_SLIDE_MICROSCOPY
 from dicom_node.view.page import write_page
 from dicom_node.view.table import print_report
 from inference.phantom.draw import draw

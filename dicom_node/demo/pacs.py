@@ -13,7 +13,7 @@ from pydicom import dcmread
 from pynetdicom import AE, _config, evt
 from pynetdicom.presentation import build_context
 
-from dicom_node.contexts import SENT
+from dicom_node.sop_classes import SENT
 
 _SUCCESS = 0x0000
 _NO_RESPONSE = 0xFFFF

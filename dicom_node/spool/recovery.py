@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 
-from dicom_node.contexts import VL_WHOLE_SLIDE_MICROSCOPY
 from dicom_node.header import Identity, Refused, StoreStatus, read_file_meta, read_identity
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import Conflict, ReceivedInstance
+from dicom_node.sop_classes import VL_WHOLE_SLIDE_MICROSCOPY
 from dicom_node.spool.filing import Filing, Outcome
 from dicom_node.spool.incoming import SpoolFailed, SpoolFull, storage_failure
 from dicom_node.spool.lost_found import LostFile, LostFound

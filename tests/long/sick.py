@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pynetdicom import AE, evt
 
-from dicom_node.contexts import COMPREHENSIVE_3D_SR, SEGMENTATION, VERIFICATION
+from dicom_node.sop_classes import COMPREHENSIVE_3D_SR, SEGMENTATION, VERIFICATION
 
 Silence = Literal["A-ASSOCIATE", "C-ECHO", "C-STORE"]
 """From which message on it does not answer any more."""

@@ -7,10 +7,7 @@ A class that is not listed is refused at negotiation (PS3.8 9.3.3.2, result 3).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-
-from pynetdicom.presentation import PresentationContext
 
 IMPLEMENTATION_CLASS_UID = "2.25.133830934356888761382093427600014011135"  # PS3.7 D.3.3.2
 IMPLEMENTATION_VERSION_NAME = "DICOM_NODE"  # at most 16 characters, PS3.7 D.3.3.2
@@ -85,24 +82,3 @@ RECEIVED = (VERIFICATION, VL_WHOLE_SLIDE_MICROSCOPY)
 
 SENT = (VERIFICATION, COMPREHENSIVE_3D_SR, SEGMENTATION)
 """What the node proposes to a destination as SCU."""
-
-
-def accepted_contexts() -> list[PresentationContext]:
-    """Contexts of the listener: one per class, all its transfer syntaxes."""
-    return [_context(c.uid, [t.uid for t in c.transfer_syntaxes]) for c in RECEIVED]
-
-
-def proposed_contexts(classes: Sequence[SopClass] = SENT) -> list[PresentationContext]:
-    """Contexts offered to a destination: one per class and transfer syntax.
-
-    One each because an acceptor picks a single syntax per context (PS3.8 9.3.3.2): only so do we
-    learn everything that it takes, and choose.
-    """
-    return [_context(c.uid, [t.uid]) for c in classes for t in c.transfer_syntaxes]
-
-
-def _context(abstract_syntax: str, transfer_syntaxes: list[str]) -> PresentationContext:
-    context = PresentationContext()
-    context.abstract_syntax = abstract_syntax
-    context.transfer_syntax = transfer_syntaxes
-    return context

@@ -6,7 +6,7 @@ import structlog
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu import A_ABORT_RQ
 
-from dicom_node.pdus import HEADER_BYTES, ConnectionLost, PduStream
+from dicom_node.association.pdus import HEADER_BYTES, ConnectionLost, PduStream
 
 log = structlog.get_logger()
 

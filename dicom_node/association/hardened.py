@@ -23,8 +23,8 @@ from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
-from dicom_node.dul import ReceivingDul
-from dicom_node.pdus import PduStream
+from dicom_node.association.dul import ReceivingDul
+from dicom_node.association.pdus import PduStream
 
 log = structlog.get_logger()
 

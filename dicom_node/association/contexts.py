@@ -1,0 +1,30 @@
+"""Presentation contexts of the table of SOP classes, as the library wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pynetdicom.presentation import PresentationContext
+
+from dicom_node.sop_classes import RECEIVED, SENT, SopClass
+
+
+def accepted_contexts() -> list[PresentationContext]:
+    """Contexts of the listener: one per class, all its transfer syntaxes."""
+    return [_context(c.uid, [t.uid for t in c.transfer_syntaxes]) for c in RECEIVED]
+
+
+def proposed_contexts(classes: Sequence[SopClass] = SENT) -> list[PresentationContext]:
+    """Contexts offered to a destination: one per class and transfer syntax.
+
+    One each because an acceptor picks a single syntax per context (PS3.8 9.3.3.2): only so do we
+    learn everything that it takes, and choose.
+    """
+    return [_context(c.uid, [t.uid]) for c in classes for t in c.transfer_syntaxes]
+
+
+def _context(abstract_syntax: str, transfer_syntaxes: list[str]) -> PresentationContext:
+    context = PresentationContext()
+    context.abstract_syntax = abstract_syntax
+    context.transfer_syntax = transfer_syntaxes
+    return context
