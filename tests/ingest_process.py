@@ -13,7 +13,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.receive import Ingest
+from dicom_node.processes.ingest import Ingest
 from dicom_node.spool.spool import Spool
 
 

@@ -58,8 +58,9 @@ def test_the_layer_test_reads_files_and_sees_their_imports(package):
 
 def test_the_ingest_process_loads_no_engine_and_no_workflow_library(run_python):
     loaded = run_python(
-        "import sys, dicom_node.commands.serve, dicom_node.ingest; print(*sorted(sys.modules))"
+        "import sys, dicom_node.commands.serve, dicom_node.processes.ingest; "
+        "print(*sorted(sys.modules))"
     ).split()
     heavy = {"openvino", "onnxruntime", "wsidicom", "highdicom", "dbos", "torch"}
-    assert "dicom_node.receive" in loaded
+    assert "dicom_node.services.store.handler" in loaded
     assert not heavy & set(loaded)

@@ -37,7 +37,7 @@ from wsm_files import JPEG_BASELINE, WSM, encoded, write_wsm, wsm_header
 from dicom_node.config import Sender
 from dicom_node.ledger import tables as schema
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.receive import Ingest
+from dicom_node.processes.ingest import Ingest
 from dicom_node.spool.lost_found import LostFound
 from dicom_node.spool.spool import Spool
 
@@ -952,7 +952,7 @@ def test_a_second_listener_on_the_same_spool_refuses_to_start(
 
 def test_the_listener_imports_neither_engine_nor_slide_reader() -> None:
     script = (
-        "import sys, dicom_node.receive;"
+        "import sys, dicom_node.processes.ingest;"
         "print([m for m in ('openvino','onnxruntime','wsidicom','highdicom','dbos','torch')"
         " if m in sys.modules])"
     )

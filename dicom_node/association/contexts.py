@@ -9,9 +9,9 @@ from pynetdicom.presentation import PresentationContext
 from dicom_node.sop_classes import RECEIVED, SENT, SopClass
 
 
-def accepted_contexts() -> list[PresentationContext]:
+def accepted_contexts(classes: Sequence[SopClass] = RECEIVED) -> list[PresentationContext]:
     """Contexts of the listener: one per class, all its transfer syntaxes."""
-    return [_context(c.uid, [t.uid for t in c.transfer_syntaxes]) for c in RECEIVED]
+    return [_context(c.uid, [t.uid for t in c.transfer_syntaxes]) for c in classes]
 
 
 def proposed_contexts(classes: Sequence[SopClass] = SENT) -> list[PresentationContext]:

@@ -14,13 +14,23 @@ from dicom_node.config import Config, load_config
 from dicom_node.ledger.database import require_sound
 from dicom_node.ledger.rows import LedgerBusy, LedgerDamaged
 from dicom_node.observe.log import configure, os_reason
-from dicom_node.processes import MAY_PASS, REFUSED, stop_on_signals, supervise, watch_supervisor
+from dicom_node.processes.supervisor import (
+    MAY_PASS,
+    REFUSED,
+    stop_on_signals,
+    supervise,
+    watch_supervisor,
+)
 from dicom_node.spool.spool import SpoolUnusable
 from engines.errors import BundleRejected, EngineMissing
 
 log = structlog.get_logger()
 
 _OTHERS = 0o077
+_MODULES = {
+    "ingest": "dicom_node.processes.ingest",
+    "worker": "dicom_node.worker",
+}
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -38,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     if role == "serve":
         return supervise(config, arguments.config, stop)
     # Imported by role: what the worker needs would triple the memory of ingest.
-    module = importlib.import_module(f"dicom_node.{role}")
+    module = importlib.import_module(_MODULES[role])
     try:
         getattr(module, f"run_{role}")(config, stop)
     except (BundleRejected, EngineMissing) as error:

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 
-from dicom_node.header import Identity, Refused, StoreStatus, read_file_meta, read_identity
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import Conflict, ReceivedInstance
 from dicom_node.sop_classes import VL_WHOLE_SLIDE_MICROSCOPY
 from dicom_node.spool.filing import Filing, Outcome
+from dicom_node.spool.identity import Identity, read_file_meta, read_identity
 from dicom_node.spool.incoming import SpoolFailed, SpoolFull, storage_failure
 from dicom_node.spool.lost_found import LostFile, LostFound
+from dicom_node.spool.refusals import Refused, Why
 from dicom_node.spool.spool import Spool
 
 _SENDER = "recovered"
@@ -137,15 +138,15 @@ def _identify(name: str, file: LostFile) -> _Readable:
     """What a file says it is. Raises Refused when the node would not have accepted it."""
     meta = read_file_meta(file.file_meta())
     if meta.transfer_syntax_uid not in _SYNTAXES:
-        raise Refused(StoreStatus.UNPARSABLE, "in a transfer syntax that the node does not accept")
+        raise Refused(Why.UNPARSABLE, "in a transfer syntax that the node does not accept")
     identity = read_identity(file, meta.transfer_syntax_uid)
     if (meta.sop_class_uid, meta.sop_instance_uid) != (
         identity.sop_class_uid,
         identity.sop_instance_uid,
     ):
-        raise Refused(StoreStatus.MISMATCH, "SOP class or instance differs: header and dataset")
+        raise Refused(Why.OTHER_INSTANCE, "SOP class or instance differs: header and dataset")
     if identity.sop_class_uid != VL_WHOLE_SLIDE_MICROSCOPY.uid:
-        raise Refused(StoreStatus.CLASS_NOT_SUPPORTED, "no whole-slide image")
+        raise Refused(Why.OTHER_CLASS, "no whole-slide image")
     return _Readable(name, identity, meta.transfer_syntax_uid)
 
 

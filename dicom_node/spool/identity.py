@@ -1,11 +1,10 @@
-"""What the node reads of an instance before it accepts it, and the statuses it refuses it with."""
+"""What the node reads of an instance before it keeps it: its UIDs, and nothing else."""
 
 from __future__ import annotations
 
 import re
 import struct
 from dataclasses import dataclass
-from enum import IntEnum
 from io import BytesIO
 from typing import Any, Protocol
 
@@ -13,6 +12,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.filereader import data_element_generator
 
 from dicom_node.sop_classes import EXPLICIT_VR_LE, IMPLICIT_VR_LE
+from dicom_node.spool.refusals import Refused, Why
 
 HEADER_LIMIT_BYTES = 2 << 20
 """The identifying attributes, (0020,000E) being the last, must be within the first bytes."""
@@ -24,36 +24,6 @@ _MEDIA_CLASS, _MEDIA_INSTANCE, _TRANSFER_SYNTAX = 0x00020002, 0x00020003, 0x0002
 # PS3.5 9.1, except that leading zeros in a component pass: devices in use make them, and refusing
 # their slides would help nobody.
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
-
-
-class StoreStatus(IntEnum):
-    """Answers to C-STORE: PS3.4 Table B.2-1 and PS3.7 Annex C."""
-
-    SUCCESS = 0x0000
-    PROCESSING_FAILURE = 0x0110
-    DUPLICATE = 0x0111
-    """Duplicate SOP Instance: same UID, other content."""
-    CLASS_NOT_SUPPORTED = 0x0122
-    OUT_OF_RESOURCES = 0xA700
-    """Refused: the sender may try again later."""
-    MISMATCH = 0xA900
-    """Dataset does not match SOP class (or instance) of the command."""
-    # Cannot understand, Cxxx: the low digits are ours
-    UNPARSABLE = 0xC001
-    NO_SOP_UID = 0xC002
-    NO_STUDY_UID = 0xC003
-    NO_SERIES_UID = 0xC004
-    ILLEGAL_UID = 0xC005
-    HEADER_TOO_LARGE = 0xC006
-
-
-class Refused(Exception):
-    """An instance that cannot be accepted. `comment` is for the peer: no patient data, <= 64."""
-
-    def __init__(self, status: StoreStatus, comment: str) -> None:
-        super().__init__(comment)
-        self.status = status
-        self.comment = comment
 
 
 class ReadableDataset(Protocol):
@@ -85,7 +55,7 @@ class FileMeta:
 
 
 def read_identity(dataset: ReadableDataset, transfer_syntax_uid: str) -> Identity:
-    """The UIDs of a dataset; reads no further than needed. Raises Refused with a Cxxx status."""
+    """The UIDs of a dataset; reads no further than needed. Raises Refused."""
     if dataset.size_bytes > _USUAL_HEADER_BYTES:
         try:
             return _identity_within(_USUAL_HEADER_BYTES, dataset, transfer_syntax_uid)
@@ -99,15 +69,11 @@ def _identity_within(limit: int, dataset: ReadableDataset, transfer_syntax_uid: 
     values = _uids(dataset.read_at(0, limit), wanted, transfer_syntax_uid)
     cut = dataset.size_bytes > limit
     return Identity(
-        sop_class_uid=_required(values, _SOP_CLASS, StoreStatus.NO_SOP_UID, "SOP Class UID", cut),
-        sop_instance_uid=_required(
-            values, _SOP_INSTANCE, StoreStatus.NO_SOP_UID, "SOP Instance UID", cut
-        ),
-        study_instance_uid=_required(
-            values, _STUDY, StoreStatus.NO_STUDY_UID, "Study Instance UID", cut
-        ),
+        sop_class_uid=_required(values, _SOP_CLASS, Why.NO_SOP_UID, "SOP Class UID", cut),
+        sop_instance_uid=_required(values, _SOP_INSTANCE, Why.NO_SOP_UID, "SOP Instance UID", cut),
+        study_instance_uid=_required(values, _STUDY, Why.NO_STUDY_UID, "Study Instance UID", cut),
         series_instance_uid=_required(
-            values, _SERIES, StoreStatus.NO_SERIES_UID, "Series Instance UID", cut
+            values, _SERIES, Why.NO_SERIES_UID, "Series Instance UID", cut
         ),
     )
 
@@ -117,7 +83,7 @@ def read_file_meta(file_meta: bytes) -> FileMeta:
     wanted = {_MEDIA_CLASS, _MEDIA_INSTANCE, _TRANSFER_SYNTAX}
     values = _uids(file_meta, wanted, EXPLICIT_VR_LE.uid)
     if len(values) < len(wanted):
-        raise Refused(StoreStatus.UNPARSABLE, "file meta information cannot be parsed")
+        raise Refused(Why.UNPARSABLE, "file meta information cannot be parsed")
     return FileMeta(values[_MEDIA_CLASS], values[_MEDIA_INSTANCE], values[_TRANSFER_SYNTAX])
 
 
@@ -125,7 +91,7 @@ def command_uid(command: Any, keyword: str) -> str:
     """A UID of a C-STORE command. Raises Refused when it is missing or illegal."""
     value = getattr(command, keyword, None)
     if not value:
-        raise Refused(StoreStatus.NO_SOP_UID, "command without SOP class or instance UID")
+        raise Refused(Why.NO_SOP_UID, "command without SOP class or instance UID")
     return _legal(str(value), "UID of the command")
 
 
@@ -147,24 +113,24 @@ def _uids(start: bytes, wanted: set[int], transfer_syntax_uid: str) -> dict[int,
         struct.error, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError,
         NotImplementedError, RecursionError, InvalidDicomError,
     ) as error:  # fmt: skip
-        raise Refused(StoreStatus.UNPARSABLE, "dataset cannot be parsed") from error
+        raise Refused(Why.UNPARSABLE, "dataset cannot be parsed") from error
     return values
 
 
-def _required(values: dict[int, str], tag: int, absent: StoreStatus, name: str, cut: bool) -> str:
+def _required(values: dict[int, str], tag: int, absent: Why, name: str, cut: bool) -> str:
     value = values.get(tag)
     if value:
         return _legal(value, name)
     if cut:
         raise Refused(
-            StoreStatus.HEADER_TOO_LARGE, f"{name} not in the first {HEADER_LIMIT_BYTES >> 20} MiB"
+            Why.HEADER_TOO_LARGE, f"{name} not in the first {HEADER_LIMIT_BYTES >> 20} MiB"
         )
     if not values:
-        raise Refused(StoreStatus.UNPARSABLE, "dataset cannot be parsed")
+        raise Refused(Why.UNPARSABLE, "dataset cannot be parsed")
     raise Refused(absent, f"{name} is missing")
 
 
 def _legal(value: str, name: str) -> str:
     if len(value) > 64 or not _UID.fullmatch(value):
-        raise Refused(StoreStatus.ILLEGAL_UID, f"{name} is not a UID")
+        raise Refused(Why.ILLEGAL_UID, f"{name} is not a UID")
     return value

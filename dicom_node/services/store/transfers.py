@@ -6,10 +6,10 @@ import threading
 
 import structlog
 
-from dicom_node.header import Refused
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import LedgerFailed
 from dicom_node.spool.incoming import Incoming, SpoolFailed, SpoolFull
+from dicom_node.spool.refusals import Refused
 from dicom_node.spool.spool import Spool, SpoolUnusable
 
 log = structlog.get_logger()

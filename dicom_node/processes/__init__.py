@@ -1,0 +1,1 @@
+"""The processes of a running node: the only places where everything is put together."""
