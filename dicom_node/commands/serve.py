@@ -30,16 +30,16 @@ def run(arguments: argparse.Namespace) -> int:
     configure(config.log.format, config.log.level, role=role)
     stop = threading.Event()
     stop_on_signals(stop)
-    _make_private(config)
     if arguments.supervisor is not None:
         watch_supervisor(arguments.supervisor, stop)
-    elif not _database_is_sound(config.database_path):
-        return REFUSED
-    if role == "serve":
-        return supervise(config, arguments.config, stop)
-    # Imported by role: what the worker needs would triple the memory of ingest.
-    module = importlib.import_module(f"dicom_node.{role}")
     try:
+        _make_private(config)
+        if arguments.supervisor is None and not _database_is_sound(config.database_path):
+            return REFUSED
+        if role == "serve":
+            return supervise(config, arguments.config, stop)
+        # Imported by role: what the worker needs would triple the memory of ingest.
+        module = importlib.import_module(f"dicom_node.{role}")
         getattr(module, f"run_{role}")(config, stop)
     except (BundleRejected, EngineMissing) as error:
         log.error("model_refused", reason=str(error))
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         reason = os_reason(error) if isinstance(error, OSError) else str(error)
         log.error("cannot_start", reason=reason, where=where)
         # A port that is taken stays taken; what breaks a worker may pass.
-        return REFUSED if role == "ingest" else 1
+        return 1 if role == "worker" else REFUSED
     return 0
 
 
