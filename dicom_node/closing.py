@@ -14,9 +14,9 @@ import structlog
 
 from dicom_node.facts import InstanceFacts, Uncountable, read_facts
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.ledger.rows import Revision, State
 from dicom_node.observe.log import os_reason, place_of, trace_of
 from dicom_node.patient import first_difference
+from dicom_node.ledger.rows import LedgerFailed, Revision, State
 from dicom_node.study import PatientsDiffer, first_of, gather_evidence
 
 log = structlog.get_logger()
@@ -39,11 +39,19 @@ def close_ready(
         is_late = quiet_s >= incomplete_after_s
         if _counted_before(revision, rows) and not is_late:
             continue
-        evidence = _evidence_or_reason(ledger, revision, rows, spool, is_late)
-        if evidence is not None:
-            evidence["quiet_s"] = round(quiet_s, 3)
+        try:
+            evidence = {**_evidence(rows, spool), "quiet_s": round(quiet_s, 3)}
             if _settle(ledger, revision, evidence, is_late):
                 closed.append(revision)
+        except LedgerFailed:
+            raise  # of the database, so of all studies
+        except OSError as error:
+            _wait_for_storage(ledger, revision, rows, os_reason(error), is_late)
+        except (Uncountable, PatientsDiffer) as error:
+            _park(ledger, revision, rows, str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not reach other studies
+            log.error("counting_failed", study=revision.study_instance_uid, trace=trace_of(error))
+            _park(ledger, revision, rows, f"cannot be counted: {place_of(error)}")
     return closed
 
 
@@ -64,22 +72,6 @@ def _settle(ledger: Ledger, revision: Revision, evidence: dict[str, Any], is_lat
         _warn_of_two_patients(ledger, revision, evidence)
         return True
     return False
-
-
-def _evidence_or_reason(
-    ledger: Ledger, revision: Revision, rows: Sequence[dict[str, Any]], spool: Path, is_late: bool
-) -> dict[str, Any] | None:
-    """What was counted; or None after the ledger has the reason why nothing could be."""
-    try:
-        return _evidence(rows, spool)
-    except OSError as error:
-        _wait_for_storage(ledger, revision, rows, os_reason(error), is_late)
-    except (Uncountable, PatientsDiffer) as error:
-        _park(ledger, revision, rows, str(error))
-    except Exception as error:  # noqa: BLE001 - whatever it is, it must not reach other studies
-        log.error("counting_failed", study=revision.study_instance_uid, trace=trace_of(error))
-        _park(ledger, revision, rows, f"cannot be counted: {place_of(error)}")
-    return None
 
 
 def _park(ledger: Ledger, revision: Revision, rows: Sequence[dict[str, Any]], reason: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 from pydicom import dcmread
 from pydicom.dataset import FileDataset
 from pydicom.encaps import parse_basic_offsets, parse_fragments
+from pydicom.multival import MultiValue
 
 from dicom_node.patient import IDENTIFYING, Patient, read_patient
 
@@ -47,6 +48,8 @@ _ORGANIZATIONS = {"TILED_FULL", "TILED_SPARSE", "3D", "3D_TEMPORAL"}
 _OTHER = "OTHER"
 """Stands for a value that is none of the defined terms: any text may stand there."""
 _UID = re.compile(r"[0-9.]{1,64}")
+_LONGEST_TEXT = 256
+"""Four times what the standard allows these attributes (LO, CS): some devices write more."""
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 
 
@@ -79,12 +82,18 @@ class Uncountable(Exception):
     it is one, the attribute, and quotes no value."""
 
 
-@lru_cache(maxsize=4096)
 def read_facts(path: Path) -> InstanceFacts:
-    """Facts of a spooled file; files on the spool never change, so one reading is enough.
+    """Facts of a file; read once for as long as it is the same file.
 
+    A damaged file of the spool is replaced under its path when a sender repeats the instance.
     Raises Uncountable for a malformed file and OSError for one that cannot be read now.
     """
+    state = path.stat()
+    return _facts(path, (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns))
+
+
+@lru_cache(maxsize=4096)
+def _facts(path: Path, _state: tuple[int, ...]) -> InstanceFacts:
     file = f"file {path.parent.name}/{path.name}"
     try:
         return _read(path)
@@ -101,14 +110,14 @@ def _read(path: Path) -> InstanceFacts:
         header = dcmread(file, stop_before_pixels=True, specific_tags=list(_TAGS))
         counted = _count_frames(file, header)
     value = _value(header, "ImageType")
-    image_type = [] if value is None or isinstance(value, str) else [str(v) for v in value]
+    image_type = list(value) if isinstance(value, MultiValue) else []
     return InstanceFacts(
         sop_instance_uid=_uid(header, "SOPInstanceUID"),
         series_instance_uid=_uid(header, "SeriesInstanceUID"),
-        container_identifier=str(_value(header, "ContainerIdentifier") or ""),
+        container_identifier=_text(header, "ContainerIdentifier"),
         flavor=_term(image_type[2], _FLAVORS) if len(image_type) > 2 else "",
         organization=_term(
-            str(_value(header, "DimensionOrganizationType") or "TILED_SPARSE"), _ORGANIZATIONS
+            _text(header, "DimensionOrganizationType") or "TILED_SPARSE", _ORGANIZATIONS
         ),
         matrix_rows=_number(header, "TotalPixelMatrixRows") or 0,
         matrix_cols=_number(header, "TotalPixelMatrixColumns") or 0,
@@ -160,7 +169,9 @@ def _count_encapsulated(file: BinaryIO, header: FileDataset) -> int:
         fragments, _ = parse_fragments(file)
     except ValueError:
         return 0  # the last item is cut off: nothing in this file can be trusted to be complete
-    extended = header.get("ExtendedOffsetTable")
+    extended = _value(header, "ExtendedOffsetTable")
+    if extended is not None and not isinstance(extended, bytes):
+        raise Uncountable("ExtendedOffsetTable is no string of bytes")
     table = len(extended) // 8 if extended else len(basic)
     # Without a table, more fragments than frames means frames of several fragments.
     return min(table or _declared(header), fragments)
@@ -192,12 +203,24 @@ def _number(header: FileDataset, keyword: str) -> int | None:
     return int(value)
 
 
+def _text(header: FileDataset, keyword: str) -> str:
+    """One short text; what else may stand there (a patient in a sequence, megabytes) is refused."""
+    value = _value(header, keyword)
+    if value is None:
+        return ""
+    if not isinstance(value, str) or len(value) > _LONGEST_TEXT:
+        raise Uncountable(f"{keyword} is no text of up to {_LONGEST_TEXT} characters")
+    return str(value)
+
+
 def _uid(header: FileDataset, keyword: str) -> str:
-    value = str(_value(header, keyword) or "")
-    if value and not _UID.fullmatch(value):
+    value = _value(header, keyword)
+    if value is None:
+        return ""
+    if not isinstance(value, str) or not _UID.fullmatch(value):
         raise Uncountable(f"{keyword} is no UID")
-    return value
+    return str(value)
 
 
-def _term(value: str, defined: set[str]) -> str:
-    return value if value in defined else _OTHER
+def _term(value: object, defined: set[str]) -> str:
+    return str(value) if value in defined else _OTHER

@@ -6,6 +6,7 @@ crash could lose.
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 
@@ -141,6 +142,9 @@ class _Lane(threading.Thread):
     def _send(self, delivery: DueDelivery) -> deliver.Outcome:
         path = self._config.node.data_dir / delivery.path
         try:
+            if hashlib.sha256(path.read_bytes()).hexdigest() != delivery.sha256:
+                reason = "the result file was damaged on the disk; `dicom-node retry` makes it anew"
+                return deliver.Outcome(DeliveryState.REFUSED, None, reason)
             return deliver.send(path, self._destination, self._config.node.ae_title)
         except OSError as error:  # of the file: the network's are an outcome already
             reason = f"the result file cannot be read: {os_reason(error)}"

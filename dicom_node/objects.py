@@ -86,6 +86,7 @@ class ResultObjects:
         uid = str(item.dataset.SOPInstanceUID)
         kept = self._ledger.kept_result(uid, run)
         if kept is not None:
+            self._mend(kept, item)
             return kept
         path = self._folder(run.study, run.revision) / f"{item.kind}-{item.slide}-{uid}.dcm"
         write_file(item.dataset, path)
@@ -95,8 +96,20 @@ class ResultObjects:
             kind=item.kind,
             slide=item.slide,
             path=str(path.relative_to(self._config.node.data_dir)),
-            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+            sha256=_digest(path),
         )
+
+    def _mend(self, kept: Result, item: BuiltObject) -> None:
+        """Write a kept object again whose file is lost or damaged, if it comes out the same."""
+        path = self._config.node.data_dir / kept.path
+        if path.is_file() and _digest(path) == kept.sha256:
+            return
+        spare = path.with_suffix(".again")
+        write_file(item.dataset, spare)
+        if _digest(spare) == kept.sha256:
+            spare.replace(path)
+        else:  # another engine or version made it: what a PACS has under this UID stays as it is
+            spare.unlink()
 
     def _predecessor(self, run: Run, key: str) -> Dataset | None:
         """The report of the same slide in the last revision that has one; this one replaces it."""
@@ -105,3 +118,7 @@ class ResultObjects:
                 if result.kind == "report" and result.slide == key:
                     return dcmread(self._config.node.data_dir / result.path)
         return None
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -6,6 +6,7 @@ mix-up upstream (two patients' levels under one series) shows only here.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -58,10 +59,10 @@ class Patient:
         return tuple(sorted(found))
 
     def _other_name(self, other: Patient, *, strict: bool) -> bool:
-        """Whether any component group that both state differs; strict: also none against some."""
-        if strict and bool(any(self.name)) != bool(any(other.name)):
-            return True
+        """Whether a component group that both state differs; strict: or none is common to both."""
         both = [(a, b) for a, b in zip(self.name, other.name, strict=False) if a and b]
+        if strict and not both:  # nothing says that the two names are one person's
+            return any(self.name) or any(other.name)
         return any(a != b for a, b in both)
 
 
@@ -116,5 +117,7 @@ def _text(header: Dataset, keyword: str) -> str:
 
 
 def _components(group: str) -> str:
-    """A component group: trailing delimiters, spaces around components and case do not count."""
-    return "^".join(part.strip() for part in group.split("^")).rstrip("^").casefold()
+    """A component group: trailing delimiters, spaces around components, case and the way in which
+    a character is composed do not count."""
+    parts = unicodedata.normalize("NFKC", group).split("^")
+    return "^".join(part.strip() for part in parts).rstrip("^").casefold()

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
-from nodes import dicom_node
+from nodes import ROOT, dicom_node
 from pydicom import dcmread
 from validators import dciodvfy_errors, template_errors
 
-from slides import BENIGN, TILE_PX, TUMOR, as_concatenation, truncated_frames
+from slides import (
+    BENIGN,
+    TILE_PX,
+    TUMOR,
+    as_concatenation,
+    base_level,
+    new_study_copy,
+    truncated_frames,
+)
 
 
 def analyze(*arguments: object, status: int = 0) -> str:
@@ -92,3 +101,52 @@ def test_missing_frames_are_said_and_nothing_is_analyzed(phantom_study, tmp_path
 def test_a_folder_without_slides_is_said(tmp_path):
     said = analyze(tmp_path, "--out", tmp_path / "out", status=1)
     assert "no DICOM whole-slide image found" in said
+
+
+def test_every_study_is_analyzed_by_itself_and_what_is_wrong_with_one_is_said(
+    composed_study, tmp_path
+):
+    good = composed_study.folder
+    bad = tmp_path / "in"
+    truncated_frames(good, bad / "short")
+    new_study_copy(bad / "short", bad / "incomplete", "incomplete")
+    shutil.rmtree(bad / "short")
+    new_study_copy(good, bad / "twice", "twice")
+    ds = dcmread(base_level(bad / "twice"))
+    ds.PatientID = "ZZOTHER"
+    ds.save_as(bad / "twice" / "again.dcm")
+    (bad / "torn.dcm").write_bytes(base_level(good).read_bytes()[:500])
+    new_study_copy(good, bad / "nameless", "nameless")
+    for path in (bad / "nameless").glob("*.dcm"):
+        ds = dcmread(path)
+        ds["StudyInstanceUID"].VR = "LO"
+        ds.StudyInstanceUID = "ZZDOE JANE"
+        ds.save_as(path)
+    done = dicom_node("analyze", str(bad), str(good), "--out", str(tmp_path / "out"), "--json")
+    assert done.returncode == 1
+    assert len(json.loads(done.stdout)) == 1
+    assert "have one SOP Instance UID and differ" in done.stderr
+    assert "incomplete: VOLUME" in done.stderr
+    assert "torn.dcm: StudyInstanceUID is missing or no UID" in done.stderr
+    assert "StudyInstanceUID is missing or no UID" in done.stderr
+    assert "ZZ" not in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "case", ["patient_mismatch_levels", "series_uid_missing", "dup_uid_diff_content"]
+)
+def test_a_case_that_must_not_be_analyzed_ends_in_a_sentence(case, tmp_path):
+    folder = ROOT.parent / "shared" / "cases" / "wsm" / case
+    if not folder.is_dir():
+        pytest.skip("needs ../shared/cases")
+    done = dicom_node("analyze", str(folder), "--out", str(tmp_path), "--json")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "process_failed" not in done.stderr
+    expected = {
+        "patient_mismatch_levels": "files of different patients",
+        "series_uid_missing": "dicom-node: ",
+        "dup_uid_diff_content": "have one SOP Instance UID and differ",
+    }
+    assert expected[case] in done.stderr

@@ -97,6 +97,29 @@ def _delivered(n: Node, studies: list[str]) -> list[Delivery]:
     return [d for d in rows if d.destination == "pacs" and d.state is DeliveryState.DELIVERED]
 
 
+def test_a_result_file_that_was_damaged_on_the_disk_is_not_sent_and_retry_makes_it_again(
+    phantom_study, tmp_path
+):
+    study = study_of(phantom_study.folder)
+    with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
+        pacs.stop()
+        n.start()
+        storescu(n.port, phantom_study.folder)
+        wait_for(lambda: n.ledger.deliveries(study, 1), what="results")
+        made = sorted((n.folder / "node-data" / "results").rglob("*.dcm"))
+        whole = {path: path.read_bytes() for path in made}
+        for path in made:
+            path.write_bytes(whole[path][:-200])
+        pacs.start()
+        parked = n.finished(study)
+        assert parked.state is State.PARKED
+        assert "damaged on the disk" in parked.reason
+        assert pacs.objects() == []
+        assert n.run("retry", study).returncode == 0
+        assert n.finished(study).state is State.DONE
+        assert set(pacs.digests()) == {r.sop_instance_uid for r in n.ledger.results(study, 1)}
+
+
 @pytest.fixture
 def ledger(tmp_path):
     return Ledger.open(tmp_path / "node.sqlite")

@@ -32,6 +32,20 @@ except ValueError as error:
 warnings.warn(f"odd value {source.PatientName}")
 source.PatientBirthDate = "ZZ4711 is no date"
 """,
+    "a library whose message cannot be formatted": """
+logging.getLogger("library").error("%d of %s", str(source.PatientName), 3)
+""",
+    "the workflow library, which has a handler of its own": """
+from dbos._logger import dbos_logger, init_logger
+init_logger()
+dbos_logger.error(f"failed for {source.PatientName}")
+""",
+    "an exception that nobody can catch": """
+class Dies:
+    def __del__(self):
+        fails(source)
+Dies()
+""",
     "a thread that ends with an exception": """
 thread = threading.Thread(target=fails, args=(source,))
 thread.start()

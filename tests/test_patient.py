@@ -67,6 +67,7 @@ def test_an_attribute_that_differs_is_named(keyword, value):
         ("PatientName", "DOE^JANE"),
         ("PatientName", "Doe ^Jane "),
         ("PatientName", "Doe^Jane=山田^太郎=やまだ^たろう"),
+        ("PatientName", "=山田^太郎"),
         ("PatientName", ""),
         ("PatientBirthDate", ""),
         ("PatientBirthDate", None),
@@ -81,6 +82,16 @@ def test_spaces_delimiters_case_and_absent_type_2_values_contradict_nothing(keyw
 def test_without_a_patient_id_a_name_that_only_one_file_states_is_a_difference():
     nameless = header(PatientID=None, PatientName=None)
     assert found(header(PatientID=None), nameless) == ("PatientName",)
+
+
+def test_without_a_patient_id_names_with_no_group_in_common_are_a_difference():
+    ideographic = header(PatientID=None, PatientName="=山田^太郎")
+    assert found(header(PatientID=None), ideographic) == ("PatientName",)
+
+
+def test_one_name_composed_in_two_ways_is_one_name():
+    names = ["M\u00fcller^J\u00f6rg", "Mu\u0308ller^Jo\u0308rg"]
+    assert found(*(header(PatientName=n, SpecificCharacterSet="ISO_IR 192") for n in names)) == ()
 
 
 def test_files_that_name_nobody_are_of_one_patient():

@@ -567,6 +567,61 @@ def test_files_of_two_patients_are_refused_wherever_a_slide_is_put_together(tmp_
         gather_evidence(facts)
 
 
+@pytest.mark.parametrize(
+    ("vr", "value"),
+    [("UT", "\x01" * 1_000_000), ("LO", ["A", "B"]), ("SQ", [Dataset()]), ("UL", 7)],
+)
+def test_what_is_no_short_text_is_no_container_and_stays_out_of_the_ledger(
+    vr, value, arrive, close, clock, ledger
+):
+    if vr == "SQ":
+        value[0].PatientName = "ZZDOE^JANE"
+    arrive("1.1", change=element("ContainerIdentifier", vr, value))
+    arrive("1.5", study=OTHER)
+    clock.now += QUIET_S
+    close()
+    parked = ledger.revision(STUDY)
+    assert "ContainerIdentifier is no text of up to 256 characters" in parked.reason
+    assert "ZZ" not in json.dumps(parked.evidence) + parked.reason
+    assert len(json.dumps(parked.evidence)) < 1000
+    assert ledger.revision(OTHER).state is State.QUEUED
+
+
+def test_an_error_in_storing_what_was_counted_parks_one_study_too(
+    arrive, close, clock, ledger, monkeypatch
+):
+    settle = Ledger.close_revision
+
+    def fails(self: Ledger, study: str, revision: int, evidence: dict[str, object]) -> bool:
+        if study == STUDY:
+            raise ValueError("string or blob too big")
+        return settle(self, study, revision, evidence)
+
+    monkeypatch.setattr(Ledger, "close_revision", fails)
+    arrive("1.1")
+    arrive("1.5", study=OTHER)
+    clock.now += QUIET_S
+    close()
+    assert ledger.revision(STUDY).state is State.PARKED
+    assert ledger.revision(OTHER).state is State.QUEUED
+
+
+def test_a_file_that_was_replaced_by_a_whole_one_is_counted_again(
+    arrive, close, clock, ledger, tmp_path
+):
+    arrive("1.1")
+    path = tmp_path / "1.1.dcm"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20])
+    clock.now += QUIET_S
+    assert close() == []
+    assert "1.1" in ledger.revision(STUDY).reason
+    (tmp_path / "spare").write_bytes(whole)
+    (tmp_path / "spare").replace(path)
+    ledger.note_restored(STUDY)
+    assert close() == [1]
+
+
 @pytest.mark.parametrize("keyword", ["ConcatenationUID", "SeriesInstanceUID"])
 def test_a_text_in_the_place_of_a_uid_is_not_repeated(keyword, tmp_path):
     path = write_image(

@@ -5,25 +5,23 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from pydicom import dcmread
-from pydicom.errors import InvalidDicomError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from dicom_node import __version__
 from dicom_node.analysis import SlideFiles, build_objects, slides_to_analyze
+from dicom_node.commands.studies_of_files import Found, Unusable, find_studies
 from dicom_node.facts import Uncountable, read_facts
-from dicom_node.observe.log import configure
+from dicom_node.observe.log import configure, os_reason, place_of
 from dicom_node.results.files import write
 from dicom_node.results.identity import Provenance
-from dicom_node.sop_classes import VL_WHOLE_SLIDE_MICROSCOPY
 from dicom_node.study import PatientsDiffer, gather_evidence
 from dicom_node.view.page import write_page
 from dicom_node.view.table import print_report, report_as_json
@@ -37,12 +35,8 @@ from inference.types import Progress
 REFUSED = 3
 
 
-class _Unusable(Exception):
-    """Input that cannot be analyzed; the message is for the person who gave it."""
-
-
 def run(arguments: argparse.Namespace) -> int:
-    """Analyze every study found; 1 when a study could not be, 3 when the bundle is refused."""
+    """Analyze every study found; 1 when one could not be, 3 when the bundle is refused."""
     configure("console", "warning")
     console = Console(stderr=arguments.json, soft_wrap=True)
     try:
@@ -56,62 +50,61 @@ def run(arguments: argparse.Namespace) -> int:
             console.print(f"{bundle.manifest.title} on {runtime.engine}")
             if runtime.note:
                 console.print(runtime.note)
-            reports = list(_analyze_all(arguments.paths, arguments.out, runtime, console))
+            found = find_studies(arguments.paths)
+            reports, failed = _analyze_all(found, arguments.out, runtime, console)
     except (BundleRejected, EngineMissing) as error:
         sys.stderr.write(f"dicom-node: {error}\n")
         return REFUSED
-    except SlideUnreadable as error:
-        which = f"{error.path}: " if error.path else ""
-        sys.stderr.write(f"dicom-node: {which}{error}\n")
-        return 1
-    except (_Unusable, Uncountable, PatientsDiffer, DeviceFailed) as error:
+    except (Unusable, DeviceFailed) as error:
         sys.stderr.write(f"dicom-node: {error}\n")
         return 1
     if arguments.json:
         sys.stdout.write(json.dumps(reports, indent=2) + "\n")
-    return 0
+    return int(failed)
 
 
 def _analyze_all(
-    paths: Sequence[Path], out: Path, runtime: Runtime, console: Console
-) -> Iterator[dict[str, Any]]:
-    for number, (study, files) in enumerate(sorted(_studies(paths, console).items()), start=1):
-        slides = gather_evidence(read_facts(path) for path in files.values())
-        missing = [sentence for slide in slides for sentence in slide.missing]
-        if missing:
-            raise _Unusable(f"study {study} is incomplete: {'; '.join(missing)}")
-        for slide in slides_to_analyze(slides, files):
-            folder = out / f"study-{number}-slide-{slide.key}"
-            yield _analyze_one(slide, folder, runtime, console)
+    found: Found, out: Path, runtime: Runtime, console: Console
+) -> tuple[list[dict[str, Any]], bool]:
+    """Reports of every study that could be analyzed, and whether anything could not be.
 
-
-def _studies(paths: Sequence[Path], console: Console) -> dict[str, dict[str, Path]]:
-    """Whole-slide files by Study and SOP Instance UID; what is skipped is said."""
-    studies: dict[str, dict[str, Path]] = defaultdict(dict)
-    for path in sorted(p for given in paths for p in _files(given)):
+    Every study by itself: what is wrong with one is said, and the next one has its turn.
+    """
+    for path, why in found.skipped:
+        console.print(f"skipped {path}: {why}")
+    for trouble in found.troubles:
+        sys.stderr.write(f"dicom-node: {trouble}\n")
+    failed = bool(found.troubles)
+    reports: list[dict[str, Any]] = []
+    for number, (study, files) in enumerate(sorted(found.studies.items()), start=1):
         try:
-            header = dcmread(
-                path,
-                stop_before_pixels=True,
-                specific_tags=["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID"],
-            )
-        except InvalidDicomError:
-            console.print(f"skipped {path}: not a DICOM file")
-            continue
-        if header.get("SOPClassUID") != VL_WHOLE_SLIDE_MICROSCOPY.uid:
-            console.print(f"skipped {path}: not a whole-slide image")
-            continue
-        studies[header.StudyInstanceUID][header.SOPInstanceUID] = path
-    if not studies:
-        names = ", ".join(map(str, paths))
-        raise _Unusable(f"no DICOM whole-slide image found in {names}")
-    return studies
+            for slide in _slides(files):
+                folder = out / f"study-{number}-slide-{slide.key}"
+                reports.append(_analyze_one(slide, folder, runtime, console))
+        except DeviceFailed:
+            raise
+        except Exception as error:  # noqa: BLE001 - the other studies have their turn
+            failed = True
+            sys.stderr.write(f"dicom-node: study {study}: {_trouble(error)}\n")
+    return reports, failed
 
 
-def _files(given: Path) -> list[Path]:
-    if not given.exists():
-        raise _Unusable(f"{given}: no such file or folder")
-    return [p for p in given.rglob("*") if p.is_file()] if given.is_dir() else [given]
+def _trouble(error: Exception) -> str:
+    """What went wrong with one study, in words of ours."""
+    if isinstance(error, SlideUnreadable):
+        return f"{error.path}: {error}" if error.path else str(error)
+    if isinstance(error, (Unusable, Uncountable, PatientsDiffer)):
+        return str(error)
+    return os_reason(error) if isinstance(error, OSError) else f"unexpected {place_of(error)}"
+
+
+def _slides(files: Mapping[str, Path]) -> list[SlideFiles]:
+    """The slides of one study. Raises Unusable when something is missing."""
+    slides = gather_evidence(read_facts(path) for path in files.values())
+    missing = [sentence for slide in slides for sentence in slide.missing]
+    if missing:
+        raise Unusable(f"incomplete: {'; '.join(missing)}")
+    return slides_to_analyze(slides, files)
 
 
 def _analyze_one(

@@ -91,4 +91,9 @@ def _print(report: dict[str, Any]) -> None:
     if left:
         console.print(Text(f"Left           {len(left)} file(s) in {report['lost_found']}", "red"))
     for file in left:
-        console.print(Text(f"  {file['name']}: {file['reason']}"))
+        console.print(Text(f"  {_printable(file['name'])}: {file['reason']}"))
+
+
+def _printable(name: str) -> str:
+    """A file name that somebody else chose: what a terminal cannot show is escaped."""
+    return name if name.isprintable() and name.isascii() else ascii(name)

@@ -12,15 +12,9 @@ import structlog
 
 from dicom_node.config import Config, load_config
 from dicom_node.ledger.database import require_sound
-from dicom_node.ledger.rows import LedgerBusy, LedgerDamaged
 from dicom_node.observe.log import configure, os_reason
-from dicom_node.processes.supervisor import (
-    MAY_PASS,
-    REFUSED,
-    stop_on_signals,
-    supervise,
-    watch_supervisor,
-)
+from dicom_node.processes.supervisor import MAY_PASS, REFUSED, stop_on_signals, supervise, watch_supervisor
+from dicom_node.ledger.rows import LedgerBusy, LedgerDamaged
 from dicom_node.spool.spool import SpoolUnusable
 from engines.errors import BundleRejected, EngineMissing
 
@@ -40,16 +34,16 @@ def run(arguments: argparse.Namespace) -> int:
     configure(config.log.format, config.log.level, role=role)
     stop = threading.Event()
     stop_on_signals(stop)
-    _make_private(config)
     if arguments.supervisor is not None:
         watch_supervisor(arguments.supervisor, stop)
-    elif not _database_is_sound(config.database_path):
-        return REFUSED
-    if role == "serve":
-        return supervise(config, arguments.config, stop)
-    # Imported by role: what the worker needs would triple the memory of ingest.
-    module = importlib.import_module(_MODULES[role])
     try:
+        _make_private(config)
+        if arguments.supervisor is None and not _database_is_sound(config.database_path):
+            return REFUSED
+        if role == "serve":
+            return supervise(config, arguments.config, stop)
+        # Imported by role: what the worker needs would triple the memory of ingest.
+        module = importlib.import_module(_MODULES[role])
         getattr(module, f"run_{role}")(config, stop)
     except (BundleRejected, EngineMissing) as error:
         log.error("model_refused", reason=str(error))
@@ -65,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         reason = os_reason(error) if isinstance(error, OSError) else str(error)
         log.error("cannot_start", reason=reason, where=where)
         # A port that is taken stays taken; what breaks a worker may pass.
-        return REFUSED if role == "ingest" else 1
+        return 1 if role == "worker" else REFUSED
     return 0
 
 

@@ -99,6 +99,18 @@ class Ledger:
             values = {f: getattr(instance, f) for f in instance.__slots__ if f != "received_at"}
             db.execute(instances.insert().values(**values, received_at=at, revision=revision))
 
+    def note_restored(self, study: str) -> None:
+        """A lost or damaged file of a study is whole again: what was counted is counted anew."""
+        with self._write() as db:
+            db.execute(
+                revisions.update()
+                .where(
+                    revisions.c.study_instance_uid == study,
+                    revisions.c.state == State.RECEIVING,
+                )
+                .values(evidence=None)
+            )
+
     def _open_revision(self, db: sa.Connection, study: str, at: float) -> int:
         """The revision an arriving instance belongs to; a closed study gets a new one."""
         last = db.execute(_latest(study)).first()
@@ -513,6 +525,7 @@ class Ledger:
                 revisions.c.attempt,
                 results.c.sop_instance_uid,
                 results.c.path,
+                results.c.sha256,
                 deliveries.c.attempts,
                 revisions.c.analyzed_at,
             )

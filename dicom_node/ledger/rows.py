@@ -163,5 +163,6 @@ class DueDelivery:
     sop_instance_uid: str
     path: str
     """Relative to the data folder."""
+    sha256: str
     attempts: int
     analyzed_at: float

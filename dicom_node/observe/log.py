@@ -66,8 +66,19 @@ def configure(
     # A destination that cannot be reached is our own event; these would say it twice, as errors.
     for name in ("pynetdicom.acse", "pynetdicom.transport"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    logging.raiseExceptions = (
+        False  # a line that cannot be formatted would be shown with its values
+    )
+    for name in _OF_THEIR_OWN:
+        own = logging.getLogger(name)
+        own.handlers, own.propagate = [_Silent()], True
     sys.excepthook = _process_ended
+    sys.unraisablehook = _unraisable
     threading.excepthook = _thread_ended
+
+
+_OF_THEIR_OWN = ("dbos",)
+"""Loggers whose library writes to stderr by itself, past this log."""
 
 
 def place_of(error: BaseException) -> str:
@@ -91,6 +102,11 @@ def os_reason(error: OSError) -> str:
     if error.errno is None or error.errno not in errno.errorcode:
         return place_of(error)
     return f"{errno.errorcode[error.errno]}: {error.strerror}"
+
+
+class _Silent(logging.NullHandler):
+    """Stands where a library would put a handler of its own to stderr, which it does not beside
+    one that is there."""
 
 
 class _Unfailing:
@@ -148,6 +164,12 @@ def _process_ended(
     _kind: type[BaseException], error: BaseException, _trace: TracebackType | None
 ) -> None:
     log.critical("process_failed", error=type(error).__name__, trace=trace_of(error))
+
+
+def _unraisable(found: sys.UnraisableHookArgs) -> None:
+    error = found.exc_value
+    if error is not None:
+        log.error("error_ignored", error=type(error).__name__, trace=trace_of(error))
 
 
 def _thread_ended(arguments: threading.ExceptHookArgs) -> None:

@@ -79,6 +79,7 @@ class Filing:
                 # Again: another association may have restored it meanwhile.
                 if self._spool.is_damaged(stored.path, stored.size_bytes):
                     self._spool.replace(stored.path, incoming)
+                    self._ledger.note_restored(instance.study_instance_uid)
                     return Outcome.RESTORED
         if not self._spool.holds(stored.path, incoming):
             raise Conflict(instance.sop_instance_uid)
