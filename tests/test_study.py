@@ -16,12 +16,12 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate, encapsulate_extended
 from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit
 
-from dicom_node import closing
-from dicom_node.closing import close_ready
-from dicom_node.facts import Uncountable, read_facts
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import Conflict, DeliveryState, ReceivedInstance, Result, Run, State
-from dicom_node.study import PatientsDiffer, gather_evidence
+from dicom_node.study import closing
+from dicom_node.study.closing import close_ready
+from dicom_node.study.evidence import PatientsDiffer, gather_evidence
+from dicom_node.study.facts import Uncountable, read_facts
 
 STUDY = "1.2.3"
 QUIET_S = 10.0

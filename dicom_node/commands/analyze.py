@@ -18,11 +18,11 @@ from rich.progress import Progress as Bar
 from dicom_node import __version__
 from dicom_node.analysis import SlideFiles, build_objects, slides_to_analyze
 from dicom_node.commands.studies_of_files import Found, Unusable, find_studies
-from dicom_node.facts import Uncountable, read_facts
 from dicom_node.observe.log import configure, os_reason, place_of
 from dicom_node.results.files import write
 from dicom_node.results.identity import Provenance
-from dicom_node.study import PatientsDiffer, gather_evidence
+from dicom_node.study.evidence import PatientsDiffer, gather_evidence
+from dicom_node.study.facts import Uncountable, read_facts
 from dicom_node.view.page import write_page
 from dicom_node.view.table import print_report, report_as_json
 from engines.bundle import open_bundle

@@ -12,9 +12,15 @@ import structlog
 
 from dicom_node.config import Config, load_config
 from dicom_node.ledger.database import require_sound
-from dicom_node.observe.log import configure, os_reason
-from dicom_node.processes.supervisor import MAY_PASS, REFUSED, stop_on_signals, supervise, watch_supervisor
 from dicom_node.ledger.rows import LedgerBusy, LedgerDamaged
+from dicom_node.observe.log import configure, os_reason
+from dicom_node.processes.supervisor import (
+    MAY_PASS,
+    REFUSED,
+    stop_on_signals,
+    supervise,
+    watch_supervisor,
+)
 from dicom_node.spool.spool import SpoolUnusable
 from engines.errors import BundleRejected, EngineMissing
 

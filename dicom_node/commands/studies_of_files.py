@@ -12,8 +12,8 @@ from pathlib import Path
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
-from dicom_node.sop_classes import VL_WHOLE_SLIDE_MICROSCOPY
 from dicom_node.observe.log import place_of
+from dicom_node.sop_classes import VL_WHOLE_SLIDE_MICROSCOPY
 
 _IDENTIFYING = ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID"]
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")

@@ -14,7 +14,7 @@ from pydicom.dataset import FileDataset
 from pydicom.encaps import parse_basic_offsets, parse_fragments
 from pydicom.multival import MultiValue
 
-from dicom_node.patient import IDENTIFYING, Patient, read_patient
+from inference.slide.patient import IDENTIFYING, Patient, read_patient
 
 _MOST_US, _MOST_UL, _MOST_IS = 2**16 - 1, 2**32 - 1, 2**31 - 1
 _NUMBERS = {

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from math import ceil
 
-from dicom_node.facts import InstanceFacts
-from dicom_node.patient import first_difference
+from dicom_node.study.facts import InstanceFacts
+from inference.slide.patient import first_difference
 
 _MOST_NAMED = 5
 """Of many things that are missing, so many are named and the rest is counted: what one study lacks

@@ -12,12 +12,12 @@ from typing import Any
 
 import structlog
 
-from dicom_node.facts import InstanceFacts, Uncountable, read_facts
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.observe.log import os_reason, place_of, trace_of
-from dicom_node.patient import first_difference
 from dicom_node.ledger.rows import LedgerFailed, Revision, State
-from dicom_node.study import PatientsDiffer, first_of, gather_evidence
+from dicom_node.observe.log import os_reason, place_of, trace_of
+from dicom_node.study.evidence import PatientsDiffer, first_of, gather_evidence
+from dicom_node.study.facts import InstanceFacts, Uncountable, read_facts
+from inference.slide.patient import first_difference
 
 log = structlog.get_logger()
 

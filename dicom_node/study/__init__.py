@@ -1,0 +1,1 @@
+"""What makes a study complete, and when it closes."""
