@@ -9,10 +9,10 @@ from pathlib import Path
 from pydicom import Dataset, dcmread
 
 from dicom_node import __version__
-from dicom_node.analysis import BuiltObject, SlideFiles, build_objects, slides_to_analyze
 from dicom_node.config import Config
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import Result, Run
+from dicom_node.results.build import BuiltObject, SlideFiles, build_objects, slides_to_analyze
 from dicom_node.results.files import write as write_file
 from dicom_node.results.identity import Provenance
 from dicom_node.study.evidence import gather_evidence

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 from pydicom import Dataset, dcmread
 
-from dicom_node.results.heatmap import build_segmentation
 from dicom_node.results.identity import Provenance
-from dicom_node.results.report import build_report
+from dicom_node.results.seg.heatmap import build_segmentation
+from dicom_node.results.sr.report import build_report
 from dicom_node.view.page import write_page
 from dicom_node.view.pictures import heatmap, to_pixels
 from dicom_node.view.reading import read_groups

@@ -18,11 +18,11 @@ from validators import dciodvfy_errors, run, template_errors
 
 from dicom_node.results import codes
 from dicom_node.results.files import write
-from dicom_node.results.groups import rounded
-from dicom_node.results.header import plain, series_description
-from dicom_node.results.heatmap import build_segmentation
 from dicom_node.results.identity import Provenance, result_uid
-from dicom_node.results.report import build_report
+from dicom_node.results.modules import plain, series_description
+from dicom_node.results.seg.heatmap import build_segmentation
+from dicom_node.results.sr.groups import rounded
+from dicom_node.results.sr.report import build_report
 from engines.manifest import Manifest
 from inference.types import Heatmap, NotAssessable, Patch, Prediction, Reason, SlideGeometry
 

@@ -16,9 +16,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bar
 
 from dicom_node import __version__
-from dicom_node.analysis import SlideFiles, build_objects, slides_to_analyze
 from dicom_node.commands.studies_of_files import Found, Unusable, find_studies
 from dicom_node.observe.log import configure, os_reason, place_of
+from dicom_node.results.build import SlideFiles, build_objects, slides_to_analyze
 from dicom_node.results.files import write
 from dicom_node.results.identity import Provenance
 from dicom_node.study.evidence import PatientsDiffer, gather_evidence

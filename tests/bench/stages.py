@@ -50,7 +50,7 @@ def run_slide(paths: list[Path], out: Path) -> dict[str, Any]:
     """Everything the node does with a slide but for the network: seconds a stage, tiles, MB."""
     from pydicom import dcmread
 
-    from dicom_node.analysis import SlideFiles, build_objects
+    from dicom_node.results.build import SlideFiles, build_objects
     from dicom_node.results.files import write as write_object
     from dicom_node.results.identity import Provenance
     from engines.bundle import open_bundle

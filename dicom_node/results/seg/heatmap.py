@@ -15,8 +15,8 @@ from pydicom import Dataset
 from pydicom.uid import JPEGLSLossless
 
 from dicom_node.results import codes
-from dicom_node.results.header import blank_header, complete, plain, series_description
 from dicom_node.results.identity import Provenance, ResultNames
+from dicom_node.results.modules import blank_header, complete, plain, series_description
 from engines.manifest import HeatmapOutput, Manifest
 from inference.types import Heatmap, Prediction, SlideGeometry
 

@@ -21,10 +21,11 @@ from highdicom.sr import (
 from pydicom import Dataset
 from pydicom.sr.coding import Code
 
-from dicom_node.results import codes, regions
-from dicom_node.results.header import plain
-from dicom_node.results.heatmap import algorithm_parameters
+from dicom_node.results import codes
 from dicom_node.results.identity import Provenance, ResultNames
+from dicom_node.results.modules import plain
+from dicom_node.results.seg.heatmap import algorithm_parameters
+from dicom_node.results.sr import regions
 from engines.manifest import HeatmapOutput, Manifest, ScoreOutput
 from inference.types import Heatmap, NotAssessable, Prediction
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from pydicom import Dataset
 
-from dicom_node.results.heatmap import build_segmentation
 from dicom_node.results.identity import Provenance
-from dicom_node.results.report import build_report
+from dicom_node.results.seg.heatmap import build_segmentation
+from dicom_node.results.sr.report import build_report
 from dicom_node.study.evidence import SlideEvidence, whole_slides
 from engines.manifest import Manifest
 from inference.types import NotAssessable, Prediction

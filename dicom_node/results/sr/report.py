@@ -17,10 +17,10 @@ from highdicom.sr import (
 from pydicom import Dataset
 
 from dicom_node.results import codes
-from dicom_node.results.groups import prediction_groups, refusal_groups
-from dicom_node.results.header import blank_header, complete, plain, series_description
-from dicom_node.results.heatmap import check_same_slide
 from dicom_node.results.identity import Provenance, ResultNames
+from dicom_node.results.modules import blank_header, complete, plain, series_description
+from dicom_node.results.seg.heatmap import check_same_slide
+from dicom_node.results.sr.groups import prediction_groups, refusal_groups
 from engines.manifest import Manifest
 from inference.types import NotAssessable, Prediction
 
