@@ -13,11 +13,12 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from dicom_node import deliver, objects, workflow
 from dicom_node.cli import main
+from dicom_node.deliver import dimse
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.spool.lost_found import LostFound
 from dicom_node.spool.spool import Spool
+from dicom_node.work import outputs, workflow
 from engines.runtime import Runtime
 from inference import archive
 
@@ -32,11 +33,11 @@ POINTS: dict[str, Patch] = {
     "in analyze, before the prediction is written": (archive, "save", "before"),
     "in analyze, after the prediction is written": (archive, "save", "after"),
     "between analyze and build": (workflow.StudyWorkflow, "build_results", "before"),
-    "in build, after one object": (objects, "write_file", "after"),
+    "in build, after one object": (outputs, "write_file", "after"),
     "in build, after the rows are written": (Ledger, "start_delivery", "after"),
-    "between build and deliver": (deliver, "send", "before"),
-    "between two deliveries": (deliver, "send", "before"),
-    "in deliver, sent but not recorded": (deliver, "send", "after"),
+    "between build and deliver": (dimse, "send", "before"),
+    "between two deliveries": (dimse, "send", "before"),
+    "in deliver, sent but not recorded": (dimse, "send", "after"),
     "in deliver, recorded but not finished": (Ledger, "record_delivery", "after"),
     "after the last delivery": (Ledger, "finish_delivery", "before"),
     "in finish, recorded": (Ledger, "finish_delivery", "after"),

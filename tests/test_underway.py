@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from dicom_node.ledger.rows import LedgerBusy
-from dicom_node.underway import Underway
+from dicom_node.work.underway import Underway
 
 
 class Clock:

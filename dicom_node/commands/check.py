@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from dicom_node.config import Config, load_config
-from dicom_node.deliver import RESULT_CLASSES, ask
+from dicom_node.deliver.dimse import RESULT_CLASSES, ask
 from dicom_node.ledger.database import require_sound
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import LedgerFailed

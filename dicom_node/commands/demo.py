@@ -25,7 +25,7 @@ from pydicom.errors import InvalidDicomError
 from rich.console import Console
 
 from dicom_node.config import Config, Destination, load_config
-from dicom_node.deliver import ask
+from dicom_node.deliver.dimse import ask
 from dicom_node.demo.pacs import SmallPacs, send_folder
 from dicom_node.demo.wsm import write_slide
 from dicom_node.ledger.ledger import Ledger

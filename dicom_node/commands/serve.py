@@ -29,7 +29,7 @@ log = structlog.get_logger()
 _OTHERS = 0o077
 _MODULES = {
     "ingest": "dicom_node.processes.ingest",
-    "worker": "dicom_node.worker",
+    "worker": "dicom_node.processes.worker",
 }
 
 

@@ -9,13 +9,13 @@ import sys
 import time
 from typing import Any
 
-from dicom_node import objects
 from dicom_node.cli import main
+from dicom_node.work import outputs
 
 SIGN = "about to write a result"
 
 if __name__ == "__main__":
-    original = objects.write_file
+    original = outputs.write_file
     seconds = float(sys.argv[1])
 
     def late(*arguments: Any, **named: Any) -> Any:
@@ -24,5 +24,5 @@ if __name__ == "__main__":
         time.sleep(seconds)
         return original(*arguments, **named)
 
-    setattr(objects, "write_file", late)  # noqa: B010  # a plain assignment is refused by mypy
+    setattr(outputs, "write_file", late)  # noqa: B010  # a plain assignment is refused by mypy
     sys.exit(main(sys.argv[2:]))

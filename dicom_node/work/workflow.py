@@ -16,14 +16,14 @@ import structlog
 from dbos import DBOS, DBOSConfiguredInstance
 
 from dicom_node.config import Config
-from dicom_node.deliver import wait_before_retry_s
+from dicom_node.deliver.dimse import wait_before_retry_s
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import LedgerBusy, LedgerDamaged, Result, Revision, Run, State
-from dicom_node.objects import ResultObjects
 from dicom_node.observe.log import os_reason, place_of, trace_of
 from dicom_node.study.evidence import PatientsDiffer
 from dicom_node.study.facts import Uncountable
-from dicom_node.underway import Underway
+from dicom_node.work.outputs import ResultObjects
+from dicom_node.work.underway import Underway
 from engines.errors import DeviceFailed
 from engines.runtime import Runtime
 from inference import archive, predict

@@ -13,12 +13,12 @@ from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID, Wo
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from dicom_node.config import Config
-from dicom_node.lanes import Lanes, finish
+from dicom_node.deliver.lanes import Lanes, finish
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import DeliveryState, LedgerBusy, LedgerDamaged, Revision, State
 from dicom_node.observe.log import place_of, trace_of
 from dicom_node.study.closing import close_ready
-from dicom_node.workflow import (
+from dicom_node.work.workflow import (
     MOST_FAILURES,
     NO_ROOM_WAIT_S,
     STUDY_QUEUE,

@@ -12,8 +12,8 @@ import time
 
 import structlog
 
-from dicom_node import deliver
 from dicom_node.config import Config, Destination
+from dicom_node.deliver import dimse
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import DeliveryState, DueDelivery, LedgerFailed, Run
 from dicom_node.observe.log import os_reason, place_of, trace_of
@@ -57,7 +57,7 @@ class _Lane(threading.Thread):
         self._failures = 0
         """Attempts in a row that found nobody who answers."""
         self._asked_at = -_ASK_EVERY_S
-        self._answer: deliver.Acceptance | None = None
+        self._answer: dimse.Acceptance | None = None
 
     def run(self) -> None:
         pause_s = 0.0
@@ -91,14 +91,14 @@ class _Lane(threading.Thread):
             troubled.add(delivery.run)
             if not outcome.is_answered:  # the others would fare no better
                 self._failures += 1
-                wait_s = deliver.wait_before_retry_s(self._config.delivery, self._failures)
+                wait_s = dimse.wait_before_retry_s(self._config.delivery, self._failures)
                 return min(wait_s, _LONGEST_PAUSE_S)
         return _ROUND_S
 
     def _ask(self) -> None:
         """Learn what the destination accepts; a change is logged."""
         name = self._destination.name
-        answer = deliver.ask(self._destination, self._config.node.ae_title)
+        answer = dimse.ask(self._destination, self._config.node.ae_title)
         self._asked_at = time.monotonic()
         self._ledger.note_destination(name, answer.reachable, answer.accepted, answer.reason)
         if answer == self._answer:
@@ -109,12 +109,12 @@ class _Lane(threading.Thread):
         else:
             log.info("destination_ready", destination=name)
 
-    def _deliver(self, delivery: DueDelivery) -> deliver.Outcome:
+    def _deliver(self, delivery: DueDelivery) -> dimse.Outcome:
         """Send one object and store what became of it."""
         outcome = self._send(delivery)
         state, error, next_attempt_at = outcome.state, outcome.error, None
         if state is DeliveryState.PENDING:
-            wait_s = deliver.wait_before_retry_s(self._config.delivery, delivery.attempts)
+            wait_s = dimse.wait_before_retry_s(self._config.delivery, delivery.attempts)
             next_attempt_at = self._ledger.now() + wait_s
             if self._ledger.now() - delivery.analyzed_at > self._config.delivery.give_up_after_s:
                 state, error = DeliveryState.REFUSED, f"given up: {error}"
@@ -139,18 +139,18 @@ class _Lane(threading.Thread):
         finish(self._ledger, delivery.run)
         return outcome
 
-    def _send(self, delivery: DueDelivery) -> deliver.Outcome:
+    def _send(self, delivery: DueDelivery) -> dimse.Outcome:
         path = self._config.node.data_dir / delivery.path
         try:
             if hashlib.sha256(path.read_bytes()).hexdigest() != delivery.sha256:
                 reason = "the result file was damaged on the disk; `dicom-node retry` makes it anew"
-                return deliver.Outcome(DeliveryState.REFUSED, None, reason)
-            return deliver.send(path, self._destination, self._config.node.ae_title)
+                return dimse.Outcome(DeliveryState.REFUSED, None, reason)
+            return dimse.send(path, self._destination, self._config.node.ae_title)
         except OSError as error:  # of the file: the network's are an outcome already
             reason = f"the result file cannot be read: {os_reason(error)}"
         except Exception as error:  # noqa: BLE001 - one object must not hold back all others
             reason = f"the result cannot be sent: {place_of(error)}"
-        return deliver.Outcome(DeliveryState.PENDING, None, reason)
+        return dimse.Outcome(DeliveryState.PENDING, None, reason)
 
 
 def finish(ledger: Ledger, run: Run) -> None:

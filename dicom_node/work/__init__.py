@@ -1,0 +1,1 @@
+"""The main job, durable: which steps, what they answer, what they write."""
