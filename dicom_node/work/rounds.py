@@ -1,0 +1,105 @@
+"""Rounds of the worker: which studies close, which attempts are queued, what is finished."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+
+import structlog
+from dbos import DBOS, SetWorkflowID, WorkflowStatus
+from sqlalchemy.exc import DatabaseError
+
+from dicom_node.config import Config
+from dicom_node.deliver.lanes import finish
+from dicom_node.ledger.ledger import Ledger
+from dicom_node.ledger.rows import DeliveryState, LedgerBusy, LedgerDamaged, Revision, State
+from dicom_node.observe.log import place_of, trace_of
+from dicom_node.study.closing import close_ready
+from dicom_node.work.workflow import (
+    MOST_FAILURES,
+    NO_ROOM_WAIT_S,
+    STUDY_QUEUE,
+    StudyWorkflow,
+    workflow_id,
+)
+
+log = structlog.get_logger()
+
+_LEAST_FREE_BYTES = 4 << 20
+"""With less room on the disk no study is taken up: its tiles could not be kept."""
+WORKFLOW_VERSION = "2"
+"""Changes when the steps of a workflow change: what an old version began is begun anew."""
+_WAITING = {"ENQUEUED", "DELAYED"}
+_PENDING = "PENDING"
+
+
+def run_round(config: Config, ledger: Ledger, workflow: StudyWorkflow) -> None:
+    """Close studies that are complete, queue what is due, finish what is delivered."""
+    close_ready(
+        ledger,
+        config.spool_dir,
+        quiet_time_s=config.node.quiet_time_s,
+        incomplete_after_s=config.node.incomplete_after_s,
+    )
+    has_room = shutil.disk_usage(config.node.data_dir).free >= _LEAST_FREE_BYTES
+    for revision in ledger.in_state(State.QUEUED):
+        if has_room and revision.not_before <= ledger.now():
+            _alone(ledger, revision, lambda r: _queue_study(ledger, workflow, r))
+    for revision in ledger.in_state(State.ANALYZING):
+        _alone(ledger, revision, lambda r: _queue_study(ledger, workflow, r))
+    for revision in ledger.in_state(State.DELIVERING):
+        _alone(ledger, revision, lambda r: _tend_deliveries(config, ledger, r))
+
+
+def _alone(ledger: Ledger, revision: Revision, act: Callable[[Revision], None]) -> None:
+    """Do something for one study; an error nobody expected parks that study and no other."""
+    try:
+        act(revision)
+    except (LedgerBusy, LedgerDamaged, DatabaseError):
+        raise  # of the database, so of all studies
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other studies go on
+        log.error("study_failed", study=revision.study_instance_uid, trace=trace_of(error))
+        ledger.park(revision.run, f"unexpected {place_of(error)}")
+
+
+def _queue_study(ledger: Ledger, workflow: StudyWorkflow, revision: Revision) -> None:
+    """Queue an attempt once; one whose workflow ended without an outcome is tried anew."""
+    run = revision.run
+    name = workflow_id(run)
+    status = DBOS.get_workflow_status(name)
+    if status is None:
+        with SetWorkflowID(name):
+            DBOS.enqueue_workflow(
+                STUDY_QUEUE, workflow.run_study, run.study, run.revision, run.attempt
+            )
+    elif not _is_under_way(status, workflow):
+        # A workflow that has just moved the study on also ends: then none of this changes anything.
+        reason = f"the workflow of attempt {run.attempt} ended as {status.status}"
+        if workflow.underway.was_unwritten(name):
+            reason = f"what attempt {run.attempt} did could not be written"
+            if ledger.try_later(run, reason, NO_ROOM_WAIT_S, counts=False):
+                log.error("study_waits_for_room", study=run.study, reason=reason)
+        elif revision.failures >= MOST_FAILURES:
+            ledger.park(run, reason)
+        elif ledger.try_later(run, reason, NO_ROOM_WAIT_S):
+            log.error("workflow_broken", study=run.study, reason=reason)
+
+
+def _is_under_way(status: WorkflowStatus, workflow: StudyWorkflow) -> bool:
+    """Whether a workflow of ours will come to an outcome by itself."""
+    if status.app_version not in (None, WORKFLOW_VERSION):
+        return False
+    if status.status == _PENDING:
+        return not workflow.underway.is_lost(status.workflow_id)
+    return status.status in _WAITING
+
+
+def _tend_deliveries(config: Config, ledger: Ledger, revision: Revision) -> None:
+    """Give up destinations that are gone from the configuration; finish what has all arrived."""
+    run, known = revision.run, {d.name for d in config.destinations}
+    rows = ledger.deliveries(run.study, run.revision)
+    pending = {d.destination for d in rows if d.state is DeliveryState.PENDING}
+    for name in sorted(pending - known):
+        ledger.refuse_pending(run, name, "no longer in the configuration")
+    if not pending & known:
+        finish(ledger, run)
