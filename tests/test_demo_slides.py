@@ -10,7 +10,8 @@ from pydicom import dcmread
 from pydicom.encaps import generate_frames
 from wsidicom import WsiDicom
 
-from dicom_node.demo.wsm import DRAWN, write_slide
+from dicom_node.demo.wsm import write_slide
+from inference.phantom.draw import DRAWN
 from slides import (
     BENIGN,
     TILE_PX,

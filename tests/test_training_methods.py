@@ -16,7 +16,11 @@ from training.errors import TrainingError  # noqa: E402
 from training.learning.bags import concatenated  # noqa: E402
 from training.learning.calibrate import calibrated, hazard_logits  # noqa: E402
 from training.learning.deployed import Deployed, relative  # noqa: E402
-from training.learning.fitted import Fitted, Score  # noqa: E402
+from training.learning.fitted import (  # noqa: E402
+    Fitted,
+    Score,
+    risk_correlation,
+)
 from training.learning.graphs import write_graph  # noqa: E402
 from training.learning.journal import Journal  # noqa: E402
 from training.learning.survival import survival_curve  # noqa: E402
@@ -38,7 +42,7 @@ from training.methods.crossfit.network import (  # noqa: E402
 from training.methods.crossfit.teacher import block_risks, scaler, stacked  # noqa: E402
 from training.methods.registry import METHODS  # noqa: E402
 from training.runs.fit import Plan  # noqa: E402
-from training.runs.references import references, risk_correlation  # noqa: E402
+from training.runs.references import references  # noqa: E402
 
 QUICK = baselines.Settings(epochs=40, lr=1e-2, hidden=16, l1=0)
 

@@ -23,8 +23,7 @@ from pydicom.sr.coding import Code
 from pydicom.uid import JPEGBaseline8Bit, VLWholeSlideMicroscopyImageStorage
 from pydicom.valuerep import DSfloat
 
-DRAWN = "Drawn phantom, not a patient"
-"""Series description of every drawn slide."""
+from inference.phantom.draw import DRAWN
 
 _ORIGIN_MM = (25.0, 50.0)
 _ORIENTATION = [0, -1, 0, -1, 0, 0]

@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom import Dataset, dcmread
 
-from dicom_node.demo.wsm import DRAWN
 from dicom_node.view import pictures
 from dicom_node.view.reading import Group, Measurement, read_groups
 from inference.errors import SlideError
-from inference.phantom.draw import Kind
+from inference.phantom.draw import DRAWN, Kind
 from inference.slide.slide import Slide, open_slide
 
 _WIDTH_PX = 1000

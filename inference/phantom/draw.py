@@ -17,8 +17,10 @@ from inference.phantom import cells
 from inference.phantom.plan import MPP, STEP, Field, Kind, Plan, cloud, make_plan, spots
 from inference.phantom.stain import Stain, develop
 
-__all__ = ["MPP", "STEP", "Kind", "Phantom", "draw"]
+__all__ = ["DRAWN", "MPP", "STEP", "Kind", "Phantom", "draw"]
 
+DRAWN = "Drawn phantom, not a patient"
+"""Series description of every drawn slide: who shows one must say so."""
 _HALF = 2
 """Cytoplasm and fibers are painted at half resolution, nuclei at full resolution."""
 

@@ -23,11 +23,11 @@ from wsidicom.file import (  # type: ignore[import-untyped]  # published without
 )
 
 from inference.errors import MALFORMED, is_of_the_machine
-from inference.quality import JPEG, colors_to_convert, header_refusal
 from inference.slide.codestream import JpegReader
 from inference.slide.color import ToSrgb
 from inference.slide.frames import Level
 from inference.slide.headers import ImageHeader
+from inference.slide.rules import JPEG, colors_to_convert, header_refusal
 from inference.slide.stored import StoredFrames
 from inference.slide.terms import uid_name
 from inference.types import Reason
@@ -128,7 +128,7 @@ def _level(
     image = opened.image
     mpp, base_mpp = image.mpp, base.mpp
     if not mpp or not base_mpp:
-        raise AssertionError("quality.header_refusal lets no level without spacing pass")
+        raise AssertionError("rules.header_refusal lets no level without spacing pass")
     return Level(
         rows=image.rows,
         cols=image.cols,

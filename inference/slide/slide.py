@@ -118,7 +118,7 @@ def open_slide(paths: Sequence[Path], icc: Literal["ignore", "srgb"] = "ignore")
             left_aside |= _uses(others, "left aside: another focal plane was analyzed")
             levels.append(level)
         if base.geometry is None:
-            raise AssertionError("quality.header_refusal lets no slide without geometry pass")
+            raise AssertionError("rules.header_refusal lets no slide without geometry pass")
         return Slide(
             levels=tuple(levels),
             geometry=base.geometry,

@@ -62,3 +62,12 @@ def predict(model: nn.Module, answer: Callable[[Batch], Tensor], patients: Patie
     model.train(was_training)
     answers: Floats = torch.cat(found).numpy()
     return answers
+
+
+def risk_correlation(first: Score, second: Score) -> float | None:
+    """Pearson correlation of two risks of the same patients; None where one has no risk."""
+    if first.risk is None or second.risk is None:
+        return None
+    if np.std(first.risk) == 0 or np.std(second.risk) == 0:
+        return 0.0
+    return float(np.corrcoef(first.risk, second.risk)[0, 1])

@@ -20,11 +20,11 @@ from threadpoolctl import threadpool_limits
 
 from training.cohorts.cohort import Cohort, load
 from training.errors import TrainingError
-from training.learning.fitted import Score
+from training.learning.fitted import Score, risk_correlation
 from training.learning.journal import Journal
 from training.learning.split import FOLDS, Folds, prepare
 from training.methods.registry import method, with_settings
-from training.runs.references import references, risk_correlation
+from training.runs.references import references
 from training.runs.units import Unit, write_json, write_unit
 from training.tiles.feature_files import read_origin
 

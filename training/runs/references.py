@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
@@ -81,15 +80,6 @@ def cox_network(genes: int, seed: int) -> nn.Sequential:
         nn.Linear(256, 128), nn.ELU(), nn.Dropout(0.5),
         nn.Linear(128, 1),
     )  # fmt: skip
-
-
-def risk_correlation(first: Score, second: Score) -> float | None:
-    """Pearson correlation of two risks of the same patients; None where one has no risk."""
-    if first.risk is None or second.risk is None:
-        return None
-    if np.std(first.risk) == 0 or np.std(second.risk) == 0:
-        return 0.0
-    return float(np.corrcoef(first.risk, second.risk)[0, 1])
 
 
 def _slide_score(fitted: Fitted, rule: str) -> Score | None:

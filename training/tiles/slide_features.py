@@ -24,6 +24,7 @@ from engines.manifest import Applicability, TileInput
 from inference import quality
 from inference.errors import FramesUnreadable, Refused, SlideUnreadable
 from inference.predict import LEAST_TISSUE_SHARE
+from inference.slide.rules import PLAUSIBLE_MPP
 from inference.slide.slide import Slide, open_slide
 from inference.tiles.grid import TileGrid, stream
 from inference.tissue.tissue import TissueMask, tissue_mask
@@ -73,7 +74,7 @@ def magnifications(encoder: Encoder, wanted: Sequence[float]) -> tuple[float, ..
             f"encoder {encoder.name}: found tiles of {encoder.tile_px} px, expected "
             f"{SMALLEST_TILE_PX} to {LARGEST_TILE_PX}; choose another encoder."
         )
-    low, high = quality.PLAUSIBLE_MPP
+    low, high = PLAUSIBLE_MPP
     if not (low < mpps[0] and mpps[-1] < high):
         raise TrainingError(
             f"found {mpps[0]:g} to {mpps[-1]:g} um per pixel, expected {low:g} to {high:g}; "

@@ -25,7 +25,7 @@ from training.errors import TrainingError
 from training.learning import survival
 from training.learning.bags import Batch, Patients, concatenated
 from training.learning.calibrate import CalibratedSurvival, Calibration, calibrated
-from training.learning.fitted import Fitted, Floats, Score
+from training.learning.fitted import Fitted, Floats, Score, risk_correlation
 from training.learning.journal import Journal
 from training.learning.loop import Schedule, train
 from training.learning.split import Split
@@ -36,7 +36,6 @@ from training.methods.crossfit.network import (
     Widths,
 )
 from training.methods.crossfit.teacher import Teacher, block_risks, cox_ridge, stacked
-from training.runs.references import risk_correlation
 
 OWN_PENALTY = 3.0
 TEACHER_PENALTY = 0.3
