@@ -36,9 +36,9 @@ JPEG_LS_LOSSLESS = TransferSyntax("1.2.840.10008.1.2.4.80", "JPEGLSLossless")
 
 # In this order because the acceptor's order decides: of a context that offers several, the first
 # one here is taken, and a slide must not be decompressed for our sake. Each is decoded by a test
-# (tests/test_contexts.py). Left out: HTJ2K Lossless RPCL and JPEG XL JPEG Recompression (the slide
-# reader does not open them), Explicit VR Big Endian (retired) and Deflated Explicit VR LE (its
-# frames cannot be read without inflating the whole data set).
+# (tests/dicom_node/test_contexts.py). Left out: HTJ2K Lossless RPCL and JPEG XL JPEG Recompression
+# (the slide reader does not open them), Explicit VR Big Endian (retired) and Deflated Explicit VR
+# LE (its frames cannot be read without inflating the whole data set).
 _WSM_TRANSFER_SYNTAXES = (
     TransferSyntax("1.2.840.10008.1.2.4.50", "JPEGBaseline8Bit"),
     TransferSyntax("1.2.840.10008.1.2.4.91", "JPEG2000"),

@@ -4,7 +4,7 @@ As released, its acceptor trusts the length a peer puts into a PDU, waits for ev
 one, reads 4 KiB at a time, keeps or flushes every fragment, and leaves a partial file behind when
 a transfer is aborted. Nothing is patched globally: `ReceivingHandler` gives the objects of each new
 association subclasses of their own, so that a sender in the same process is untouched.
-These are private seams: tests/test_seams.py pins what they rely on.
+These are private seams: tests/dicom_node/test_seams.py pins what they rely on.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ A plan is machine code for one graph, one TensorRT release and one kind of GPU. 
 the bundle's `plans/` carries all three, so a plan of another device is never loaded by mistake.
 
 This module has not been run against TensorRT or a GPU: its calls are checked against the
-published bindings of TensorRT 11.4 (tests/test_tensorrt.py), nothing more.
+published bindings of TensorRT 11.4 (tests/engines/test_tensorrt.py), nothing more.
 """
 
 from __future__ import annotations

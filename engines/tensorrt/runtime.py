@@ -5,7 +5,7 @@ the other is copied to the device on a second stream. A block's kernels are one 
 
 This engine has not been run: neither TensorRT's libraries nor a GPU with them were at hand. Its
 calls are checked against the published bindings of TensorRT 11.4 and cuda-bindings 13.5
-(tests/test_tensorrt.py); tests marked `gpu` wait for the hardware.
+(tests/engines/test_tensorrt.py); tests marked `gpu` wait for the hardware.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-TESTS = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(TESTS), str(TESTS.parent)]
+SUPPORT = Path(__file__).resolve().parents[1] / "support"
+sys.path[:0] = [str(SUPPORT), str(SUPPORT.parents[1])]
 
 import pynetdicom
 from wsm_files import write_wsm
@@ -110,13 +110,13 @@ def receivers(root: Path, port: int) -> Iterator[list[Receiver]]:
     python = sys.executable
     tutorial = [python, __file__, "--serve-tutorial"]
     commands = {
-        "node": [python, str(TESTS / "ingest_process.py"), str(folders["node"]), str(port)],
+        "node": [python, str(SUPPORT / "ingest_process.py"), str(folders["node"]), str(port)],
         "storescp": ["storescp", "+B", "+xy", "-pdu", "131072", "-od", str(folders["storescp"])],
         "tutorial": [*tutorial, str(port + 2), str(folders["tutorial"]), "131072"],
         AS_PUBLISHED: [*tutorial, str(port + 3), str(folders[AS_PUBLISHED]), "16382"],
     }
     commands["storescp"].append(str(port + 1))
-    environment = {**os.environ, "PYTHONPATH": str(TESTS.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(SUPPORT.parents[1])}
     started = []
     with tempfile.TemporaryFile("w") as log:
         for offset, (name, command) in enumerate(commands.items()):

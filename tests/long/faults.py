@@ -24,7 +24,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+sys.path[:0] = [str(Path(__file__).parents[1] / "support"), str(Path(__file__).parents[2])]
 
 import poison
 import psutil
@@ -366,7 +366,7 @@ _FULL_S = 22.0
 
 def disk_full_analysis(folder: Path) -> list[Row]:
     """A full disk during the analysis."""
-    launcher = (str(ROOT / "tests" / "slow.py"),)
+    launcher = (str(ROOT / "tests" / "support" / "slow.py"),)
 
     def ready(n: Node, study: str) -> bool:
         revision = _revision(n, study)

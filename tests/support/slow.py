@@ -1,6 +1,6 @@
 """A worker that takes a second for every batch of tiles.
 
-python tests/slow.py worker --config node.toml
+python tests/support/slow.py worker --config node.toml
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from training.learning.bags import Patients, capped, fixed_rows, on_instances  #
 from training.learning.journal import Journal  # noqa: E402
 from training.learning.loop import Schedule, cell_weights, learning_rate_factor, train  # noqa: E402
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SCHEDULE = Schedule(epochs=4, lr=1e-2, weight_decay=0.0, window=8)
 
 
@@ -152,8 +152,8 @@ KILLED = """
 import sys, time
 from pathlib import Path
 import torch
-sys.path[:0] = [{tests!r}, {root!r}]
-import test_training_loop as here
+sys.path[:0] = [{tests!r}, {support!r}, {root!r}]
+import test_loop as here
 from training.learning.journal import Journal
 from dataclasses import replace
 torch.set_num_threads(1)
@@ -166,7 +166,13 @@ torch.save(states.last, Path(sys.argv[1]) / "last.pt")
 
 
 def trained(directory, sleep):
-    script = KILLED.format(tests=str(ROOT / "tests"), root=str(ROOT), sleep=sleep, every=0.15)
+    script = KILLED.format(
+        tests=str(Path(__file__).parent),
+        support=str(ROOT / "tests" / "support"),
+        root=str(ROOT),
+        sleep=sleep,
+        every=0.15,
+    )
     return subprocess.Popen([sys.executable, "-c", script, str(directory)])
 
 

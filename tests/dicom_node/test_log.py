@@ -11,7 +11,7 @@ import pytest
 
 from dicom_node.observe.log import os_reason, place_of
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 SPEAKERS = {
     "our own event with a caught exception": """

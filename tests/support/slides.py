@@ -27,7 +27,7 @@ from pydicom.encaps import encapsulate, generate_frames
 from dicom_node.demo.wsm import SlideLabel, write_slide
 from inference.phantom.draw import MPP, Phantom, draw
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".cache"
 
 WSIDICOMIZER = "wsidicomizer==0.26.1"

@@ -1,6 +1,6 @@
 """A process that kills itself with SIGKILL at a chosen point: of a step, or of a recovery.
 
-    python tests/crashing.py POINT NTH worker|recover --config node.toml
+    python tests/support/crashing.py POINT NTH worker|recover --config node.toml
 
 The points sit in wrappers put around the real functions from outside: the product has no hooks.
 """

@@ -38,7 +38,7 @@ from inference.tiles.shared_frames import SharedFrames
 from inference.tiles.values import Resume, TileValues
 from inference.types import NotAssessable, Prediction, Progress, Reason
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def tissue(rows: int, cols: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -292,7 +292,7 @@ def test_the_coarser_grid_reaches_the_aggregator_under_its_own_names(
 KILLED = """
 import sys
 from pathlib import Path
-sys.path.insert(0, "tests")
+sys.path[:0] = ["tests/inference", "tests/support"]
 from test_pipeline import Slowed
 from engines.bundle import open_bundle
 from engines.runtime import open_runtime

@@ -59,7 +59,7 @@ def test_after_kill_9_one_result_set_with_the_same_uids_reaches_the_pacs(
 
 def crash(n, point: str, nth: int = 1) -> None:
     """A worker that kills itself at a point."""
-    worker = n.start("worker", str(ROOT / "tests" / "crashing.py"), point, str(nth))
+    worker = n.start("worker", str(ROOT / "tests" / "support" / "crashing.py"), point, str(nth))
     assert worker.wait(90) == -signal.SIGKILL, n.log
 
 
@@ -117,7 +117,7 @@ def test_a_stop_in_the_middle_of_a_slide_exits_0_soon_and_the_next_start_goes_on
     with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
         n.start("ingest")
         storescu(n.port, phantom_study.folder)
-        slow = str(ROOT / "tests" / "slow.py")
+        slow = str(ROOT / "tests" / "support" / "slow.py")
         n.start("worker", slow)
         wait_for(lambda: n.ledger.revision(study).tiles_done > 0, what="some tiles")
         asked_at = time.monotonic()

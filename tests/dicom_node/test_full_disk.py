@@ -38,7 +38,7 @@ def test_a_study_whose_disk_was_full_during_its_analysis_goes_on_within_ten_seco
     with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
         n.start("ingest")
         storescu(n.port, phantom_study.folder)
-        worker = n.start("worker", str(ROOT / "tests" / "slow.py"))
+        worker = n.start("worker", str(ROOT / "tests" / "support" / "slow.py"))
         wait_for(lambda: in_state(n, study, State.ANALYZING), what="the analysis")
         time.sleep(after_s)
         with no_room_for(worker.pid):
@@ -68,7 +68,7 @@ def test_a_stop_after_the_disk_was_full_does_not_wait_for_what_has_ended(phantom
     with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port, drain_s=30) as n:
         n.start("ingest")
         storescu(n.port, phantom_study.folder)
-        worker = n.start("worker", str(ROOT / "tests" / "slow.py"))
+        worker = n.start("worker", str(ROOT / "tests" / "support" / "slow.py"))
         wait_for(lambda: in_state(n, study, State.ANALYZING), what="the analysis")
         with no_room_for(worker.pid):
             time.sleep(6)

@@ -20,7 +20,7 @@ from engines.bundle import open_bundle  # noqa: E402
 from training.learning.graphs import run as run_graph  # noqa: E402
 from training.tiles.feature_files import read, read_origin, write_h5  # noqa: E402
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PATIENTS = 60
 
 

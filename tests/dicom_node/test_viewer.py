@@ -20,15 +20,15 @@ from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit
-from test_results import prediction, segment, volume
+from result_inputs import prediction, segment, volume
 from viewer.dicomweb import serve
 
 from dicom_node.results.files import write
 from inference.types import Heatmap
 
-HERE = Path(__file__).parent
-CACHE = HERE.parent / ".cache" / "viewer"
-OUTPUT = HERE / "output" / "viewer"
+TESTS = Path(__file__).parents[1]
+CACHE = TESTS.parent / ".cache" / "viewer"
+OUTPUT = TESTS / "output" / "viewer"
 STRIDE = 200
 ROWS, COLS = 3000, 4100  # neither is a multiple of tile or stride
 BLOCK_CELLS = (slice(2, 7), slice(11, 14))  # off center in both directions, not square
@@ -43,11 +43,11 @@ def modules() -> Path:
     if shutil.which("chromium") is None:
         pytest.skip("chromium is not installed")
     CACHE.mkdir(parents=True, exist_ok=True)
-    wanted = (HERE / "viewer" / "package-lock.json").read_bytes()
+    wanted = (TESTS / "support" / "viewer" / "package-lock.json").read_bytes()
     installed = CACHE / "installed.json"  # written last: a broken installation is repeated
     if not installed.exists() or installed.read_bytes() != wanted:
         for name in ("package.json", "package-lock.json"):
-            shutil.copy(HERE / "viewer" / name, CACHE)
+            shutil.copy(TESTS / "support" / "viewer" / name, CACHE)
         command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
         done = subprocess.run(command, cwd=CACHE, capture_output=True, text=True, timeout=300)
         if done.returncode != 0:
@@ -123,7 +123,7 @@ def screenshots(modules: Path, files: list[Path], output: Path) -> dict[str, np.
     slide, heatmap = (dcmread(path, stop_before_pixels=True) for path in (files[0], files[-1]))
     distribution = modules / "dicom-microscopy-viewer" / "dist"
     static = [
-        HERE / "viewer" / "viewer.html",
+        TESTS / "support" / "viewer" / "viewer.html",
         modules / "dicomweb-client" / "build" / "dicomweb-client.js",
         *(p for p in distribution.rglob("*") if p.suffix in (".js", ".wasm")),
     ]
@@ -135,7 +135,14 @@ def screenshots(modules: Path, files: list[Path], output: Path) -> dict[str, np.
         chromium = shutil.which("chromium") or ""
         page = f"{address}/viewer.html?{query}"
         done = subprocess.run(
-            ["node", HERE / "viewer" / "screenshot.js", modules, chromium, page, output],
+            [
+                "node",
+                TESTS / "support" / "viewer" / "screenshot.js",
+                modules,
+                chromium,
+                page,
+                output,
+            ],
             capture_output=True,
             text=True,
             timeout=240,

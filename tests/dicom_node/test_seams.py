@@ -17,7 +17,7 @@ from pynetdicom.dul import DULServiceProvider
 from pynetdicom.service_class import StorageServiceClass
 
 # SHA-256 of the source, first 16 digits. When one changes: read the new source, see whether the
-# seam still holds, run tests/test_receive.py, then write the new digest here.
+# seam still holds, run tests/dicom_node/test_receive.py, then write the new digest here.
 RELIED_ON: dict[Callable[..., object], str] = {
     DULServiceProvider._read_pdu_data: "19f2d4e38c13c835",
     DULServiceProvider._decode_pdu: "fc71dd1bf853e1ce",

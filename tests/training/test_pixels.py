@@ -27,7 +27,7 @@ from training.errors import TrainingError  # noqa: E402
 from training.learning.graphs import run, write_graph, write_probe, write_sums  # noqa: E402
 from training.learning.survival import survival_curve  # noqa: E402
 
-SHIPPED = Path(__file__).parent.parent / "engines" / "bundles" / "default"
+SHIPPED = Path(__file__).parents[2] / "engines" / "bundles" / "default"
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from engines.errors import BundleRejected
 from engines.runtime import open_runtime
 from inference.phantom.plan import Kind
 
-SHIPPED = Path(__file__).parent.parent / "engines" / "bundles" / "default"
+SHIPPED = Path(__file__).parents[2] / "engines" / "bundles" / "default"
 LUNG_AUC_FLOOR = 0.98
 PROBE_KINDS = [kind for kind in Kind if kind != Kind.GLASS]
 

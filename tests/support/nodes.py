@@ -23,7 +23,7 @@ from pydicom import Dataset, dcmread
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import Revision, State
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 WSM_SYNTAXES = ["-R", "-xy"]
 """storescu proposes only what the files need, JPEG baseline first."""
 
@@ -99,7 +99,7 @@ class Node:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+                env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests' / 'support'}"},
             )
         self.processes.append(process)
         return process

@@ -347,10 +347,10 @@ def test_a_recover_that_is_killed_loses_nothing_and_the_next_one_goes_on(point, 
             (spool(stopped).root / path).rename(folder / path.replace("/", ""))
     else:
         sweep_all(stopped)
-    crashing = [sys.executable, str(ROOT / "tests" / "crashing.py"), point, "2"]
+    crashing = [sys.executable, str(ROOT / "tests" / "support" / "crashing.py"), point, "2"]
     killed = subprocess.run(
         [*crashing, "recover", "--config", str(stopped.config)],
-        env={"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+        env={"PYTHONPATH": f"{ROOT}:{ROOT / 'tests' / 'support'}"},
         check=False,
     )
     assert killed.returncode == -signal.SIGKILL

@@ -43,7 +43,7 @@ from dicom_node.spool.spool import Spool
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
-HERE = Path(__file__).parent
+SUPPORT = Path(__file__).parents[1] / "support"
 GONE = "reset by peer|Broken pipe|Bad file descriptor"  # the last: closed by the sender's thread
 LOCAL = Sender(ae_title="STORESCU", networks=(IPv4Network("127.0.0.0/8"),))
 
@@ -785,12 +785,12 @@ def test_draining_aborts_who_does_not_leave(ingest: Ingest) -> None:
 
 
 class Process:
-    """tests/ingest_process.py, to be killed."""
+    """tests/support/ingest_process.py, to be killed."""
 
     def __init__(self, data_dir: Path) -> None:
-        root = str(HERE.parent)
+        root = str(SUPPORT.parents[1])
         self.popen = subprocess.Popen(
-            [sys.executable, str(HERE / "ingest_process.py"), str(data_dir)],
+            [sys.executable, str(SUPPORT / "ingest_process.py"), str(data_dir)],
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONPATH": root},
@@ -939,11 +939,11 @@ def test_a_second_listener_on_the_same_spool_refuses_to_start(
     ingest: Ingest, data_dir: Path
 ) -> None:
     second = subprocess.run(
-        [sys.executable, str(HERE / "ingest_process.py"), str(data_dir)],
+        [sys.executable, str(SUPPORT / "ingest_process.py"), str(data_dir)],
         capture_output=True,
         text=True,
         timeout=60,
-        env={**os.environ, "PYTHONPATH": str(HERE.parent)},
+        env={**os.environ, "PYTHONPATH": str(SUPPORT.parents[1])},
         check=False,
     )
     assert second.returncode != 0
@@ -961,7 +961,7 @@ def test_the_listener_imports_neither_engine_nor_slide_reader() -> None:
         capture_output=True,
         text=True,
         timeout=60,
-        env={**os.environ, "PYTHONPATH": str(HERE.parent)},
+        env={**os.environ, "PYTHONPATH": str(SUPPORT.parents[1])},
         check=True,
     )
     assert answer.stdout.strip() == "[]"
