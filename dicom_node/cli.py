@@ -16,13 +16,12 @@ from pathlib import Path
 from dicom_node import __version__
 from dicom_node.config import ConfigError
 from dicom_node.ledger.rows import LedgerBusy, LedgerDamaged
+from engines.names import ENGINE_NAMES, PRECISION_NAMES
 
 REFUSED = 3
 """Exit status when the node refuses to start: configuration, database, bundle, engine or port."""
 
 
-ENGINES = ["auto", "openvino", "onnxruntime", "onnxruntime-cuda", "tensorrt"]
-PRECISIONS = ["shipped", "fp32", "bf16", "fp16", "int8"]
 THREADS_HELP = "CPU threads; default: 0, all cores"
 
 
@@ -112,7 +111,7 @@ def _add_engine(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     build = actions.add_parser("build", help=help, description=help)
     build.add_argument("bundle", metavar="BUNDLE", help="a shipped name or a directory")
     build.add_argument("--engine", default="tensorrt", choices=["tensorrt"])
-    build.add_argument("--precision", default="shipped", choices=PRECISIONS)
+    build.add_argument("--precision", default="shipped", choices=PRECISION_NAMES)
     help = "run the bundle's probe on every engine and precision, and print a table"
     compare = actions.add_parser("compare", help=help, description=help)
     compare.add_argument("bundle", metavar="BUNDLE", help="a shipped name or a directory")
@@ -121,11 +120,13 @@ def _add_engine(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _with_engine(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--engine", default="auto", choices=ENGINES, help="default: auto (the CPU)")
+    parser.add_argument(
+        "--engine", default="auto", choices=ENGINE_NAMES, help="default: auto (the CPU)"
+    )
     parser.add_argument(
         "--precision",
         default="shipped",
-        choices=PRECISIONS,
+        choices=PRECISION_NAMES,
         help="default: shipped, what the bundle chose",
     )
     parser.add_argument("--threads", type=_threads, default=0, metavar="N", help=THREADS_HELP)

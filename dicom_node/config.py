@@ -22,6 +22,8 @@ from pydantic import (
     field_validator,
 )
 
+from engines.names import EngineName, PrecisionName
+
 PREFIX = "DICOM_NODE_"
 SECTIONS = ("node", "model", "delivery", "log")
 
@@ -84,9 +86,9 @@ class ModelSection(_Section):
     """Which student runs, and on what."""
 
     bundle: str = "default"
-    engine: Literal["auto", "openvino", "onnxruntime", "onnxruntime-cuda", "tensorrt"] = "auto"
+    engine: EngineName = "auto"
     """`auto` is OpenVINO on the CPU; a GPU is used when its engine is named."""
-    precision: Literal["shipped", "fp32", "bf16", "fp16", "int8"] = "shipped"
+    precision: PrecisionName = "shipped"
     """`shipped` is what the bundle chose, or fp32 where this machine cannot compute that."""
     threads: Annotated[int, Field(ge=0)] = 0
     """CPU threads of the engine; 0 means all cores."""

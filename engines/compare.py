@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from engines.bundle import Bundle
 from engines.errors import BundleRejected, DeviceFailed, EngineMissing
 from engines.executor import ENCODER
-from engines.runtime import ENGINES, PrecisionName, Runtime, difference, open_unexamined
+from engines.names import PrecisionName
+from engines.runtime import ENGINES, Runtime, difference, open_unexamined
 
 _BLOCKS = 8
 """Blocks that a lane encodes in one timed run: as many as a GPU takes at once."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,9 @@ from engines.bundle import Bundle
 from engines.errors import BundleRejected, DeviceFailed, EngineMissing
 from engines.executor import Arrays, Executor, precision_name
 from engines.manifest import Manifest, Precision, Tensor
+from engines.names import EngineName, PrecisionName
 from engines.tensorrt import runtime as tensorrt
 from engines.tensorrt.plans import Progress
-
-EngineName = Literal["auto", "openvino", "onnxruntime", "onnxruntime-cuda", "tensorrt"]
-PrecisionName = Literal["shipped", "fp32", "bf16", "fp16", "int8"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,8 @@ from scipy.stats import spearmanr
 from engines.bundle import MANIFEST_FILE, open_bundle
 from engines.errors import BundleRejected, EngineMissing
 from engines.manifest import HeatmapOutput, Manifest, Precision, PrecisionLimits
-from engines.runtime import ENGINES, PrecisionName, Runtime, open_unexamined
+from engines.names import PrecisionName
+from engines.runtime import ENGINES, Runtime, open_unexamined
 from training.errors import TrainingError
 from training.learning.graphs import write_manifest, write_sums
 

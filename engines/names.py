@@ -1,0 +1,13 @@
+"""Names of engines and precisions, for whoever lets people choose one. Imports nothing."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+EngineName = Literal["auto", "openvino", "onnxruntime", "onnxruntime-cuda", "tensorrt"]
+"""`auto` is OpenVINO on the CPU; a GPU is used when its engine is named."""
+PrecisionName = Literal["shipped", "fp32", "bf16", "fp16", "int8"]
+"""`shipped` is what the bundle chose, or fp32 where this machine cannot compute that."""
+
+ENGINE_NAMES: tuple[EngineName, ...] = get_args(EngineName)
+PRECISION_NAMES: tuple[PrecisionName, ...] = get_args(PrecisionName)
