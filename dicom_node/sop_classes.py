@@ -9,9 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-IMPLEMENTATION_CLASS_UID = "2.25.133830934356888761382093427600014011135"  # PS3.7 D.3.3.2
-IMPLEMENTATION_VERSION_NAME = "DICOM_NODE"  # at most 16 characters, PS3.7 D.3.3.2
-
 
 @dataclass(frozen=True, slots=True)
 class TransferSyntax:

@@ -28,10 +28,11 @@ NEVER = {
     "conformance": set(),
 }
 
-EVERYWHERE = {"config", "sop_classes", "observe", "__init__"}
+EVERYWHERE = {"config", "implementation", "sop_classes", "observe", "__init__"}
 """What every room but `ledger` and `view` may import: pure, or of all."""
 ROOMS = {
     "config": set(),
+    "implementation": {"__init__"},
     "sop_classes": set(),
     "observe": set(),
     "ledger": set(),

@@ -18,7 +18,7 @@ from dicom_node.association.admission import (
     note_released,
 )
 from dicom_node.association.contexts import accepted_contexts
-from dicom_node.association.limits import ACCEPTED, Limits
+from dicom_node.association.limits import ACCEPTED, Limits, prepare
 from dicom_node.association.service import Service
 
 log = structlog.get_logger()
@@ -60,10 +60,7 @@ class Acceptor:
 
     def _listen(self) -> hardened.ReceivingServer:
         entity = ApplicationEntity(self._ae_title)
-        entity.maximum_pdu_size = self._limits.pdu_bytes
-        entity.acse_timeout = self._limits.acse_s
-        entity.dimse_timeout = self._limits.dimse_s
-        entity.network_timeout = self._limits.network_s
+        prepare(entity, self._limits)
         # Its own limit counts connections that never asked for an association: ours does not.
         entity.maximum_associations = 1 << 16
         server: hardened.ReceivingServer = entity.make_server(

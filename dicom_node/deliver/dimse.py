@@ -14,10 +14,9 @@ from socket import gaierror
 
 from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE
 from pynetdicom.association import Association
 
-from dicom_node.association.contexts import proposed_contexts
+from dicom_node.association.requestor import request
 from dicom_node.config import DeliverySection, Destination
 from dicom_node.ledger.rows import DeliveryState
 from dicom_node.observe.log import os_reason, place_of
@@ -30,9 +29,6 @@ from dicom_node.sop_classes import (
 
 RESULT_CLASSES = {c.uid: c for c in (SEGMENTATION, COMPREHENSIVE_3D_SR)}
 """SOP classes the node delivers, by UID."""
-
-_MAX_PDU = 131072
-_CONNECT_S, _ACSE_S, _DIMSE_S, _NETWORK_S = 10, 10, 60, 60
 
 _ALREADY_THERE = 0x0111
 _MAY_PASS = {0x0110, 0x0213}
@@ -130,16 +126,12 @@ def wait_before_retry_s(section: DeliverySection, attempts: int) -> float:
 def _associate(
     destination: Destination, own_ae_title: str, sop_classes: Sequence[SopClass]
 ) -> Association:
-    ae = AE(ae_title=destination.calling_ae_title or own_ae_title)
-    ae.maximum_pdu_size = _MAX_PDU
-    ae.connection_timeout, ae.acse_timeout = _CONNECT_S, _ACSE_S
-    ae.dimse_timeout, ae.network_timeout = _DIMSE_S, _NETWORK_S
-    return ae.associate(
-        destination.host,
-        destination.port,
-        contexts=proposed_contexts(sop_classes),
-        ae_title=destination.ae_title,
-        max_pdu=_MAX_PDU,
+    return request(
+        host=destination.host,
+        port=destination.port,
+        called_ae=destination.ae_title,
+        calling_ae=destination.calling_ae_title or own_ae_title,
+        sop_classes=sop_classes,
     )
 
 

@@ -10,9 +10,6 @@ from datetime import datetime
 NAMESPACE = uuid.UUID("3a9e5cf9-fbff-4cb6-bccd-0af4f401ffd7")
 """Name space of every UID the node derives (RFC 9562 5.5). Changing it renames all results."""
 
-IMPLEMENTATION_CLASS_UID = "2.25.59973364533846736370483375079325969862"
-"""Names this implementation in file meta information (PS3.10 7.1)."""
-
 _SEPARATOR = "\x1f"
 
 

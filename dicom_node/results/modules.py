@@ -10,8 +10,9 @@ from highdicom.sr import CodedConcept
 from pydicom import Dataset
 from pydicom.uid import UID
 
+from dicom_node import implementation
 from dicom_node.results import codes
-from dicom_node.results.identity import IMPLEMENTATION_CLASS_UID, Provenance
+from dicom_node.results.identity import Provenance
 from engines.manifest import Manifest
 
 # Type 2 attributes of the Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1)
@@ -70,7 +71,7 @@ def complete(dataset: Dataset, source: Dataset, manifest: Manifest, provenance: 
     _set_dates(dataset, provenance.created_at)
     _set_equipment(dataset, provenance)
     codes.declare_private_schemes(dataset, plain(manifest.manufacturer, 64))
-    dataset.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
+    dataset.file_meta.ImplementationClassUID = UID(implementation.CLASS_UID)
     dataset.file_meta.ImplementationVersionName = f"DICOMNODE_{provenance.node_version}"[:16]
 
 

@@ -13,7 +13,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID
 
-from dicom_node.sop_classes import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_node import implementation
 
 _STEP_BYTES = 16 << 20  # after so many bytes: free space is looked at, writing to disk begins
 _MAXIMUM_PIECES = 512  # one writev(2) takes 1024
@@ -128,8 +128,8 @@ def file_header(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: 
     meta.MediaStorageSOPClassUID = UID(sop_class_uid)
     meta.MediaStorageSOPInstanceUID = UID(sop_instance_uid)
     meta.TransferSyntaxUID = UID(transfer_syntax_uid)
-    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
-    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
+    meta.ImplementationClassUID = UID(implementation.CLASS_UID)
+    meta.ImplementationVersionName = implementation.VERSION_NAME
     buffer = DicomBytesIO()
     buffer.write(bytes(128) + b"DICM")
     write_file_meta_info(buffer, meta)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,18 @@ import imagecodecs
 import numpy as np
 import pydicom.uid
 import pytest
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate_extended
 from pydicom.uid import UID, generate_uid
 from pydicom.uid import RLELossless as RLE
+from pynetdicom import AE, evt
 from wsidicom import WsiDicom
 
-from dicom_node import sop_classes
+from dicom_node import implementation, sop_classes
 from dicom_node.association.contexts import proposed_contexts
+from dicom_node.association.requestor import request
+from dicom_node.spool.incoming import file_header
 
 SIZE = 64
 _LOSSLESS = {"JPEG2000Lossless", "HTJ2KLossless", "JPEGXLLossless",
@@ -170,6 +175,29 @@ def test_a_destination_is_asked_about_each_syntax_by_itself() -> None:
     assert len(proposed) == sum(len(c.transfer_syntaxes) for c in sop_classes.SENT)
 
 
-def test_our_implementation_identity_is_legal() -> None:
-    assert UID(sop_classes.IMPLEMENTATION_CLASS_UID).is_valid
-    assert len(sop_classes.IMPLEMENTATION_VERSION_NAME) <= 16
+def test_every_association_says_who_we_are_and_every_file_the_same(tmp_path: Path) -> None:
+    said = []
+    entity = AE("PEER")
+    entity.add_supported_context(sop_classes.VERIFICATION.uid)
+    handlers = [(evt.EVT_ACCEPTED, lambda e: said.append(e.assoc.requestor))]
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    try:
+        association = request(
+            host="127.0.0.1",
+            port=server.server_address[1],
+            called_ae="PEER",
+            calling_ae="DICOMNODE",
+            sop_classes=[sop_classes.VERIFICATION],
+        )
+        association.release()
+    finally:
+        server.shutdown()
+    (requestor,) = said
+    name = requestor.implementation_version_name
+    assert requestor.implementation_class_uid == implementation.CLASS_UID
+    assert name == implementation.VERSION_NAME
+    header = dcmread(BytesIO(file_header("1.2.3", "1.2.4", "1.2.840.10008.1.2.1")), force=True)
+    assert header.file_meta.ImplementationClassUID == implementation.CLASS_UID
+    assert header.file_meta.ImplementationVersionName == implementation.VERSION_NAME
+    assert UID(implementation.CLASS_UID).is_valid
+    assert len(implementation.VERSION_NAME) <= 16

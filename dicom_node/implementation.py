@@ -1,0 +1,9 @@
+"""Who this implementation says it is: in every association and in every file (PS3.7 D.3.3.2)."""
+
+from __future__ import annotations
+
+from dicom_node import __version__
+
+CLASS_UID = "2.25.59973364533846736370483375079325969862"
+VERSION_NAME = f"DICOMNODE_{__version__}"[:16]
+"""At most 16 characters."""
