@@ -15,6 +15,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Queue the latest revision once more; 1 when there is none, or it is still receiving."""
     config = load_config(arguments.config)
     require_sound(config.database_path)
+    if not config.database_path.exists():
+        where = config.database_path.parent
+        return _refuse(arguments.json, f"no study {arguments.uid}: no node has run on {where}")
     ledger = Ledger.open(config.database_path)
     try:
         attempt = ledger.retry(arguments.uid)
@@ -24,6 +27,8 @@ def run(arguments: argparse.Namespace) -> int:
         return _refuse(arguments.json, str(error))
     answer = {"study_instance_uid": arguments.uid, "attempt": attempt}
     text = f"study {arguments.uid} is queued again, attempt {attempt}"
+    if attempt is None:
+        text = f"study {arguments.uid} is counted again, and analyzed when it is complete"
     sys.stdout.write((json.dumps(answer) if arguments.json else text) + "\n")
     return 0
 

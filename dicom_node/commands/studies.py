@@ -30,18 +30,22 @@ def run(arguments: argparse.Namespace) -> int:
     """List studies, or show one; 1 when the one asked for is unknown."""
     path = load_config(arguments.config).database_path
     require_sound(path)
+    if not path.exists():
+        sys.stderr.write(f"dicom-node: no study yet: no node has run on {path.parent}\n")
+        return 1
     ledger = Ledger.open(path)
     if arguments.show:
         return _show(ledger, arguments.uid, as_json=arguments.json)
-    stories = [_story(ledger, revision) for revision in ledger.all_revisions()]
+    revisions = ledger.all_revisions()
     if arguments.json:
+        stories = [_story(ledger, revision) for revision in revisions]
         sys.stdout.write(json.dumps(stories, indent=2) + "\n")
         return 0
     console = Console(soft_wrap=True)  # a UID or a path is never broken
-    if not stories:
+    if not revisions:
         console.print("no study has arrived yet")
         return 0
-    for revision in ledger.all_revisions():
+    for revision in revisions:
         _print_line(console, ledger, revision)
     _print_destination_problems(console, ledger)
     return 0

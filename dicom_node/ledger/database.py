@@ -44,6 +44,12 @@ def failure(
     # Only while opening: a process that has used up its descriptors cannot open a file either.
     if opening and name.startswith(_SHUT_OUT):
         return _shut_out(path, name)
+    if name == "SQLITE_ERROR":  # no such table or column: waiting would not help
+        return LedgerDamaged(
+            f"{path}: its tables are not those of this version ({name}): start the version that "
+            "wrote it, or move the file aside with its -wal and -shm and run `dicom-node recover`; "
+            "the received files are safe in the spool"
+        )
     return LedgerBusy(f"{path}: cannot be used now ({name})")
 
 

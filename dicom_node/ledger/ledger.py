@@ -357,8 +357,9 @@ class Ledger:
 
     # -- what people ask for --------------------------------------------------------------------
 
-    def retry(self, study: str) -> int:
-        """Run the latest revision of a study once more; its new attempt number.
+    def retry(self, study: str) -> int | None:
+        """Run the latest revision of a study once more; its new attempt number, None where it has
+        to be counted first.
 
         A revision that was parked as incomplete goes back to receiving and is counted again.
         Raises KeyError for an unknown study and ValueError while it is still receiving.
@@ -371,14 +372,16 @@ class Ledger:
                 raise ValueError(f"study {study} is still receiving: {last.reason or 'not closed'}")
             attempt = int(last.attempt) + 1
             values: dict[str, Any] = {"reason": "retry asked for", "finished_at": None}
-            if last.closed_at is None:
-                values |= {"state": State.RECEIVING, "evidence": None}
-            else:
+            is_counted = last.closed_at is not None
+            if is_counted:
                 values |= {"state": State.QUEUED, "attempt": attempt, "resend": True}
                 values |= {"failures": 0, "crashes": 0, "not_before": 0.0}
+            else:
+                values |= {"state": State.RECEIVING, "evidence": None}
             db.execute(_the(study, last.revision).values(**values))
-            self._event(db, "retry_asked", study, revision=last.revision, attempt=attempt)
-            return attempt
+            fields = {"attempt": attempt} if is_counted else {}
+            self._event(db, "retry_asked", study, revision=last.revision, **fields)
+            return attempt if is_counted else None
 
     def record_event(
         self, kind: str, *, study_instance_uid: str | None = None, **fields: Any

@@ -81,16 +81,17 @@ def gather_evidence(facts: Iterable[InstanceFacts]) -> tuple[SlideEvidence, ...]
 
 def whole_slides(slides: Sequence[SlideEvidence]) -> list[list[SlideEvidence]]:
     """Slides with what came in a series of its own: labels and overviews go with the slide of the
-    same container. Images that belong to no VOLUME image stand alone where there is none."""
+    same container, or with the only slide where they name none. Images that belong to no slide
+    with a VOLUME are one of their own, which gets a report that says so: none vanishes."""
     with_volume = [s for s in slides if _has_volume(s)]
-    others = [s for s in slides if not _has_volume(s)]
-    if not with_volume:
-        return [[slide] for slide in others]
     grouped: dict[str, list[SlideEvidence]] = {s.key: [s] for s in with_volume}
-    for other in others:
-        owners = [s for s in with_volume if s.container_identifier == other.container_identifier]
-        if len(owners) == 1:
-            grouped[owners[0].key].append(other)
+    for other in (s for s in slides if not _has_volume(s)):
+        container = other.container_identifier
+        owners = [s for s in with_volume if s.container_identifier == container]
+        if not container and len(with_volume) == 1:
+            owners = with_volume
+        key = owners[0].key if len(owners) == 1 else f"no volume of {container or other.key}"
+        grouped.setdefault(key, []).append(other)
     return list(grouped.values())
 
 

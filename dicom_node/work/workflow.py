@@ -119,7 +119,10 @@ class StudyWorkflow(DBOSConfiguredInstance):
             return {"result": type(result).__name__}
 
         answer = _answer(work)
-        log.info("slide_analyzed", slide=key, **answer)
+        if "result" in answer:
+            log.info("slide_analyzed", slide=key, **answer)
+        elif answer != _STALE:
+            log.warning("slide_not_analyzed", slide=key, **answer)
         return answer
 
     @DBOS.step()
@@ -139,7 +142,10 @@ class StudyWorkflow(DBOSConfiguredInstance):
             return {"objects": len(made)}
 
         answer = _answer(work)
-        log.info("results_built", **answer)
+        if "objects" in answer:
+            log.info("results_built", **answer)
+        elif answer != _STALE:
+            log.warning("results_not_built", **answer)
         return answer
 
     @DBOS.step()

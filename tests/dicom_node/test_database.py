@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from dicom_node.ledger.database import require_sound
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.ledger.rows import LedgerBusy, LedgerDamaged
+from dicom_node.ledger.rows import LedgerBusy, LedgerDamaged, State
 
 PAGE = 4096
 
@@ -76,6 +76,15 @@ def test_the_parameters_of_a_statement_stand_in_no_exception(path):
     ledger = Ledger(Ledger.open(path).engine, lambda: 0.0)
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("DROP TABLE events")
-    with pytest.raises(LedgerBusy) as raised:
+    with pytest.raises(LedgerDamaged) as raised:
         ledger.record_event("note", text="DOE^JANE")
     assert "DOE^JANE" not in f"{raised.value}{raised.value.__cause__}"
+
+
+def test_tables_of_another_version_are_no_busy_database(tmp_path):
+    path = tmp_path / "node.sqlite"
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE revisions (study_instance_uid TEXT PRIMARY KEY)")
+        db.commit()
+    with pytest.raises(LedgerDamaged, match="tables are not those of this version"):
+        Ledger.open(path).in_state(State.QUEUED)

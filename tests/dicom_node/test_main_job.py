@@ -332,3 +332,4 @@ def test_commands_on_an_empty_node_answer_in_a_sentence(command, tmp_path):
         done = n.run(*command)
     assert "Traceback" not in done.stderr
     assert "no study" in done.stdout + done.stderr
+    assert not (n.folder / "node-data").exists(), "a wrong data_dir is not made"

@@ -20,7 +20,7 @@ from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import Conflict, DeliveryState, ReceivedInstance, Result, Run, State
 from dicom_node.study import closing
 from dicom_node.study.closing import close_ready
-from dicom_node.study.evidence import PatientsDiffer, gather_evidence
+from dicom_node.study.evidence import PatientsDiffer, gather_evidence, whole_slides
 from dicom_node.study.facts import Uncountable, read_facts
 
 STUDY = "1.2.3"
@@ -556,6 +556,35 @@ def test_two_slides_of_two_patients_in_one_study_close_and_the_operator_is_told(
     assert close() == [1]
     (event,) = [e for e in ledger.events(STUDY) if e["kind"] == "study_of_two_patients"]
     assert json.loads(event["fields"]) == {"attributes": ["PatientID"]}
+
+
+def _flavor(flavor: str, series: str, container: str) -> Callable[[Dataset], object]:
+    def change(ds: Dataset) -> None:
+        ds.ImageType = ["ORIGINAL", "PRIMARY", flavor, "NONE"]
+        ds.SeriesInstanceUID, ds.ContainerIdentifier = series, container
+
+    return change
+
+
+def test_images_of_a_container_without_a_volume_stay_a_slide_beside_another(tmp_path):
+    images = [("1.1", "VOLUME", "1.2.3.1", "S-1"), ("1.2", "LABEL", "1.2.3.2", "S-1")]
+    images += [("1.3", "LABEL", "1.2.3.3", "S-2"), ("1.4", "OVERVIEW", "1.2.3.4", "S-2")]
+    images += [("1.5", "OVERVIEW", "1.2.3.5", "")]
+    facts = [
+        read_facts(write_image(tmp_path / f"{uid}.dcm", uid, change=_flavor(*what)))
+        for uid, *what in images
+    ]
+    groups = whole_slides(gather_evidence(facts))
+    uids = [{u for m in g for v in m.levels for u in v.sop_instance_uids} for g in groups]
+    assert sorted(uids, key=min) == [{"1.1", "1.2", "1.5"}, {"1.3", "1.4"}]
+
+
+def test_retry_of_what_was_never_counted_says_so(arrive, close, clock, ledger):
+    arrive("1.1", frames=2, declared=2, part=(1, 2))
+    clock.now += DEADLINE_S
+    close()
+    assert ledger.retry(STUDY) is None
+    assert ledger.revision(STUDY).state is State.RECEIVING
 
 
 def test_files_of_two_patients_are_refused_wherever_a_slide_is_put_together(tmp_path):

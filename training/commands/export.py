@@ -20,5 +20,5 @@ def run(arguments: argparse.Namespace) -> int:
             seed=arguments.seed,
         )
     )
-    print(f"{out}: a bundle; next: dicom-node check --bundle {out}")
+    print(f"{out}: a bundle; next: dicom-node engine compare {out}")
     return 0
