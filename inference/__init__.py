@@ -1,1 +1,1 @@
-"""Slide to prediction: opening, tiling, tissue, student, heatmap. No network, no hospital."""
+"""Slide to prediction: opening, tiling, tissue, student. No network, no hospital."""

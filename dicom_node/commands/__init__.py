@@ -1,1 +1,1 @@
-"""One module a command of `dicom-node`; each has `run(arguments) -> exit status`."""
+"""The commands of `dicom-node`, one module per command."""

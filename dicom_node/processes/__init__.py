@@ -1,1 +1,1 @@
-"""The processes of a running node: the only places where everything is put together."""
+"""The processes of a running node: where everything is put together."""

@@ -1,1 +1,1 @@
-"""What people see of a result: the HTML page and the table, read back from the objects."""
+"""What people see of a result: the page and the table, read from the objects."""

@@ -1,1 +1,1 @@
-"""TensorRT: plans, how they are built and run, and the part of CUDA that it needs."""
+"""TensorRT: plans, how they are built and run, and what it needs of CUDA."""

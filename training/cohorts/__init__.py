@@ -1,1 +1,1 @@
-"""What a cohort is read from and checked by: tables, folds, gene columns, the archive's client."""
+"""What a cohort is read from and checked by: tables, folds, genes, the archive."""

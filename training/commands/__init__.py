@@ -1,1 +1,1 @@
-"""The commands of `dicom-train`, one module each."""
+"""The commands of `dicom-train`, one module per command."""

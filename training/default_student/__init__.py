@@ -1,1 +1,1 @@
-"""The shipped default student: a distilled tile encoder and a distilled attention aggregator."""
+"""The shipped student: a distilled tile encoder and attention aggregator."""

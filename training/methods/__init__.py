@@ -1,1 +1,1 @@
-"""Teachers, students and their losses: one module a method, none inherits from another."""
+"""Teachers, students and their losses: one folder per method."""

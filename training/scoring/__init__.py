@@ -1,1 +1,1 @@
-"""The figures of runs: metrics, intervals, comparisons, and the rows they stand in."""
+"""The figures of runs: metrics, intervals, comparisons, and their rows."""

@@ -1,1 +1,1 @@
-"""Tile features of slides: encoders, feature files, extraction, and its durable queue."""
+"""Tile features of slides: encoders, files, extraction, and its durable queue."""
