@@ -148,6 +148,17 @@ def test_only_filing_purge_and_recovery_of_the_spool_know_the_ledger():
     assert knowing <= LEDGER_IN_SPOOL
 
 
+def test_the_table_of_result_kinds_is_pure():
+    kinds = ROOT / "dicom_node" / "results" / "kinds.py"
+    ours = {name for name in imports_of(kinds) if name.startswith("dicom_node.")}
+    assert ours
+    assert all(name.startswith("dicom_node.sop_classes.") for name in ours)
+    for path in sources("dicom_node"):
+        if room_of(path) == "deliver":
+            found = {n for n in imports_of(path) if n.startswith("dicom_node.results.")}
+            assert all(n.startswith("dicom_node.results.kinds.") for n in found), path
+
+
 def test_services_do_not_know_each_other():
     folder = ROOT / "dicom_node" / "services"
     assert len(list(folder.rglob("*.py"))) >= 4

@@ -18,11 +18,14 @@ from rich.progress import Progress as Bar
 from dicom_node import __version__
 from dicom_node.commands.studies_of_files import Found, Unusable, find_studies
 from dicom_node.observe.log import configure, os_reason, place_of
-from dicom_node.results.build import SlideFiles, build_objects, slides_to_analyze
+from dicom_node.results.build import build_objects
 from dicom_node.results.files import write
 from dicom_node.results.identity import Provenance
+from dicom_node.results.kinds import REPORT
+from dicom_node.results.making import Making
 from dicom_node.study.evidence import PatientsDiffer, gather_evidence
 from dicom_node.study.facts import Uncountable, read_facts
+from dicom_node.study.slides import SlideFiles, slides_to_analyze
 from dicom_node.view.page import write_page
 from dicom_node.view.table import print_report, report_as_json
 from engines.bundle import open_bundle
@@ -122,24 +125,25 @@ def _analyze_one(
         node_version=__version__,
         created_at=datetime.now().astimezone(),
     )
-    built = build_objects(
-        dcmread(slide.base_path, stop_before_pixels=True),
-        result,
-        bundle.manifest,
-        provenance,
+    making = Making(
+        source=dcmread(slide.base_path, stop_before_pixels=True),
+        result=result,
+        manifest=bundle.manifest,
+        provenance=provenance,
         slide=slide,
         number=0,
     )
+    built = build_objects(making)
     folder.mkdir(parents=True, exist_ok=True)
     written = {item.kind: folder / f"{item.kind}.dcm" for item in built}
     for item in built:
         write(item.dataset, written[item.kind])
-    heatmaps = [path for kind, path in written.items() if kind != "report"]
+    heatmaps = [path for kind, path in written.items() if kind != REPORT.name]
     page = write_page(
         folder / "report.html",
         slide_paths=slide.paths,
         seg_path=heatmaps[0] if heatmaps else None,
-        sr_path=written["report"],
+        sr_path=written[REPORT.name],
     )
     report = built[-1].dataset
     print_report(console, report)

@@ -20,14 +20,13 @@ from dicom_node.association.requestor import request
 from dicom_node.config import DeliverySection, Destination
 from dicom_node.ledger.rows import DeliveryState
 from dicom_node.observe.log import os_reason, place_of
+from dicom_node.results.kinds import result_classes
 from dicom_node.sop_classes import (
-    COMPREHENSIVE_3D_SR,
-    SEGMENTATION,
     VERIFICATION,
     SopClass,
 )
 
-RESULT_CLASSES = {c.uid: c for c in (SEGMENTATION, COMPREHENSIVE_3D_SR)}
+RESULT_CLASSES = result_classes()
 """SOP classes the node delivers, by UID."""
 
 _ALREADY_THERE = 0x0111

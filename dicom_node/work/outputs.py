@@ -12,11 +12,14 @@ from dicom_node import __version__
 from dicom_node.config import Config
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import Result, Run
-from dicom_node.results.build import BuiltObject, SlideFiles, build_objects, slides_to_analyze
+from dicom_node.results.build import build_objects
 from dicom_node.results.files import write as write_file
 from dicom_node.results.identity import Provenance
+from dicom_node.results.kinds import REPORT
+from dicom_node.results.making import BuiltObject, Making
 from dicom_node.study.evidence import gather_evidence
 from dicom_node.study.facts import read_facts
+from dicom_node.study.slides import SlideFiles, slides_to_analyze
 from engines.runtime import Runtime
 from inference import archive
 
@@ -70,15 +73,16 @@ class ResultObjects:
             node_version=__version__,
             created_at=datetime.fromtimestamp(current.closed_at).astimezone(),
         )
-        built = build_objects(
-            dcmread(slide.base_path, stop_before_pixels=True),
-            archive.load(self.prediction_path(run, slide.key)),
-            bundle.manifest,
-            provenance,
+        making = Making(
+            source=dcmread(slide.base_path, stop_before_pixels=True),
+            result=archive.load(self.prediction_path(run, slide.key)),
+            manifest=bundle.manifest,
+            provenance=provenance,
             slide=slide,
             number=number,
             predecessor=self._predecessor(run, slide.key),
         )
+        built = build_objects(making)
         return [self._keep(run, item) for item in built]
 
     def _keep(self, run: Run, item: BuiltObject) -> Result:
@@ -115,7 +119,7 @@ class ResultObjects:
         """The report of the same slide in the last revision that has one; this one replaces it."""
         for earlier in range(run.revision - 1, 0, -1):
             for result in self._ledger.results(run.study, earlier):
-                if result.kind == "report" and result.slide == key:
+                if result.kind == REPORT.name and result.slide == key:
                     return dcmread(self._config.node.data_dir / result.path)
         return None
 

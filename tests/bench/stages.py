@@ -50,9 +50,11 @@ def run_slide(paths: list[Path], out: Path) -> dict[str, Any]:
     """Everything the node does with a slide but for the network: seconds a stage, tiles, MB."""
     from pydicom import dcmread
 
-    from dicom_node.results.build import SlideFiles, build_objects
+    from dicom_node.results.build import build_objects
     from dicom_node.results.files import write as write_object
     from dicom_node.results.identity import Provenance
+    from dicom_node.results.making import Making
+    from dicom_node.study.slides import SlideFiles
     from engines.bundle import open_bundle
     from engines.runtime import open_runtime
     from inference import predict
@@ -89,9 +91,8 @@ def run_slide(paths: list[Path], out: Path) -> dict[str, Any]:
             )  # fmt: skip
             uids = tuple(str(dcmread(p, stop_before_pixels=True).SOPInstanceUID) for p in paths)
             slide = SlideFiles("a", tuple(paths), uids, paths[0])
-            built = build_objects(
-                source, result, bundle.manifest, provenance, slide=slide, number=0
-            )
+            making = Making(source, result, bundle.manifest, provenance, slide, number=0)
+            built = build_objects(making)
             for item in built:
                 write_object(item.dataset, out / f"{item.kind}.dcm")
         total = perf_counter() - start

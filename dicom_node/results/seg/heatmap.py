@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from decimal import Decimal
 
@@ -16,6 +16,8 @@ from pydicom.uid import JPEGLSLossless
 
 from dicom_node.results import codes
 from dicom_node.results.identity import Provenance, ResultNames
+from dicom_node.results.kinds import HEATMAP
+from dicom_node.results.making import BuiltObject, Making
 from dicom_node.results.modules import blank_header, complete, plain, series_description
 from engines.manifest import HeatmapOutput, Manifest
 from inference.types import Heatmap, Prediction, SlideGeometry
@@ -23,6 +25,24 @@ from inference.types import Heatmap, Prediction, SlideGeometry
 FRAME_PX = 64
 MAXIMUM = 255
 _ENCODING = f"Stored 0: not analyzed; 1-{MAXIMUM}: value x {MAXIMUM}, at least 1."
+
+
+def make(making: Making) -> Iterator[BuiltObject]:
+    """A Segmentation for each heatmap of the prediction."""
+    result = making.result
+    if not isinstance(result, Prediction):
+        return
+    for number, heatmap in enumerate(result.heatmaps, start=len(making.made) + 1):
+        segmentation = build_segmentation(
+            making.source,
+            result,
+            heatmap,
+            making.manifest,
+            making.provenance,
+            input_uids=making.slide.input_uids,
+            series_number=making.series_number + number,
+        )
+        yield BuiltObject(f"{HEATMAP.name}-{heatmap.name}", making.slide.key, segmentation)
 
 
 def build_segmentation(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from highdicom.sr import (
     CodedConcept,
@@ -18,6 +18,8 @@ from pydicom import Dataset
 
 from dicom_node.results import codes
 from dicom_node.results.identity import Provenance, ResultNames
+from dicom_node.results.kinds import HEATMAP, REPORT
+from dicom_node.results.making import BuiltObject, Making
 from dicom_node.results.modules import blank_header, complete, plain, series_description
 from dicom_node.results.seg.heatmap import check_same_slide
 from dicom_node.results.sr.groups import prediction_groups, refusal_groups
@@ -26,6 +28,23 @@ from inference.types import NotAssessable, Prediction
 
 # PS3.16 TID 1602: rows and columns of pixel data would be those of one tile.
 _TILE_SIZE_CODES = {"110910", "110911"}
+
+
+def make(making: Making) -> Iterator[BuiltObject]:
+    """The one report of the slide; it cites its Segmentations."""
+    report = build_report(
+        making.source,
+        making.result,
+        making.manifest,
+        making.provenance,
+        segmentations=[
+            b.dataset for b in making.made if b.dataset.SOPClassUID == HEATMAP.sop_class.uid
+        ],
+        input_uids=making.slide.input_uids,
+        series_number=making.series_number,
+        predecessor=making.predecessor,
+    )
+    yield BuiltObject(REPORT.name, making.slide.key, report)
 
 
 def build_report(

@@ -1,0 +1,50 @@
+"""What the objects of one slide are made from, and one object that was made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from pydicom import Dataset
+
+from dicom_node.results.identity import Provenance
+from dicom_node.study.slides import SlideFiles
+from engines.manifest import Manifest
+from inference.types import NotAssessable, Prediction
+
+_FIRST_SERIES_NUMBER = 9001
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltObject:
+    """One result object and what it is."""
+
+    kind: str
+    slide: str
+    dataset: Dataset
+
+
+@dataclass(frozen=True, slots=True)
+class Making:
+    """Everything that any kind of object needs of its slide."""
+
+    source: Dataset
+    """Header of the base image."""
+    result: Prediction | NotAssessable
+    manifest: Manifest
+    provenance: Provenance
+    slide: SlideFiles
+    number: int
+    """0-based place of the slide in its study."""
+    predecessor: Dataset | None = None
+    """The report of an earlier revision that the new one replaces."""
+    made: tuple[BuiltObject, ...] = ()
+    """Objects of the same slide that were made before."""
+
+    @property
+    def series_number(self) -> int:
+        """Series Number of the report; that of each other object follows it."""
+        return _FIRST_SERIES_NUMBER + 10 * self.number
+
+    def after(self, more: list[BuiltObject]) -> Making:
+        """The same, with objects that were made meanwhile."""
+        return replace(self, made=(*self.made, *more))

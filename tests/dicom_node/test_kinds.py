@@ -1,0 +1,70 @@
+"""A new kind of result object is one file and one line."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from pydicom import Dataset
+from result_inputs import PROVENANCE, manifest, prediction, refusal, volume
+
+from dicom_node.results import kinds
+from dicom_node.results.build import build_objects
+from dicom_node.results.making import BuiltObject, Making
+from dicom_node.sop_classes import EXPLICIT_VR_LE, SENT, SopClass
+from dicom_node.study.slides import SlideFiles
+
+NOTE = SopClass("1.2.840.10008.5.1.4.1.1.88.11", "Basic Text SR Storage", (EXPLICIT_VR_LE,))
+
+
+def making(*, refused: bool = False) -> Making:
+    source = volume()
+    uid = str(source.SOPInstanceUID)
+    slide = SlideFiles("s1", (Path("a.dcm"),), (uid,), Path("a.dcm"))
+    result = refusal(source) if refused else prediction(source)
+    return Making(source, result, manifest(), PROVENANCE, slide, number=1)
+
+
+@pytest.fixture
+def note(monkeypatch):
+    """A kind that cites what was made before it: its module, and its line in the table."""
+
+    def make(making: Making) -> list[BuiltObject]:
+        ds = Dataset()
+        ds.SOPClassUID = NOTE.uid
+        ds.SeriesNumber = making.series_number + 9
+        ds.ContentDescription = " ".join(b.kind for b in making.made)
+        return [BuiltObject("note", making.slide.key, ds)]
+
+    module = ModuleType("a_note")
+    module.make = make  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "a_note", module)
+    line = kinds.Kind("note", NOTE, "a_note", needs_prediction=True)
+    monkeypatch.setattr(kinds, "KINDS", (*kinds.KINDS, line))
+
+
+def test_a_line_in_the_table_makes_a_new_object_for_every_slide(note):
+    built = build_objects(making())
+    assert [b.kind for b in built] == ["heatmap-tumor", "report", "note"]
+    assert built[-1].dataset.ContentDescription == "heatmap-tumor report"
+    assert [int(b.dataset.SeriesNumber) for b in built] == [9012, 9011, 9020]
+    assert NOTE.uid in kinds.result_classes()
+
+
+def test_a_kind_that_needs_a_prediction_is_left_out_of_a_refused_slide(note):
+    assert [b.kind for b in build_objects(making(refused=True))] == ["report"]
+
+
+def test_a_module_that_makes_another_class_than_its_line_says_is_refused(note, monkeypatch):
+    wrong = kinds.Kind("note", kinds.REPORT.sop_class, "a_note", needs_prediction=False)
+    monkeypatch.setattr(kinds, "KINDS", (wrong,))
+    with pytest.raises(ValueError, match="expected Comprehensive 3D SR Storage"):
+        build_objects(making())
+
+
+def test_the_classes_that_are_made_are_those_that_are_proposed():
+    assert {c.uid for c in SENT if c.name != "Verification SOP Class"} == set(
+        kinds.result_classes()
+    )
