@@ -6,6 +6,7 @@ import hashlib
 from datetime import datetime
 from pathlib import Path
 
+import structlog
 from pydicom import Dataset, dcmread
 
 from dicom_node import __version__
@@ -22,6 +23,8 @@ from dicom_node.study.facts import read_facts
 from dicom_node.study.slides import SlideFiles, slides_to_analyze
 from engines.runtime import Runtime
 from inference import archive
+
+log = structlog.get_logger()
 
 
 class ResultObjects:
@@ -91,6 +94,7 @@ class ResultObjects:
         kept = self._ledger.kept_result(uid, run)
         if kept is not None:
             self._mend(kept, item)
+            log.info("result_kept", sop_instance_uid=uid, kind=item.kind)
             return kept
         path = self._folder(run.study, run.revision) / f"{item.kind}-{item.slide}-{uid}.dcm"
         write_file(item.dataset, path)

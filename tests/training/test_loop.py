@@ -192,3 +192,32 @@ def test_a_killed_run_goes_on_to_the_same_weights_bit_for_bit(tmp_path):
     assert all(torch.equal(expected[name], found[name]) for name in expected)
     rows = [line.split(",")[:3] for line in log.read_text().splitlines()[1:]]
     assert len(rows) == 8 == len({tuple(row) for row in rows})
+
+
+def test_a_rewind_that_is_cut_off_loses_no_line_of_the_log(tmp_path, monkeypatch):
+    with Journal(tmp_path) as journal:
+        for epoch in range(3):
+            journal.row("fit", epoch, {"loss": 1.0 / (epoch + 1)})
+        before = (tmp_path / "log.csv").read_text()
+
+        def cut(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("training.learning.journal.os.replace", cut)
+        with pytest.raises(KeyboardInterrupt):
+            journal.rewind("fit", 1)
+        assert (tmp_path / "log.csv").read_text() == before
+
+
+def test_after_a_rewind_the_log_goes_on_where_it_was_cut(tmp_path):
+    with Journal(tmp_path) as journal:
+        for epoch in range(3):
+            journal.row("fit", epoch, {"loss": float(epoch)})
+        journal.rewind("fit", 1)
+        journal.row("fit", 2, {"loss": 7.0})
+    lines = (tmp_path / "log.csv").read_text().split()
+    assert [line.rpartition(",")[2] for line in lines if line.startswith("fit,")][-3:] == [
+        "0",
+        "1",
+        "7",
+    ]

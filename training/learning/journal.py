@@ -57,10 +57,12 @@ class Journal:
         with path.open(newline="", encoding="utf-8") as stored:
             lines = list(csv.reader(stored))
         kept = [at for at in lines if at[0] != phase or int(at[1]) <= epoch]
-        self._csv = path.open("w", newline="", encoding="utf-8")
+        partial = path.with_suffix(".partial")
+        with partial.open("w", newline="", encoding="utf-8") as stored:
+            csv.writer(stored).writerows(kept)
+        os.replace(partial, path)  # in one move, as the checkpoints: a kill here loses no line
+        self._csv = path.open("a", newline="", encoding="utf-8")
         self._lines = csv.writer(self._csv)
-        self._lines.writerows(kept)
-        self._csv.flush()
 
     def due(self) -> bool:
         """Whether the last checkpoint is old enough for another; large ones cost a second."""

@@ -88,10 +88,12 @@ def fit(
     with ProcessPoolExecutor(min(jobs, max(len(missing), 1)), mp_context=context) as pool:
         waiting = {pool.submit(fit_unit, plan, unit): unit for unit in missing}
         for future in as_completed(waiting):
-            if future.exception() is not None:
-                pool.shutdown(cancel_futures=True)  # say it now, not after the other units
-            seconds = future.result()
             unit = waiting[future]
+            error = future.exception()
+            if error is not None:  # said now: leaving the pool waits for the units that run
+                log.error("fit.failed", fold=unit.fold, seed=unit.seed, error=str(error))
+                pool.shutdown(wait=False, cancel_futures=True)
+            seconds = future.result()
             log.info("fit.unit", fold=unit.fold, seed=unit.seed, seconds=round(seconds, 1))
     return units
 
