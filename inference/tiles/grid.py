@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, floor, log
 
 import numpy as np
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from engines.manifest import TileInput
 from inference.slide.frames import Level, read_rectangles
 from inference.slide.prepare import resample
-from inference.slide.slide import Slide
 from inference.types import SlideGeometry
 
 
@@ -58,6 +57,20 @@ class TileGrid:
             is_native=abs(mpp - wanted.mpp) <= wanted.mpp_tolerance * wanted.mpp,
         )
 
+    def nested(self, multiple: int, coarse: TileGrid, geometry: SlideGeometry) -> TileGrid:
+        """The grid whose cells are `multiple` x `multiple` cells of this one, read as `coarse`.
+
+        Cell (row, col) of this grid lies in cell (row // multiple, col // multiple): rounded by
+        itself, the coarse stride would drift away over the slide.
+        """
+        stride_px = self.stride_px * multiple
+        return replace(
+            coarse,
+            stride_px=stride_px,
+            rows=ceil(geometry.rows / stride_px),
+            cols=ceil(geometry.cols / stride_px),
+        )
+
     def span(self, index: int) -> tuple[int, int]:
         """[start, stop) in level pixels to read for a cell row (or column) of that index.
 
@@ -99,9 +112,10 @@ class TileBatch:
 
 
 def stream(
-    slide: Slide, grid: TileGrid, cells: NDArray[np.int32], batch: int
+    level: Level, grid: TileGrid, cells: NDArray[np.int32], batch: int
 ) -> Iterator[TileBatch]:
-    """Tiles of the cells [N, 2], at most `batch` at a time; only frames under them are decoded.
+    """Tiles of the cells [N, 2] from the level of their grid (a scaled view of one, too), at most
+    `batch` at a time; only frames under them are decoded.
 
     Memory holds one batch and about one row of frames, whatever the size of the slide. Raises
     FramesUnreadable at the first frame that cannot be read.
@@ -109,7 +123,7 @@ def stream(
     order = np.lexsort((cells[:, 1], cells[:, 0]))
     cells = np.ascontiguousarray(cells[order], np.int32)
     buffer = np.empty((batch, grid.tile_px, grid.tile_px, 3), np.uint8)
-    regions = read_rectangles(slide.levels[grid.level_index], grid.rectangles(cells))
+    regions = read_rectangles(level, grid.rectangles(cells))
     for start in range(0, len(cells), batch):
         here = cells[start : start + batch]
         for n, (row, col) in enumerate(here.tolist()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,9 +43,7 @@ def plan_tiles(slide: Slide, wanted: TileInput, warnings: tuple[str, ...]) -> Pl
         stored = {**stored, **_scaled_views(slide)}
     levels = tuple(stored)
     sources = []
-    for mpp in (wanted.mpp, *((wanted.coarse_mpp,) if wanted.coarse_mpp else ())):
-        at_mpp = wanted.model_copy(update={"mpp": mpp})
-        grid = TileGrid.plan(slide.geometry, levels, at_mpp)
+    for grid in _grids(slide, levels, wanted):
         shares = tissue.cell_shares(grid.stride_px, grid.rows, grid.cols)
         cells = np.argwhere(shares >= LEAST_TISSUE_SHARE).astype(np.int32)
         sources.append(Source.of(grid, levels[grid.level_index], cells))
@@ -61,6 +60,17 @@ def plan_tiles(slide: Slide, wanted: TileInput, warnings: tuple[str, ...]) -> Pl
         warnings=slide.warnings + warnings + conflicts,
         levels=slide.accounts_for(tiles=tiles_from, tissue=tissue_from),
     )
+
+
+def _grids(slide: Slide, levels: Sequence[Level], wanted: TileInput) -> Iterator[TileGrid]:
+    """The grid of the model, then the coarser one, nested in it."""
+    finest = TileGrid.plan(slide.geometry, levels, wanted)
+    yield finest
+    if wanted.coarse_mpp:
+        at_mpp = wanted.model_copy(update={"mpp": wanted.coarse_mpp})
+        coarse = TileGrid.plan(slide.geometry, levels, at_mpp)
+        # The manifest takes whole multiples only.
+        yield finest.nested(round(wanted.coarse_mpp / wanted.mpp), coarse, slide.geometry)
 
 
 def _scaled_views(slide: Slide) -> dict[Level, Level]:

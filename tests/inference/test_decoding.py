@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageFilter
+from PIL import Image, ImageFilter
+from profiles import profile_of, swapped_primaries
 from pydicom import DataElement, Dataset
 from pydicom.encaps import encapsulate, encapsulate_extended
 from pydicom.uid import (
@@ -205,18 +206,6 @@ def test_a_model_that_allows_it_reads_a_finer_slide_at_half_the_size(tmp_path: P
 
 
 # -- colors ---------------------------------------------------------------------------------------
-
-
-def profile_of(name: str) -> bytes:
-    return ImageCms.ImageCmsProfile(ImageCms.createProfile(name)).tobytes()  # type: ignore[arg-type]
-
-
-def swapped_primaries() -> bytes:
-    """sRGB whose red and blue are exchanged: a conversion that nobody can overlook."""
-    profile = bytearray(profile_of("sRGB"))
-    red, blue = profile.find(b"rXYZ"), profile.find(b"bXYZ")
-    profile[red : red + 4], profile[blue : blue + 4] = b"bXYZ", b"rXYZ"
-    return bytes(profile)
 
 
 def with_profile(profile: bytes | None) -> Edit:

@@ -195,10 +195,10 @@ def test_each_frame_is_decoded_once_for_two_magnifications_and_any_number_of_thr
 
 
 def test_tiles_are_those_of_the_stream_in_whatever_order_they_are_cut(slide: Path) -> None:
-    with open_slide([slide]) as opened, sources_of(slide, 0.5, 1.3) as sources:
+    with sources_of(slide, 0.5, 1.3) as sources:
         for source in sources:
             streamed = [
-                b.pixels.copy() for b in stream(opened, source.grid, source.cells, batch=16)
+                b.pixels.copy() for b in stream(source.level, source.grid, source.cells, batch=16)
             ]
             wanted = np.concatenate(streamed)
             cutter = TileCutter([source], {0: SharedFrames(source.level, [source])}, 7)

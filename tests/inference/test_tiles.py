@@ -19,6 +19,7 @@ from engines.manifest import TileInput
 from inference.slide.codestream import JpegReader
 from inference.slide.slide import Level, Slide, open_slide
 from inference.slide.stored import StoredFrames
+from inference.tiles import planning
 from inference.tiles.grid import TileGrid, stream
 from inference.types import SlideGeometry
 from slides import SlideStudy
@@ -123,7 +124,10 @@ def test_tiles_are_the_pixels_of_their_place_in_raster_order(tmp_path: Path) -> 
     with opened(write_level(tmp_path / "a.dcm", pixels)) as slide:
         grid = TileGrid.plan(slide.geometry, slide.levels, wanted)
         cells = np.array([[7, 9], [3, 4], [3, 2], [0, 0], [5, 1]], np.int32)
-        batches = [(b.cells.tolist(), b.pixels.copy()) for b in stream(slide, grid, cells, batch=2)]
+        batches = [
+            (b.cells.tolist(), b.pixels.copy())
+            for b in stream(slide.levels[grid.level_index], grid, cells, batch=2)
+        ]
     order = [at for cells, _ in batches for at in cells]
     assert order == [[0, 0], [3, 2], [3, 4], [5, 1], [7, 9]]
     assert [len(cells) for cells, _ in batches] == [2, 2, 1]
@@ -142,7 +146,7 @@ def test_tiles_of_a_real_slide_are_what_wsidicom_reads_there(cmu_study: SlideStu
         seen = 0
         cells = every_cell(grid)
         inner = cells[(cells[:, 0] < grid.rows - 1) & (cells[:, 1] < grid.cols - 1)]
-        for batch in stream(slide, grid, inner, batch=16):
+        for batch in stream(slide.levels[grid.level_index], grid, inner, batch=16):
             for (row, col), tile in zip(batch.cells.tolist(), batch.pixels, strict=True):
                 region = reference.read_region((col * 224, row * 224), 0, (224, 224))
                 assert np.array_equal(tile, np.asarray(region)), (row, col)
@@ -169,7 +173,7 @@ def test_resampled_and_unaligned_tiles_show_their_own_place(
     with open_slide(paths) as slide:
         grid = TileGrid.plan(slide.geometry, slide.levels, wanted)
         assert grid.downsample == pytest.approx(downsample)
-        for batch in stream(slide, grid, every_cell(grid), batch=8):
+        for batch in stream(slide.levels[grid.level_index], grid, every_cell(grid), batch=8):
             for (row, col), tile in zip(batch.cells.tolist(), batch.pixels, strict=True):
                 center = ((row + 0.5) * grid.stride_px, (col + 0.5) * grid.stride_px)
                 if center[0] > rows - 40 or center[1] > cols - 40:
@@ -197,7 +201,19 @@ def test_each_frame_is_decoded_once_and_only_under_wanted_cells(tmp_path: Path) 
         grid = TileGrid.plan(slide.geometry, slide.levels, wanted)
         cells = every_cell(grid)
         cells = cells[(cells[:, 0] < 4) & (cells[:, 1] < 5)]  # base pixels [0, 160) x [0, 200)
-        assert sum(len(b.cells) for b in stream(watched, grid, cells, batch=3)) == 20
+        assert sum(len(b.cells) for b in stream(watched.levels[0], grid, cells, batch=3)) == 20
     assert set(counting.reads.values()) == {1}
     across = ceil(400 / 48)
     assert set(counting.reads) == {row * across + col for row in range(5) for col in range(5)}
+
+
+def test_the_coarse_grid_of_a_plan_nests_in_the_fine_one_to_the_far_edge(tmp_path: Path) -> None:
+    wanted = TileInput(tile_px=224, mpp=0.5, mpp_tolerance=0.1, coarse_mpp=1.0)
+    path = write_level(tmp_path / "a.dcm", noise(960, 1440), mpp=0.4987)
+    with opened(path) as slide:
+        grids = list(planning._grids(slide, slide.levels, wanted))
+    fine, coarse = grids
+    assert fine.stride_px == 225  # 224 * 0.5 / 0.4987 = 224.58; twice that rounds to 449
+    assert coarse.stride_px == 2 * fine.stride_px
+    assert coarse.cols == ceil(1440 / coarse.stride_px)
+    assert (coarse.tile_px, coarse.level_index) == (224, 0)

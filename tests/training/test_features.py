@@ -17,6 +17,9 @@ import h5py
 import numpy as np
 import pytest
 from bundles import write_bundle
+from profiles import swapped_primaries
+from pydicom import dcmread
+from students import tiny_bundle as tiny_student
 
 from engines.bundle import open_bundle
 from engines.runtime import open_runtime
@@ -272,6 +275,28 @@ def test_a_bag_is_bit_equal_to_what_the_node_hands_to_its_aggregator(
         assert np.array_equal(found.coords[:, ::-1] // prediction.stride_px, cells)
 
 
+def test_a_bag_has_the_colors_that_the_node_will_give_its_student(cmu_study, tmp_path):
+    folder = tmp_path / "slide"
+    shutil.copytree(cmu_study.folder, folder)
+    for path in folder.glob("*.dcm"):
+        ds = dcmread(path)
+        ds.OpticalPathSequence[0].ICCProfile = swapped_primaries()
+        ds.save_as(path)
+    found = {}
+    for icc in ("srgb", "ignore"):
+        root = tiny_student(tmp_path / icc, lambda values, icc=icc: values["input"].update(icc=icc))
+        with open_runtime(open_bundle(root), precision="fp32") as runtime:
+            recorder = Recorder(runtime)
+            predict(sorted(folder.glob("*.dcm")), recorder)
+        out = tmp_path / f"features-{icc}"
+        (outcome,) = features.run([folder], str(root), out, quiet=True).outcomes
+        found[icc] = read(feature_path(out, outcome.slide, 0.5)).feats
+        assert np.array_equal(found[icc], recorder.features)
+    red, blue = found["srgb"][:, 0].mean(), found["srgb"][:, 2].mean()
+    assert abs(red - found["ignore"][:, 2].mean()) < abs(red - found["ignore"][:, 0].mean())
+    assert red != blue
+
+
 def test_two_magnifications_share_one_grid_and_show_the_same_fields(cmu_study, tiny, tmp_path):
     slides = find_slides([cmu_study.folder])
     mpps = magnifications(tiny, (1.0, 0.5))
@@ -461,7 +486,7 @@ def armed(folder: Path, code: str, whom: str = "getpid", **values: int) -> dict[
 
 def command(slides: Path, out: Path, workers: int) -> list[str]:
     code = (
-        "from pathlib import Path; from training import features; "
+        "from pathlib import Path; from training.tiles import features; "
         f"print(features.run([Path({str(slides)!r})], 'default', Path({str(out)!r}), "
         f"workers={workers}, quiet=True).sentence)"
     )

@@ -56,7 +56,7 @@ def _tiles(paths: Sequence[Path], wanted: TileInput) -> NDArray[np.uint8]:
         with open_slide(paths, icc=wanted.icc) as slide:
             source = plan_tiles(slide, wanted, ()).sources[0]
             step = -(-len(source.cells) // _MOST_TILES)
-            batches = stream(slide, source.grid, source.cells[::step], wanted.batch)
+            batches = stream(source.level, source.grid, source.cells[::step], wanted.batch)
             found = [batch.pixels.copy() for batch in batches]
     except (SlideError, ValueError) as error:
         raise TrainingError(f"{paths[0]}: {error}; leave this slide out") from error

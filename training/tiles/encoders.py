@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,10 @@ class Encoder:
     batch: int
     """Tiles a call; always the same, as the size of a batch may change the last bit."""
     _run: Callable[[Tiles], Floats] = field(repr=False)
+    icc: Literal["ignore", "srgb"] = "ignore"
+    """Whether it wants the slide's colors converted by its ICC profile, as the node will."""
+    scaled_decoding: bool = False
+    """Whether it was made for frames decoded at a fraction of their size, as the node will."""
     _files: ExitStack = field(default_factory=ExitStack, repr=False)
 
     def __call__(self, tiles: Tiles) -> Floats:
@@ -131,6 +135,8 @@ def _bundle_encoder(name: str, threads: int) -> Encoder:
         mpp=wanted.mpp,
         mpp_tolerance=wanted.mpp_tolerance,
         batch=runtime.batch * runtime.lanes,
+        icc=wanted.icc,
+        scaled_decoding=wanted.scaled_decoding,
         _run=run,
         _files=files,
     )

@@ -10,24 +10,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
-from math import ceil
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 import inference
 from engines.manifest import Applicability, TileInput
 from inference import quality
 from inference.errors import FramesUnreadable, Refused, SlideUnreadable
-from inference.predict import LEAST_TISSUE_SHARE
 from inference.slide.rules import PLAUSIBLE_MPP
 from inference.slide.slide import Slide, open_slide
-from inference.tiles.grid import TileGrid, stream
-from inference.tissue.tissue import TissueMask, tissue_mask
+from inference.tiles.grid import stream
+from inference.tiles.order import Source
+from inference.tiles.planning import plan_tiles
 from training.errors import TrainingError
 from training.tiles.encoders import Encoder
 from training.tiles.feature_files import Origin, read_origin, write_h5
@@ -105,7 +103,7 @@ def extract_slide(
         return Outcome(slide.slide, "skipped")
     content = slide_digest(slide.paths)
     try:
-        with open_slide(slide.paths) as opened:
+        with open_slide(slide.paths, icc=encoder.icc) as opened:
             bags = _plan(opened, encoder, mpps)
             for bag in bags:
                 _write(slide.slide, opened, bag, encoder, out, content, tick or _ignore)
@@ -113,7 +111,7 @@ def extract_slide(
         return Outcome(slide.slide, "refused", refused.verdict.detail)
     except (SlideUnreadable, FramesUnreadable, _TooLittle, TrainingError) as error:
         return Outcome(slide.slide, "refused", str(error))
-    return Outcome(slide.slide, "written", tiles=len(bags[0].cells))
+    return Outcome(slide.slide, "written", tiles=len(bags[0].source.cells))
 
 
 def is_finished(slide: SlideFiles, encoder: Encoder, out: Path, mpps: Sequence[float]) -> bool:
@@ -143,9 +141,7 @@ class _Bag:
     """The cells of a slide at one magnification."""
 
     mpp: float
-    grid: TileGrid
-    cells: NDArray[np.int32]
-    """[N, 2] row and column, raster order."""
+    source: Source
 
 
 class _TooLittle(Exception):
@@ -153,50 +149,30 @@ class _TooLittle(Exception):
 
 
 def _plan(slide: Slide, encoder: Encoder, mpps: Sequence[float]) -> list[_Bag]:
-    inputs = [_tile_input(encoder, mpp) for mpp in mpps]
-    coarse = quality.magnification_refusal(slide.mpp, inputs[0])
+    wanted = _tile_input(encoder, mpps)
+    coarse = quality.magnification_refusal(slide.mpp, wanted)
     if coarse:
         raise _TooLittle(coarse[1])
-    finest = TileGrid.plan(slide.geometry, slide.levels, inputs[0])
-    tissue = tissue_mask(slide)
-    bags = []
-    for wanted in inputs:
-        grid = _nested(finest, slide, wanted, round(wanted.mpp / mpps[0]))
-        cells = _cells(tissue, grid)
+    plan = plan_tiles(slide, wanted, ())  # what the node would cut
+    for source in plan.sources:
         little = quality.tissue_refusal(
-            tissue.area_mm2, len(cells), Applicability(minimum_tissue_mm2=0)
+            plan.tissue.area_mm2, len(source.cells), Applicability(minimum_tissue_mm2=0)
         )
         if little:
             raise _TooLittle(little[1])
-        bags.append(_Bag(wanted.mpp, grid, cells))
-    return bags
+    return [_Bag(mpp, source) for mpp, source in zip(mpps, plan.sources, strict=True)]
 
 
-def _tile_input(encoder: Encoder, mpp: float) -> TileInput:
+def _tile_input(encoder: Encoder, mpps: Sequence[float]) -> TileInput:
     return TileInput(
         tile_px=encoder.tile_px,
-        mpp=mpp,
+        mpp=mpps[0],
+        coarse_mpp=mpps[1] if len(mpps) > 1 else None,
         mpp_tolerance=encoder.mpp_tolerance,
         batch=encoder.batch,
+        icc=encoder.icc,
+        scaled_decoding=encoder.scaled_decoding,
     )
-
-
-def _nested(finest: TileGrid, slide: Slide, wanted: TileInput, multiple: int) -> TileGrid:
-    """The grid whose cells are `multiple` x `multiple` cells of the finest."""
-    if multiple == 1:
-        return finest
-    stride_px = finest.stride_px * multiple
-    return replace(
-        TileGrid.plan(slide.geometry, slide.levels, wanted),
-        stride_px=stride_px,
-        rows=ceil(slide.geometry.rows / stride_px),
-        cols=ceil(slide.geometry.cols / stride_px),
-    )
-
-
-def _cells(tissue: TissueMask, grid: TileGrid) -> NDArray[np.int32]:
-    shares = tissue.cell_shares(grid.stride_px, grid.rows, grid.cols)
-    return np.argwhere(shares >= LEAST_TISSUE_SHARE).astype(np.int32)
 
 
 def _write(
@@ -208,14 +184,14 @@ def _write(
     content: str,
     tick: Tick,
 ) -> None:
-    feats = np.empty((len(bag.cells), encoder.width), np.float32)
+    feats = np.empty((len(bag.source.cells), encoder.width), np.float32)
     done = 0
     tick(0, len(feats))
-    for batch in stream(slide, bag.grid, bag.cells, encoder.batch):
+    for batch in stream(bag.source.level, bag.source.grid, bag.source.cells, encoder.batch):
         feats[done : done + len(batch.cells)] = encoder(batch.pixels)
         done += len(batch.cells)
         tick(done, len(feats))
-    coords = bag.cells[:, ::-1].astype(np.int64) * bag.grid.stride_px
+    coords = bag.source.cells[:, ::-1].astype(np.int64) * bag.source.grid.stride_px
     origin = Origin(
         slide=name,
         slide_digest=content,
@@ -226,9 +202,9 @@ def _write(
         mpp_tolerance=encoder.mpp_tolerance,
         tile_px=encoder.tile_px,
         base_mpp=slide.mpp,
-        patch_size_level0=bag.grid.stride_px,
-        grid_rows=bag.grid.rows,
-        grid_cols=bag.grid.cols,
+        patch_size_level0=bag.source.grid.stride_px,
+        grid_rows=bag.source.grid.rows,
+        grid_cols=bag.source.grid.cols,
         inference_digest=inference_digest(),
     )
     write_h5(feature_path(out, name, bag.mpp), feats, coords, origin)
