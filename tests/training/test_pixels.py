@@ -17,8 +17,10 @@ from engines.manifest import Manifest  # noqa: E402  # after the check for torch
 from training.default_student import (  # noqa: E402
     aggregator,
     augment,
+    data,
     expression,
     measure,
+    shipped,
     simulate,
     teacher,
 )
@@ -309,7 +311,23 @@ def test_views_are_the_same_by_seed_and_differ_from_the_tile():
 
 def test_the_shipped_manifest_names_the_code_and_data_that_are_here(shared):
     manifest = Manifest.model_validate_json((SHIPPED / "manifest.json").read_text("utf-8"))
-    assert manifest.training.digest == f"sha256:{digest(shared / 'data')}", (
+    assert manifest.training.digest == shipped.MANIFEST
+    assert f"sha256:{digest(shared / 'data')}" == shipped.CODE_AND_DATA, (
         "the shipped bundle was made by other code or data: make it again with "
         "python -m training.default_student"
     )
+
+
+def test_moving_or_rewording_code_does_not_change_its_digest_and_another_number_does(tmp_path):
+    texts = {
+        "a/code.py": '"""Doc."""\nfrom x import y\nLIMIT = 3\n',
+        "b/renamed.py": '"""Another."""\nimport z\n# why\nLIMIT = 3\n',
+        "c/code.py": '"""Doc."""\nfrom x import y\nLIMIT = 4\n',
+    }
+    found = {}
+    for name, text in texts.items():
+        path = tmp_path / name
+        path.parent.mkdir()
+        path.write_text(text)
+        found[name] = data.digest([path])
+    assert found["a/code.py"] == found["b/renamed.py"] != found["c/code.py"]

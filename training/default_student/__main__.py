@@ -138,8 +138,8 @@ def material(sources: Sources, seed: int) -> Material:
 
 
 def digest(folder: Path) -> str:
-    """SHA-256 of what decides the weights and figures: data, this package but for the wording of
-    the card (describe.py), the shared losses, and the phantom.
+    """SHA-256 of what decides the weights and figures: data, and the code of this package but for
+    the wording of the card (describe.py), of the shared losses, and of the phantom.
     """
     files = [
         path
@@ -148,7 +148,7 @@ def digest(folder: Path) -> str:
         if path.suffix in (".csv", ".npz", ".jpg", ".jpeg", ".png")
     ]
     here = Path(__file__).parent
-    code = [path for path in here.glob("*.py") if path.name != "describe.py"]
+    code = [path for path in here.glob("*.py") if path.name not in ("describe.py", "shipped.py")]
     shared = [here.parent / "learning" / name for name in ("losses.py", "survival.py")]
     drawing = (here.parent.parent / "inference" / "phantom").glob("*.py")
     return data.digest([*files, *code, *shared, *drawing])
