@@ -66,9 +66,8 @@ def configure(
     # A destination that cannot be reached is our own event; these would say it twice, as errors.
     for name in ("pynetdicom.acse", "pynetdicom.transport"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    logging.raiseExceptions = (
-        False  # a line that cannot be formatted would be shown with its values
-    )
+    # A line that cannot be formatted would be shown with its values.
+    logging.raiseExceptions = False
     for name in _OF_THEIR_OWN:
         own = logging.getLogger(name)
         own.handlers, own.propagate = [_Silent()], True
