@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from inference.durable import whole
 from inference.types import (
     Heatmap,
     LevelAccount,
@@ -29,17 +29,8 @@ def save(result: Prediction | NotAssessable, path: Path) -> None:
     meta, arrays = _take_apart(result)
     text = json.dumps(meta, sort_keys=True, allow_nan=False)
     arrays[_META] = np.frombuffer(text.encode(), np.uint8)
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("wb") as file:
+    with whole(path) as file:
         np.savez(file, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def load(path: Path) -> Prediction | NotAssessable:

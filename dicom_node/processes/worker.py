@@ -19,6 +19,7 @@ from dicom_node.work.rounds import WORKFLOW_VERSION, run_round
 from dicom_node.work.workflow import STUDY_QUEUE, StudyWorkflow
 from engines.bundle import open_bundle
 from engines.runtime import Runtime, open_runtime
+from inference.durable import sweep
 from inference.lock import held
 
 log = structlog.get_logger()
@@ -40,6 +41,7 @@ def run_worker(config: Config, stop: threading.Event) -> None:
 
     with held(config.node.data_dir / "worker.lock", stop=stop, waits=waits) as is_alone:
         if is_alone:
+            sweep(config.results_dir)
             _work(config, stop)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 from pydicom import Dataset, dcmwrite
+
+from inference.durable import whole
 
 
 def write(dataset: Dataset, path: Path) -> None:
@@ -14,19 +14,5 @@ def write(dataset: Dataset, path: Path) -> None:
 
     The file meta information is the one the dataset was built with. An existing file is replaced.
     """
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            dcmwrite(file, dataset, enforce_file_format=True)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)  # the new name, too, survives a power cut
-    finally:
-        os.close(directory)
+    with whole(path) as file:
+        dcmwrite(file, dataset, enforce_file_format=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime
+from io import BytesIO
 from pathlib import Path
 
 import structlog
-from pydicom import Dataset, dcmread
+from pydicom import Dataset, dcmread, dcmwrite
 
 from dicom_node import __version__
 from dicom_node.config import Config
@@ -23,6 +24,7 @@ from dicom_node.study.facts import read_facts
 from dicom_node.study.slides import SlideFiles, slides_to_analyze
 from engines.runtime import Runtime
 from inference import archive
+from inference.durable import whole
 
 log = structlog.get_logger()
 
@@ -112,12 +114,12 @@ class ResultObjects:
         path = self._config.node.data_dir / kept.path
         if path.is_file() and _digest(path) == kept.sha256:
             return
-        spare = path.with_suffix(".again")
-        write_file(item.dataset, spare)
-        if _digest(spare) == kept.sha256:
-            spare.replace(path)
-        else:  # another engine or version made it: what a PACS has under this UID stays as it is
-            spare.unlink()
+        again = BytesIO()
+        dcmwrite(again, item.dataset, enforce_file_format=True)
+        # Another engine or version makes other bytes: what a PACS has under this UID stays.
+        if hashlib.sha256(again.getbuffer()).hexdigest() == kept.sha256:
+            with whole(path) as file:
+                file.write(again.getbuffer())
 
     def _predecessor(self, run: Run, key: str) -> Dataset | None:
         """The report of the same slide in the last revision that has one; this one replaces it."""
