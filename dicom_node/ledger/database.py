@@ -1,81 +1,65 @@
-"""The SQLite file of the ledger by itself: whether it is sound, and what its errors mean."""
+"""One database, opened: its transactions, its clock, and what its errors mean."""
 
 from __future__ import annotations
 
-import os
-import sqlite3
-from contextlib import closing
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from dicom_node.ledger.rows import LedgerBusy, LedgerDamaged
+import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
 
-_WAIT_S = 5.0  # for a lock, while a file is looked at
-_SHUT_OUT = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH")
-
-
-def require_sound(path: Path) -> None:
-    """Return when the file is absent, or a database in which SQLite finds no fault.
-
-    Reads all of it and creates nothing. Raises LedgerDamaged, or LedgerBusy when that cannot be
-    told now.
-    """
-    if not path.exists():
-        return
-    if not os.access(path, os.R_OK | os.W_OK):
-        raise _shut_out(path, "no right to write it")
-    try:
-        with closing(
-            sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_WAIT_S)
-        ) as db:
-            (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
-    except sqlite3.DatabaseError as error:
-        raise failure(path, error, opening=True) from error
-    if verdict != "ok":  # its words are of trees and pages
-        raise _damaged(path, "a page that is not what it should be")
+from dicom_node.ledger import schema, sqlite
 
 
-def failure(
-    path: Path, error: BaseException | None, *, opening: bool = False
-) -> LedgerBusy | LedgerDamaged:
-    """What an error of SQLite means, in words of ours: its own may quote what is stored."""
-    name = _name(error)
-    if is_damage(error):
-        return _damaged(path, name)
-    # Only while opening: a process that has used up its descriptors cannot open a file either.
-    if opening and name.startswith(_SHUT_OUT):
-        return _shut_out(path, name)
-    if name == "SQLITE_ERROR":  # no such table or column: waiting would not help
-        return LedgerDamaged(
-            f"{path}: its tables are not those of this version ({name}): start the version that "
-            "wrote it, or move the file aside with its -wal and -shm and run `dicom-node recover`; "
-            "the received files are safe in the spool"
-        )
-    return LedgerBusy(f"{path}: cannot be used now ({name})")
+class Database:
+    """Transactions and the clock of the ledger. One object per process; it is thread-safe."""
 
+    def __init__(self, engine: sa.Engine, clock: Callable[[], float] = time.time) -> None:
+        self._engine = engine
+        self._clock = clock
 
-def is_damage(error: BaseException | None) -> bool:
-    """Whether an error of SQLite says that the file is damaged, or no database."""
-    if isinstance(error, sqlite3.OperationalError):
-        # The only one without a name is a text that is none.
-        return not hasattr(error, "sqlite_errorname")
-    return _name(error).startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
+    @classmethod
+    def open(cls, path: Path, *, clock: Callable[[], float] = time.time) -> Database:
+        """The ledger in a SQLite file, created when absent, its tables brought to this version.
 
+        Raises LedgerDamaged, as every use does, LedgerBusy, and LedgerTooNew for a file that a
+        later version changed beyond what this one reads.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        opened = cls(sqlite.connect(path), clock)
+        with opened._failures_are_ours(opening=True):
+            schema.bring_up_to_date(opened.engine)
+        return opened
 
-def _name(error: BaseException | None) -> str:
-    return str(getattr(error, "sqlite_errorname", "a text that cannot be decoded"))
+    @property
+    def engine(self) -> sa.Engine:
+        """The database engine, shared with the workflow library."""
+        return self._engine
 
+    def now(self) -> float:
+        """The ledger's clock, seconds since 1970."""
+        return self._clock()
 
-def _damaged(path: Path, found: str) -> LedgerDamaged:
-    return LedgerDamaged(
-        f"{path}: found damage ({found}), expected a SQLite database: stop the node, move the file "
-        "aside with its -wal and -shm, put back a backup or start without one, then run "
-        "`dicom-node recover`; the received files are safe in the spool"
-    )
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """One durable transaction. Raises LedgerBusy and LedgerDamaged."""
+        with self._failures_are_ours(), self._engine.begin() as db:
+            # The write lock first, so that what the transaction reads is still true when it writes.
+            db.exec_driver_sql("BEGIN IMMEDIATE")
+            yield db
 
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """One look. Raises LedgerBusy and LedgerDamaged."""
+        with self._failures_are_ours(), self._engine.connect() as db:
+            yield db
 
-def _shut_out(path: Path, found: str) -> LedgerDamaged:
-    return LedgerDamaged(
-        f"{path}: cannot be opened ({found}), expected a database file that the node's user may "
-        "read and write, in a folder that it may write: correct that; the received files are safe "
-        "in the spool"
-    )
+    @contextmanager
+    def _failures_are_ours(self, *, opening: bool = False) -> Iterator[None]:
+        try:
+            yield
+        except OperationalError as error:
+            path = Path(str(self._engine.url.database))
+            raise sqlite.failure(path, error.orig, opening=opening) from error

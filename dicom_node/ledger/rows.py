@@ -1,64 +1,12 @@
-"""Values of the ledger: states, and rows as frozen values."""
+"""Rows of the ledger as frozen values."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
-
-class State(StrEnum):
-    """Where a study revision stands."""
-
-    RECEIVING = "receiving"
-    """Instances arrive, or something is still missing."""
-    QUEUED = "queued"
-    """Closed on evidence; waits for the worker, or for the time of its next attempt."""
-    ANALYZING = "analyzing"
-    DELIVERING = "delivering"
-    """Results are built; at least one object still has to reach a destination."""
-    DONE = "done"
-    PARKED = "parked"
-    """Cannot go on by itself; the reason says why. `retry` or a late instance moves it."""
-    SUPERSEDED = "superseded"
-    """A late instance opened a newer revision before this one was analyzed."""
-
-
-MAY_FOLLOW = {
-    State.ANALYZING: {State.QUEUED, State.ANALYZING},
-    State.DELIVERING: {State.ANALYZING, State.DELIVERING},
-    State.DONE: {State.DELIVERING},
-    State.QUEUED: {State.QUEUED, State.ANALYZING},
-    State.PARKED: {State.QUEUED, State.ANALYZING, State.DELIVERING},
-}
-"""From which states a run may move a revision into each state. A move from any other state, or by
-an attempt that is no longer the current one, changes nothing."""
-
-
-class DeliveryState(StrEnum):
-    """Where one object stands with one destination."""
-
-    PENDING = "pending"
-    DELIVERED = "delivered"
-    REFUSED = "refused"
-    """The destination will never take it as it is; the error says why."""
-
-
-class Conflict(Exception):
-    """A SOP Instance UID that is already known with other content."""
-
-
-class LedgerFailed(Exception):
-    """The database did not do what was asked of it."""
-
-
-class LedgerBusy(LedgerFailed):
-    """The database could not be used now; the cause may pass."""
-
-
-class LedgerDamaged(LedgerFailed):
-    """The database is damaged or cannot be opened at all; the message says what to do."""
+from dicom_node.ledger.states import DeliveryState, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +34,16 @@ class ReceivedInstance:
     calling_ae: str
     peer: str
     received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One instance of a study that was acknowledged."""
+
+    sop_instance_uid: str
+    path: str
+    """Relative to the spool."""
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,3 +124,24 @@ class DueDelivery:
     sha256: str
     attempts: int
     analyzed_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of a story."""
+
+    at: float
+    study_instance_uid: str | None
+    kind: str
+    fields: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationSeen:
+    """What a destination was last seen to accept."""
+
+    checked_at: float
+    reachable: bool
+    accepted: dict[str, list[str]]
+    """Transfer syntaxes by SOP class, as UIDs."""
+    reason: str

@@ -1,14 +1,9 @@
-"""Tables of the ledger and how its SQLite file is opened."""
+"""Tables of the ledger."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import sqlalchemy as sa
 from sqlalchemy import JSON, Column, Float, Integer, MetaData, String, Table, Text, UniqueConstraint
-
-from dicom_node.ledger import database
 
 metadata = MetaData()
 
@@ -113,28 +108,10 @@ destinations = Table(
     Column("reason", Text, nullable=False),
 )
 
-
-def connect(path: Path) -> sa.Engine:
-    """An engine on a SQLite file: WAL, full synchronisation, writers wait for each other.
-
-    Whoever uses it, the workflow library too, gets LedgerDamaged when the file is damaged.
-    """
-    # Its errors quote the statement; the parameters may hold what a header said.
-    engine = sa.create_engine(f"sqlite:///{path}", hide_parameters=True)
-
-    @sa.event.listens_for(engine, "connect")
-    def _prepare(connection: Any, _record: Any) -> None:
-        # The workflow library expects its transactions to take the write lock when they begin.
-        connection.isolation_level = "IMMEDIATE"
-        connection.execute("PRAGMA busy_timeout=30000")
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA foreign_keys=ON")
-
-    @sa.event.listens_for(engine, "handle_error")
-    def _damage_is_ours(context: Any) -> Exception | None:
-        """What is raised in place of the library's exception; None: that one."""
-        error = context.original_exception
-        return database.failure(path, error) if database.is_damage(error) else None
-
-    return engine
+schema_version = Table(
+    "schema_version",
+    metadata,
+    Column("version", Integer, primary_key=True),
+    Column("oldest_reader", Integer, nullable=False),
+)
+"""One row: the schema these tables are, and the oldest one whose versions may still use them."""

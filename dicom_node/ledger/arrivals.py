@@ -1,0 +1,118 @@
+"""What the ingest process writes: instances, and transfers while their bytes arrive."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from dicom_node.ledger.database import Database
+from dicom_node.ledger.errors import Conflict
+from dicom_node.ledger.events import note
+from dicom_node.ledger.rows import ReceivedInstance, StoredInstance
+from dicom_node.ledger.statements import latest, the
+from dicom_node.ledger.states import State
+from dicom_node.ledger.tables import instances, revisions, transfers
+
+
+class Arrivals:
+    """Written by ingest, and by what puts instances back."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def find_instance(self, sop_instance_uid: str) -> StoredInstance | None:
+        """What is stored under a SOP Instance UID, to compare a second sending with."""
+        query = sa.select(
+            instances.c.path, instances.c.transfer_syntax_uid, instances.c.size_bytes
+        ).where(instances.c.sop_instance_uid == sop_instance_uid)
+        with self._database.read() as db:
+            row = db.execute(query).first()
+        return None if row is None else StoredInstance(*row)
+
+    def record_instance(self, instance: ReceivedInstance) -> None:
+        """Record a new instance and open a revision for it, in one durable transaction.
+
+        Raises Conflict when the SOP Instance UID is known and LedgerBusy when the database cannot
+        be written.
+        """
+        at = instance.received_at.timestamp()
+        with self._database.write() as db:
+            known = sa.select(instances.c.path).where(
+                instances.c.sop_instance_uid == instance.sop_instance_uid
+            )
+            if db.execute(known).first() is not None:
+                raise Conflict(instance.sop_instance_uid)
+            revision = self._open_revision(db, instance.study_instance_uid, at)
+            values = {f: getattr(instance, f) for f in instance.__slots__ if f != "received_at"}
+            db.execute(instances.insert().values(**values, received_at=at, revision=revision))
+
+    def _open_revision(self, db: sa.Connection, study: str, at: float) -> int:
+        """The revision an arriving instance belongs to; a closed study gets a new one."""
+        last = db.execute(latest(study)).first()
+        if last is not None and last.state == State.RECEIVING:
+            db.execute(the(study, last.revision).values(last_instance_at=at))
+            return int(last.revision)
+        number = 1 if last is None else last.revision + 1
+        if last is not None and last.state in (State.QUEUED, State.PARKED):
+            db.execute(
+                the(study, last.revision).values(
+                    state=State.SUPERSEDED, reason=f"a late instance opened revision {number}"
+                )
+            )
+        db.execute(
+            revisions.insert().values(
+                study_instance_uid=study,
+                revision=number,
+                state=State.RECEIVING,
+                opened_at=at,
+                last_instance_at=at,
+            )
+        )
+        note(db, self._database.now(), "revision_opened", study, revision=number)
+        return number
+
+    def note_restored(self, study: str) -> None:
+        """A lost or damaged file of a study is whole again: what was counted is counted anew."""
+        with self._database.write() as db:
+            db.execute(
+                revisions.update()
+                .where(
+                    revisions.c.study_instance_uid == study,
+                    revisions.c.state == State.RECEIVING,
+                )
+                .values(evidence=None)
+            )
+
+    def known_paths(self) -> set[str]:
+        """Spool paths that have a row."""
+        with self._database.read() as db:
+            return set(db.scalars(sa.select(instances.c.path)))
+
+    def open_transfer(self, *, calling_ae: str, peer: str) -> int:
+        """Note that a C-STORE began to arrive; its bytes hold back the studies of that sender."""
+        now = self._database.now()
+        with self._database.write() as db:
+            row = db.execute(
+                transfers.insert().values(
+                    calling_ae=calling_ae, peer=peer, opened_at=now, last_byte_at=now
+                )
+            )
+            return int(row.lastrowid)
+
+    def touch_transfer(self, transfer_id: int) -> None:
+        """Note that bytes of an open transfer arrived just now."""
+        with self._database.write() as db:
+            db.execute(
+                transfers.update()
+                .where(transfers.c.id == transfer_id)
+                .values(last_byte_at=self._database.now())
+            )
+
+    def close_transfer(self, transfer_id: int) -> None:
+        """Forget a transfer that ended, well or badly."""
+        with self._database.write() as db:
+            db.execute(transfers.delete().where(transfers.c.id == transfer_id))
+
+    def close_all_transfers(self) -> None:
+        """Forget transfers of a process that is gone; called when ingest starts."""
+        with self._database.write() as db:
+            db.execute(transfers.delete())

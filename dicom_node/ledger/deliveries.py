@@ -1,0 +1,158 @@
+"""What was made of a study, and where each object of it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from dicom_node.ledger.database import Database
+from dicom_node.ledger.events import note
+from dicom_node.ledger.queries import Queries
+from dicom_node.ledger.rows import Result, Run
+from dicom_node.ledger.statements import insert_once, move, of_run, the
+from dicom_node.ledger.states import DeliveryState, State
+from dicom_node.ledger.tables import deliveries, destinations, results, revisions
+
+
+class Deliveries:
+    """Written by who builds objects and who sends them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def start_delivery(self, run: Run, made: Sequence[Result], to: Sequence[str]) -> bool:
+        """Record the objects made and where they go; repeating it changes nothing.
+
+        What a destination refused before is tried again; what it has is sent again only after a
+        retry that somebody asked for.
+        """
+        with self._database.write() as db:
+            current = db.execute(of_run(sa.select(revisions), run, State.DELIVERING)).first()
+            if current is None:
+                return False
+            again = {DeliveryState.REFUSED} | (
+                {DeliveryState.DELIVERED} if current.resend else set()
+            )
+            for result in made:
+                _record_result(db, run, result)
+                for name in to:
+                    _queue_delivery(db, result.sop_instance_uid, name, again)
+            db.execute(
+                the(run.study, run.revision).values(
+                    state=State.DELIVERING, analyzed_at=self._database.now(), resend=False
+                )
+            )
+            note(
+                db,
+                self._database.now(),
+                "results_built",
+                run.study,
+                revision=run.revision,
+                objects=len(made),
+            )
+        return True
+
+    def record_delivery(
+        self,
+        sop_instance_uid: str,
+        destination: str,
+        state: DeliveryState,
+        *,
+        status: str | None,
+        error: str | None,
+        next_attempt_at: float | None = None,
+    ) -> None:
+        """Store the outcome of one attempt to send one object that was pending."""
+        with self._database.write() as db:
+            outcome: dict[str, Any] = {"state": state, "status": status, "error": error}
+            if state is DeliveryState.DELIVERED:
+                outcome["delivered_at"] = self._database.now()
+            db.execute(
+                _pending(destination)
+                .where(deliveries.c.sop_instance_uid == sop_instance_uid)
+                .values(
+                    **outcome,
+                    attempts=deliveries.c.attempts + 1,
+                    next_attempt_at=next_attempt_at,
+                )
+            )
+
+    def refuse_pending(self, run: Run, destination: str, error: str) -> None:
+        """Stop trying a destination for every object of a revision it has not got."""
+        made = sa.select(results.c.sop_instance_uid).where(
+            results.c.study_instance_uid == run.study, results.c.revision == run.revision
+        )
+        with self._database.write() as db:
+            db.execute(
+                _pending(destination)
+                .where(deliveries.c.sop_instance_uid.in_(made))
+                .values(state=DeliveryState.REFUSED, error=error)
+            )
+
+    def finish_delivery(self, run: Run) -> State | None:
+        """Done, or parked on a refusal, once nothing is pending; None when nothing moved."""
+        outcomes = Queries(self._database).deliveries(run.study, run.revision)
+        if any(d.state is DeliveryState.PENDING for d in outcomes):
+            return None
+        refused = [d for d in outcomes if d.state is DeliveryState.REFUSED]
+        if refused:
+            reason = f"{refused[0].destination} refused a result: {refused[0].error}"
+            parked = move(
+                self._database,
+                run,
+                State.PARKED,
+                reason=reason,
+                finished_at=self._database.now(),
+            )
+            return State.PARKED if parked else None
+        moved = move(self._database, run, State.DONE, finished_at=self._database.now(), reason=None)
+        return State.DONE if moved else None
+
+    def note_destination(
+        self, name: str, reachable: bool, accepted: dict[str, list[str]], reason: str
+    ) -> None:
+        """Store what a destination was last seen to accept."""
+        with self._database.write() as db:
+            db.execute(destinations.delete().where(destinations.c.name == name))
+            db.execute(
+                destinations.insert().values(
+                    name=name,
+                    checked_at=self._database.now(),
+                    reachable=reachable,
+                    accepted=accepted,
+                    reason=reason,
+                )
+            )
+
+
+def _pending(destination: str) -> sa.Update:
+    return deliveries.update().where(
+        deliveries.c.destination == destination, deliveries.c.state == DeliveryState.PENDING
+    )
+
+
+def _record_result(db: sa.Connection, run: Run, result: Result) -> None:
+    key = {
+        "study_instance_uid": run.study,
+        "revision": run.revision,
+        "sop_instance_uid": result.sop_instance_uid,
+    }
+    values = {f: getattr(result, f) for f in result.__slots__ if f != "sop_instance_uid"}
+    if not insert_once(db, results, key, **values):
+        same = [results.c[name] == value for name, value in key.items()]
+        db.execute(results.update().where(*same).values(**values))
+
+
+def _queue_delivery(
+    db: sa.Connection, sop_instance_uid: str, destination: str, again: set[DeliveryState]
+) -> None:
+    key = {"sop_instance_uid": sop_instance_uid, "destination": destination}
+    if not insert_once(db, deliveries, key, state=DeliveryState.PENDING):
+        same = [deliveries.c[name] == value for name, value in key.items()]
+        db.execute(
+            deliveries.update()
+            .where(*same, deliveries.c.state.in_(again))
+            .values(state=DeliveryState.PENDING, error=None, next_attempt_at=None)
+        )

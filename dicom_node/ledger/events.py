@@ -1,0 +1,34 @@
+"""The story of each study, and of the node: lines that are only ever added."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import sqlalchemy as sa
+
+from dicom_node.ledger.database import Database
+from dicom_node.ledger.tables import events
+
+
+def note(db: sa.Connection, at: float, kind: str, study: str | None, **fields: Any) -> None:
+    """Add a line, in the transaction of what it tells of."""
+    db.execute(
+        events.insert().values(
+            at=at, study_instance_uid=study, kind=kind, fields=json.dumps(fields)
+        )
+    )
+
+
+class Events:
+    """Written by every process."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def record_event(
+        self, kind: str, *, study_instance_uid: str | None = None, **fields: Any
+    ) -> None:
+        """Append one line to the story of a study, or of the node."""
+        with self._database.write() as db:
+            note(db, self._database.now(), kind, study_instance_uid, **fields)

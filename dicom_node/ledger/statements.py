@@ -1,0 +1,62 @@
+"""Statements that several writers share, and the one way a revision moves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from dicom_node.ledger.database import Database
+from dicom_node.ledger.events import note
+from dicom_node.ledger.rows import Run
+from dicom_node.ledger.states import MAY_FOLLOW, State
+from dicom_node.ledger.tables import revisions
+
+
+def move(database: Database, run: Run, state: State, **values: Any) -> bool:
+    """Move a revision, if this attempt is the current one and the move is allowed."""
+    with database.write() as db:
+        moved = db.execute(of_run(revisions.update(), run, state).values(state=state, **values))
+        if moved.rowcount:
+            fields = {"reason": values["reason"]} if values.get("reason") else {}
+            kind = f"study_{state}"
+            note(db, database.now(), kind, run.study, revision=run.revision, **fields)
+        return bool(moved.rowcount)
+
+
+def the(study: str, revision: int) -> sa.Update:
+    """An update of one revision, whoever asks."""
+    return revisions.update().where(
+        revisions.c.study_instance_uid == study, revisions.c.revision == revision
+    )
+
+
+def latest(study: str) -> sa.Select[Any]:
+    """The last revision of a study."""
+    return (
+        sa.select(revisions)
+        .where(revisions.c.study_instance_uid == study)
+        .order_by(revisions.c.revision.desc())
+        .limit(1)
+    )
+
+
+def of_run(statement: Any, run: Run, into: State) -> Any:
+    """Only the revision of this run, in its current attempt, and in a state that may be left."""
+    return statement.where(
+        revisions.c.study_instance_uid == run.study,
+        revisions.c.revision == run.revision,
+        revisions.c.attempt == run.attempt,
+        revisions.c.state.in_(MAY_FOLLOW[into]),
+    )
+
+
+def insert_once(db: sa.Connection, table: sa.Table, key: dict[str, Any], **values: Any) -> bool:
+    """Insert a row unless its key is there already: a step that runs twice must write once."""
+    try:
+        with db.begin_nested():
+            db.execute(table.insert().values(**key, **values))
+    except IntegrityError:
+        return False
+    return True

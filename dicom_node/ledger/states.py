@@ -1,0 +1,42 @@
+"""Where a study and an object stand, and which moves are allowed."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """Where a study revision stands."""
+
+    RECEIVING = "receiving"
+    """Instances arrive, or something is still missing."""
+    QUEUED = "queued"
+    """Closed on evidence; waits for the worker, or for the time of its next attempt."""
+    ANALYZING = "analyzing"
+    DELIVERING = "delivering"
+    """Results are built; at least one object still has to reach a destination."""
+    DONE = "done"
+    PARKED = "parked"
+    """Cannot go on by itself; the reason says why. `retry` or a late instance moves it."""
+    SUPERSEDED = "superseded"
+    """A late instance opened a newer revision before this one was analyzed."""
+
+
+MAY_FOLLOW = {
+    State.ANALYZING: {State.QUEUED, State.ANALYZING},
+    State.DELIVERING: {State.ANALYZING, State.DELIVERING},
+    State.DONE: {State.DELIVERING},
+    State.QUEUED: {State.QUEUED, State.ANALYZING},
+    State.PARKED: {State.QUEUED, State.ANALYZING, State.DELIVERING},
+}
+"""From which states a run may move a revision into each state. A move from any other state, or by
+an attempt that is no longer the current one, changes nothing."""
+
+
+class DeliveryState(StrEnum):
+    """Where one object stands with one destination."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    REFUSED = "refused"
+    """The destination will never take it as it is; the error says why."""

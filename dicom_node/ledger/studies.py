@@ -1,0 +1,172 @@
+"""What becomes of a study: closed, analyzed, tried again, parked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from dicom_node.ledger.database import Database
+from dicom_node.ledger.events import note
+from dicom_node.ledger.rows import Run
+from dicom_node.ledger.statements import latest, move, of_run, the
+from dicom_node.ledger.states import State
+from dicom_node.ledger.tables import instances, revisions
+
+
+class Studies:
+    """Written by the worker, and by people who ask for a retry."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def close_revision(self, study: str, revision: int, evidence: dict[str, Any]) -> bool:
+        """Queue a complete revision with what was counted; False if an instance came between."""
+        values = {
+            "state": State.QUEUED,
+            "closed_at": self._database.now(),
+            "attempt": 1,
+            "reason": None,
+        }
+        return self._settle(study, revision, evidence, values, "study_closed")
+
+    def park_incomplete(
+        self, study: str, revision: int, evidence: dict[str, Any], reason: str
+    ) -> bool:
+        """Park a revision that will not become complete; False if an instance came between."""
+        values = {"state": State.PARKED, "reason": reason, "finished_at": self._database.now()}
+        return self._settle(study, revision, evidence, values, "study_parked")
+
+    def note_missing(
+        self, study: str, revision: int, evidence: dict[str, Any], reason: str
+    ) -> None:
+        """Store what a still incomplete revision lacks."""
+        with self._database.write() as db:
+            db.execute(the(study, revision).values(evidence=evidence, reason=reason))
+
+    def note_waiting(self, study: str, revision: int, reason: str) -> None:
+        """Store why a revision that is not counted yet waits."""
+        with self._database.write() as db:
+            db.execute(the(study, revision).values(reason=reason))
+
+    def _settle(
+        self, study: str, revision: int, evidence: dict[str, Any], values: dict[str, Any], kind: str
+    ) -> bool:
+        """Move a receiving revision on, if its instances are still those that were counted."""
+        counted = evidence["instances"]
+        of_study = instances.c.study_instance_uid == study
+        with self._database.write() as db:
+            present = db.scalar(sa.select(sa.func.count()).select_from(instances).where(of_study))
+            receiving = revisions.c.state == State.RECEIVING
+            if present != counted:
+                return False
+            moved = db.execute(
+                the(study, revision).where(receiving).values(**values, evidence=evidence)
+            )
+            if not moved.rowcount:
+                return False
+            reason = {"reason": values["reason"]} if values["reason"] else {}
+            note(
+                db,
+                self._database.now(),
+                kind,
+                study,
+                revision=revision,
+                instances=counted,
+                **reason,
+            )
+        return True
+
+    def start_analysis(self, run: Run, engine: str, bundle_digest: str) -> bool:
+        """Note that the worker took the study up, and with what; False if it must not."""
+        now = self._database.now()
+        values = {"engine": engine, "bundle_digest": bundle_digest, "started_at": now}
+        return move(self._database, run, State.ANALYZING, **values, reason=None)
+
+    def note_interruption(self, run: Run, by: int = 1) -> int:
+        """Count that the worker died during the analysis; how often it has so far.
+
+        A planned stop counts -1, because the next start will find the analysis interrupted.
+        """
+        with self._database.write() as db:
+            row = the(run.study, run.revision)
+            db.execute(row.values(crashes=revisions.c.crashes + by))
+            crashes = db.scalar(
+                sa.select(revisions.c.crashes).where(
+                    revisions.c.study_instance_uid == run.study,
+                    revisions.c.revision == run.revision,
+                )
+            )
+            kind = "study_interrupted" if by > 0 else "study_paused"
+            note(db, self._database.now(), kind, run.study, revision=run.revision, crashes=crashes)
+            return int(crashes or 0)
+
+    def note_progress(self, run: Run, slide: str, done: int, total: int, per_s: float) -> None:
+        """Tiles done of the slide under analysis."""
+        with self._database.write() as db:
+            db.execute(
+                the(run.study, run.revision).values(
+                    slide=slide, tiles_done=done, tiles_total=total, tiles_per_s=per_s
+                )
+            )
+
+    def try_later(self, run: Run, reason: str, wait_s: float, *, counts: bool = True) -> bool:
+        """Queue a revision again after a failure that may pass; never one that has a successor.
+
+        One that does not count was no fault of the study: the disk was full.
+        """
+        with self._database.write() as db:
+            last = db.execute(latest(run.study)).first()
+            later = last is not None and last.revision > run.revision
+            moved = db.execute(
+                of_run(revisions.update(), run, State.QUEUED).values(
+                    state=State.SUPERSEDED if later else State.QUEUED,
+                    reason=reason,
+                    attempt=revisions.c.attempt + 1,
+                    failures=revisions.c.failures + int(counts),
+                    not_before=self._database.now() + wait_s,
+                )
+            )
+            fields = {"reason": reason, "wait_s": round(wait_s, 1)}
+            if moved.rowcount:
+                note(
+                    db,
+                    self._database.now(),
+                    "attempt_failed",
+                    run.study,
+                    revision=run.revision,
+                    **fields,
+                )
+            return bool(moved.rowcount)
+
+    def park(self, run: Run, reason: str) -> bool:
+        """Stop a revision for good, with the reason people will read."""
+        return move(
+            self._database, run, State.PARKED, reason=reason, finished_at=self._database.now()
+        )
+
+    def retry(self, study: str) -> int | None:
+        """Run the latest revision of a study once more; its new attempt number, None where it has
+        to be counted first.
+
+        A revision that was parked as incomplete goes back to receiving and is counted again.
+        Raises KeyError for an unknown study and ValueError while it is still receiving.
+        """
+        with self._database.write() as db:
+            last = db.execute(latest(study)).first()
+            if last is None:
+                raise KeyError(study)
+            if last.state == State.RECEIVING:
+                raise ValueError(f"study {study} is still receiving: {last.reason or 'not closed'}")
+            attempt = int(last.attempt) + 1
+            values: dict[str, Any] = {"reason": "retry asked for", "finished_at": None}
+            is_counted = last.closed_at is not None
+            if is_counted:
+                values |= {"state": State.QUEUED, "attempt": attempt, "resend": True}
+                values |= {"failures": 0, "crashes": 0, "not_before": 0.0}
+            else:
+                values |= {"state": State.RECEIVING, "evidence": None}
+            db.execute(the(study, last.revision).values(**values))
+            fields = {"attempt": attempt} if is_counted else {}
+            note(db, self._database.now(), "retry_asked", study, revision=last.revision, **fields)
+            return attempt if is_counted else None
