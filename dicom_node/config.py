@@ -25,7 +25,7 @@ from pydantic import (
 from engines.names import EngineName, PrecisionName
 
 PREFIX = "DICOM_NODE_"
-SECTIONS = ("node", "model", "delivery", "log")
+SECTIONS = ("node", "model", "analysis", "delivery", "log")
 
 AETitle = Annotated[
     str,
@@ -96,12 +96,31 @@ class ModelSection(_Section):
     """Whether a start may build TensorRT plans that are missing, which takes minutes."""
 
 
-class DeliverySection(_Section):
-    """How delivery is retried."""
+class AnalysisSection(_Section):
+    """How an analysis is retried that failed for a cause that may pass.
+
+    One that found no room on the disk is not retried by these rules: it goes on when there is room.
+    """
 
     first_retry_s: Annotated[float, Field(gt=0)] = 5
+    """Seconds, on average, from the first failure to the next attempt; every further failure
+    doubles them."""
     longest_retry_s: Annotated[float, Field(gt=0)] = 600
+    """Seconds; no wait between two attempts is longer."""
+    most_retries: Annotated[int, Field(ge=0)] = 5
+    """Number of retries. A study that fails after so many is parked."""
+
+
+class DeliverySection(_Section):
+    """How the delivery of a result is retried that failed for a cause that may pass."""
+
+    first_retry_s: Annotated[float, Field(gt=0)] = 5
+    """Seconds, on average, from the first failure to the next attempt; every further failure
+    doubles them."""
+    longest_retry_s: Annotated[float, Field(gt=0)] = 600
+    """Seconds; no wait between two attempts is longer."""
     give_up_after_s: Annotated[float, Field(gt=0)] = 72 * 3600
+    """Seconds since the result was made. A delivery that fails at that age is given up."""
 
 
 class LogSection(_Section):
@@ -118,6 +137,7 @@ class Config(_Section):
     senders: tuple[Sender, ...] = ()
     destinations: Annotated[tuple[Destination, ...], Field(min_length=1)]
     model: ModelSection = ModelSection()
+    analysis: AnalysisSection = AnalysisSection()
     delivery: DeliverySection = DeliverySection()
     log: LogSection = LogSection()
 
