@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +149,8 @@ def _analyze_one(
         bundle_digest=bundle.digest,
         engine=runtime.engine,
         node_version=__version__,
-        created_at=datetime.now().astimezone(),
+        created_at=datetime.now(UTC),
+        comes_again=False,
     )
     making = Making(
         source=dcmread(slide.base_path, stop_before_pixels=True),

@@ -167,11 +167,11 @@ def _fresh_folder(out: Path) -> Path:
 
 
 def _drawn_study(out: Path, console: Console) -> tuple[list[Path], NDArray[np.uint8]]:
-    """A phantom drawn now: its files, and what was drawn where."""
+    """A phantom drawn now, a new study each time: its files, and what was drawn where."""
     drawn = draw(_SEED, rows=_ROWS, cols=_COLS)
     folder = out / "slide"
     folder.mkdir()
-    paths = write_slide(drawn.pixels, folder, mpp=_MPP, seed="dicom-node demo")
+    paths = write_slide(drawn.pixels, folder, mpp=_MPP)
     console.print(f"Slide    drawn phantom, {_ROWS} x {_COLS} pixels at {_MPP} um: {folder}")
     return paths, drawn.truth
 

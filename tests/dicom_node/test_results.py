@@ -3,6 +3,8 @@
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -31,8 +33,9 @@ from validators import dciodvfy_errors, run, template_errors
 
 from dicom_node.results import codes
 from dicom_node.results.files import write
-from dicom_node.results.identity import Provenance, result_uid
+from dicom_node.results.identity import Provenance, ResultNames, result_uid
 from dicom_node.results.modules import plain, series_description
+from dicom_node.results.seg.heatmap import build_segmentation
 from dicom_node.results.sr.groups import rounded
 from dicom_node.results.sr.report import build_report
 from engines.manifest import Manifest
@@ -429,6 +432,31 @@ def test_no_uid_is_used_for_two_things(objects):
 def test_a_uid_is_the_same_in_every_release():
     assert result_uid("a", "b") == "2.25.287320832533759821865433637265792408765"
     assert result_uid("a", "b") != result_uid("ab")
+
+
+def test_a_run_that_does_not_come_again_shares_no_uid_with_another_or_with_a_node(source):
+    def made(provenance: Provenance) -> dict[str, bytes]:
+        seg = build_segmentation(
+            source,
+            prediction(source),
+            prediction(source).heatmaps[0],
+            manifest(),
+            provenance,
+            input_uids=[source.SOPInstanceUID],
+            series_number=9001,
+        )
+        return {str(seg.SOPInstanceUID): to_bytes(seg), str(seg.SeriesInstanceUID): b""}
+
+    once = replace(PROVENANCE, comes_again=False)
+    soon = replace(once, created_at=once.created_at + timedelta(microseconds=1))
+    assert len({*made(PROVENANCE), *made(once), *made(soon)}) == 3 * 2
+
+
+def test_a_node_names_its_results_as_in_every_release():
+    names = ResultNames.of("1.2", ["1.3"], PROVENANCE, "report")
+    assert names.uid("instance") == "2.25.234749379552136341134791456894846927046"
+    later = replace(PROVENANCE, created_at=PROVENANCE.created_at + timedelta(days=1))
+    assert ResultNames.of("1.2", ["1.3"], later, "report") == names
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR")
