@@ -4,7 +4,7 @@ import io
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, timedelta, timezone
 from decimal import Decimal
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -522,14 +522,34 @@ def test_what_the_slide_lacks_stays_empty_and_the_result_valid(tmp_path):
     assert dciodvfy_errors(tmp_path / "seg.dcm") == []
 
 
-def test_times_are_those_of_the_end_of_inference_in_the_zone_of_the_study(source):
-    seg = segment(source, prediction(source))
-    assert (seg.ContentDate, seg.ContentTime) == ("20260304", "233015")  # as given, +01:00
+def test_times_are_those_of_making_in_the_zone_of_the_study_or_in_utc(source):
+    seg = segment(source, prediction(source))  # made at 23:30:15 +01:00
+    assert (seg.ContentDate, seg.ContentTime) == ("20260304", "223015")
+    assert "TimezoneOffsetFromUTC" not in seg, "nobody knows the zone of the study's own time"
+    assert seg.ContributingEquipmentSequence[0].ContributionDateTime == "20260304223015+0000"
     abroad = volume()
     abroad.TimezoneOffsetFromUTC = "+0530"
     seg = segment(abroad, prediction(abroad))
     assert seg.TimezoneOffsetFromUTC == "+0530"
     assert (seg.ContentDate, seg.ContentTime) == ("20260305", "040015")
+    assert seg.ContributingEquipmentSequence[0].ContributionDateTime == "20260305040015+0530"
+
+
+def test_the_same_instant_told_in_two_zones_makes_the_same_bytes(source):
+    def made(zone: timezone) -> bytes:
+        return to_bytes(
+            build_report(
+                source,
+                refusal(source),
+                manifest(),
+                replace(PROVENANCE, created_at=PROVENANCE.created_at.astimezone(zone)),
+                segmentations=[],
+                input_uids=[source.SOPInstanceUID],
+                series_number=9001,
+            )
+        )
+
+    assert made(UTC) == made(timezone(timedelta(hours=9)))
 
 
 # ---- refusals of what would be a wrong picture -------------------------------------------------
