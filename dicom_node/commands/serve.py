@@ -90,7 +90,7 @@ def _make_private(config: Config) -> None:
 
 
 def _database_is_sound(path: Path) -> bool:
-    """Whether to start on this database; looked at once a start, by the first process."""
+    """Whether to start on this database; looked at once per start, by the first process."""
     try:
         require_sound(path)
     except LedgerDamaged as error:

@@ -129,7 +129,7 @@ def _timings(ledger: Ledger, r: Revision) -> dict[str, float]:
 
 
 def _print_line(console: Console, ledger: Ledger, r: Revision) -> None:
-    """Two lines a study, three where there is something to say."""
+    """Two lines per study, three where there is something to say."""
     deliveries = ledger.deliveries(r.study_instance_uid, r.revision)
     state = Text(f"{r.state.value:<11}", style=_STYLE.get(r.state, ""))
     facts = [

@@ -1,4 +1,4 @@
-"""Heatmap Segmentation: FRACTIONAL, one pixel a tile, laid over the whole slide."""
+"""Heatmap Segmentation: FRACTIONAL, one pixel per tile, laid over the whole slide."""
 
 from __future__ import annotations
 
