@@ -25,7 +25,7 @@ from pydantic import (
 from engines.names import EngineName, PrecisionName
 
 PREFIX = "DICOM_NODE_"
-SECTIONS = ("node", "model", "delivery", "log")
+SECTIONS = ("node", "model", "analysis", "delivery", "log")
 
 AETitle = Annotated[
     str,
@@ -47,68 +47,104 @@ class NodeSection(_Section):
     """Where the node listens and keeps its data."""
 
     ae_title: AETitle
+    """The node's own; 1 to 16 characters."""
     bind: str = "127.0.0.1"
+    """Address of the machine that the listener is bound to."""
     port: Port = 11112
+    """TCP port the node listens on, 1 to 65535."""
     data_dir: Path
+    """Folder of spool, database and results."""
     quiet_time_s: Annotated[float, Field(ge=0)] = 30
-    """A study closes when its last byte is at least this old and every slide is complete."""
+    """Seconds. A study closes when its last byte is at least this old and every slide is
+    complete."""
     incomplete_after_s: Annotated[float, Field(gt=0)] = 3600
-    """A study still incomplete after this long without a byte is parked with what is missing."""
+    """Seconds. A study still incomplete after this long without a byte is parked with what is
+    missing."""
     reserve_mb: Annotated[int, Field(ge=0)] = 2048
-    """Free space kept on the spool's file system; below it C-STORE answers A700."""
+    """Mebibytes (1024 x 1024 bytes). Free space kept on the spool's file system; below it C-STORE
+    answers A700."""
     maximum_associations: Annotated[int, Field(ge=1, le=256)] = 32
+    """Number of associations open at once; a further one is rejected."""
     most_crashes: Annotated[int, Field(ge=1)] = 5
-    """A study during whose analysis the worker died more often than this is parked."""
+    """Number of times. A study during whose analysis the worker died more often is parked."""
     drain_s: Annotated[float, Field(ge=0)] = 30
-    """How long SIGTERM waits for open transfers, results being built and deliveries under way. A
-    slide under analysis is paused at once."""
+    """Seconds that SIGTERM waits for open transfers, results being built and deliveries under way.
+    A slide under analysis is paused at once."""
 
 
 class Sender(_Section):
     """A peer that may send to the node: calling AE title and the networks it may come from."""
 
     ae_title: AETitle
+    """The calling AE title; 1 to 16 characters."""
     networks: Annotated[tuple[IPv4Network | IPv6Network, ...], Field(min_length=1)]
+    """In CIDR form, such as `10.0.0.0/8`; the peer's address must lie in one of them."""
 
 
 class Destination(_Section):
     """A PACS that gets the results."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
+    """What log and commands call it; 1 to 32 characters."""
     ae_title: AETitle
+    """The called AE title; 1 to 16 characters."""
     host: str
+    """Host name or IP address."""
     port: Port
+    """TCP port, 1 to 65535."""
     calling_ae_title: AETitle | None = None
-    """AE title we call from; the node's own by default."""
+    """AE title we call from, 1 to 16 characters; the node's own by default."""
 
 
 class ModelSection(_Section):
     """Which student runs, and on what."""
 
     bundle: str = "default"
+    """Name of a shipped bundle, or a folder: what has a `/` in it."""
     engine: EngineName = "auto"
     """`auto` is OpenVINO on the CPU; a GPU is used when its engine is named."""
     precision: PrecisionName = "shipped"
     """`shipped` is what the bundle chose, or fp32 where this machine cannot compute that."""
     threads: Annotated[int, Field(ge=0)] = 0
-    """CPU threads of the engine; 0 means all cores."""
+    """Number of CPU threads of the engine; 0 means all cores."""
     build_plans: bool = False
     """Whether a start may build TensorRT plans that are missing, which takes minutes."""
 
 
-class DeliverySection(_Section):
-    """How delivery is retried."""
+class AnalysisSection(_Section):
+    """How an analysis is retried that failed for a cause that may pass.
+
+    One that found no room on the disk is not retried by these rules: it goes on when there is room.
+    """
 
     first_retry_s: Annotated[float, Field(gt=0)] = 5
+    """Seconds, on average, from the first failure to the next attempt; every further failure
+    doubles them."""
     longest_retry_s: Annotated[float, Field(gt=0)] = 600
+    """Seconds; no wait between two attempts is longer."""
+    most_retries: Annotated[int, Field(ge=0)] = 5
+    """Number of retries. A study that fails after so many is parked."""
+
+
+class DeliverySection(_Section):
+    """How the delivery of a result object is retried that failed for a cause that may pass."""
+
+    first_retry_s: Annotated[float, Field(gt=0)] = 5
+    """Seconds, on average, from the first failure to the next attempt; every further failure
+    doubles them."""
+    longest_retry_s: Annotated[float, Field(gt=0)] = 600
+    """Seconds; no wait between two attempts is longer."""
     give_up_after_s: Annotated[float, Field(gt=0)] = 72 * 3600
+    """Seconds since the analysis. A delivery that fails at that age or later is given up."""
 
 
 class LogSection(_Section):
     """Log output."""
 
     format: Literal["auto", "json", "console"] = "auto"
+    """`auto` is text for people on a terminal, and one JSON object a line elsewhere."""
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe events that are written."""
 
 
 class Config(_Section):
@@ -118,6 +154,7 @@ class Config(_Section):
     senders: tuple[Sender, ...] = ()
     destinations: Annotated[tuple[Destination, ...], Field(min_length=1)]
     model: ModelSection = ModelSection()
+    analysis: AnalysisSection = AnalysisSection()
     delivery: DeliverySection = DeliverySection()
     log: LogSection = LogSection()
 

@@ -34,6 +34,7 @@ ROOMS = {
     "config": set(),
     "implementation": {"__init__"},
     "sop_classes": set(),
+    "exit_status": set(),
     "observe": set(),
     "ledger": set(),
     "view": set(),
@@ -46,13 +47,14 @@ ROOMS = {
     "work": {*EVERYWHERE, "study", "results", "deliver", "ledger", "spool"},
     "processes": {
         *EVERYWHERE, "association", "spool", "ledger", "study", "results", "deliver", "services",
-        "work",
+        "work", "exit_status",
     },
     "demo": {*EVERYWHERE, "association", "ledger", "spool", "view"},
     "commands": {
         *EVERYWHERE, "ledger", "spool", "study", "results", "deliver", "processes", "view", "demo",
+        "exit_status",
     },
-    "cli": {*EVERYWHERE, "ledger", "commands"},
+    "cli": {*EVERYWHERE, "ledger", "commands", "exit_status"},
     "__main__": {"cli"},
     "__init__": set(),
 }  # fmt: skip

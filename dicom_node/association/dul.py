@@ -6,7 +6,8 @@ import structlog
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu import A_ABORT_RQ
 
-from dicom_node.association.pdus import HEADER_BYTES, ConnectionLost, PduStream
+from dicom_node.association.channel import ConnectionLost
+from dicom_node.association.pdus import HEADER_BYTES, PduStream
 
 log = structlog.get_logger()
 

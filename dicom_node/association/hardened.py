@@ -9,7 +9,6 @@ These are private seams: tests/dicom_node/test_seams.py pins what they rely on.
 
 from __future__ import annotations
 
-import select
 import socket
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
+from dicom_node.association.channel import Channel, ConnectionLost, PlainChannel
 from dicom_node.association.dul import ReceivingDul
 from dicom_node.association.pdus import PduStream
 
@@ -76,14 +76,14 @@ class ReceivingHandler(RequestHandler):  # type: ignore[misc]  # untyped base
     """Sets up one accepted connection."""
 
     def _create_association(self) -> Association:
-        self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         association = super()._create_association()
         # The classes only add behavior; pynetdicom changes a message's class the same way.
         association.__class__ = ReceivingAssociation
         association.dul.__class__ = ReceivingDul
         association.dul.socket.__class__ = ReceivingSocket
         association.dimse.__class__ = ReceivingDimse
-        association.dul.stream = PduStream(self.request)
+        association.dul.socket.channel = PlainChannel(self.request)
+        association.dul.stream = PduStream(association.dul.socket.channel)
         association.dimse.sinks = set()
         return association
 
@@ -111,14 +111,16 @@ class ReceivingAssociation(Association):  # type: ignore[misc]  # untyped base
 
 
 class ReceivingSocket(AssociationSocket):  # type: ignore[misc]  # untyped base
-    """A non-blocking socket whose received bytes are in the association's stream."""
+    """A channel whose received bytes are in the association's stream."""
+
+    channel: Channel
 
     @property
     def ready(self) -> bool:
         """Whether a PDU, bytes, or the end of the stream wait to be read."""
         if self.socket is None or not self._is_connected:
             return False
-        if self.socket.fileno() < 0:  # closed by another thread
+        if not self.channel.is_open:  # closed by another thread
             self.event_queue.put("Evt17")  # transport connection closed
             return False
         dul = self.assoc.dul
@@ -130,17 +132,9 @@ class ReceivingSocket(AssociationSocket):  # type: ignore[misc]  # untyped base
 
     def send(self, bytestream: bytes) -> None:
         """Send everything, or end the connection when the peer does not take it in time."""
-        deadline = time.monotonic() + self.assoc.dimse_timeout
-        rest = memoryview(bytestream)
-        poll = select.poll()
         try:
-            poll.register(self.socket, select.POLLOUT)
-            while rest:
-                remaining_s = max(0.0, deadline - time.monotonic())
-                if not poll.poll(remaining_s * 1000):
-                    raise TimeoutError("the peer does not read")
-                rest = rest[self.socket.send(rest) :]
-        except (OSError, ValueError, TypeError):  # the latter two: closed meanwhile
+            self.channel.send(bytestream, time.monotonic() + self.assoc.dimse_timeout)
+        except ConnectionLost:
             self.event_queue.put("Evt17")
 
 

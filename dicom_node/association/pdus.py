@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import select
-import socket
 import time
+
+from dicom_node.association.channel import Channel
 
 CAPACITY_BYTES = 512 << 10
 HEADER_BYTES = 6  # PS3.8 9.3.1: type, reserved, length of what follows
-
-
-class ConnectionLost(Exception):
-    """The stream ended or failed."""
 
 
 class PduStream:
@@ -21,11 +17,8 @@ class PduStream:
     threads of the process spend their time handing the interpreter lock to each other.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
-        sock.setblocking(False)
-        self._socket = sock
-        self._poll = select.poll()  # select(2) fails from descriptor 1024 on
-        self._poll.register(sock, select.POLLIN)
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
         self._buffer = memoryview(bytearray(CAPACITY_BYTES))
         self._start = 0
         self._end = 0
@@ -67,23 +60,13 @@ class PduStream:
         elif CAPACITY_BYTES - self._end < CAPACITY_BYTES // 4:
             self._buffer[:kept] = self._buffer[self._start : self._end]
             self._start, self._end = 0, kept
-        try:
-            count = self._socket.recv_into(self._buffer[self._end :])
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            raise ConnectionLost(str(error)) from error
-        if not count:
-            raise ConnectionLost("end of the stream")
+        count = self._channel.receive_into(self._buffer[self._end :])
         self._end += count
-        # Acknowledge at once: a sender with a small buffer waits for it, and would wait 40 ms. The
-        # kernel forgets the option by itself.
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-        return True
+        return count > 0
 
     def readable(self, timeout_ms: int) -> bool:
-        """Whether bytes, or the end of the stream, wait on the socket."""
-        return bool(self._poll.poll(timeout_ms))
+        """Whether bytes, or the end of the stream, wait on the channel."""
+        return self._channel.readable(timeout_ms)
 
     def overdue(self, patience_s: float) -> bool:
         """Whether a PDU began to arrive more than `patience_s` ago and is still not complete."""

@@ -6,7 +6,8 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bar
 
 from dicom_node import __version__
+from dicom_node.commands import flags
 from dicom_node.commands.studies_of_files import Found, Unusable, find_studies
+from dicom_node.exit_status import FAILED, REFUSED
 from dicom_node.observe.log import configure, os_reason, place_of
 from dicom_node.results.build import build_objects
 from dicom_node.results.files import write
@@ -30,18 +33,41 @@ from dicom_node.view.page import write_page
 from dicom_node.view.table import print_report, report_as_json
 from engines.bundle import open_bundle
 from engines.errors import BundleRejected, DeviceFailed, EngineMissing
+from engines.names import EngineName, PrecisionName
 from engines.runtime import Runtime, open_runtime
 from inference import predict
 from inference.errors import SlideUnreadable
 from inference.types import Progress
 
-REFUSED = 3
+
+@dataclass(frozen=True, slots=True)
+class Analyze:
+    """What was asked for."""
+
+    paths: list[Path]
+    """Files or folders."""
+    out: Path
+    bundle: str
+    engine: EngineName
+    precision: PrecisionName
+    threads: int
+    as_json: bool
 
 
-def run(arguments: argparse.Namespace) -> int:
+def add(parser: argparse.ArgumentParser) -> None:
+    """The flags of `analyze`."""
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files or folders")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--bundle", default="default", help="a shipped name or a directory")
+    flags.add_engine(parser)
+    flags.add_json(parser)
+    flags.gives(parser, Analyze)
+
+
+def run(arguments: Analyze) -> int:
     """Analyze every study found; 1 when one could not be, 3 when the bundle is refused."""
     configure("console", "warning")
-    console = Console(stderr=arguments.json, soft_wrap=True)
+    console = Console(stderr=arguments.as_json, soft_wrap=True)
     try:
         bundle = open_bundle(arguments.bundle)
         with open_runtime(
@@ -60,10 +86,10 @@ def run(arguments: argparse.Namespace) -> int:
         return REFUSED
     except (Unusable, DeviceFailed) as error:
         sys.stderr.write(f"dicom-node: {error}\n")
-        return 1
-    if arguments.json:
+        return FAILED
+    if arguments.as_json:
         sys.stdout.write(json.dumps(reports, indent=2) + "\n")
-    return int(failed)
+    return FAILED if failed else 0
 
 
 def _analyze_all(
@@ -123,7 +149,8 @@ def _analyze_one(
         bundle_digest=bundle.digest,
         engine=runtime.engine,
         node_version=__version__,
-        created_at=datetime.now().astimezone(),
+        created_at=datetime.now(UTC),
+        comes_again=False,
     )
     making = Making(
         source=dcmread(slide.base_path, stop_before_pixels=True),

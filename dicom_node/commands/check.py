@@ -15,8 +15,10 @@ from pydicom.uid import UID
 from rich.console import Console
 from rich.text import Text
 
+from dicom_node.commands import flags
 from dicom_node.config import Config, load_config
 from dicom_node.deliver.dimse import RESULT_CLASSES, ask
+from dicom_node.exit_status import FAILED
 from dicom_node.ledger.database import require_sound
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import LedgerFailed
@@ -29,6 +31,14 @@ from engines.runtime import open_runtime
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """What was asked for."""
+
+    config: Path
+    as_json: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One line of the screen."""
 
@@ -37,19 +47,26 @@ class Finding:
     says: str
 
 
-def run(arguments: argparse.Namespace) -> int:
+def add(parser: argparse.ArgumentParser) -> None:
+    """The flags of `check`."""
+    flags.add_config(parser)
+    flags.add_json(parser)
+    flags.gives(parser, Check)
+
+
+def run(arguments: Check) -> int:
     """Print every finding; 0 only when all are well."""
     config = load_config(arguments.config)
     configure("console", "error")
     findings = [Finding("config", True, f"{arguments.config}: valid"), *_findings(config)]
-    if arguments.json:
+    if arguments.as_json:
         sys.stdout.write(json.dumps([asdict(f) for f in findings], indent=2) + "\n")
     else:
         console = Console(soft_wrap=True)
         for finding in findings:
             mark = Text("ok  ", "green") if finding.ok else Text("BAD ", "bold red")
             console.print(mark + Text(f"{finding.what:<12} ") + Text(finding.says))
-    return 0 if all(f.ok for f in findings) else 1
+    return 0 if all(f.ok for f in findings) else FAILED
 
 
 def _findings(config: Config) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +25,12 @@ from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 from rich.console import Console
 
+from dicom_node.commands import flags
 from dicom_node.config import Config, Destination, load_config
 from dicom_node.deliver.dimse import ask
 from dicom_node.demo.pacs import SmallPacs, send_folder
 from dicom_node.demo.wsm import write_slide
+from dicom_node.exit_status import FAILED
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import Revision, State
 from dicom_node.sop_classes import VL_WHOLE_SLIDE_MICROSCOPY
@@ -67,7 +70,25 @@ class _DemoFailed(Exception):
     """The demo cannot go on; the message says why and where to look."""
 
 
-def run(arguments: argparse.Namespace) -> int:
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """What was asked for."""
+
+    slide: Path | None
+    """What to send; None for a slide drawn now."""
+    out: Path
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The flags of `demo`."""
+    parser.add_argument(
+        "--slide", type=Path, metavar="PATH", help="folder of a DICOM slide to send"
+    )
+    parser.add_argument("--out", type=Path, default=Path("demo-output"), metavar="DIR")
+    flags.gives(parser, Demo)
+
+
+def run(arguments: Demo) -> int:
     """Show the main job; 0 when report and heatmap came back."""
     console = Console(soft_wrap=True)  # a path is never broken
     started = time.monotonic()
@@ -80,7 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
         _main_job(paths, out, console, truth)
     except _DemoFailed as error:
         console.print(f"[bold red]demo failed[/bold red]: {error}")
-        return 1
+        return FAILED
     console.print(f"Done in {time.monotonic() - started:.0f} s.")
     return 0
 
@@ -146,11 +167,11 @@ def _fresh_folder(out: Path) -> Path:
 
 
 def _drawn_study(out: Path, console: Console) -> tuple[list[Path], NDArray[np.uint8]]:
-    """A phantom drawn now: its files, and what was drawn where."""
+    """A phantom drawn now, a new study each time: its files, and what was drawn where."""
     drawn = draw(_SEED, rows=_ROWS, cols=_COLS)
     folder = out / "slide"
     folder.mkdir()
-    paths = write_slide(drawn.pixels, folder, mpp=_MPP, seed="dicom-node demo")
+    paths = write_slide(drawn.pixels, folder, mpp=_MPP)
     console.print(f"Slide    drawn phantom, {_ROWS} x {_COLS} pixels at {_MPP} um: {folder}")
     return paths, drawn.truth
 

@@ -6,36 +6,72 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from dicom_node.commands import flags
+from dicom_node.exit_status import FAILED, REFUSED
 from engines.bundle import Bundle, open_bundle
 from engines.compare import Comparison, compare
 from engines.errors import BundleRejected, DeviceFailed, EngineMissing
+from engines.names import PRECISION_NAMES, EngineName, PrecisionName
 from engines.runtime import prepare
 
-REFUSED = 3
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """The plans to build."""
+
+    bundle: str
+    engine: EngineName
+    precision: PrecisionName
 
 
-def run(arguments: argparse.Namespace) -> int:
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """The comparison to make."""
+
+    bundle: str
+    threads: int
+    as_json: bool
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The flags of `engine build` and `engine compare`."""
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    help = "build the plans of a bundle for this machine's GPU"
+    build = actions.add_parser("build", help=help, description=help)
+    build.add_argument("bundle", metavar="BUNDLE", help="a shipped name or a directory")
+    build.add_argument("--engine", default="tensorrt", choices=["tensorrt"])
+    build.add_argument("--precision", default="shipped", choices=PRECISION_NAMES)
+    flags.gives(build, Build)
+    help = "run the bundle's probe on every engine and precision, and print a table"
+    compare = actions.add_parser("compare", help=help, description=help)
+    compare.add_argument("bundle", metavar="BUNDLE", help="a shipped name or a directory")
+    flags.add_threads(compare)
+    flags.add_json(compare)
+    flags.gives(compare, Compare)
+
+
+def run(arguments: Build | Compare) -> int:
     """Compare: 1 when an engine that is present gives wrong numbers. Both: 3 when refused."""
     try:
         bundle = open_bundle(arguments.bundle)
-        if arguments.action == "build":
+        if isinstance(arguments, Build):
             return _build(bundle, arguments)
-        return _compare(bundle, threads=arguments.threads, as_json=arguments.json)
+        return _compare(bundle, threads=arguments.threads, as_json=arguments.as_json)
     except (BundleRejected, EngineMissing) as error:
         sys.stderr.write(f"dicom-node: {error}\n")
         return REFUSED
     except DeviceFailed as error:
         sys.stderr.write(f"dicom-node: {error}\n")
-        return 1
+        return FAILED
 
 
-def _build(bundle: Bundle, arguments: argparse.Namespace) -> int:
+def _build(bundle: Bundle, arguments: Build) -> int:
     console = Console(soft_wrap=True)
     bars = Progress(
         TextColumn("{task.description}"),
@@ -73,7 +109,7 @@ def _compare(bundle: Bundle, *, threads: int, as_json: bool) -> int:
         for row in rows:
             if row.reason:
                 console.print(f"{row.engine} {row.precision}: {row.reason}")
-    return 1 if any(row.verdict in ("outside", "failed") for row in rows) else 0
+    return FAILED if any(row.verdict in ("outside", "failed") for row in rows) else 0
 
 
 def _table(rows: Sequence[Comparison]) -> Table:

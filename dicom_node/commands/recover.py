@@ -6,13 +6,16 @@ import argparse
 import json
 import sys
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
+from dicom_node.commands import flags
 from dicom_node.config import load_config
+from dicom_node.exit_status import FAILED
 from dicom_node.ledger.database import require_sound
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import State
@@ -24,7 +27,22 @@ from dicom_node.spool.spool import Spool, SpoolUnusable
 _MOVING = (Outcome.NEW, Outcome.RESTORED)  # what lets a study go on
 
 
-def run(arguments: argparse.Namespace) -> int:
+@dataclass(frozen=True, slots=True)
+class Recover:
+    """What was asked for."""
+
+    config: Path
+    as_json: bool
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The flags of `recover`."""
+    flags.add_config(parser)
+    flags.add_json(parser)
+    flags.gives(parser, Recover)
+
+
+def run(arguments: Recover) -> int:
     """Record every file that can be; 1 when one had to be left."""
     config = load_config(arguments.config)
     require_sound(config.database_path)
@@ -38,14 +56,14 @@ def run(arguments: argparse.Namespace) -> int:
             answers = list(Recovery(spool, ledger).run())
         except (LostFoundBusy, SpoolUnusable) as error:
             sys.stderr.write(f"dicom-node: {error}\n")
-            return 1
+            return FAILED
         parked = _parked(ledger, answers)
     report = _report(str(lost_found.folder), answers, parked)
-    if arguments.json:
+    if arguments.as_json:
         sys.stdout.write(json.dumps(report, indent=2) + "\n")
     else:
         _print(report)
-    return 1 if report["left"] else 0
+    return FAILED if report["left"] else 0
 
 
 def _parked(ledger: Ledger, answers: list[Recovered | Left]) -> list[str]:

@@ -5,34 +5,55 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import dataclass
+from pathlib import Path
 
+from dicom_node.commands import flags
 from dicom_node.config import load_config
+from dicom_node.exit_status import FAILED
 from dicom_node.ledger.database import require_sound
 from dicom_node.ledger.ledger import Ledger
 
 
-def run(arguments: argparse.Namespace) -> int:
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """What was asked for."""
+
+    config: Path
+    uid: str
+    as_json: bool
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The flags of `retry`."""
+    flags.add_config(parser)
+    parser.add_argument("uid", metavar="UID", help="Study Instance UID")
+    flags.add_json(parser)
+    flags.gives(parser, Retry)
+
+
+def run(arguments: Retry) -> int:
     """Queue the latest revision once more; 1 when there is none, or it is still receiving."""
     config = load_config(arguments.config)
     require_sound(config.database_path)
     if not config.database_path.exists():
         where = config.database_path.parent
-        return _refuse(arguments.json, f"no study {arguments.uid}: no node has run on {where}")
+        return _refuse(arguments.as_json, f"no study {arguments.uid}: no node has run on {where}")
     ledger = Ledger.open(config.database_path)
     try:
         attempt = ledger.retry(arguments.uid)
     except KeyError:
-        return _refuse(arguments.json, f"no study {arguments.uid} in {config.database_path}")
+        return _refuse(arguments.as_json, f"no study {arguments.uid} in {config.database_path}")
     except ValueError as error:
-        return _refuse(arguments.json, str(error))
+        return _refuse(arguments.as_json, str(error))
     answer = {"study_instance_uid": arguments.uid, "attempt": attempt}
     text = f"study {arguments.uid} is queued again, attempt {attempt}"
     if attempt is None:
         text = f"study {arguments.uid} is counted again, and analyzed when it is complete"
-    sys.stdout.write((json.dumps(answer) if arguments.json else text) + "\n")
+    sys.stdout.write((json.dumps(answer) if arguments.as_json else text) + "\n")
     return 0
 
 
 def _refuse(as_json: bool, reason: str) -> int:
     sys.stderr.write((json.dumps({"error": reason}) if as_json else f"dicom-node: {reason}") + "\n")
-    return 1
+    return FAILED

@@ -3,37 +3,47 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
+from dicom_node.commands import flags
 from dicom_node.config import Config, load_config
+from dicom_node.exit_status import FAILED, MAY_PASS, REFUSED
 from dicom_node.ledger.database import require_sound
 from dicom_node.ledger.rows import LedgerBusy, LedgerDamaged
 from dicom_node.observe.log import configure, os_reason
-from dicom_node.processes.supervisor import (
-    MAY_PASS,
-    REFUSED,
-    stop_on_signals,
-    supervise,
-    watch_supervisor,
-)
+from dicom_node.processes.supervisor import ROLES, stop_on_signals, supervise, watch_supervisor
 from dicom_node.spool.spool import SpoolUnusable
 from engines.errors import BundleRejected, EngineMissing
 
 log = structlog.get_logger()
 
 _OTHERS = 0o077
-_MODULES = {
-    "ingest": "dicom_node.processes.ingest",
-    "worker": "dicom_node.processes.worker",
-}
 
 
-def run(arguments: argparse.Namespace) -> int:
+@dataclass(frozen=True, slots=True)
+class Serve:
+    """What was asked for."""
+
+    command: str
+    """`serve`, or the one role to run."""
+    config: Path
+    supervisor: int | None
+    """The process that started this one as its child."""
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The flags of `serve`, `ingest` and `worker`."""
+    flags.add_config(parser)
+    parser.add_argument("--supervisor", type=int, metavar="PID", help=argparse.SUPPRESS)
+    flags.gives(parser, Serve)
+
+
+def run(arguments: Serve) -> int:
     """Run the supervisor or one child until SIGTERM; 0 after draining."""
     config = load_config(arguments.config)
     role = arguments.command
@@ -48,9 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
             return REFUSED
         if role == "serve":
             return supervise(config, arguments.config, stop)
-        # Imported by role: what the worker needs would triple the memory of ingest.
-        module = importlib.import_module(_MODULES[role])
-        getattr(module, f"run_{role}")(config, stop)
+        ROLES[role](config, stop)
     except (BundleRejected, EngineMissing) as error:
         log.error("model_refused", reason=str(error))
         return REFUSED
@@ -65,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
         reason = os_reason(error) if isinstance(error, OSError) else str(error)
         log.error("cannot_start", reason=reason, where=where)
         # A port that is taken stays taken; what breaks a worker may pass.
-        return 1 if role == "worker" else REFUSED
+        return FAILED if role == "worker" else REFUSED
     return 0
 
 
@@ -82,7 +90,7 @@ def _make_private(config: Config) -> None:
 
 
 def _database_is_sound(path: Path) -> bool:
-    """Whether to start on this database; looked at once a start, by the first process."""
+    """Whether to start on this database; looked at once per start, by the first process."""
     try:
         require_sound(path)
     except LedgerDamaged as error:

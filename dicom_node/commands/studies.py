@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
+from dicom_node.commands import flags
 from dicom_node.config import load_config
+from dicom_node.exit_status import FAILED
 from dicom_node.ledger.database import require_sound
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import Delivery, DeliveryState, Revision, State
@@ -26,18 +29,40 @@ _STYLE = {
 }
 
 
-def run(arguments: argparse.Namespace) -> int:
+@dataclass(frozen=True, slots=True)
+class Studies:
+    """What was asked for."""
+
+    config: Path
+    as_json: bool
+    uid: str | None
+    """The study to show; None for the list of all."""
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The flags of `studies`, and of `studies show`."""
+    flags.add_config(parser)
+    flags.add_json(parser)
+    parser.set_defaults(uid=None)
+    show = parser.add_subparsers(metavar="show").add_parser("show", help="one study")
+    show.add_argument("uid", metavar="UID", help="Study Instance UID")
+    flags.add_config(show, is_repeated=True)
+    show.add_argument("--json", dest="as_json", action="store_true", default=argparse.SUPPRESS)
+    flags.gives(parser, Studies)
+
+
+def run(arguments: Studies) -> int:
     """List studies, or show one; 1 when the one asked for is unknown."""
     path = load_config(arguments.config).database_path
     require_sound(path)
     if not path.exists():
         sys.stderr.write(f"dicom-node: no study yet: no node has run on {path.parent}\n")
-        return 1
+        return FAILED
     ledger = Ledger.open(path)
-    if arguments.show:
-        return _show(ledger, arguments.uid, as_json=arguments.json)
+    if arguments.uid is not None:
+        return _show(ledger, arguments.uid, as_json=arguments.as_json)
     revisions = ledger.all_revisions()
-    if arguments.json:
+    if arguments.as_json:
         stories = [_story(ledger, revision) for revision in revisions]
         sys.stdout.write(json.dumps(stories, indent=2) + "\n")
         return 0
@@ -55,7 +80,7 @@ def _show(ledger: Ledger, uid: str, *, as_json: bool) -> int:
     revisions = [r for r in ledger.all_revisions() if r.study_instance_uid == uid]
     if not revisions:
         sys.stderr.write(f"dicom-node: no study {uid}; `dicom-node studies` lists them\n")
-        return 1
+        return FAILED
     story: dict[str, Any] = {
         "study_instance_uid": uid,
         "revisions": [_story(ledger, r) for r in revisions],
@@ -104,7 +129,7 @@ def _timings(ledger: Ledger, r: Revision) -> dict[str, float]:
 
 
 def _print_line(console: Console, ledger: Ledger, r: Revision) -> None:
-    """Two lines a study, three where there is something to say."""
+    """Two lines per study, three where there is something to say."""
     deliveries = ledger.deliveries(r.study_instance_uid, r.revision)
     state = Text(f"{r.state.value:<11}", style=_STYLE.get(r.state, ""))
     facts = [

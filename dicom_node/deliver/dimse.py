@@ -6,7 +6,6 @@ it answers success or 0111.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.association import Association
 
 from dicom_node.association.requestor import request
-from dicom_node.config import DeliverySection, Destination
+from dicom_node.config import Destination
 from dicom_node.ledger.rows import DeliveryState
 from dicom_node.observe.log import os_reason, place_of
 from dicom_node.results.kinds import result_classes
@@ -114,12 +113,6 @@ def _send_dataset(dataset: Dataset, destination: Destination, own_ae_title: str)
         return _send(association, dataset, destination)
     finally:
         association.release()
-
-
-def wait_before_retry_s(section: DeliverySection, attempts: int) -> float:
-    """Back-off with jitter: doubling from the first to the longest wait, times 0.5 to 1.5."""
-    wait_s = min(section.longest_retry_s, section.first_retry_s * 2.0 ** min(attempts, 30))
-    return wait_s * random.uniform(0.5, 1.5)
 
 
 def _associate(

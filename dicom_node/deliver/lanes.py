@@ -7,13 +7,16 @@ crash could lose.
 from __future__ import annotations
 
 import hashlib
+import random
 import threading
 import time
+from collections.abc import Callable
 
 import structlog
 
 from dicom_node.config import Config, Destination
 from dicom_node.deliver import dimse
+from dicom_node.deliver.retry import Again, GiveUp, back_off_s, decide, for_delivery
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import DeliveryState, DueDelivery, LedgerFailed, Run
 from dicom_node.observe.log import os_reason, place_of, trace_of
@@ -29,8 +32,16 @@ _ASK_EVERY_S = 60.0
 class Lanes:
     """The lanes of all destinations of the configuration."""
 
-    def __init__(self, config: Config, ledger: Ledger, stop: threading.Event) -> None:
-        self._lanes = [_Lane(config, d, ledger, stop) for d in config.destinations]
+    def __init__(
+        self,
+        config: Config,
+        ledger: Ledger,
+        stop: threading.Event,
+        *,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        """`draw` gives the random numbers, from 0 to 1, that spread the retries."""
+        self._lanes = [_Lane(config, d, ledger, stop, draw) for d in config.destinations]
 
     def start(self) -> None:
         """Ask every destination what it takes, and deliver what is due, until `stop`."""
@@ -47,13 +58,20 @@ class Lanes:
 
 class _Lane(threading.Thread):
     def __init__(
-        self, config: Config, destination: Destination, ledger: Ledger, stop: threading.Event
+        self,
+        config: Config,
+        destination: Destination,
+        ledger: Ledger,
+        stop: threading.Event,
+        draw: Callable[[], float],
     ) -> None:
         super().__init__(name=f"lane-{destination.name}", daemon=True)
         self._config = config
         self._destination = destination
         self._ledger = ledger
         self._stop_asked = stop
+        self._draw = draw
+        self._policy = for_delivery(config.delivery)
         self._failures = 0
         """Attempts in a row that found nobody who answers."""
         self._asked_at = -_ASK_EVERY_S
@@ -90,9 +108,9 @@ class _Lane(threading.Thread):
                 continue
             troubled.add(delivery.run)
             if not outcome.is_answered:  # the others would fare no better
+                pause_s = back_off_s(self._policy, failures=self._failures, draw=self._draw())
                 self._failures += 1
-                wait_s = dimse.wait_before_retry_s(self._config.delivery, self._failures)
-                return min(wait_s, _LONGEST_PAUSE_S)
+                return min(pause_s, _LONGEST_PAUSE_S)
         return _ROUND_S
 
     def _ask(self) -> None:
@@ -114,10 +132,13 @@ class _Lane(threading.Thread):
         outcome = self._send(delivery)
         state, error, next_attempt_at = outcome.state, outcome.error, None
         if state is DeliveryState.PENDING:
-            wait_s = dimse.wait_before_retry_s(self._config.delivery, delivery.attempts)
-            next_attempt_at = self._ledger.now() + wait_s
-            if self._ledger.now() - delivery.analyzed_at > self._config.delivery.give_up_after_s:
-                state, error = DeliveryState.REFUSED, f"given up: {error}"
+            now = self._ledger.now()
+            age_s = now - delivery.analyzed_at
+            match decide(self._policy, failures=delivery.attempts, age_s=age_s, draw=self._draw()):
+                case Again(wait_s):
+                    next_attempt_at = now + wait_s
+                case GiveUp(why):
+                    state, error = DeliveryState.REFUSED, f"{why}: {error}"
         self._ledger.record_delivery(
             delivery.sop_instance_uid,
             self._destination.name,

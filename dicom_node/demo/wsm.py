@@ -91,7 +91,7 @@ def write_slide(
     seed: str | None = None,
     study_uid: str | None = None,
 ) -> list[Path]:
-    """Writes one H&E slide, one file a level, largest first; returns the files.
+    """Writes one H&E slide, one file per level, largest first; returns the files.
 
     `pixels` uint8 RGB [H, W, 3] at `mpp` um per pixel; each level is `step` times smaller than the
     one before. Frames are JPEG Baseline, TILED_FULL. With `seed` all UIDs and times are a function

@@ -13,21 +13,18 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
 
 from dicom_node.config import Config
+from dicom_node.exit_status import FAILED, MAY_PASS, REFUSED
 from inference.lock import held, holder
 
 log = structlog.get_logger()
 
-ROLES = ("ingest", "worker")
-REFUSED = 3
-"""Exit status of a child that found the configuration, database, bundle or port unusable."""
-MAY_PASS = 4
-"""Exit status of a child that could not start now: a full disk, a database that is locked."""
 _LONGEST_PAUSE_S = 30.0
 _MAY_PASS_PAUSE_S = 2.0
 _STEADY_S = 60.0
@@ -42,6 +39,25 @@ class _Child:
     started_at: float = 0.0
     pause_s: float = 1.0
     start_at: float = field(default_factory=time.monotonic)
+
+
+def _ingest(config: Config, stop: threading.Event) -> None:
+    from dicom_node.processes.ingest import run_ingest
+
+    run_ingest(config, stop)
+
+
+def _worker(config: Config, stop: threading.Event) -> None:
+    from dicom_node.processes.worker import run_worker
+
+    run_worker(config, stop)
+
+
+ROLES: dict[str, Callable[[Config, threading.Event], None]] = {
+    "ingest": _ingest,
+    "worker": _worker,
+}
+"""What each child runs. Imported by role: what the worker needs would triple ingest's memory."""
 
 
 def supervise(config: Config, config_path: Path, stop: threading.Event) -> int:
@@ -129,5 +145,5 @@ def _end(children: list[_Child], drain_s: float) -> int:
         except subprocess.TimeoutExpired:
             log.error("child_did_not_drain", pid=process.pid)
             process.kill()
-            worst = 1
+            worst = FAILED
     return worst

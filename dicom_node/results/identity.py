@@ -1,11 +1,15 @@
-"""Who made a result, and its UIDs: a function of what went in, so that a resend changes nothing."""
+"""Who made a result, and its UIDs: a function of what went in, so that a resend changes nothing.
+
+One UID has one content. What goes in is all that the content depends on, or is stored by whoever
+makes the object; where neither is so, the time of making is part of the UIDs.
+"""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 NAMESPACE = uuid.UUID("3a9e5cf9-fbff-4cb6-bccd-0af4f401ffd7")
 """Name space of every UID the node derives (RFC 9562 5.5). Changing it renames all results."""
@@ -35,7 +39,16 @@ class Provenance:
     engine: str
     node_version: str
     created_at: datetime
-    """End of inference, with a time zone; stays the same when the same run is repeated."""
+    """The instant that the dates of the objects tell, with a time zone: in the node, when the study
+    was closed, which is stored; in `analyze`, when the slide had been analyzed."""
+    comes_again: bool = True
+    """Whether another run on the same input is given the same `created_at`. If not, the UIDs
+    depend on it: no other run, and no node, makes an object of the same UID."""
+
+    @property
+    def moment(self) -> str:
+        """The part of the UIDs that tells this run from every other; empty for one that repeats."""
+        return "" if self.comes_again else self.created_at.astimezone(UTC).isoformat()
 
     @property
     def device(self) -> Device:
@@ -58,21 +71,23 @@ class ResultNames:
     input_uids: tuple[str, ...]
     bundle_digest: str
     kind: str
+    moment: str
 
     @classmethod
     def of(
-        cls, study_uid: str, input_uids: Sequence[str], bundle_digest: str, kind: str
+        cls, study_uid: str, input_uids: Sequence[str], provenance: Provenance, kind: str
     ) -> ResultNames:
         """Names of result `kind`; the order of `input_uids` does not matter, none is refused."""
         if not input_uids:
             raise ValueError("input_uids is empty: a result names the instances it was made from")
-        return cls(study_uid, tuple(sorted(set(input_uids))), bundle_digest, kind)
+        inputs = tuple(sorted(set(input_uids)))
+        return cls(study_uid, inputs, provenance.bundle_digest, kind, provenance.moment)
 
     def uid(self, role: str, index: int = 0) -> str:
         """UID for `role` ("instance", "series", "tracking", ...), the `index`-th of its kind."""
-        return result_uid(
-            self.study_uid, *self.input_uids, self.bundle_digest, self.kind, role, str(index)
-        )
+        run = ("run of", self.moment) if self.moment else ()
+        made_from = (self.study_uid, *self.input_uids, self.bundle_digest, self.kind)
+        return result_uid(*run, *made_from, role, str(index))
 
 
 def result_uid(*parts: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from copy import deepcopy
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
 from highdicom.sr import CodedConcept
 from pydicom import Dataset
@@ -62,14 +62,15 @@ def complete(dataset: Dataset, source: Dataset, manifest: Manifest, provenance: 
 
     Attributes of the Patient and Study modules (clinical trial ones included) are copied as they
     are; those the slide lacks stay empty where the IOD demands them. Nothing depends on the
-    clock.
+    clock, or on the time zone of this machine.
     """
     dataset.copy_patient_and_study_information(_copied(source))
     for keyword in ("SpecificCharacterSet", "TimezoneOffsetFromUTC"):
         if keyword in source:
             dataset.add(deepcopy(source[keyword]))
-    _set_dates(dataset, provenance.created_at)
-    _set_equipment(dataset, provenance)
+    created_at = _in_zone_of(dataset, provenance.created_at)
+    _set_dates(dataset, created_at)
+    _set_equipment(dataset, provenance, created_at)
     codes.declare_private_schemes(dataset, plain(manifest.manufacturer, 64))
     dataset.file_meta.ImplementationClassUID = UID(implementation.CLASS_UID)
     dataset.file_meta.ImplementationVersionName = f"DICOMNODE_{provenance.node_version}"[:16]
@@ -104,12 +105,20 @@ def _copied(source: Dataset) -> Dataset:
     return header
 
 
-def _set_dates(dataset: Dataset, created_at: datetime) -> None:
+def _in_zone_of(dataset: Dataset, created_at: datetime) -> datetime:
+    """The same instant in the zone that the slide states for all its dates and times, or in UTC.
+
+    Timezone Offset From UTC (PS3.3 C.12.1) speaks for the study's date and time too. Where the
+    slide lacks it, nobody knows the zone of those, so that we must not add one.
+    """
     if created_at.utcoffset() is None:
         raise ValueError(f"created_at {created_at} has no time zone; expected an aware datetime")
     offset = dataset.get("TimezoneOffsetFromUTC")
-    if offset:  # then every date and time in the object is in this zone (PS3.3 C.12.1.1.8)
-        created_at = created_at.astimezone(_zone(str(offset)))
+    zone: tzinfo = _zone(str(offset)) if offset else UTC
+    return created_at.astimezone(zone)
+
+
+def _set_dates(dataset: Dataset, created_at: datetime) -> None:
     for kind in ("InstanceCreation", "Content", "Series"):
         setattr(dataset, f"{kind}Date", created_at.strftime("%Y%m%d"))
         setattr(dataset, f"{kind}Time", created_at.strftime("%H%M%S"))
@@ -122,9 +131,11 @@ def _zone(offset: str) -> timezone:
     return timezone(sign * timedelta(hours=int(digits[:2]), minutes=int(digits[2:])))
 
 
-def _set_equipment(dataset: Dataset, provenance: Provenance) -> None:
+def _set_equipment(dataset: Dataset, provenance: Provenance, created_at: datetime) -> None:
     device = provenance.device
     contribution = Dataset()  # replaces highdicom's, which holds the time of day
+    # The one attribute of ours that may name its own zone (VR DT, PS3.5 6.2).
+    contribution.ContributionDateTime = created_at.strftime("%Y%m%d%H%M%S%z")
     for item in (dataset, contribution):
         item.Manufacturer = device.manufacturer
         item.ManufacturerModelName = device.model

@@ -105,10 +105,20 @@ def _identity(header: Dataset, sr: Dataset) -> str:
 
 
 def _moment(sr: Dataset) -> str:
+    """Content Date and Time, with their zone where the report tells it."""
     date, time = str(sr.get("ContentDate") or ""), str(sr.get("ContentTime") or "")
     if len(date) != 8:
         return ""
-    return f"{date[:4]}-{date[4:6]}-{date[6:]} {time[:2]}:{time[2:4]}".strip(" :")
+    shown = f"{date[:4]}-{date[4:6]}-{date[6:]} {time[:2]}:{time[2:4]}".strip(" :")
+    return f"{shown} {_zone(sr)}".rstrip() if time else shown
+
+
+def _zone(sr: Dataset) -> str:
+    """Zone of the report's dates: stated for all of them, or with the moment we contributed."""
+    stated = str(sr.get("TimezoneOffsetFromUTC") or "")
+    made = [str(i.get("ContributionDateTime")) for i in sr.get("ContributingEquipmentSequence", ())]
+    offset = stated or next((text[-5:] for text in made if text[-5:-4] in ("+", "-")), "")
+    return f"UTC{offset if offset.strip('+-0') else ''}" if offset else ""
 
 
 def _fact(name: str, value: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 
@@ -76,7 +76,7 @@ class ResultObjects:
             bundle_digest=bundle.digest,
             engine=self._runtime.engine,
             node_version=__version__,
-            created_at=datetime.fromtimestamp(current.closed_at).astimezone(),
+            created_at=datetime.fromtimestamp(current.closed_at, UTC),
         )
         making = Making(
             source=dcmread(slide.base_path, stop_before_pixels=True),

@@ -15,20 +15,15 @@ from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import DeliveryState, LedgerBusy, LedgerDamaged, Revision, State
 from dicom_node.observe.log import place_of, trace_of
 from dicom_node.study.closing import close_ready
-from dicom_node.work.workflow import (
-    MOST_FAILURES,
-    NO_ROOM_WAIT_S,
-    STUDY_QUEUE,
-    StudyWorkflow,
-    workflow_id,
-)
+from dicom_node.work.workflow import NO_ROOM_WAIT_S, STUDY_QUEUE, StudyWorkflow, workflow_id
 
 log = structlog.get_logger()
 
 _LEAST_FREE_BYTES = 4 << 20
 """With less room on the disk no study is taken up: its tiles could not be kept."""
-WORKFLOW_VERSION = "2"
-"""Changes when the steps of a workflow change: what an old version began is begun anew."""
+WORKFLOW_VERSION = "3"
+"""Changes when the steps of a workflow change, or what they answer. The workflow library goes on
+with workflows of its own version only; an attempt that another version began is begun anew."""
 _WAITING = {"ENQUEUED", "DELAYED"}
 _PENDING = "PENDING"
 
@@ -72,6 +67,10 @@ def _queue_study(ledger: Ledger, workflow: StudyWorkflow, revision: Revision) ->
             DBOS.enqueue_workflow(
                 STUDY_QUEUE, workflow.run_study, run.study, run.revision, run.attempt
             )
+    elif status.app_version not in (None, WORKFLOW_VERSION):
+        reason = f"attempt {run.attempt} was begun by another version of the node"
+        if ledger.try_later(run, reason, 0.0, counts=False):
+            log.info("study_begun_anew", study=run.study, reason=reason)
     elif not _is_under_way(status, workflow):
         # A workflow that has just moved the study on also ends: then none of this changes anything.
         reason = f"the workflow of attempt {run.attempt} ended as {status.status}"
@@ -79,16 +78,12 @@ def _queue_study(ledger: Ledger, workflow: StudyWorkflow, revision: Revision) ->
             reason = f"what attempt {run.attempt} did could not be written"
             if ledger.try_later(run, reason, NO_ROOM_WAIT_S, counts=False):
                 log.error("study_waits_for_room", study=run.study, reason=reason)
-        elif revision.failures >= MOST_FAILURES:
-            ledger.park(run, reason)
-        elif ledger.try_later(run, reason, NO_ROOM_WAIT_S):
+        elif workflow.try_again(run, reason):
             log.error("workflow_broken", study=run.study, reason=reason)
 
 
 def _is_under_way(status: WorkflowStatus, workflow: StudyWorkflow) -> bool:
-    """Whether a workflow of ours will come to an outcome by itself."""
-    if status.app_version not in (None, WORKFLOW_VERSION):
-        return False
+    """Whether a workflow of this version will come to an outcome by itself."""
     if status.status == _PENDING:
         return not workflow.underway.is_lost(status.workflow_id)
     return status.status in _WAITING

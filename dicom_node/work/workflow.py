@@ -8,20 +8,34 @@ the input. A failure is a value, so that what is replayed is what happened.
 from __future__ import annotations
 
 import errno
+import random
 import threading
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import structlog
 from dbos import DBOS, DBOSConfiguredInstance
 
 from dicom_node.config import Config
-from dicom_node.deliver.dimse import wait_before_retry_s
+from dicom_node.deliver.retry import for_analysis
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import LedgerBusy, LedgerDamaged, Result, Revision, Run, State
 from dicom_node.observe.log import os_reason, place_of, trace_of
 from dicom_node.study.evidence import PatientsDiffer
 from dicom_node.study.facts import Uncountable
+from dicom_node.work.answers import (
+    Analyzed,
+    Answer,
+    Built,
+    Failed,
+    NoRoom,
+    Opened,
+    Recorded,
+    Stale,
+    from_json,
+    to_json,
+)
+from dicom_node.work.failures import again_or_park, park
 from dicom_node.work.outputs import ResultObjects
 from dicom_node.work.underway import Underway
 from engines.errors import DeviceFailed
@@ -34,10 +48,6 @@ log = structlog.get_logger()
 
 STUDY_QUEUE = "studies"
 _PROGRESS_EVERY_S = 1.0
-_STALE: dict[str, Any] = {"stale": True}
-"""Another attempt, or another revision, has taken over: nothing to do and nothing to report."""
-MOST_FAILURES = 5
-"""Attempts for a cause that may pass and does not, before a person has to look."""
 NO_ROOM_WAIT_S = 2.0
 """After a write that the disk had no room for. Such an attempt does not count."""
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -56,6 +66,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
         self.underway = Underway()
         self._stop = stop
         self._config = config
+        self._policy = for_analysis(config.analysis)
         self._ledger = ledger
         self._runtime = runtime
         self._objects = ResultObjects(config, ledger, runtime)
@@ -67,42 +78,47 @@ class StudyWorkflow(DBOSConfiguredInstance):
             structlog.contextvars.bound_contextvars(study=study, revision=revision),
             self.underway.run(workflow_id(Run(study, revision, attempt))),
         ):
-            opened = self.open_slides(study, revision, attempt)
-            if "slides" not in opened:
-                return self.settle_failure(study, revision, attempt, opened)
-            for key in opened["slides"]:
-                analyzed = self.analyze(study, revision, attempt, key)
-                if "result" not in analyzed:
-                    return self.settle_failure(study, revision, attempt, analyzed)
-            built = self.build_results(study, revision, attempt)
-            if "objects" not in built:
-                return self.settle_failure(study, revision, attempt, built)
-            return "built"
+            match from_json(self.open_slides(study, revision, attempt)):
+                case Opened(slides):
+                    pass
+                case answer:
+                    return self.settle_failure(study, revision, attempt, answer)
+            for key in slides:
+                match from_json(self.analyze(study, revision, attempt, key)):
+                    case Analyzed():
+                        pass
+                    case answer:
+                        return self.settle_failure(study, revision, attempt, answer)
+            match from_json(self.build_results(study, revision, attempt)):
+                case Built():
+                    return "built"
+                case answer:
+                    return self.settle_failure(study, revision, attempt, answer)
 
     # -- steps ----------------------------------------------------------------------------------
 
     @DBOS.step()
-    def open_slides(self, study: str, revision: int, attempt: int) -> dict[str, Any]:
-        """Keys of the slides to analyze; moves the study to `analyzing`."""
+    def open_slides(self, study: str, revision: int, attempt: int) -> Recorded:
+        """Opened with the slides to analyze; moves the study to `analyzing`."""
         run = Run(study, revision, attempt)
         runtime = self._runtime
 
-        def work() -> dict[str, Any]:
+        def work() -> Opened | Stale:
             if not self._ledger.start_analysis(run, runtime.engine, runtime.bundle.digest):
-                return _STALE
+                return Stale()
             log.info("study_started", attempt=attempt, engine=runtime.engine)
-            return {"slides": [s.key for s in self._objects.slides(study, revision)]}
+            return Opened(tuple(s.key for s in self._objects.slides(study, revision)))
 
-        return _answer(work)
+        return to_json(_answer(work))
 
     @DBOS.step()
-    def analyze(self, study: str, revision: int, attempt: int, key: str) -> dict[str, Any]:
-        """Run the student on one slide; the prediction is on disk when the step is done."""
+    def analyze(self, study: str, revision: int, attempt: int, key: str) -> Recorded:
+        """Analyzed by the student: the prediction of one slide is on disk."""
         run = Run(study, revision, attempt)
 
-        def work() -> dict[str, Any]:
+        def work() -> Analyzed | Stale:
             if not self._may_go_on(run):
-                return _STALE
+                return Stale()
             kept = self._objects.tiles_path(run, key)
             try:
                 result = predict.predict(
@@ -116,60 +132,72 @@ class StudyWorkflow(DBOSConfiguredInstance):
                 self._pause(key, stopped)
             archive.save(result, self._objects.prediction_path(run, key))
             predict.discard(kept)
-            return {"result": type(result).__name__}
+            return Analyzed(type(result).__name__)
 
         answer = _answer(work)
-        if "result" in answer:
-            log.info("slide_analyzed", slide=key, **answer)
-        elif answer != _STALE:
-            log.warning("slide_not_analyzed", slide=key, **answer)
-        return answer
+        match answer:
+            case Analyzed(result):
+                log.info("slide_analyzed", slide=key, result=result)
+            case Failed(reason) | NoRoom(reason):
+                log.warning("slide_not_analyzed", slide=key, reason=reason)
+        return to_json(answer)
 
     @DBOS.step()
-    def build_results(self, study: str, revision: int, attempt: int) -> dict[str, Any]:
-        """Write the objects of every slide and queue their deliveries."""
+    def build_results(self, study: str, revision: int, attempt: int) -> Recorded:
+        """Built: the objects of every slide are written and their deliveries queued."""
         run = Run(study, revision, attempt)
 
-        def work() -> dict[str, Any]:
+        def work() -> Built | Stale:
             if not self._may_go_on(run):
-                return _STALE
+                return Stale()
             made: list[Result] = []
             for number, slide in enumerate(self._objects.slides(study, revision)):
                 made += self._objects.write(run, slide, number)
             names = [d.name for d in self._config.destinations]
             if not self._ledger.start_delivery(run, made, names):
-                return _STALE
-            return {"objects": len(made)}
+                return Stale()
+            return Built(len(made))
 
         answer = _answer(work)
-        if "objects" in answer:
-            log.info("results_built", **answer)
-        elif answer != _STALE:
-            log.warning("results_not_built", **answer)
-        return answer
+        match answer:
+            case Built(objects):
+                log.info("results_built", objects=objects)
+            case Failed(reason) | NoRoom(reason):
+                log.warning("results_not_built", reason=reason)
+        return to_json(answer)
 
     @DBOS.step()
-    def settle_failure(
-        self, study: str, revision: int, attempt: int, answer: dict[str, Any]
-    ) -> str:
+    def settle_failure(self, study: str, revision: int, attempt: int, answer: Answer) -> str:
         """Queue the study again with back-off, or park it with the reason."""
-        if answer == _STALE:
+        run = Run(study, revision, attempt)
+        match answer:
+            case Stale():
+                settled = None
+            case NoRoom(reason):
+                self._ledger.try_later(run, reason, NO_ROOM_WAIT_S, counts=False)
+                log.error("study_waits_for_room", reason=reason)
+                settled = State.QUEUED
+            case Failed(reason, may_pass=False):
+                settled = park(self._ledger, run, reason)
+            case Failed(reason):
+                settled = self.try_again(run, reason)
+            case Opened() | Analyzed() | Built() as success:
+                raise TypeError(f"expected the answer of a step that failed, found {success}")
+        if settled is None:
             log.info("attempt_stale", attempt=attempt)
-            return "stale"
-        run, reason = Run(study, revision, attempt), str(answer["failed"])
-        if answer.get("no_room"):
-            self._ledger.try_later(run, reason, NO_ROOM_WAIT_S, counts=False)
-            log.error("study_waits_for_room", reason=reason)
-            return "again"
-        failures = self._revision(study, revision).failures
-        if answer["may_pass"] and failures < MOST_FAILURES:
-            wait_s = wait_before_retry_s(self._config.delivery, failures)
-            self._ledger.try_later(run, reason, wait_s)
-            log.warning("study_failed", reason=reason, retry_in_s=round(wait_s, 1))
-            return "again"
-        self._ledger.park(run, reason)
-        log.error("study_parked", reason=reason)
-        return "parked"
+        return str(settled or "stale")
+
+    # -- after a failure ------------------------------------------------------------------------
+
+    def try_again(self, run: Run, reason: str) -> State | None:
+        """Queue a failed attempt again, or park it, as the configuration says.
+
+        Where it stands then; None where another attempt has taken over.
+        """
+        current = self._revision(run.study, run.revision)
+        if current.run != run:
+            return None
+        return again_or_park(self._ledger, self._policy, current, reason, draw=random.random())
 
     # -- inside ---------------------------------------------------------------------------------
 
@@ -228,8 +256,8 @@ def workflow_id(run: Run) -> str:
     return f"{run.study}/{run.revision}/{run.attempt}"
 
 
-def _answer(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The value of a step, or its failure as a value that survives a replay.
+def _answer(work: Callable[[], Answer]) -> Answer:
+    """What a step answers: its value, or its failure as a value that survives a replay.
 
     Reasons are our own sentences, or a class and a place: a library's text could quote the dataset.
     """
@@ -238,14 +266,14 @@ def _answer(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     except LedgerDamaged:
         raise  # the worker ends
     except LedgerBusy as error:
-        return {"failed": str(error), "may_pass": True, "no_room": True}
+        return NoRoom(str(error))
     except OSError as error:
         reason = f"a file cannot be read or written: {os_reason(error)}"
-        return {"failed": reason, "may_pass": True, "no_room": error.errno in _FULL}
+        return NoRoom(reason) if error.errno in _FULL else Failed(reason, may_pass=True)
     except DeviceFailed as error:
-        return {"failed": f"DeviceFailed: {error}", "may_pass": True}
+        return Failed(f"DeviceFailed: {error}", may_pass=True)
     except (SlideUnreadable, Uncountable, PatientsDiffer) as error:
-        return {"failed": f"{type(error).__name__}: {error}", "may_pass": False}
+        return Failed(f"{type(error).__name__}: {error}", may_pass=False)
     except Exception as error:  # noqa: BLE001 - the study is parked with the reason, not lost
         log.error("unexpected_error", error=type(error).__name__, trace=trace_of(error))
-        return {"failed": f"unexpected {place_of(error)}", "may_pass": False}
+        return Failed(f"unexpected {place_of(error)}", may_pass=False)

@@ -5,13 +5,20 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
-from nodes import ROOT, dicom_node
+from nodes import ROOT, dicom_node, study_of
 from pydicom import dcmread
+from rich.console import Console
 from validators import dciodvfy_errors, template_errors
 
+from dicom_node import __version__
+from dicom_node.commands import demo
+from dicom_node.results.identity import Provenance, ResultNames
+from engines.bundle import open_bundle
 from slides import (
     BENIGN,
     TILE_PX,
@@ -90,6 +97,44 @@ def test_a_concatenation_gives_the_same_heatmap_as_the_single_instance(phantom_s
     grid, _ = heatmap_grid(whole["objects"]["heatmap-tumor"])
     again, _ = heatmap_grid(parts["objects"]["heatmap-tumor"])
     np.testing.assert_array_equal(grid, again)
+
+
+def test_two_runs_on_the_same_files_never_give_one_uid_two_contents(phantom_study, tmp_path):
+    made: list[dict[str, bytes]] = []
+    for name in ("a", "b"):
+        answer = analyze(phantom_study.folder, "--out", tmp_path / name, "--json")
+        paths = json.loads(answer)[0]["objects"].values()
+        made.append({str(dcmread(path).SOPInstanceUID): Path(path).read_bytes() for path in paths})
+    first, second = made
+    assert len(first) == len(second) == 2
+    assert all(first[uid] == second[uid] for uid in first.keys() & second.keys())
+    inputs = [str(dcmread(path).SOPInstanceUID) for path in phantom_study.paths]
+    study = study_of(phantom_study.folder)
+    bundle = open_bundle("default")
+    node = Provenance(
+        bundle_name=bundle.manifest.name,
+        bundle_version=bundle.manifest.version,
+        bundle_digest=bundle.digest,
+        engine="any",
+        node_version=__version__,
+        created_at=datetime.now(UTC),
+    )
+    of_a_node = {
+        ResultNames.of(study, inputs, node, kind).uid("instance")
+        for kind in ("report", "heatmap tumor")
+    }
+    assert not of_a_node & {*first, *second}
+
+
+def test_a_slide_drawn_by_the_demo_is_a_new_study_each_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "_ROWS", 1024)
+    monkeypatch.setattr(demo, "_COLS", 1024)
+    drawn = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        paths, _ = demo._drawn_study(tmp_path / name, Console(quiet=True))
+        drawn.append({str(dcmread(path).SOPInstanceUID) for path in paths})
+    assert not drawn[0] & drawn[1]
 
 
 def test_missing_frames_are_said_and_nothing_is_analyzed(phantom_study, tmp_path):

@@ -83,6 +83,20 @@ def test_environment_variables_override_keys(write):
     assert config.model.threads == 1
 
 
+def test_analysis_and_delivery_are_retried_by_keys_of_their_own(write):
+    text = SMALLEST + "[analysis]\nmost_retries = 2\n[delivery]\ngive_up_after_s = 60\n"
+    config = load_config(write(text), {"DICOM_NODE_ANALYSIS_FIRST_RETRY_S": "7"})
+    assert (config.analysis.first_retry_s, config.analysis.most_retries) == (7, 2)
+    assert (config.delivery.first_retry_s, config.delivery.give_up_after_s) == (5, 60)
+
+
+def test_a_key_of_the_other_section_is_refused(write):
+    with pytest.raises(ConfigError, match=r"analysis\.give_up_after_s"):
+        load_config(write(SMALLEST + "[analysis]\ngive_up_after_s = 60\n"), {})
+    with pytest.raises(ConfigError, match=r"delivery\.most_retries"):
+        load_config(write(SMALLEST + "[delivery]\nmost_retries = 2\n"), {})
+
+
 def test_a_misspelled_override_is_refused_and_not_ignored(write):
     with pytest.raises(ConfigError, match="DICOM_NODE_PORT"):
         load_config(write(SMALLEST), {"DICOM_NODE_PORT": "1"})

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import sqlite3
 import time
+from contextlib import closing
 
 import pytest
 from bundles import write_sums
@@ -13,6 +15,7 @@ from crashing import POINTS
 from nodes import ROOT, node, storescp, storescu, study_of, wait_for
 
 from dicom_node.ledger.rows import DeliveryState, State
+from dicom_node.work.rounds import WORKFLOW_VERSION
 from engines.bundle import open_bundle
 from slides import new_study_copy
 
@@ -84,6 +87,37 @@ def test_a_study_that_kills_the_worker_again_and_again_is_parked_and_the_next_on
         assert "the worker died 2 times" in parked.reason
         assert n.finished(healthy).state is State.DONE
         assert {str(o.StudyInstanceUID) for o in pacs.objects()} == {healthy}
+
+
+OLD_ANSWER = {"slides": ["a"]}
+"""Of `open_slides`, as versions before 3 recorded it."""
+
+
+@pytest.mark.parametrize(
+    ("version", "status", "failures"),
+    [("2", "PENDING", 0), ("2", "ENQUEUED", 0), (WORKFLOW_VERSION, "PENDING", 1)],
+)
+def test_an_attempt_with_the_answers_of_an_old_version_is_begun_anew_and_finished(
+    version, status, failures, phantom_study, tmp_path
+):
+    """An update costs the study no retry; old answers under this version's name would cost one."""
+    study = study_of(phantom_study.folder)
+    with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
+        n.start("ingest")
+        storescu(n.port, phantom_study.folder)
+        crash(n, "between open_slides and analyze")
+        with closing(sqlite3.connect(n.folder / "node-data" / "node.sqlite")) as db, db:
+            values = (version, status, f"{study}/1/1")
+            of_workflow = "application_version = ?, status = ? WHERE workflow_uuid = ?"
+            assert db.execute(f"UPDATE workflow_status SET {of_workflow}", values).rowcount == 1
+            old = (json.dumps(OLD_ANSWER), f"{study}/1/1")
+            of_step = "output = ? WHERE workflow_uuid = ?"
+            assert db.execute(f"UPDATE operation_outputs SET {of_step}", old).rowcount == 1
+        n.start("worker")
+        revision = n.finished(study)
+        assert (revision.state, revision.attempt, revision.failures) == (State.DONE, 2, failures)
+        assert ("study_begun_anew" in n.log) == (failures == 0)
+        assert len(pacs.objects()) == 2
 
 
 def test_a_bundle_that_a_restart_changed_does_not_sign_what_another_one_computed(

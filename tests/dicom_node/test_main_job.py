@@ -8,6 +8,7 @@ import signal
 
 import pytest
 from nodes import (
+    free_port,
     listening,
     need,
     node,
@@ -87,6 +88,31 @@ def test_retry_runs_the_study_again_and_the_pacs_holds_the_same_objects(drawn, t
             what="the second attempt",
         )
         assert pacs.digests() == before
+
+
+def test_a_worker_in_another_time_zone_writes_the_same_bytes(drawn, tmp_path, monkeypatch):
+    study = study_of(drawn)
+
+    def objects(attempt: int) -> dict[str, bytes]:
+        def are_made() -> bool:
+            r = n.ledger.revision(study)
+            return r is not None and (r.attempt, r.state) == (attempt, State.DELIVERING)
+
+        wait_for(are_made, within_s=120, what=f"results of attempt {attempt}")
+        found = n.ledger.results(study, 1)
+        return {r.kind: (n.folder / "node-data" / r.path).read_bytes() for r in found}
+
+    with node(tmp_path / "node", free_port()) as n:  # a PACS that is down: nothing is kept
+        monkeypatch.setenv("TZ", "UTC")
+        n.start()
+        storescu(n.port, drawn)
+        in_utc = objects(1)
+        assert n.stop() == 0
+        monkeypatch.setenv("TZ", "Asia/Tokyo")
+        n.start()
+        n.run("retry", study)
+        assert objects(2) == in_utc
+    assert len(in_utc) == 2
 
 
 def test_a_pacs_that_is_down_gets_the_results_when_it_is_back(drawn, tmp_path):

@@ -17,6 +17,7 @@ from pydicom import Dataset, dcmread
 from dicom_node.results.identity import Provenance
 from dicom_node.results.seg.heatmap import build_segmentation
 from dicom_node.results.sr.report import build_report
+from dicom_node.view import page as page_of
 from dicom_node.view.page import write_page
 from dicom_node.view.pictures import heatmap, to_pixels
 from dicom_node.view.reading import read_groups
@@ -197,6 +198,28 @@ def test_the_page_shows_the_numbers_of_the_report_and_its_caution(page: str) -> 
         assert text in page
     assert "This slide is &lt;unlike&gt; the training slides." in page
     assert "<unlike>" not in page
+
+
+def test_the_page_tells_when_the_report_was_made_with_its_zone(page: str) -> None:
+    assert "<dt>Made</dt><dd>2026-01-02 03:04 UTC</dd>" in page
+
+
+@pytest.mark.parametrize(
+    ("stated", "contributed", "shown"),
+    [
+        ("+0530", "20260102030405+0530", "2026-01-02 03:04 UTC+0530"),
+        ("", "20260102030405+0000", "2026-01-02 03:04 UTC"),
+        ("", "20260102030405", "2026-01-02 03:04"),
+    ],
+)
+def test_a_zone_is_shown_only_where_the_report_tells_one(
+    stated: str, contributed: str, shown: str
+) -> None:
+    sr, item = Dataset(), Dataset()
+    sr.ContentDate, sr.ContentTime, sr.TimezoneOffsetFromUTC = "20260102", "030405", stated
+    item.ContributionDateTime = contributed
+    sr.ContributingEquipmentSequence = [item]
+    assert page_of._moment(sr) == shown
 
 
 def test_the_page_needs_nothing_but_itself(page: str) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from dicom_node.association.pdus import CAPACITY_BYTES, ConnectionLost, PduStream
+from dicom_node.association.channel import ConnectionLost, PlainChannel
+from dicom_node.association.pdus import CAPACITY_BYTES, PduStream
 
 Pair = tuple[socket.socket, PduStream]
 
@@ -19,7 +20,7 @@ def pair() -> Iterator[Pair]:
     with socket.create_server(("127.0.0.1", 0)) as server:
         peer = socket.create_connection(server.getsockname())
         ours, _ = server.accept()
-    yield peer, PduStream(ours)
+    yield peer, PduStream(PlainChannel(ours))
     peer.close()
     ours.close()
 

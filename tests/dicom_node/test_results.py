@@ -3,6 +3,8 @@
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, timedelta, timezone
 from decimal import Decimal
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -31,8 +33,9 @@ from validators import dciodvfy_errors, run, template_errors
 
 from dicom_node.results import codes
 from dicom_node.results.files import write
-from dicom_node.results.identity import Provenance, result_uid
+from dicom_node.results.identity import Provenance, ResultNames, result_uid
 from dicom_node.results.modules import plain, series_description
+from dicom_node.results.seg.heatmap import build_segmentation
 from dicom_node.results.sr.groups import rounded
 from dicom_node.results.sr.report import build_report
 from engines.manifest import Manifest
@@ -431,6 +434,31 @@ def test_a_uid_is_the_same_in_every_release():
     assert result_uid("a", "b") != result_uid("ab")
 
 
+def test_a_run_that_does_not_come_again_shares_no_uid_with_another_or_with_a_node(source):
+    def made(provenance: Provenance) -> dict[str, bytes]:
+        seg = build_segmentation(
+            source,
+            prediction(source),
+            prediction(source).heatmaps[0],
+            manifest(),
+            provenance,
+            input_uids=[source.SOPInstanceUID],
+            series_number=9001,
+        )
+        return {str(seg.SOPInstanceUID): to_bytes(seg), str(seg.SeriesInstanceUID): b""}
+
+    once = replace(PROVENANCE, comes_again=False)
+    soon = replace(once, created_at=once.created_at + timedelta(microseconds=1))
+    assert len({*made(PROVENANCE), *made(once), *made(soon)}) == 3 * 2
+
+
+def test_a_node_names_its_results_as_in_every_release():
+    names = ResultNames.of("1.2", ["1.3"], PROVENANCE, "report")
+    assert names.uid("instance") == "2.25.234749379552136341134791456894846927046"
+    later = replace(PROVENANCE, created_at=PROVENANCE.created_at + timedelta(days=1))
+    assert ResultNames.of("1.2", ["1.3"], later, "report") == names
+
+
 @pytest.mark.filterwarnings("ignore:Invalid value for VR")
 @pytest.mark.parametrize(
     ("character_set", "name"),
@@ -494,14 +522,34 @@ def test_what_the_slide_lacks_stays_empty_and_the_result_valid(tmp_path):
     assert dciodvfy_errors(tmp_path / "seg.dcm") == []
 
 
-def test_times_are_those_of_the_end_of_inference_in_the_zone_of_the_study(source):
-    seg = segment(source, prediction(source))
-    assert (seg.ContentDate, seg.ContentTime) == ("20260304", "233015")  # as given, +01:00
+def test_times_are_those_of_making_in_the_zone_of_the_study_or_in_utc(source):
+    seg = segment(source, prediction(source))  # made at 23:30:15 +01:00
+    assert (seg.ContentDate, seg.ContentTime) == ("20260304", "223015")
+    assert "TimezoneOffsetFromUTC" not in seg, "nobody knows the zone of the study's own time"
+    assert seg.ContributingEquipmentSequence[0].ContributionDateTime == "20260304223015+0000"
     abroad = volume()
     abroad.TimezoneOffsetFromUTC = "+0530"
     seg = segment(abroad, prediction(abroad))
     assert seg.TimezoneOffsetFromUTC == "+0530"
     assert (seg.ContentDate, seg.ContentTime) == ("20260305", "040015")
+    assert seg.ContributingEquipmentSequence[0].ContributionDateTime == "20260305040015+0530"
+
+
+def test_the_same_instant_told_in_two_zones_makes_the_same_bytes(source):
+    def made(zone: timezone) -> bytes:
+        return to_bytes(
+            build_report(
+                source,
+                refusal(source),
+                manifest(),
+                replace(PROVENANCE, created_at=PROVENANCE.created_at.astimezone(zone)),
+                segmentations=[],
+                input_uids=[source.SOPInstanceUID],
+                series_number=9001,
+            )
+        )
+
+    assert made(UTC) == made(timezone(timedelta(hours=9)))
 
 
 # ---- refusals of what would be a wrong picture -------------------------------------------------

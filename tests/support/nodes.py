@@ -182,6 +182,9 @@ name = "pacs"
 ae_title = "PACS"
 host = "{host}"
 port = {pacs_port}
+[analysis]
+first_retry_s = 0.5
+longest_retry_s = 2
 [delivery]
 first_retry_s = 0.5
 longest_retry_s = 2

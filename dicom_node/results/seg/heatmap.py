@@ -1,4 +1,4 @@
-"""Heatmap Segmentation: FRACTIONAL, one pixel a tile, laid over the whole slide."""
+"""Heatmap Segmentation: FRACTIONAL, one pixel per tile, laid over the whole slide."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def build_segmentation(
     output = _output(manifest, heatmap)
     check_same_slide(source, result.geometry)
     kind = f"heatmap {output.name}"
-    names = ResultNames.of(source.StudyInstanceUID, input_uids, provenance.bundle_digest, kind)
+    names = ResultNames.of(source.StudyInstanceUID, input_uids, provenance, kind)
     device = provenance.device
     segmentation: Dataset = Segmentation(
         source_images=[blank_header(source)],

@@ -66,7 +66,7 @@ def build_report(
     Raises ValueError for a result that lacks what the manifest promises, holds a number that is
     not finite, or belongs to another slide.
     """
-    names = ResultNames.of(source.StudyInstanceUID, input_uids, provenance.bundle_digest, "report")
+    names = ResultNames.of(source.StudyInstanceUID, input_uids, provenance, "report")
     if isinstance(result, Prediction):
         check_same_slide(source, result.geometry)
         groups = prediction_groups(result, manifest, provenance, names, _specimen_note(source))

@@ -1,0 +1,10 @@
+"""Exit statuses of the commands and of the node's processes; argparse has 2, a signal 128 + n."""
+
+FAILED = 1
+"""What was asked for could not be done, or not for all; the message says why."""
+REFUSED = 3
+"""The node refuses to start: configuration, database, bundle, engine or port; it stays so."""
+MAY_PASS = 4
+"""A process of the node could not start now: a full disk, a database that is locked."""
+INTERRUPTED = 130
+"""Ended by SIGINT from the keyboard."""
