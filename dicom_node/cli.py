@@ -16,7 +16,7 @@ from dicom_node import __version__
 from dicom_node.commands import flags
 from dicom_node.config import ConfigError
 from dicom_node.exit_status import FAILED, INTERRUPTED, REFUSED
-from dicom_node.ledger.rows import LedgerBusy, LedgerDamaged
+from dicom_node.ledger.errors import LedgerBusy, LedgerDamaged
 
 COMMANDS = {
     "demo": ("dicom_node.commands.demo", "show the main job on a drawn slide, or on your own"),

@@ -19,9 +19,9 @@ from dicom_node.commands import flags
 from dicom_node.config import Config, load_config
 from dicom_node.deliver.dimse import RESULT_CLASSES, ask
 from dicom_node.exit_status import FAILED
-from dicom_node.ledger.database import require_sound
+from dicom_node.ledger.errors import LedgerFailed
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.ledger.rows import LedgerFailed
+from dicom_node.ledger.sqlite import require_sound
 from dicom_node.observe.log import configure
 from dicom_node.spool.lost_found import LostFound, published_paths
 from dicom_node.spool.spool import Spool
@@ -118,7 +118,7 @@ def _database(config: Config) -> Iterator[Finding]:
     try:
         require_sound(path)
         published = published_paths(spool.root)  # first: what arrives meanwhile is no stranger
-        known = Ledger.open(path).known_paths() if path.exists() else set()
+        known = Ledger.open(path).arrivals.known_paths() if path.exists() else set()
     except LedgerFailed as error:
         yield Finding("database", False, str(error))
         return

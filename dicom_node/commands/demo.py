@@ -32,7 +32,8 @@ from dicom_node.demo.pacs import SmallPacs, send_folder
 from dicom_node.demo.wsm import write_slide
 from dicom_node.exit_status import FAILED
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.ledger.rows import Revision, State
+from dicom_node.ledger.rows import Revision
+from dicom_node.ledger.states import State
 from dicom_node.sop_classes import VL_WHOLE_SLIDE_MICROSCOPY
 from dicom_node.view.page import write_page
 from dicom_node.view.table import print_report
@@ -239,7 +240,7 @@ def _wait(config: Config, console: Console) -> Revision:
     said = None
     with console.status("receiving") as status:
         while time.monotonic() < deadline:
-            revision = next(iter(ledger.all_revisions()), None)
+            revision = next(iter(ledger.queries.all_revisions()), None)
             if revision is not None:
                 if revision.state is not said:
                     console.print(f"Study    {revision.state.value}")

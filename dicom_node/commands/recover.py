@@ -16,9 +16,9 @@ from rich.text import Text
 from dicom_node.commands import flags
 from dicom_node.config import load_config
 from dicom_node.exit_status import FAILED
-from dicom_node.ledger.database import require_sound
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.ledger.rows import State
+from dicom_node.ledger.sqlite import require_sound
+from dicom_node.ledger.states import State
 from dicom_node.spool.filing import Outcome
 from dicom_node.spool.lost_found import LostFound, LostFoundBusy
 from dicom_node.spool.recovery import Left, Recovered, Recovery
@@ -73,7 +73,7 @@ def _parked(ledger: Ledger, answers: list[Recovered | Left]) -> list[str]:
         for a in answers
         if isinstance(a, Recovered) and a.outcome is Outcome.RESTORED
     }
-    latest = {study: ledger.revision(study) for study in sorted(restored)}
+    latest = {study: ledger.queries.revision(study) for study in sorted(restored)}
     return [study for study, r in latest.items() if r is not None and r.state is State.PARKED]
 
 

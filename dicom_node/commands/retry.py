@@ -11,8 +11,8 @@ from pathlib import Path
 from dicom_node.commands import flags
 from dicom_node.config import load_config
 from dicom_node.exit_status import FAILED
-from dicom_node.ledger.database import require_sound
 from dicom_node.ledger.ledger import Ledger
+from dicom_node.ledger.sqlite import require_sound
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def run(arguments: Retry) -> int:
         return _refuse(arguments.as_json, f"no study {arguments.uid}: no node has run on {where}")
     ledger = Ledger.open(config.database_path)
     try:
-        attempt = ledger.retry(arguments.uid)
+        attempt = ledger.studies.retry(arguments.uid)
     except KeyError:
         return _refuse(arguments.as_json, f"no study {arguments.uid} in {config.database_path}")
     except ValueError as error:

@@ -13,8 +13,8 @@ import structlog
 from dicom_node.commands import flags
 from dicom_node.config import Config, load_config
 from dicom_node.exit_status import FAILED, MAY_PASS, REFUSED
-from dicom_node.ledger.database import require_sound
-from dicom_node.ledger.rows import LedgerBusy, LedgerDamaged
+from dicom_node.ledger.errors import LedgerBusy, LedgerDamaged
+from dicom_node.ledger.sqlite import require_sound
 from dicom_node.observe.log import configure, os_reason
 from dicom_node.processes.supervisor import ROLES, stop_on_signals, supervise, watch_supervisor
 from dicom_node.spool.spool import SpoolUnusable

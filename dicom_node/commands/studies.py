@@ -16,9 +16,10 @@ from rich.text import Text
 from dicom_node.commands import flags
 from dicom_node.config import load_config
 from dicom_node.exit_status import FAILED
-from dicom_node.ledger.database import require_sound
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.ledger.rows import Delivery, DeliveryState, Revision, State
+from dicom_node.ledger.rows import Delivery, Revision
+from dicom_node.ledger.sqlite import require_sound
+from dicom_node.ledger.states import DeliveryState, State
 
 _STYLE = {
     State.DONE: "green",
@@ -61,7 +62,7 @@ def run(arguments: Studies) -> int:
     ledger = Ledger.open(path)
     if arguments.uid is not None:
         return _show(ledger, arguments.uid, as_json=arguments.as_json)
-    revisions = ledger.all_revisions()
+    revisions = ledger.queries.all_revisions()
     if arguments.as_json:
         stories = [_story(ledger, revision) for revision in revisions]
         sys.stdout.write(json.dumps(stories, indent=2) + "\n")
@@ -77,15 +78,15 @@ def run(arguments: Studies) -> int:
 
 
 def _show(ledger: Ledger, uid: str, *, as_json: bool) -> int:
-    revisions = [r for r in ledger.all_revisions() if r.study_instance_uid == uid]
+    revisions = [r for r in ledger.queries.all_revisions() if r.study_instance_uid == uid]
     if not revisions:
         sys.stderr.write(f"dicom-node: no study {uid}; `dicom-node studies` lists them\n")
         return FAILED
     story: dict[str, Any] = {
         "study_instance_uid": uid,
         "revisions": [_story(ledger, r) for r in revisions],
-        "destinations": ledger.destinations(),
-        "events": [{**e, "fields": json.loads(e["fields"])} for e in ledger.events(uid)],
+        "destinations": {n: asdict(d) for n, d in ledger.queries.destinations().items()},
+        "events": [asdict(e) for e in ledger.queries.events(uid)],
     }
     if as_json:
         sys.stdout.write(json.dumps(story, indent=2) + "\n")
@@ -107,8 +108,8 @@ def _story(ledger: Ledger, revision: Revision) -> dict[str, Any]:
     return {
         **asdict(revision),
         "timings_s": _timings(ledger, revision),
-        "results": [asdict(r) for r in ledger.results(study, number)],
-        "deliveries": [asdict(d) for d in ledger.deliveries(study, number)],
+        "results": [asdict(r) for r in ledger.queries.results(study, number)],
+        "deliveries": [asdict(d) for d in ledger.queries.deliveries(study, number)],
     }
 
 
@@ -118,8 +119,8 @@ def _timings(ledger: Ledger, r: Revision) -> dict[str, float]:
         "receiving": (r.opened_at, r.last_instance_at),
         "quiet": (r.last_instance_at, r.closed_at),
         "queued": (r.closed_at, r.started_at),
-        "analyzing": (r.started_at, r.analyzed_at or ledger.now()),
-        "delivering": (r.analyzed_at, r.finished_at or ledger.now()),
+        "analyzing": (r.started_at, r.analyzed_at or ledger.database.now()),
+        "delivering": (r.analyzed_at, r.finished_at or ledger.database.now()),
     }
     return {
         name: round(max(0.0, end - start), 2)
@@ -130,7 +131,7 @@ def _timings(ledger: Ledger, r: Revision) -> dict[str, float]:
 
 def _print_line(console: Console, ledger: Ledger, r: Revision) -> None:
     """Two lines per study, three where there is something to say."""
-    deliveries = ledger.deliveries(r.study_instance_uid, r.revision)
+    deliveries = ledger.queries.deliveries(r.study_instance_uid, r.revision)
     state = Text(f"{r.state.value:<11}", style=_STYLE.get(r.state, ""))
     facts = [
         f"revision {r.revision}",
@@ -146,10 +147,10 @@ def _print_line(console: Console, ledger: Ledger, r: Revision) -> None:
 
 def _print_destination_problems(console: Console, ledger: Ledger) -> None:
     """What a destination was last seen not to accept: known before results are made for it."""
-    for name, seen in ledger.destinations().items():
-        if seen["reason"]:
-            at = _time(seen["checked_at"])
-            console.print(Text(f"Destination {name}, asked {at}: {seen['reason']}", style="yellow"))
+    for name, seen in ledger.queries.destinations().items():
+        if seen.reason:
+            at = _time(seen.checked_at)
+            console.print(Text(f"Destination {name}, asked {at}: {seen.reason}", style="yellow"))
 
 
 def _evidence_line(evidence: dict[str, Any] | None) -> str:
@@ -189,12 +190,12 @@ def _print_revision(console: Console, ledger: Ledger, r: Revision) -> None:
         console.print(Text(f"  Slide {slide['key']}   container {slide['container_identifier']}"))
         for level in slide["levels"]:
             console.print(Text(f"    {_level_line(level)}"))
-    results = ledger.results(r.study_instance_uid, r.revision)
+    results = ledger.queries.results(r.study_instance_uid, r.revision)
     kinds = {result.sop_instance_uid: result.kind for result in results}
     for result in results:
         console.print(Text(f"  Result    {result.kind} of slide {result.slide}: {result.path}"))
         console.print(Text(f"            {result.sop_instance_uid}", style="dim"))
-    for delivery in ledger.deliveries(r.study_instance_uid, r.revision):
+    for delivery in ledger.queries.deliveries(r.study_instance_uid, r.revision):
         kind = kinds[delivery.sop_instance_uid]
         console.print(Text(f"  Delivery  {kind} to {_delivery_line(ledger, delivery)}"))
 
@@ -219,7 +220,7 @@ def _delivery_line(ledger: Ledger, d: Delivery) -> str:
     if d.error:
         line += f", {d.error}"
     if d.next_attempt_at and d.state is DeliveryState.PENDING:
-        line += f", next attempt in {max(0.0, d.next_attempt_at - ledger.now()):.0f} s"
+        line += f", next attempt in {max(0.0, d.next_attempt_at - ledger.database.now()):.0f} s"
     return line
 
 

@@ -17,8 +17,10 @@ import structlog
 from dicom_node.config import Config, Destination
 from dicom_node.deliver import dimse
 from dicom_node.deliver.retry import Again, GiveUp, back_off_s, decide, for_delivery
+from dicom_node.ledger.errors import LedgerFailed
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.ledger.rows import DeliveryState, DueDelivery, LedgerFailed, Run
+from dicom_node.ledger.rows import DueDelivery, Run
+from dicom_node.ledger.states import DeliveryState
 from dicom_node.observe.log import os_reason, place_of, trace_of
 
 log = structlog.get_logger()
@@ -92,7 +94,7 @@ class _Lane(threading.Thread):
 
     def _round(self) -> float:
         """Send what is due; how long to wait before the next look."""
-        due = self._ledger.due_deliveries(self._destination.name)
+        due = self._ledger.queries.due_deliveries(self._destination.name)
         is_first = self._answer is None
         if is_first or (not due and time.monotonic() - self._asked_at >= _ASK_EVERY_S):
             self._ask()
@@ -118,7 +120,9 @@ class _Lane(threading.Thread):
         name = self._destination.name
         answer = dimse.ask(self._destination, self._config.node.ae_title)
         self._asked_at = time.monotonic()
-        self._ledger.note_destination(name, answer.reachable, answer.accepted, answer.reason)
+        self._ledger.deliveries.note_destination(
+            name, answer.reachable, answer.accepted, answer.reason
+        )
         if answer == self._answer:
             return
         self._answer = answer
@@ -132,14 +136,14 @@ class _Lane(threading.Thread):
         outcome = self._send(delivery)
         state, error, next_attempt_at = outcome.state, outcome.error, None
         if state is DeliveryState.PENDING:
-            now = self._ledger.now()
+            now = self._ledger.database.now()
             age_s = now - delivery.analyzed_at
             match decide(self._policy, failures=delivery.attempts, age_s=age_s, draw=self._draw()):
                 case Again(wait_s):
                     next_attempt_at = now + wait_s
                 case GiveUp(why):
                     state, error = DeliveryState.REFUSED, f"{why}: {error}"
-        self._ledger.record_delivery(
+        self._ledger.deliveries.record(
             delivery.sop_instance_uid,
             self._destination.name,
             state,
@@ -176,6 +180,6 @@ class _Lane(threading.Thread):
 
 def finish(ledger: Ledger, run: Run) -> None:
     """Close a revision when nothing of it is pending any more."""
-    state = ledger.finish_delivery(run)
+    state = ledger.deliveries.finish(run)
     if state is not None:
         log.info("study_finished", study=run.study, revision=run.revision, state=state.value)

@@ -19,7 +19,7 @@ class Arrivals:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def find_instance(self, sop_instance_uid: str) -> StoredInstance | None:
+    def find(self, sop_instance_uid: str) -> StoredInstance | None:
         """What is stored under a SOP Instance UID, to compare a second sending with."""
         query = sa.select(
             instances.c.path, instances.c.transfer_syntax_uid, instances.c.size_bytes
@@ -28,7 +28,7 @@ class Arrivals:
             row = db.execute(query).first()
         return None if row is None else StoredInstance(*row)
 
-    def record_instance(self, instance: ReceivedInstance) -> None:
+    def record(self, instance: ReceivedInstance) -> None:
         """Record a new instance and open a revision for it, in one durable transaction.
 
         Raises Conflict when the SOP Instance UID is known and LedgerBusy when the database cannot

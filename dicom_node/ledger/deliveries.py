@@ -22,7 +22,7 @@ class Deliveries:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def start_delivery(self, run: Run, made: Sequence[Result], to: Sequence[str]) -> bool:
+    def start(self, run: Run, made: Sequence[Result], to: Sequence[str]) -> bool:
         """Record the objects made and where they go; repeating it changes nothing.
 
         What a destination refused before is tried again; what it has is sent again only after a
@@ -54,7 +54,7 @@ class Deliveries:
             )
         return True
 
-    def record_delivery(
+    def record(
         self,
         sop_instance_uid: str,
         destination: str,
@@ -91,7 +91,7 @@ class Deliveries:
                 .values(state=DeliveryState.REFUSED, error=error)
             )
 
-    def finish_delivery(self, run: Run) -> State | None:
+    def finish(self, run: Run) -> State | None:
         """Done, or parked on a refusal, once nothing is pending; None when nothing moved."""
         outcomes = Queries(self._database).deliveries(run.study, run.revision)
         if any(d.state is DeliveryState.PENDING for d in outcomes):

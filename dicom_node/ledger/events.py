@@ -26,9 +26,7 @@ class Events:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def record_event(
-        self, kind: str, *, study_instance_uid: str | None = None, **fields: Any
-    ) -> None:
+    def record(self, kind: str, *, study_instance_uid: str | None = None, **fields: Any) -> None:
         """Append one line to the story of a study, or of the node."""
         with self._database.write() as db:
             note(db, self._database.now(), kind, study_instance_uid, **fields)

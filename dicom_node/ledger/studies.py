@@ -20,7 +20,7 @@ class Studies:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def close_revision(self, study: str, revision: int, evidence: dict[str, Any]) -> bool:
+    def close(self, study: str, revision: int, evidence: dict[str, Any]) -> bool:
         """Queue a complete revision with what was counted; False if an instance came between."""
         values = {
             "state": State.QUEUED,

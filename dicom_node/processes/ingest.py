@@ -10,8 +10,8 @@ import structlog
 from dicom_node.association.acceptor import Acceptor
 from dicom_node.association.admission import AllowedSender
 from dicom_node.config import Config
+from dicom_node.ledger.errors import LedgerDamaged
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.ledger.rows import LedgerDamaged
 from dicom_node.services import echo
 from dicom_node.services.store.handler import StoreHandler
 from dicom_node.spool.lost_found import LostFound, LostFoundBusy
@@ -78,7 +78,7 @@ class Ingest:
         lost_found = LostFound(self.spool)
         moved = 0
         try:
-            moved = lost_found.sweep(self.ledger.known_paths)
+            moved = lost_found.sweep(self.ledger.arrivals.known_paths)
         except LostFoundBusy as error:
             log.warning("spool_not_swept", reason=str(error))
         if waiting := len(lost_found.names()):

@@ -12,8 +12,10 @@ from sqlalchemy.exc import OperationalError
 
 from dicom_node.config import Config
 from dicom_node.deliver.lanes import Lanes
+from dicom_node.ledger.errors import LedgerBusy
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.ledger.rows import LedgerBusy, Revision, State
+from dicom_node.ledger.rows import Revision
+from dicom_node.ledger.states import State
 from dicom_node.observe.log import place_of
 from dicom_node.work.rounds import WORKFLOW_VERSION, run_round
 from dicom_node.work.workflow import STUDY_QUEUE, StudyWorkflow
@@ -94,7 +96,7 @@ def _serve_studies(config: Config, runtime: Runtime, stop: threading.Event) -> N
 def _dbos_config(ledger: Ledger) -> DBOSConfig:
     return {
         "name": "dicom-node",
-        "system_database_engine": ledger.engine,
+        "system_database_engine": ledger.database.engine,
         "application_version": WORKFLOW_VERSION,
         "executor_id": "worker",  # the same after a restart: it recovers its own workflows
         "serializer": DBOSPortableJSONSerializer(),  # the default unpickles what is in the database
@@ -105,11 +107,11 @@ def _dbos_config(ledger: Ledger) -> DBOSConfig:
 
 def _count_interruptions(ledger: Ledger, most_crashes: int) -> None:
     """A study that was being analyzed when the worker died counts it; too often parks it."""
-    for revision in ledger.in_state(State.ANALYZING):
-        crashes = ledger.note_interruption(revision.run)
+    for revision in ledger.queries.in_state(State.ANALYZING):
+        crashes = ledger.studies.note_interruption(revision.run)
         log.warning("study_interrupted", study=revision.study_instance_uid, crashes=crashes)
         if crashes > most_crashes:
-            ledger.park(revision.run, f"the worker died {crashes} times while analyzing it")
+            ledger.studies.park(revision.run, f"the worker died {crashes} times while analyzing it")
 
 
 def _wait_for_study(workflow: StudyWorkflow, deadline: float) -> None:
@@ -124,9 +126,9 @@ def _leave_if_busy(ledger: Ledger, lanes_have_ended: bool) -> None:
     the next start."""
     unfinished: list[Revision] = []
     try:
-        unfinished = ledger.in_state(State.ANALYZING)
+        unfinished = ledger.queries.in_state(State.ANALYZING)
         for revision in unfinished:
-            ledger.note_interruption(revision.run, by=-1)  # a planned stop is not a crash
+            ledger.studies.note_interruption(revision.run, by=-1)  # a planned stop is not a crash
             log.info("study_paused", study=revision.study_instance_uid)
     except LedgerBusy as error:
         log.warning("ledger_busy", error=str(error))

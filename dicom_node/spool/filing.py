@@ -9,8 +9,9 @@ from __future__ import annotations
 import threading
 from enum import StrEnum
 
+from dicom_node.ledger.errors import Conflict, LedgerBusy
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.ledger.rows import Conflict, LedgerBusy, ReceivedInstance, StoredInstance
+from dicom_node.ledger.rows import ReceivedInstance, StoredInstance
 from dicom_node.spool.incoming import WholeInstance
 from dicom_node.spool.spool import Spool
 
@@ -39,12 +40,12 @@ class Filing:
         Raises Conflict when its SOP Instance UID is known with other content, SpoolFull,
         SpoolFailed or LedgerBusy. Whichever is raised, the ledger has no new row.
         """
-        stored = self._ledger.find_instance(instance.sop_instance_uid)
+        stored = self._ledger.arrivals.find(instance.sop_instance_uid)
         if stored is None:
             incoming.sync()
             with self._lock:
                 # Again: another association may have sent the same UID at the same time.
-                stored = self._ledger.find_instance(instance.sop_instance_uid)
+                stored = self._ledger.arrivals.find(instance.sop_instance_uid)
                 if stored is None:
                     stored = self._record(incoming, instance)
                 if stored is None:
@@ -55,10 +56,10 @@ class Filing:
         """Publish and record; what another process recorded under the UID a moment before."""
         self._spool.publish(incoming, instance.path)
         try:
-            self._ledger.record_instance(instance)
+            self._ledger.arrivals.record(instance)
         except Conflict:
             self._spool.withdraw(instance.path)
-            return self._ledger.find_instance(instance.sop_instance_uid)
+            return self._ledger.arrivals.find(instance.sop_instance_uid)
         except LedgerBusy:
             # Certainly not recorded. After any other error it might be: then the file stays, and
             # the next start moves it to lost+found if there is no row.
@@ -79,7 +80,7 @@ class Filing:
                 # Again: another association may have restored it meanwhile.
                 if self._spool.is_damaged(stored.path, stored.size_bytes):
                     self._spool.replace(stored.path, incoming)
-                    self._ledger.note_restored(instance.study_instance_uid)
+                    self._ledger.arrivals.note_restored(instance.study_instance_uid)
                     return Outcome.RESTORED
         if not self._spool.holds(stored.path, incoming):
             raise Conflict(instance.sop_instance_uid)

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 
+from dicom_node.ledger.errors import Conflict
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.ledger.rows import Conflict, ReceivedInstance
+from dicom_node.ledger.rows import ReceivedInstance
 from dicom_node.sop_classes import VL_WHOLE_SLIDE_MICROSCOPY
 from dicom_node.spool.filing import Filing, Outcome
 from dicom_node.spool.identity import Identity, read_file_meta, read_identity
@@ -129,7 +130,7 @@ class Recovery:
         counts = Counter(a.outcome for a in answers if isinstance(a, Recovered))
         new, restored = counts[Outcome.NEW], counts[Outcome.RESTORED]
         if new or restored:
-            self._ledger.record_event(
+            self._ledger.events.record(
                 "files_recovered", study_instance_uid=study, recorded=new, restored=restored
             )
 

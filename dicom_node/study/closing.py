@@ -12,8 +12,10 @@ from typing import Any
 
 import structlog
 
+from dicom_node.ledger.errors import LedgerFailed
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.ledger.rows import LedgerFailed, Revision, State
+from dicom_node.ledger.rows import Instance, Revision
+from dicom_node.ledger.states import State
 from dicom_node.observe.log import os_reason, place_of, trace_of
 from dicom_node.study.evidence import PatientsDiffer, first_of, gather_evidence
 from dicom_node.study.facts import InstanceFacts, Uncountable, read_facts
@@ -31,11 +33,11 @@ def close_ready(
 ) -> list[Revision]:
     """Close every study that is quiet and complete; the revisions that were closed now."""
     closed = []
-    for revision in ledger.in_state(State.RECEIVING):
+    for revision in ledger.queries.in_state(State.RECEIVING):
         quiet_s = _quiet_s(ledger, revision.study_instance_uid, quiet_time_s)
         if quiet_s < quiet_time_s:
             continue
-        rows = ledger.instances(revision.study_instance_uid, revision.revision)
+        rows = ledger.queries.instances(revision.study_instance_uid, revision.revision)
         is_late = quiet_s >= incomplete_after_s
         if _counted_before(revision, rows) and not is_late:
             continue
@@ -61,12 +63,12 @@ def _settle(ledger: Ledger, revision: Revision, evidence: dict[str, Any], is_lat
     missing = "; ".join(evidence["missing"])
     if missing and is_late:
         reason = f"incomplete after {evidence['quiet_s']:.0f} s: {missing}"
-        if ledger.park_incomplete(study, number, evidence, reason):
+        if ledger.studies.park_incomplete(study, number, evidence, reason):
             log.warning("study_incomplete", study=study, missing=missing)
     elif missing:
-        ledger.note_missing(study, number, evidence, f"waiting: {missing}")
+        ledger.studies.note_missing(study, number, evidence, f"waiting: {missing}")
         log.info("study_waits", study=study, missing=missing)
-    elif ledger.close_revision(study, number, evidence):
+    elif ledger.studies.close(study, number, evidence):
         instances, quiet_s = evidence["instances"], round(evidence["quiet_s"], 1)
         log.info("study_closed", study=study, instances=instances, quiet_s=quiet_s)
         _warn_of_two_patients(ledger, revision, evidence)
@@ -74,22 +76,24 @@ def _settle(ledger: Ledger, revision: Revision, evidence: dict[str, Any], is_lat
     return False
 
 
-def _park(ledger: Ledger, revision: Revision, rows: Sequence[dict[str, Any]], reason: str) -> None:
+def _park(ledger: Ledger, revision: Revision, rows: Sequence[Instance], reason: str) -> None:
     """Stop a study that no further waiting will make countable."""
     evidence = {**_totals(rows), "quiet_s": 0.0, "slides": [], "missing": [reason]}
-    if ledger.park_incomplete(revision.study_instance_uid, revision.revision, evidence, reason):
+    if ledger.studies.park_incomplete(
+        revision.study_instance_uid, revision.revision, evidence, reason
+    ):
         log.error("study_parked", study=revision.study_instance_uid, reason=reason)
 
 
 def _wait_for_storage(
-    ledger: Ledger, revision: Revision, rows: Sequence[dict[str, Any]], why: str, is_late: bool
+    ledger: Ledger, revision: Revision, rows: Sequence[Instance], why: str, is_late: bool
 ) -> None:
     """A file that the disk does not give now: said once, and parked when it stays so."""
     reason = f"the spool cannot be read: {why}"
     if is_late:
         _park(ledger, revision, rows, f"{reason}; see to the disk, then retry")
     elif revision.reason != reason:
-        ledger.note_waiting(revision.study_instance_uid, revision.revision, reason)
+        ledger.studies.note_waiting(revision.study_instance_uid, revision.revision, reason)
         log.error("spool_unreadable", study=revision.study_instance_uid, reason=why)
 
 
@@ -99,14 +103,14 @@ def _quiet_s(ledger: Ledger, study: str, quiet_time_s: float) -> float:
     Bytes of its senders that are still arriving may be for it, so they count; but a sender that
     never pauses must not hold a study for ever.
     """
-    stored_at, arriving_at = ledger.last_byte_at(study)
-    since_stored = ledger.now() - stored_at
+    stored_at, arriving_at = ledger.queries.last_byte_at(study)
+    since_stored = ledger.database.now() - stored_at
     if since_stored >= _LONGEST_HOLD * quiet_time_s and since_stored >= _LEAST_HOLD_S:
         return since_stored
-    return ledger.now() - max(stored_at, arriving_at)
+    return ledger.database.now() - max(stored_at, arriving_at)
 
 
-def _evidence(rows: Sequence[dict[str, Any]], spool: Path) -> dict[str, Any]:
+def _evidence(rows: Sequence[Instance], spool: Path) -> dict[str, Any]:
     """What was counted and what is missing, as stored in the ledger.
 
     Raises Uncountable and PatientsDiffer, after which waiting helps nobody, and OSError.
@@ -122,16 +126,16 @@ def _evidence(rows: Sequence[dict[str, Any]], spool: Path) -> dict[str, Any]:
     }
 
 
-def _facts_of(row: dict[str, Any], spool: Path) -> InstanceFacts:
+def _facts_of(row: Instance, spool: Path) -> InstanceFacts:
     try:
-        return read_facts(spool / row["path"])
+        return read_facts(spool / row.path)
     except Uncountable as error:
-        uid = row["sop_instance_uid"]
+        uid = row.sop_instance_uid
         raise Uncountable(f"{uid} cannot be counted: {error}") from error
 
 
-def _totals(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    return {"instances": len(rows), "bytes": sum(row["size_bytes"] for row in rows)}
+def _totals(rows: Sequence[Instance]) -> dict[str, Any]:
+    return {"instances": len(rows), "bytes": sum(row.size_bytes for row in rows)}
 
 
 def _warn_of_two_patients(ledger: Ledger, revision: Revision, evidence: dict[str, Any]) -> None:
@@ -140,8 +144,8 @@ def _warn_of_two_patients(ledger: Ledger, revision: Revision, evidence: dict[str
     if differ:
         study = revision.study_instance_uid
         log.warning("study_of_two_patients", study=study, attributes=differ)
-        ledger.record_event("study_of_two_patients", study_instance_uid=study, attributes=differ)
+        ledger.events.record("study_of_two_patients", study_instance_uid=study, attributes=differ)
 
 
-def _counted_before(revision: Revision, rows: Sequence[dict[str, Any]]) -> bool:
+def _counted_before(revision: Revision, rows: Sequence[Instance]) -> bool:
     return revision.evidence is not None and revision.evidence["instances"] == len(rows)

@@ -39,8 +39,8 @@ class ResultObjects:
 
     def slides(self, study: str, revision: int) -> list[SlideFiles]:
         """The slides of a revision that get a report. Raises Uncountable and OSError."""
-        rows = self._ledger.instances(study, revision)
-        paths = {row["sop_instance_uid"]: self._config.spool_dir / row["path"] for row in rows}
+        rows = self._ledger.queries.instances(study, revision)
+        paths = {row.sop_instance_uid: self._config.spool_dir / row.path for row in rows}
         return slides_to_analyze(gather_evidence(read_facts(p) for p in paths.values()), paths)
 
     def slide(self, study: str, revision: int, key: str) -> SlideFiles:
@@ -65,7 +65,7 @@ class ResultObjects:
     def write(self, run: Run, slide: SlideFiles, number: int) -> list[Result]:
         """Build and write the objects of the `number`-th slide (0-based), in delivery order."""
         bundle = self._runtime.bundle
-        current = self._ledger.revision(run.study, run.revision)
+        current = self._ledger.queries.revision(run.study, run.revision)
         if current is None or current.closed_at is None:
             raise KeyError(f"revision {run.revision} of study {run.study} was never closed")
         # The time the study was closed, not the time of this attempt: another one must give the
@@ -93,7 +93,7 @@ class ResultObjects:
     def _keep(self, run: Run, item: BuiltObject) -> Result:
         """Write one object, unless its UID stands for one that must not change any more."""
         uid = str(item.dataset.SOPInstanceUID)
-        kept = self._ledger.kept_result(uid, run)
+        kept = self._ledger.queries.kept_result(uid, run)
         if kept is not None:
             self._mend(kept, item)
             log.info("result_kept", sop_instance_uid=uid, kind=item.kind)
@@ -124,7 +124,7 @@ class ResultObjects:
     def _predecessor(self, run: Run, key: str) -> Dataset | None:
         """The report of the same slide in the last revision that has one; this one replaces it."""
         for earlier in range(run.revision - 1, 0, -1):
-            for result in self._ledger.results(run.study, earlier):
+            for result in self._ledger.queries.results(run.study, earlier):
                 if result.kind == REPORT.name and result.slide == key:
                     return dcmread(self._config.node.data_dir / result.path)
         return None

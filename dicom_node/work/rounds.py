@@ -11,8 +11,10 @@ from sqlalchemy.exc import DatabaseError
 
 from dicom_node.config import Config
 from dicom_node.deliver.lanes import finish
+from dicom_node.ledger.errors import LedgerBusy, LedgerDamaged
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.ledger.rows import DeliveryState, LedgerBusy, LedgerDamaged, Revision, State
+from dicom_node.ledger.rows import Revision
+from dicom_node.ledger.states import DeliveryState, State
 from dicom_node.observe.log import place_of, trace_of
 from dicom_node.study.closing import close_ready
 from dicom_node.work.workflow import NO_ROOM_WAIT_S, STUDY_QUEUE, StudyWorkflow, workflow_id
@@ -37,12 +39,12 @@ def run_round(config: Config, ledger: Ledger, workflow: StudyWorkflow) -> None:
         incomplete_after_s=config.node.incomplete_after_s,
     )
     has_room = shutil.disk_usage(config.node.data_dir).free >= _LEAST_FREE_BYTES
-    for revision in ledger.in_state(State.QUEUED):
-        if has_room and revision.not_before <= ledger.now():
+    for revision in ledger.queries.in_state(State.QUEUED):
+        if has_room and revision.not_before <= ledger.database.now():
             _alone(ledger, revision, lambda r: _queue_study(ledger, workflow, r))
-    for revision in ledger.in_state(State.ANALYZING):
+    for revision in ledger.queries.in_state(State.ANALYZING):
         _alone(ledger, revision, lambda r: _queue_study(ledger, workflow, r))
-    for revision in ledger.in_state(State.DELIVERING):
+    for revision in ledger.queries.in_state(State.DELIVERING):
         _alone(ledger, revision, lambda r: _tend_deliveries(config, ledger, r))
 
 
@@ -54,7 +56,7 @@ def _alone(ledger: Ledger, revision: Revision, act: Callable[[Revision], None]) 
         raise  # of the database, so of all studies
     except Exception as error:  # noqa: BLE001 - whatever it is, the other studies go on
         log.error("study_failed", study=revision.study_instance_uid, trace=trace_of(error))
-        ledger.park(revision.run, f"unexpected {place_of(error)}")
+        ledger.studies.park(revision.run, f"unexpected {place_of(error)}")
 
 
 def _queue_study(ledger: Ledger, workflow: StudyWorkflow, revision: Revision) -> None:
@@ -69,14 +71,14 @@ def _queue_study(ledger: Ledger, workflow: StudyWorkflow, revision: Revision) ->
             )
     elif status.app_version not in (None, WORKFLOW_VERSION):
         reason = f"attempt {run.attempt} was begun by another version of the node"
-        if ledger.try_later(run, reason, 0.0, counts=False):
+        if ledger.studies.try_later(run, reason, 0.0, counts=False):
             log.info("study_begun_anew", study=run.study, reason=reason)
     elif not _is_under_way(status, workflow):
         # A workflow that has just moved the study on also ends: then none of this changes anything.
         reason = f"the workflow of attempt {run.attempt} ended as {status.status}"
         if workflow.underway.was_unwritten(name):
             reason = f"what attempt {run.attempt} did could not be written"
-            if ledger.try_later(run, reason, NO_ROOM_WAIT_S, counts=False):
+            if ledger.studies.try_later(run, reason, NO_ROOM_WAIT_S, counts=False):
                 log.error("study_waits_for_room", study=run.study, reason=reason)
         elif workflow.try_again(run, reason):
             log.error("workflow_broken", study=run.study, reason=reason)
@@ -92,9 +94,9 @@ def _is_under_way(status: WorkflowStatus, workflow: StudyWorkflow) -> bool:
 def _tend_deliveries(config: Config, ledger: Ledger, revision: Revision) -> None:
     """Give up destinations that are gone from the configuration; finish what has all arrived."""
     run, known = revision.run, {d.name for d in config.destinations}
-    rows = ledger.deliveries(run.study, run.revision)
+    rows = ledger.queries.deliveries(run.study, run.revision)
     pending = {d.destination for d in rows if d.state is DeliveryState.PENDING}
     for name in sorted(pending - known):
-        ledger.refuse_pending(run, name, "no longer in the configuration")
+        ledger.deliveries.refuse_pending(run, name, "no longer in the configuration")
     if not pending & known:
         finish(ledger, run)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from sqlalchemy.exc import OperationalError
 
-from dicom_node.ledger.rows import LedgerBusy
+from dicom_node.ledger.errors import LedgerBusy
 
 _GRACE_S = 3.0
 """Between "pending" in the database and a thread that runs it, and between that thread's end and

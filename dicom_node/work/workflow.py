@@ -18,8 +18,10 @@ from dbos import DBOS, DBOSConfiguredInstance
 
 from dicom_node.config import Config
 from dicom_node.deliver.retry import for_analysis
+from dicom_node.ledger.errors import LedgerBusy, LedgerDamaged
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.ledger.rows import LedgerBusy, LedgerDamaged, Result, Revision, Run, State
+from dicom_node.ledger.rows import Result, Revision, Run
+from dicom_node.ledger.states import State
 from dicom_node.observe.log import os_reason, place_of, trace_of
 from dicom_node.study.evidence import PatientsDiffer
 from dicom_node.study.facts import Uncountable
@@ -104,7 +106,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
         runtime = self._runtime
 
         def work() -> Opened | Stale:
-            if not self._ledger.start_analysis(run, runtime.engine, runtime.bundle.digest):
+            if not self._ledger.studies.start_analysis(run, runtime.engine, runtime.bundle.digest):
                 return Stale()
             log.info("study_started", attempt=attempt, engine=runtime.engine)
             return Opened(tuple(s.key for s in self._objects.slides(study, revision)))
@@ -154,7 +156,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
             for number, slide in enumerate(self._objects.slides(study, revision)):
                 made += self._objects.write(run, slide, number)
             names = [d.name for d in self._config.destinations]
-            if not self._ledger.start_delivery(run, made, names):
+            if not self._ledger.deliveries.start(run, made, names):
                 return Stale()
             return Built(len(made))
 
@@ -174,7 +176,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
             case Stale():
                 settled = None
             case NoRoom(reason):
-                self._ledger.try_later(run, reason, NO_ROOM_WAIT_S, counts=False)
+                self._ledger.studies.try_later(run, reason, NO_ROOM_WAIT_S, counts=False)
                 log.error("study_waits_for_room", reason=reason)
                 settled = State.QUEUED
             case Failed(reason, may_pass=False):
@@ -215,7 +217,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
         A student that was changed by a restart must not sign what another one computed: that
         raises DeviceFailed, and a new attempt begins.
         """
-        if not self._ledger.is_current(run, State.ANALYZING):
+        if not self._ledger.queries.is_current(run, State.ANALYZING):
             return False
         begun = self._revision(run.study, run.revision)
         now_with = (self._runtime.engine, self._runtime.bundle.digest)
@@ -224,7 +226,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
         return True
 
     def _revision(self, study: str, revision: int) -> Revision:
-        current = self._ledger.revision(study, revision)
+        current = self._ledger.queries.revision(study, revision)
         if current is None:
             raise KeyError(f"revision {revision} of study {study} is not in the ledger")
         return current
@@ -242,7 +244,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
                 return
             last = progress.elapsed_s
             try:
-                self._ledger.note_progress(
+                self._ledger.studies.note_progress(
                     run, key, progress.tiles_done, progress.tiles_total, progress.tiles_per_s
                 )
             except LedgerBusy as error:  # what people see is a second older: no reason to stop

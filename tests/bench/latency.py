@@ -57,8 +57,8 @@ def measure(tiles: int, slides: int) -> tuple[int, dict[str, float]]:
             n.start("serve")
             storescu(n.port, folder)
             done = n.finished(uid)
-            events = n.ledger.events(uid)
-        at = {e["kind"]: e["at"] for e in events}
+            events = n.ledger.queries.events(uid)
+        at = {e.kind: e.at for e in events}
     return done.tiles_total, {
         "quiet time and closing": done.closed_at - done.last_instance_at,
         "analysis, results": done.analyzed_at - done.closed_at,

@@ -14,7 +14,7 @@ from bundles import write_sums
 from crashing import POINTS
 from nodes import ROOT, node, storescp, storescu, study_of, wait_for
 
-from dicom_node.ledger.rows import DeliveryState, State
+from dicom_node.ledger.states import DeliveryState, State
 from dicom_node.work.rounds import WORKFLOW_VERSION
 from engines.bundle import open_bundle
 from slides import new_study_copy
@@ -55,9 +55,9 @@ def test_after_kill_9_one_result_set_with_the_same_uids_reaches_the_pacs(
         received = pacs.digests()
         assert set(received) == uids
         assert already_there.items() <= received.items(), "an object changed after it was delivered"
-        deliveries = n.ledger.deliveries(study, 1)
+        deliveries = n.ledger.queries.deliveries(study, 1)
         assert {d.state for d in deliveries} == {DeliveryState.DELIVERED}
-        assert len(n.ledger.results(study, 1)) == len(uids)
+        assert len(n.ledger.queries.results(study, 1)) == len(uids)
 
 
 def crash(n, point: str, nth: int = 1) -> None:
@@ -137,8 +137,8 @@ def test_a_bundle_that_a_restart_changed_does_not_sign_what_another_one_computed
         revision = n.finished(study)
         assert revision.state is State.DONE
         assert revision.attempt == 2
-        reasons = [e["fields"] for e in n.ledger.events(study) if e["kind"] == "attempt_failed"]
-        assert "changed during the analysis" in reasons[0]
+        reasons = [e.fields for e in n.ledger.queries.events(study) if e.kind == "attempt_failed"]
+        assert "changed during the analysis" in reasons[0]["reason"]
         assert revision.bundle_digest == open_bundle(bundle).digest
         report = next(o for o in pacs.objects() if o.Modality == "SR")
         assert open_bundle(bundle).digest in report.to_json()
@@ -153,19 +153,21 @@ def test_a_stop_in_the_middle_of_a_slide_exits_0_soon_and_the_next_start_goes_on
         storescu(n.port, phantom_study.folder)
         slow = str(ROOT / "tests" / "support" / "slow.py")
         n.start("worker", slow)
-        wait_for(lambda: n.ledger.revision(study).tiles_done > 0, what="some tiles")
+        wait_for(lambda: n.ledger.queries.revision(study).tiles_done > 0, what="some tiles")
         asked_at = time.monotonic()
         assert n.stop() == 0
         assert time.monotonic() - asked_at < 8  # a study that runs to its end would take longer
         assert "slide_paused" in n.log
-        assert n.ledger.revision(study).state is State.ANALYZING
+        assert n.ledger.queries.revision(study).state is State.ANALYZING
         n.start("worker")
         assert n.finished(study).state is State.DONE
         (resumed,) = [line for line in n.log.splitlines() if "slide_resumed" in line]
         assert json.loads(resumed)["tiles_kept"] > 0
         assert not list(n.config.parent.rglob("tiles-*"))
-        crashes = [e["fields"] for e in n.ledger.events(study) if e["kind"] == "study_interrupted"]
-        assert [json.loads(fields)["crashes"] for fields in crashes] == [0]
+        crashes = [
+            e.fields for e in n.ledger.queries.events(study) if e.kind == "study_interrupted"
+        ]
+        assert [fields["crashes"] for fields in crashes] == [0]
 
 
 def test_a_second_worker_waits_until_the_first_is_gone(tmp_path):

@@ -8,9 +8,10 @@ from contextlib import closing
 import pytest
 import sqlalchemy as sa
 
-from dicom_node.ledger.database import require_sound
+from dicom_node.ledger.errors import LedgerBusy, LedgerDamaged
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.ledger.rows import LedgerBusy, LedgerDamaged, State
+from dicom_node.ledger.sqlite import require_sound
+from dicom_node.ledger.states import State
 
 PAGE = 4096
 
@@ -21,8 +22,8 @@ def path(tmp_path):
     path = tmp_path / "node.sqlite"
     ledger = Ledger.open(path)
     for number in range(300):
-        ledger.record_event("note", study_instance_uid=f"1.2.{number}", text="x" * 100)
-    ledger.engine.dispose()
+        ledger.events.record("note", study_instance_uid=f"1.2.{number}", text="x" * 100)
+    ledger.database.engine.dispose()
     return path
 
 
@@ -43,13 +44,16 @@ def test_any_zeroed_page_is_found(path):
 @pytest.mark.parametrize("content", [b"garbage" * 5000, bytes(50_000)])
 def test_what_is_no_database_is_damage_to_whoever_opens_or_uses_it(path, content):
     ledger = Ledger.open(path)
-    ledger.engine.dispose()
+    ledger.database.engine.dispose()
     path.write_bytes(content)
     with pytest.raises(LedgerDamaged, match="SQLITE_NOTADB"):
         Ledger.open(path)
     with pytest.raises(LedgerDamaged, match="dicom-node recover"):
-        ledger.known_paths()
-    with pytest.raises(LedgerDamaged), ledger.engine.connect():  # as the workflow library does
+        ledger.arrivals.known_paths()
+    with (
+        pytest.raises(LedgerDamaged),
+        ledger.database.engine.connect(),
+    ):  # as the workflow library does
         pass
 
 
@@ -57,27 +61,27 @@ def test_a_text_that_cannot_be_decoded_is_damage(path):
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("UPDATE events SET fields = CAST(X'FF00FF' AS TEXT) WHERE id = 7")
     with pytest.raises(LedgerDamaged, match="cannot be decoded"):
-        Ledger.open(path).events()
+        Ledger.open(path).queries.events()
 
 
 def test_a_locked_file_is_busy_and_named_by_the_code_not_by_the_text_of_the_library(path):
     ledger = Ledger.open(path)
-    sa.event.listen(ledger.engine, "begin", lambda db: db.exec_driver_sql("PRAGMA busy_timeout=50"))
+    sa.event.listen(
+        ledger.database.engine, "begin", lambda db: db.exec_driver_sql("PRAGMA busy_timeout=50")
+    )
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(LedgerBusy) as raised:
-            ledger.record_event("note", text="DOE^JANE")
+            ledger.events.record("note", text="DOE^JANE")
     assert str(raised.value) == f"{path}: cannot be used now (SQLITE_BUSY)"
 
 
 def test_the_parameters_of_a_statement_stand_in_no_exception(path):
-    with closing(sqlite3.connect(path)) as db, db:
-        db.execute("DROP TABLE events")
-    ledger = Ledger(Ledger.open(path).engine, lambda: 0.0)
+    ledger = Ledger.open(path)
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("DROP TABLE events")
     with pytest.raises(LedgerDamaged) as raised:
-        ledger.record_event("note", text="DOE^JANE")
+        ledger.events.record("note", text="DOE^JANE")
     assert "DOE^JANE" not in f"{raised.value}{raised.value.__cause__}"
 
 
@@ -87,4 +91,4 @@ def test_tables_of_another_version_are_no_busy_database(tmp_path):
         db.execute("CREATE TABLE revisions (study_instance_uid TEXT PRIMARY KEY)")
         db.commit()
     with pytest.raises(LedgerDamaged, match="tables are not those of this version"):
-        Ledger.open(path).in_state(State.QUEUED)
+        Ledger.open(path).queries.in_state(State.QUEUED)

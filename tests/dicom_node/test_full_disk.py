@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 import pytest
 from nodes import ROOT, Node, node, storescp, storescu, study_of, wait_for
 
-from dicom_node.ledger.rows import State
+from dicom_node.ledger.states import State
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def no_room_for(pid: int) -> Iterator[None]:
 
 
 def in_state(n: Node, study: str, state: State) -> bool:
-    revision = n.ledger.revision(study)
+    revision = n.ledger.queries.revision(study)
     return revision is not None and revision.state is state
 
 
@@ -43,11 +43,11 @@ def test_a_study_whose_disk_was_full_during_its_analysis_goes_on_within_ten_seco
         time.sleep(after_s)
         with no_room_for(worker.pid):
             time.sleep(8)
-        attempt = n.ledger.revision(study).attempt
+        attempt = n.ledger.queries.revision(study).attempt
         wait_for(
-            lambda: n.ledger.revision(study).attempt > attempt or not _stands(n, study),
+            lambda: n.ledger.queries.revision(study).attempt > attempt or not _stands(n, study),
             within_s=10,
-            what=f"the study to go on\n{n.ledger.revision(study)}\n{n.log[-3000:]}",
+            what=f"the study to go on\n{n.ledger.queries.revision(study)}\n{n.log[-3000:]}",
         )
         finished = n.finished(study)
         assert finished.state is State.DONE
@@ -58,9 +58,9 @@ def test_a_study_whose_disk_was_full_during_its_analysis_goes_on_within_ten_seco
 
 def _stands(n: Node, study: str) -> bool:
     """Whether a study under analysis makes no progress for a second."""
-    before = n.ledger.revision(study)
+    before = n.ledger.queries.revision(study)
     time.sleep(2.5)  # slow.py does a batch in a second
-    return n.ledger.revision(study) == before
+    return n.ledger.queries.revision(study) == before
 
 
 def test_a_stop_after_the_disk_was_full_does_not_wait_for_what_has_ended(phantom_study, tmp_path):

@@ -10,7 +10,8 @@ from nodes import Node, node, storescp, storescu, study_of, wait_for
 from sick_pacs import accepts_nothing_more, answers_no_request
 
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.ledger.rows import Delivery, DeliveryState, ReceivedInstance, Result, Run, State
+from dicom_node.ledger.rows import Delivery, ReceivedInstance, Result, Run
+from dicom_node.ledger.states import DeliveryState, State
 from slides import new_study_copy
 
 SICK = {
@@ -46,8 +47,8 @@ def test_the_good_pacs_gets_every_study_while_another_one_hangs(how, phantom_stu
         wait_for(lambda: len(_delivered(n, studies)) == 6, within_s=55, what="all results")
         assert {str(o.StudyInstanceUID) for o in pacs.objects()} == set(studies)
         for study in studies:
-            assert n.ledger.revision(study).state is State.DELIVERING
-            sick = [d for d in n.ledger.deliveries(study, 1) if d.destination == "sick"]
+            assert n.ledger.queries.revision(study).state is State.DELIVERING
+            sick = [d for d in n.ledger.queries.deliveries(study, 1) if d.destination == "sick"]
             assert {d.state for d in sick} == {DeliveryState.PENDING}
 
 
@@ -60,14 +61,14 @@ def test_a_stop_does_not_wait_for_a_destination_that_hangs(phantom_study, tmp_pa
         storescu(n.port, phantom_study.folder)
         study = study_of(phantom_study.folder)
         wait_for(
-            lambda: (r := n.ledger.revision(study)) and r.state is State.DELIVERING,
+            lambda: (r := n.ledger.queries.revision(study)) and r.state is State.DELIVERING,
             what="a delivery under way",
         )
         time.sleep(2)
         asked_at = time.monotonic()
         assert n.stop() == 0
         assert time.monotonic() - asked_at < 15
-        assert n.ledger.revision(study).state is State.DELIVERING
+        assert n.ledger.queries.revision(study).state is State.DELIVERING
 
 
 def test_a_result_file_that_is_gone_holds_back_no_other_study(phantom_study, tmp_path):
@@ -78,13 +79,13 @@ def test_a_result_file_that_is_gone_holds_back_no_other_study(phantom_study, tmp
         n.start()
         study = study_of(phantom_study.folder)
         storescu(n.port, phantom_study.folder)
-        wait_for(lambda: n.ledger.deliveries(study, 1), what="results")
+        wait_for(lambda: n.ledger.queries.deliveries(study, 1), what="results")
         for path in (n.folder / "node-data" / "results").rglob("*.dcm"):
             path.unlink()
         pacs.start()
         storescu(n.port, other)
         assert n.finished(study_of(other)).state is State.DONE
-        (first, _) = n.ledger.deliveries(study, 1)
+        (first, _) = n.ledger.queries.deliveries(study, 1)
         assert first.state is DeliveryState.PENDING
         assert "the result file cannot be read: ENOENT" in first.error
         assert n.run("retry", study).returncode == 0
@@ -93,7 +94,7 @@ def test_a_result_file_that_is_gone_holds_back_no_other_study(phantom_study, tmp
 
 def _delivered(n: Node, studies: list[str]) -> list[Delivery]:
     """What the good PACS has taken."""
-    rows = [d for study in studies for d in n.ledger.deliveries(study, 1)]
+    rows = [d for study in studies for d in n.ledger.queries.deliveries(study, 1)]
     return [d for d in rows if d.destination == "pacs" and d.state is DeliveryState.DELIVERED]
 
 
@@ -105,7 +106,7 @@ def test_a_result_file_that_was_damaged_on_the_disk_is_not_sent_and_retry_makes_
         pacs.stop()
         n.start()
         storescu(n.port, phantom_study.folder)
-        wait_for(lambda: n.ledger.deliveries(study, 1), what="results")
+        wait_for(lambda: n.ledger.queries.deliveries(study, 1), what="results")
         made = sorted((n.folder / "node-data" / "results").rglob("*.dcm"))
         whole = {path: path.read_bytes() for path in made}
         for path in made:
@@ -117,7 +118,9 @@ def test_a_result_file_that_was_damaged_on_the_disk_is_not_sent_and_retry_makes_
         assert pacs.objects() == []
         assert n.run("retry", study).returncode == 0
         assert n.finished(study).state is State.DONE
-        assert set(pacs.digests()) == {r.sop_instance_uid for r in n.ledger.results(study, 1)}
+        assert set(pacs.digests()) == {
+            r.sop_instance_uid for r in n.ledger.queries.results(study, 1)
+        }
 
 
 @pytest.fixture
@@ -129,23 +132,25 @@ def test_what_is_due_is_one_destinations_own_oldest_study_first(ledger):
     for study in ("1.1", "1.2", "1.3"):
         _analyzed(ledger, study, to=["a", "b"])
     done = Run("1.3", 1, 1)
-    ledger.record_delivery("1.1.1", "a", DeliveryState.DELIVERED, status="0000", error=None)
-    ledger.record_delivery(
+    ledger.deliveries.record("1.1.1", "a", DeliveryState.DELIVERED, status="0000", error=None)
+    ledger.deliveries.record(
         "1.2.1", "a", DeliveryState.PENDING, status=None, error="x", next_attempt_at=9e9
     )
-    ledger.park(done, "for a person")
-    due = {n: [d.sop_instance_uid for d in ledger.due_deliveries(n)] for n in ("a", "b", "c")}
+    ledger.studies.park(done, "for a person")
+    due = {
+        n: [d.sop_instance_uid for d in ledger.queries.due_deliveries(n)] for n in ("a", "b", "c")
+    }
     assert due == {"a": ["1.1.2", "1.2.2"], "b": ["1.1.1", "1.1.2", "1.2.1", "1.2.2"], "c": []}
 
 
 def _analyzed(ledger: Ledger, study: str, *, to: list[str]) -> None:
-    ledger.record_instance(
+    ledger.arrivals.record(
         ReceivedInstance(
             f"{study}.9", "1", study, f"{study}.8", "1", 1, study, "A", "p", datetime.now(UTC)
         )
     )
-    ledger.close_revision(study, 1, {"instances": 1})
+    ledger.studies.close(study, 1, {"instances": 1})
     run = Run(study, 1, 1)
-    ledger.start_analysis(run, "engine", "digest")
+    ledger.studies.start_analysis(run, "engine", "digest")
     made = [Result(f"{study}.{n}", "1", "report", "s", f"{study}.{n}.dcm", "x") for n in (1, 2)]
-    assert ledger.start_delivery(run, made, to)
+    assert ledger.deliveries.start(run, made, to)

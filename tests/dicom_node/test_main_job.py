@@ -20,7 +20,7 @@ from nodes import (
 )
 from pydicom import dcmread
 
-from dicom_node.ledger.rows import DeliveryState, State
+from dicom_node.ledger.states import DeliveryState, State
 from slides import changed_pixel_copy, new_study_copy, without_spacing
 
 SEG = "1.2.840.10008.5.1.4.1.1.66.4"
@@ -57,7 +57,7 @@ def test_a_second_send_of_the_same_study_changes_nothing(drawn, tmp_path):
         before = pacs.digests()
         again = storescu(n.port, drawn)
         assert again.returncode == 0, again.stdout
-        assert [r.revision for r in n.ledger.all_revisions()] == [1]
+        assert [r.revision for r in n.ledger.queries.all_revisions()] == [1]
         assert pacs.digests() == before
 
 
@@ -71,7 +71,7 @@ def test_the_same_study_with_one_changed_pixel_is_refused_0111(drawn, tmp_path):
         n.finished(study)
         refused = storescu(n.port, changed)
         assert "Unknown Status: 0x111" in refused.stderr  # DCMTK has no name for 0111
-        assert [r.state for r in n.ledger.all_revisions()] == [State.DONE]
+        assert [r.state for r in n.ledger.queries.all_revisions()] == [State.DONE]
 
 
 def test_retry_runs_the_study_again_and_the_pacs_holds_the_same_objects(drawn, tmp_path):
@@ -84,7 +84,7 @@ def test_retry_runs_the_study_again_and_the_pacs_holds_the_same_objects(drawn, t
         done = n.run("retry", study, "--json")
         assert json.loads(done.stdout)["attempt"] == 2
         wait_for(
-            lambda: (r := n.ledger.revision(study)).attempt == 2 and r.state is State.DONE,
+            lambda: (r := n.ledger.queries.revision(study)).attempt == 2 and r.state is State.DONE,
             what="the second attempt",
         )
         assert pacs.digests() == before
@@ -95,11 +95,11 @@ def test_a_worker_in_another_time_zone_writes_the_same_bytes(drawn, tmp_path, mo
 
     def objects(attempt: int) -> dict[str, bytes]:
         def are_made() -> bool:
-            r = n.ledger.revision(study)
+            r = n.ledger.queries.revision(study)
             return r is not None and (r.attempt, r.state) == (attempt, State.DELIVERING)
 
         wait_for(are_made, within_s=120, what=f"results of attempt {attempt}")
-        found = n.ledger.results(study, 1)
+        found = n.ledger.queries.results(study, 1)
         return {r.kind: (n.folder / "node-data" / r.path).read_bytes() for r in found}
 
     with node(tmp_path / "node", free_port()) as n:  # a PACS that is down: nothing is kept
@@ -122,7 +122,7 @@ def test_a_pacs_that_is_down_gets_the_results_when_it_is_back(drawn, tmp_path):
         n.start()
         storescu(n.port, drawn)
         waiting = wait_for(
-            lambda: [d for d in n.ledger.deliveries(study, 1) if d.attempts >= 2],
+            lambda: [d for d in n.ledger.queries.deliveries(study, 1) if d.attempts >= 2],
             what="two failed attempts",
         )
         assert waiting[0].state is DeliveryState.PENDING
@@ -152,10 +152,12 @@ def test_a_destination_that_takes_no_segmentation_is_known_before_and_parks_the_
         node(tmp_path / "node", pacs.port) as n,
     ):
         n.start()
-        known = wait_for(lambda: n.ledger.destinations().get("pacs"), what="the destination asked")
-        assert known["reason"] == "accepts no Segmentation Storage"
+        known = wait_for(
+            lambda: n.ledger.queries.destinations().get("pacs"), what="the destination asked"
+        )
+        assert known.reason == "accepts no Segmentation Storage"
         storescu(n.port, drawn)
-        wait_for(lambda: n.ledger.revision(study), what="the study")
+        wait_for(lambda: n.ledger.queries.revision(study), what="the study")
         assert "accepts no Segmentation Storage" in n.run("studies").stdout
         storescu(n.port, drawn)
         revision = n.finished(study)
@@ -170,10 +172,11 @@ def test_a_destination_whose_name_does_not_resolve_is_waited_for(drawn, tmp_path
         n.start()
         storescu(n.port, drawn)
         (first, *_) = wait_for(
-            lambda: [d for d in n.ledger.deliveries(study, 1) if d.attempts], what="an attempt"
+            lambda: [d for d in n.ledger.queries.deliveries(study, 1) if d.attempts],
+            what="an attempt",
         )
         assert "cannot be reached" in first.error
-        assert n.ledger.revision(study).state is State.DELIVERING
+        assert n.ledger.queries.revision(study).state is State.DELIVERING
         assert "child_died" not in n.log
 
 
@@ -194,7 +197,7 @@ def test_a_late_level_gives_a_new_report_that_names_the_one_it_replaces(drawn, t
         assert n.finished(study).state is State.DONE
         (first,) = (o for o in pacs.objects() if o.SOPClassUID == SR)
         storescu(n.port, late)
-        wait_for(lambda: n.ledger.revision(study).revision == 2, what="a new revision")
+        wait_for(lambda: n.ledger.queries.revision(study).revision == 2, what="a new revision")
         assert n.finished(study).state is State.DONE
         reports = [o for o in pacs.objects() if o.SOPClassUID == SR]
     (second,) = (o for o in reports if o.SOPInstanceUID != first.SOPInstanceUID)
@@ -213,7 +216,7 @@ def test_a_destination_without_jpeg_ls_gets_the_same_heatmap_decompressed(drawn,
         storescu(n.port, drawn)
         assert n.finished(study).state is State.DONE
         received = next(o for o in pacs.objects() if o.SOPClassUID == SEG)
-        result = next(r for r in n.ledger.results(study, 1) if r.sop_class_uid == SEG)
+        result = next(r for r in n.ledger.queries.results(study, 1) if r.sop_class_uid == SEG)
         made = dcmread(n.folder / "node-data" / result.path)
     assert not received.file_meta.TransferSyntaxUID.is_compressed
     assert made.file_meta.TransferSyntaxUID.is_compressed
@@ -255,7 +258,9 @@ def test_sigterm_in_the_middle_of_a_study_exits_0_and_the_next_start_finishes_it
     with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
         n.start()
         storescu(n.port, drawn)
-        wait_for(lambda: n.ledger.revision(study).state is not State.RECEIVING, what="closed")
+        wait_for(
+            lambda: n.ledger.queries.revision(study).state is not State.RECEIVING, what="closed"
+        )
         assert n.stop() == 0
         assert not listening(n.port)
         n.start()
@@ -312,7 +317,7 @@ def test_orthanc_routes_a_study_and_gets_the_results_into_the_same_study(drawn, 
         before = len(classes)
         pacs.rest("/modalities/node/store", "POST", slide_series)
         assert len(pacs.qido(study)) == before
-        wsm = [r for r in n.ledger.all_revisions() if r.study_instance_uid == study]
+        wsm = [r for r in n.ledger.queries.all_revisions() if r.study_instance_uid == study]
         assert [r.revision for r in wsm] == [1]
 
 

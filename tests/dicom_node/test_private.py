@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 from nodes import Node, node, storescp, storescu, study_of, wait_for
@@ -13,7 +14,7 @@ from pydicom.dataelem import DataElement
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 
-from dicom_node.ledger.rows import State
+from dicom_node.ledger.states import State
 from slides import new_study_copy
 
 PLANT = "ZZPLANT"
@@ -86,8 +87,8 @@ def test_a_damaged_study_leaves_no_word_of_its_patient_in_log_ledger_or_file_nam
 def told_by(n: Node) -> str:
     """All that the ledger and the commands tell people."""
     ledger = n.ledger
-    told = json.dumps([dict(e) for e in ledger.events()])
-    told += " ".join(str(r.reason) for r in ledger.all_revisions())
+    told = json.dumps([asdict(e) for e in ledger.queries.events()])
+    told += " ".join(str(r.reason) for r in ledger.queries.all_revisions())
     return told + n.run("studies", "--json").stdout + n.run("studies").stdout
 
 
@@ -118,7 +119,7 @@ def test_a_second_node_on_a_data_folder_is_refused_at_once_and_the_first_goes_on
         assert f"process {n.processes[0].pid}" in line
         assert n.finished(study_of(phantom_study.folder)).state is State.DONE
         assert n.log.count("model_ready") == 1
-        assert n.ledger.events(study_of(phantom_study.folder))[-1]["kind"] == "study_done"
+        assert n.ledger.queries.events(study_of(phantom_study.folder))[-1].kind == "study_done"
 
 
 def test_a_worker_that_is_stopped_while_it_waits_for_another_never_works(tmp_path):

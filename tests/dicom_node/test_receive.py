@@ -721,7 +721,7 @@ def test_an_unwritable_ledger_means_try_later_and_nothing_is_kept(
 
     assert "OutOfResources" in answer.stdout
     assert spooled(data_dir) == []
-    schema.metadata.create_all(ingest.ledger.engine)
+    schema.metadata.create_all(ingest.ledger.database.engine)
     assert storescu(ingest.port, tmp_path / "a.dcm").returncode == 0
     assert len(instance_rows(data_dir)) == 1
 
@@ -929,7 +929,7 @@ def test_a_damaged_ledger_means_try_later_and_the_listener_knows_why(
     ingest: Ingest, data_dir: Path, tmp_path: Path
 ) -> None:
     write_wsm(tmp_path / "a.dcm", size_bytes=200_000)
-    ingest.ledger.engine.dispose()
+    ingest.ledger.database.engine.dispose()
     (data_dir / "node.sqlite").write_bytes(b"no database" * 1000)
     answer = storescu(ingest.port, tmp_path / "a.dcm")
     assert "OutOfResources" in answer.stdout

@@ -20,7 +20,7 @@ from nodes import ROOT, Node, node, storescp, storescu, study_of, wait_for
 from pydicom import dcmread
 from wsm_files import write_wsm
 
-from dicom_node.ledger.rows import State
+from dicom_node.ledger.states import State
 from dicom_node.spool.lost_found import LostFound
 from dicom_node.spool.spool import Spool
 from slides import new_study_copy
@@ -101,11 +101,11 @@ def recover(n: Node) -> tuple[int, dict[str, Any]]:
 
 def intact(n: Node) -> None:
     """Every instance of the ledger is on the spool, under its own UID; lost+found is empty."""
-    paths = n.ledger.known_paths()
+    paths = n.ledger.arrivals.known_paths()
     assert paths
     for path in paths:
         header = dcmread(spool(n).root / path, stop_before_pixels=True)
-        stored = n.ledger.find_instance(header.SOPInstanceUID)
+        stored = n.ledger.arrivals.find(header.SOPInstanceUID)
         assert stored is not None
         assert stored.path == path
         assert not spool(n).is_damaged(path, stored.size_bytes)
@@ -307,7 +307,7 @@ def test_what_is_no_instance_of_ours_stays_and_is_named_without_what_it_says(sto
 
 def test_what_is_already_there_is_dropped_what_was_lost_restored_and_other_content_left(stopped):
     before = digests(stopped)
-    paths = sorted(stopped.ledger.known_paths())
+    paths = sorted(stopped.ledger.arrivals.known_paths())
     same, lost, other = (spool(stopped).root / path for path in paths[:3])
     folder = LostFound(spool(stopped)).folder
     shutil.copy(same, folder / "same.dcm")
@@ -343,7 +343,7 @@ def test_a_recover_that_is_killed_loses_nothing_and_the_next_one_goes_on(point, 
     before = set(digests(stopped))
     if point.startswith("restored"):
         folder = LostFound(spool(stopped)).folder
-        for path in sorted(stopped.ledger.known_paths()):
+        for path in sorted(stopped.ledger.arrivals.known_paths()):
             (spool(stopped).root / path).rename(folder / path.replace("/", ""))
     else:
         sweep_all(stopped)
@@ -361,7 +361,7 @@ def test_a_recover_that_is_killed_loses_nothing_and_the_next_one_goes_on(point, 
     assert set(digests(stopped)) == before
     status, report = recover(stopped)
     assert (status, report["left"]) == (0, [])
-    assert len(stopped.ledger.known_paths()) == len(before)
+    assert len(stopped.ledger.arrivals.known_paths()) == len(before)
     assert digests(stopped) == sorted(before)
     intact(stopped)
 

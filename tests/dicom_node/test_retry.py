@@ -24,7 +24,8 @@ from dicom_node.deliver.retry import (
     for_delivery,
 )
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.ledger.rows import Delivery, DeliveryState, ReceivedInstance, Result, Run, State
+from dicom_node.ledger.rows import Delivery, ReceivedInstance, Result, Run
+from dicom_node.ledger.states import DeliveryState, State
 from dicom_node.work.failures import again_or_park
 
 SECONDS = st.floats(min_value=1e-3, max_value=1e7)
@@ -115,27 +116,27 @@ def test_an_analysis_that_fails_again_and_again_is_queued_by_the_rule_and_then_p
     waits_s = []
     for attempt in (1, 2, 3):
         run = Run("1.2", 1, attempt)
-        assert ledger.start_analysis(run, "engine", "digest")
-        current = ledger.revision("1.2")
+        assert ledger.studies.start_analysis(run, "engine", "digest")
+        current = ledger.queries.revision("1.2")
         assert again_or_park(ledger, policy, current, "sick", draw=0.5) is State.QUEUED
-        waits_s.append(ledger.revision("1.2").not_before - clock.now)
+        waits_s.append(ledger.queries.revision("1.2").not_before - clock.now)
     assert waits_s == pytest.approx([4, 20 / 3, 20 / 3])
-    assert ledger.start_analysis(Run("1.2", 1, 4), "engine", "digest")
-    current = ledger.revision("1.2")
+    assert ledger.studies.start_analysis(Run("1.2", 1, 4), "engine", "digest")
+    current = ledger.queries.revision("1.2")
     assert again_or_park(ledger, policy, current, "sick", draw=0.5) is State.PARKED
-    assert ledger.revision("1.2").reason == "given up after 3 retries: sick"
+    assert ledger.queries.revision("1.2").reason == "given up after 3 retries: sick"
 
 
 def test_an_attempt_that_was_overtaken_neither_queues_nor_parks(ledger):
     _closed(ledger)
-    ledger.start_analysis(Run("1.2", 1, 1), "engine", "digest")
-    overtaken = ledger.revision("1.2")
-    ledger.try_later(overtaken.run, "another", 0)
-    before = ledger.revision("1.2")
+    ledger.studies.start_analysis(Run("1.2", 1, 1), "engine", "digest")
+    overtaken = ledger.queries.revision("1.2")
+    ledger.studies.try_later(overtaken.run, "another", 0)
+    before = ledger.queries.revision("1.2")
     for most_retries in (0, 5):
         policy = Policy(1, 1, most_retries=most_retries)
         assert again_or_park(ledger, policy, overtaken, "sick", draw=0.5) is None
-    assert ledger.revision("1.2") == before
+    assert ledger.queries.revision("1.2") == before
 
 
 def test_a_delivery_that_fails_is_due_again_by_the_rule(ledger, clock, tmp_path):
@@ -158,7 +159,7 @@ def test_a_delivery_of_the_given_age_that_fails_is_given_up_and_says_so(ledger, 
     assert delivery.state is DeliveryState.REFUSED
     assert delivery.next_attempt_at is None
     assert delivery.error.startswith("given up after 2:00:00: the result file cannot be read")
-    assert ledger.revision("1.2").state is State.PARKED
+    assert ledger.queries.revision("1.2").state is State.PARKED
 
 
 def _config(folder: Path, section: DeliverySection) -> Config:
@@ -174,7 +175,7 @@ def _after(tries: int, ledger: Ledger, config: Config) -> Delivery:
     lanes.start()
 
     def tried() -> Delivery | None:
-        (delivery,) = ledger.deliveries("1.2", 1)
+        (delivery,) = ledger.queries.deliveries("1.2", 1)
         return delivery if delivery.attempts == tries else None
 
     wait: Callable[..., Delivery] = wait_for
@@ -186,16 +187,16 @@ def _after(tries: int, ledger: Ledger, config: Config) -> Delivery:
 
 
 def _closed(ledger: Ledger) -> None:
-    ledger.record_instance(
+    ledger.arrivals.record(
         ReceivedInstance("1.9", "1", "1.2", "1.8", "1", 1, "1.9", "A", "p", datetime.now(UTC))
     )
-    ledger.close_revision("1.2", 1, {"instances": 1})
+    ledger.studies.close("1.2", 1, {"instances": 1})
 
 
 def _analyzed(ledger: Ledger) -> None:
     _closed(ledger)
     run = Run("1.2", 1, 1)
-    ledger.start_analysis(run, "engine", "digest")
-    assert ledger.start_delivery(
+    ledger.studies.start_analysis(run, "engine", "digest")
+    assert ledger.deliveries.start(
         run, [Result("1.1", "1", "report", "s", "gone.dcm", "x")], ["pacs"]
     )

@@ -16,8 +16,11 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate, encapsulate_extended
 from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit
 
+from dicom_node.ledger.errors import Conflict
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.ledger.rows import Conflict, DeliveryState, ReceivedInstance, Result, Run, State
+from dicom_node.ledger.rows import ReceivedInstance, Result, Run
+from dicom_node.ledger.states import DeliveryState, State
+from dicom_node.ledger.studies import Studies
 from dicom_node.study import closing
 from dicom_node.study.closing import close_ready
 from dicom_node.study.evidence import PatientsDiffer, gather_evidence, whole_slides
@@ -100,7 +103,7 @@ def arrive(tmp_path, clock, ledger):
 
     def arrive(uid: str, *, study: str = STUDY, **image: object) -> None:
         path = write_image(tmp_path / f"{uid}.dcm", uid, study=study, **image)
-        ledger.record_instance(
+        ledger.arrivals.record(
             ReceivedInstance(
                 sop_instance_uid=uid,
                 sop_class_uid="1.2.840.10008.5.1.4.1.1.77.1.6",
@@ -136,7 +139,7 @@ def test_a_complete_study_closes_once_it_has_been_quiet(arrive, close, clock, le
     clock.now += 1
     assert close() == [1]
     assert close() == []
-    revision = ledger.revision(STUDY)
+    revision = ledger.queries.revision(STUDY)
     assert revision.state is State.QUEUED
     assert revision.evidence["instances"] == 1
     assert revision.evidence["slides"][0]["levels"][0]["frames"] == 6
@@ -145,19 +148,19 @@ def test_a_complete_study_closes_once_it_has_been_quiet(arrive, close, clock, le
 
 def test_bytes_still_arriving_from_the_sender_hold_the_study_open(arrive, close, clock, ledger):
     arrive("1.1")
-    transfer = ledger.open_transfer(calling_ae="PACS", peer="127.0.0.1")
+    transfer = ledger.arrivals.open_transfer(calling_ae="PACS", peer="127.0.0.1")
     for _ in range(9):  # one instance that takes 90 s to arrive
         clock.now += QUIET_S
-        ledger.touch_transfer(transfer)
+        ledger.arrivals.touch_transfer(transfer)
         assert close() == []
-    ledger.close_transfer(transfer)
+    ledger.arrivals.close_transfer(transfer)
     assert close() == [1]
 
 
 def test_a_transfer_of_another_sender_does_not_hold_the_study_open(arrive, close, clock, ledger):
     arrive("1.1")
     clock.now += QUIET_S
-    ledger.open_transfer(calling_ae="OTHER", peer="127.0.0.2")
+    ledger.arrivals.open_transfer(calling_ae="OTHER", peer="127.0.0.2")
     assert close() == [1]
 
 
@@ -173,14 +176,14 @@ def test_a_study_with_missing_frames_waits_and_says_which(arrive, close, clock, 
     arrive("1.1", frames=4, compressed=compressed)
     clock.now += QUIET_S
     assert close() == []
-    assert "1.1: 4 of 6 frames present" in ledger.revision(STUDY).reason
+    assert "1.1: 4 of 6 frames present" in ledger.queries.revision(STUDY).reason
 
 
 def test_a_tiled_full_image_with_too_few_declared_frames_waits(arrive, close, clock, ledger):
     arrive("1.1", frames=5, declared=5)
     clock.now += QUIET_S
     assert close() == []
-    assert "5 frames, TILED_FULL of 16 x 24 needs 6" in ledger.revision(STUDY).reason
+    assert "5 frames, TILED_FULL of 16 x 24 needs 6" in ledger.queries.revision(STUDY).reason
 
 
 def test_a_tiled_sparse_image_may_leave_tiles_out(arrive, close, clock):
@@ -194,7 +197,7 @@ def test_a_concatenation_waits_for_its_missing_part(arrive, close, clock, ledger
     arrive("1.3", frames=2, declared=2, part=(3, 3))
     clock.now += QUIET_S
     assert close() == []
-    assert "part 2 of 3 missing" in ledger.revision(STUDY).reason
+    assert "part 2 of 3 missing" in ledger.queries.revision(STUDY).reason
     arrive("1.2", frames=2, declared=2, part=(2, 3))
     clock.now += QUIET_S
     assert close() == [1]
@@ -215,7 +218,7 @@ def test_a_study_that_stays_incomplete_is_parked_with_what_is_missing(arrive, cl
     arrive("1.1", frames=2, declared=2, part=(1, 3))
     clock.now += DEADLINE_S
     assert close() == []
-    revision = ledger.revision(STUDY)
+    revision = ledger.queries.revision(STUDY)
     assert revision.state is State.PARKED
     assert "part 2, 3 of 3 missing" in revision.reason
 
@@ -227,34 +230,34 @@ def test_a_malformed_instance_is_named_and_does_not_stop_the_rounds(
     (tmp_path / "1.1.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"nonsense" * 20)
     clock.now += QUIET_S
     assert close() == []
-    assert "1.1 cannot be counted" in ledger.revision(STUDY).reason
+    assert "1.1 cannot be counted" in ledger.queries.revision(STUDY).reason
     clock.now += DEADLINE_S
     assert close() == []
-    assert ledger.revision(STUDY).state is State.PARKED
+    assert ledger.queries.revision(STUDY).state is State.PARKED
 
 
 def test_retry_of_an_incomplete_study_counts_it_again(arrive, close, clock, ledger):
     arrive("1.1", frames=2, declared=2, part=(1, 2))
     clock.now += DEADLINE_S
     close()
-    assert ledger.revision(STUDY).state is State.PARKED
-    ledger.retry(STUDY)
-    assert ledger.revision(STUDY).state is State.RECEIVING
+    assert ledger.queries.revision(STUDY).state is State.PARKED
+    ledger.studies.retry(STUDY)
+    assert ledger.queries.revision(STUDY).state is State.RECEIVING
     close()
-    assert "part 2 of 2 missing" in ledger.revision(STUDY).reason
+    assert "part 2 of 2 missing" in ledger.queries.revision(STUDY).reason
 
 
 def test_a_sender_that_never_pauses_cannot_hold_a_complete_study_for_ever(
     arrive, close, clock, ledger
 ):
     arrive("1.1")
-    transfer = ledger.open_transfer(calling_ae="PACS", peer="127.0.0.1")
+    transfer = ledger.arrivals.open_transfer(calling_ae="PACS", peer="127.0.0.1")
     for _ in range(59):
         clock.now += QUIET_S
-        ledger.touch_transfer(transfer)
+        ledger.arrivals.touch_transfer(transfer)
         assert close() == []
     clock.now += QUIET_S
-    ledger.touch_transfer(transfer)
+    ledger.arrivals.touch_transfer(transfer)
     assert close() == [1]
 
 
@@ -262,25 +265,25 @@ def test_only_the_current_attempt_moves_a_study(arrive, close, clock, ledger):
     arrive("1.1")
     clock.now += QUIET_S
     close()
-    first = ledger.revision(STUDY).run
-    assert ledger.start_analysis(first, "an engine", "a digest")
-    ledger.retry(STUDY)
-    second = ledger.revision(STUDY).run
-    assert not ledger.park(first, "too late")
-    assert not ledger.try_later(first, "too late", 0)
-    assert not ledger.start_delivery(first, [], [])
-    assert ledger.revision(STUDY).state is State.QUEUED
-    assert ledger.start_analysis(second, "an engine", "a digest")
+    first = ledger.queries.revision(STUDY).run
+    assert ledger.studies.start_analysis(first, "an engine", "a digest")
+    ledger.studies.retry(STUDY)
+    second = ledger.queries.revision(STUDY).run
+    assert not ledger.studies.park(first, "too late")
+    assert not ledger.studies.try_later(first, "too late", 0)
+    assert not ledger.deliveries.start(first, [], [])
+    assert ledger.queries.revision(STUDY).state is State.QUEUED
+    assert ledger.studies.start_analysis(second, "an engine", "a digest")
 
 
 def test_a_superseded_revision_is_never_analyzed(arrive, close, clock, ledger):
     arrive("1.1")
     clock.now += QUIET_S
     close()
-    run = ledger.revision(STUDY).run
+    run = ledger.queries.revision(STUDY).run
     arrive("1.2")
-    assert not ledger.start_analysis(run, "an engine", "a digest")
-    assert ledger.revision(STUDY, 1).state is State.SUPERSEDED
+    assert not ledger.studies.start_analysis(run, "an engine", "a digest")
+    assert ledger.queries.revision(STUDY, 1).state is State.SUPERSEDED
 
 
 def test_a_delivered_object_stays_delivered_when_a_second_sending_fails(
@@ -289,16 +292,16 @@ def test_a_delivered_object_stays_delivered_when_a_second_sending_fails(
     arrive("1.1")
     clock.now += QUIET_S
     close()
-    run = ledger.revision(STUDY).run
-    ledger.start_analysis(run, "an engine", "a digest")
+    run = ledger.queries.revision(STUDY).run
+    ledger.studies.start_analysis(run, "an engine", "a digest")
     made = [Result("2.1", "class", "report", "slide", "path", "sha")]
-    assert ledger.start_delivery(run, made, ["pacs"])
-    ledger.record_delivery("2.1", "pacs", DeliveryState.DELIVERED, status="0000", error=None)
-    ledger.record_delivery("2.1", "pacs", DeliveryState.PENDING, status=None, error="late")
-    (delivery,) = ledger.deliveries(STUDY, 1)
+    assert ledger.deliveries.start(run, made, ["pacs"])
+    ledger.deliveries.record("2.1", "pacs", DeliveryState.DELIVERED, status="0000", error=None)
+    ledger.deliveries.record("2.1", "pacs", DeliveryState.PENDING, status=None, error="late")
+    (delivery,) = ledger.queries.deliveries(STUDY, 1)
     assert delivery.state is DeliveryState.DELIVERED
     assert delivery.attempts == 1
-    assert ledger.finish_delivery(run) is State.DONE
+    assert ledger.deliveries.finish(run) is State.DONE
 
 
 def test_a_late_instance_opens_a_new_revision_with_all_instances(arrive, close, clock, ledger):
@@ -306,10 +309,10 @@ def test_a_late_instance_opens_a_new_revision_with_all_instances(arrive, close, 
     clock.now += QUIET_S
     assert close() == [1]
     arrive("1.2")
-    assert ledger.revision(STUDY, 1).state is State.SUPERSEDED
+    assert ledger.queries.revision(STUDY, 1).state is State.SUPERSEDED
     clock.now += QUIET_S
     assert close() == [2]
-    assert ledger.revision(STUDY).evidence["instances"] == 2
+    assert ledger.queries.revision(STUDY).evidence["instances"] == 2
 
 
 def test_a_late_instance_leaves_a_finished_revision_as_it_was(arrive, close, clock, ledger):
@@ -317,30 +320,30 @@ def test_a_late_instance_leaves_a_finished_revision_as_it_was(arrive, close, clo
     clock.now += QUIET_S
     close()
     run = Run(STUDY, 1, 1)
-    ledger.start_analysis(run, "an engine", "a digest")
-    ledger.start_delivery(run, [], [])
-    ledger.finish_delivery(run)
+    ledger.studies.start_analysis(run, "an engine", "a digest")
+    ledger.deliveries.start(run, [], [])
+    ledger.deliveries.finish(run)
     arrive("1.2")
-    assert ledger.revision(STUDY, 1).state is State.DONE
-    assert ledger.revision(STUDY, 2).state is State.RECEIVING
+    assert ledger.queries.revision(STUDY, 1).state is State.DONE
+    assert ledger.queries.revision(STUDY, 2).state is State.RECEIVING
 
 
 def test_an_instance_that_arrives_while_counting_keeps_the_study_open(arrive, clock, ledger):
     arrive("1.1")
     evidence = {"instances": 1, "slides": []}
     arrive("1.2")
-    assert not ledger.close_revision(STUDY, 1, evidence)
-    assert ledger.revision(STUDY).state is State.RECEIVING
+    assert not ledger.studies.close(STUDY, 1, evidence)
+    assert ledger.queries.revision(STUDY).state is State.RECEIVING
 
 
 def test_a_known_uid_is_never_recorded_twice(arrive, ledger):
     arrive("1.1")
-    stored = ledger.find_instance("1.1")
+    stored = ledger.arrivals.find("1.1")
     assert stored.path == "1.1.dcm"
     with pytest.raises(Conflict):
         arrive("1.1")
-    assert len(ledger.instances(STUDY, 1)) == 1
-    assert ledger.find_instance("1.2") is None
+    assert len(ledger.queries.instances(STUDY, 1)) == 1
+    assert ledger.arrivals.find("1.2") is None
 
 
 def test_two_containers_in_one_study_are_two_slides(tmp_path):
@@ -387,7 +390,7 @@ def test_a_number_that_its_attribute_cannot_hold_parks_its_study_and_no_other(
     arrive("1.5", study=OTHER)
     clock.now += QUIET_S
     close()
-    parked, other = ledger.revision(STUDY), ledger.revision(OTHER)
+    parked, other = ledger.queries.revision(STUDY), ledger.queries.revision(OTHER)
     assert parked.state is State.PARKED
     assert "1.1 cannot be counted" in parked.reason
     assert f"{keyword} is no number from 0 to" in parked.reason
@@ -411,8 +414,8 @@ def test_a_sequence_without_end_is_a_malformed_file_and_no_sick_disk(
     path.write_bytes(whole[:at] + b"\x40\x00\x60\x05SQ\0\0\xff\xff\xff\xff" + b"\0" * 40)
     clock.now += QUIET_S
     close()
-    assert ledger.revision(STUDY).state is State.PARKED
-    assert "1.1 cannot be counted" in ledger.revision(STUDY).reason
+    assert ledger.queries.revision(STUDY).state is State.PARKED
+    assert "1.1 cannot be counted" in ledger.queries.revision(STUDY).reason
 
 
 def test_any_error_in_counting_one_study_parks_it_and_lets_the_others_close(
@@ -428,11 +431,11 @@ def test_any_error_in_counting_one_study_parks_it_and_lets_the_others_close(
     arrive("1.5", study=OTHER)
     clock.now += QUIET_S
     close()
-    assert ledger.revision(OTHER).state is State.QUEUED
-    parked = ledger.revision(STUDY)
+    assert ledger.queries.revision(OTHER).state is State.QUEUED
+    parked = ledger.queries.revision(STUDY)
     assert parked.state is State.PARKED
     assert "ZeroDivisionError at test_study.py" in parked.reason
-    assert "ZZPHI" not in json.dumps(ledger.events(STUDY)) + parked.reason
+    assert "ZZPHI" not in str(ledger.queries.events(STUDY)) + parked.reason
 
 
 def test_a_file_that_the_disk_does_not_give_is_said_once_and_parks_the_study_in_the_end(
@@ -443,13 +446,13 @@ def test_a_file_that_the_disk_does_not_give_is_said_once_and_parks_the_study_in_
     clock.now += QUIET_S
     for _ in range(20):
         assert close() == []
-    assert ledger.revision(STUDY).reason == (
+    assert ledger.queries.revision(STUDY).reason == (
         "the spool cannot be read: ENOENT: No such file or directory"
     )
     assert capsys.readouterr().out.count("spool_unreadable") == 1
     clock.now += DEADLINE_S
     close()
-    assert ledger.revision(STUDY).state is State.PARKED
+    assert ledger.queries.revision(STUDY).state is State.PARKED
 
 
 @pytest.mark.parametrize(("number", "total"), [(1, 65535), (65535, 65535), (65535, None)])
@@ -459,7 +462,7 @@ def test_what_is_missing_is_counted_and_not_listed_without_end(
     arrive("1.1", frames=1, declared=1, part=(number, total))
     clock.now += QUIET_S
     close()
-    revision = ledger.revision(STUDY)
+    revision = ledger.queries.revision(STUDY)
     assert revision.state is State.RECEIVING
     assert "and 65529 more" in revision.reason
     assert len(revision.reason) < 300
@@ -473,7 +476,7 @@ def test_of_many_incomplete_images_the_first_are_named_and_the_rest_is_counted(
         arrive(f"1.{n}", frames=1, declared=6)
     clock.now += QUIET_S
     close()
-    revision = ledger.revision(STUDY)
+    revision = ledger.queries.revision(STUDY)
     assert revision.reason.count("frames present") == 5
     assert revision.reason.endswith("and 25 more")
 
@@ -507,14 +510,14 @@ def test_a_slide_with_files_of_two_patients_is_parked_without_their_names(
     arrive("1.5", study=OTHER, change=of(**JANE))
     clock.now += QUIET_S
     close()
-    parked = ledger.revision(STUDY)
+    parked = ledger.queries.revision(STUDY)
     assert parked.state is State.PARKED
     (differing,) = {k for k in JANE if JANE[k] != other[k]}
     assert f"files of different patients: {differing} differ between 1.1 and 1.2" in parked.reason
-    told = parked.reason + json.dumps(ledger.events()) + json.dumps(parked.evidence)
+    told = parked.reason + str(ledger.queries.events()) + json.dumps(parked.evidence)
     told += capsys.readouterr().out
     assert not any(value in told for value in ("ZZ", "19500101", "19600101"))
-    assert ledger.revision(OTHER).state is State.QUEUED
+    assert ledger.queries.revision(OTHER).state is State.QUEUED
 
 
 def test_a_label_of_another_patient_in_a_series_of_its_own_parks_its_slide(
@@ -529,8 +532,8 @@ def test_a_label_of_another_patient_in_a_series_of_its_own_parks_its_slide(
     arrive("1.2", change=label)
     clock.now += QUIET_S
     close()
-    assert ledger.revision(STUDY).state is State.PARKED
-    assert "PatientID differ" in ledger.revision(STUDY).reason
+    assert ledger.queries.revision(STUDY).state is State.PARKED
+    assert "PatientID differ" in ledger.queries.revision(STUDY).reason
 
 
 def test_a_late_level_of_another_patient_stops_the_new_revision(arrive, close, clock, ledger):
@@ -540,7 +543,7 @@ def test_a_late_level_of_another_patient_stops_the_new_revision(arrive, close, c
     arrive("1.2", change=of(**{**JANE, "PatientID": "ZZID2"}))
     clock.now += QUIET_S
     assert close() == []
-    assert ledger.revision(STUDY).state is State.PARKED
+    assert ledger.queries.revision(STUDY).state is State.PARKED
 
 
 def test_two_slides_of_two_patients_in_one_study_close_and_the_operator_is_told(
@@ -554,8 +557,8 @@ def test_two_slides_of_two_patients_in_one_study_close_and_the_operator_is_told(
     arrive("1.2", change=second)
     clock.now += QUIET_S
     assert close() == [1]
-    (event,) = [e for e in ledger.events(STUDY) if e["kind"] == "study_of_two_patients"]
-    assert json.loads(event["fields"]) == {"attributes": ["PatientID"]}
+    (event,) = [e for e in ledger.queries.events(STUDY) if e.kind == "study_of_two_patients"]
+    assert event.fields == {"attributes": ["PatientID"]}
 
 
 def _flavor(flavor: str, series: str, container: str) -> Callable[[Dataset], object]:
@@ -583,8 +586,8 @@ def test_retry_of_what_was_never_counted_says_so(arrive, close, clock, ledger):
     arrive("1.1", frames=2, declared=2, part=(1, 2))
     clock.now += DEADLINE_S
     close()
-    assert ledger.retry(STUDY) is None
-    assert ledger.revision(STUDY).state is State.RECEIVING
+    assert ledger.studies.retry(STUDY) is None
+    assert ledger.queries.revision(STUDY).state is State.RECEIVING
 
 
 def test_files_of_two_patients_are_refused_wherever_a_slide_is_put_together(tmp_path):
@@ -609,30 +612,30 @@ def test_what_is_no_short_text_is_no_container_and_stays_out_of_the_ledger(
     arrive("1.5", study=OTHER)
     clock.now += QUIET_S
     close()
-    parked = ledger.revision(STUDY)
+    parked = ledger.queries.revision(STUDY)
     assert "ContainerIdentifier is no text of up to 256 characters" in parked.reason
     assert "ZZ" not in json.dumps(parked.evidence) + parked.reason
     assert len(json.dumps(parked.evidence)) < 1000
-    assert ledger.revision(OTHER).state is State.QUEUED
+    assert ledger.queries.revision(OTHER).state is State.QUEUED
 
 
 def test_an_error_in_storing_what_was_counted_parks_one_study_too(
     arrive, close, clock, ledger, monkeypatch
 ):
-    settle = Ledger.close_revision
+    settle = Studies.close
 
-    def fails(self: Ledger, study: str, revision: int, evidence: dict[str, object]) -> bool:
+    def fails(self: Studies, study: str, revision: int, evidence: dict[str, object]) -> bool:
         if study == STUDY:
             raise ValueError("string or blob too big")
         return settle(self, study, revision, evidence)
 
-    monkeypatch.setattr(Ledger, "close_revision", fails)
+    monkeypatch.setattr(Studies, "close", fails)
     arrive("1.1")
     arrive("1.5", study=OTHER)
     clock.now += QUIET_S
     close()
-    assert ledger.revision(STUDY).state is State.PARKED
-    assert ledger.revision(OTHER).state is State.QUEUED
+    assert ledger.queries.revision(STUDY).state is State.PARKED
+    assert ledger.queries.revision(OTHER).state is State.QUEUED
 
 
 def test_a_file_that_was_replaced_by_a_whole_one_is_counted_again(
@@ -644,10 +647,10 @@ def test_a_file_that_was_replaced_by_a_whole_one_is_counted_again(
     path.write_bytes(whole[:-20])
     clock.now += QUIET_S
     assert close() == []
-    assert "1.1" in ledger.revision(STUDY).reason
+    assert "1.1" in ledger.queries.revision(STUDY).reason
     (tmp_path / "spare").write_bytes(whole)
     (tmp_path / "spare").replace(path)
-    ledger.note_restored(STUDY)
+    ledger.arrivals.note_restored(STUDY)
     assert close() == [1]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from dicom_node.ledger.rows import LedgerBusy
+from dicom_node.ledger.errors import LedgerBusy
 from dicom_node.work.underway import Underway
 
 

@@ -37,7 +37,8 @@ from sending import store, store_all
 from sick import Silence, sick
 
 from dicom_node.demo.wsm import write_slide
-from dicom_node.ledger.rows import Revision, State
+from dicom_node.ledger.rows import Revision
+from dicom_node.ledger.states import State
 from inference.phantom.draw import draw
 from slides import as_concatenation, new_study_copy
 
@@ -76,7 +77,7 @@ def _send(n: Node, *folders: Path) -> None:
 
 def _revision(n: Node, study: str) -> Revision | None:
     with ledger_of(n) as ledger:
-        return ledger.revision(study)
+        return ledger.queries.revision(study)
 
 
 def _watch(condition: Callable[[], Any], within_s: float) -> float | None:

@@ -11,7 +11,8 @@ from nodes import StoreScp
 from poison import dataset_bytes
 
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.ledger.rows import DeliveryState, Result, State
+from dicom_node.ledger.rows import Result
+from dicom_node.ledger.states import DeliveryState, State
 
 RESULTS_PER_STUDY = 2
 """One slide: a heatmap and a report."""
@@ -43,8 +44,8 @@ def early_objects(ledger: Ledger, pacs: StoreScp) -> dict[str, bytes]:
     """Bytes of the objects that the ledger already calls delivered, by SOP Instance UID."""
     done = {
         d.sop_instance_uid
-        for r in ledger.all_revisions()
-        for d in ledger.deliveries(r.study_instance_uid, r.revision)
+        for r in ledger.queries.all_revisions()
+        for d in ledger.queries.deliveries(r.study_instance_uid, r.revision)
         if d.destination == "pacs" and d.state is DeliveryState.DELIVERED
     }
     return pacs.digests(done)
@@ -61,7 +62,7 @@ def judge(
     """Compare what was sent and delivered with what the node and the destination hold."""
     held = pacs.digests()
     made = _results(ledger)
-    latest = [r for s in studies if (r := ledger.revision(s)) is not None]
+    latest = [r for s in studies if (r := ledger.queries.revision(s)) is not None]
     last = {r.study_instance_uid: r.revision for r in latest}
     done = [r for r in latest if r.state is State.DONE]
     never = sum(RESULTS_PER_STUDY - len(made[r.study_instance_uid, r.revision]) for r in done)
@@ -70,7 +71,7 @@ def judge(
     kinds = Counter(
         (key, r.slide, r.kind) for key, rs in made.items() for r in rs if r.sop_instance_uid in held
     )
-    known = ledger.known_paths()
+    known = ledger.arrivals.known_paths()
     files = (p for p in spool.rglob("*") if p.is_file() and p.name != ".lock")
     return Judgement(
         lost_instances=sum(
@@ -85,12 +86,12 @@ def judge(
 
 
 def _results(ledger: Ledger) -> dict[tuple[str, int], list[Result]]:
-    revisions = [(r.study_instance_uid, r.revision) for r in ledger.all_revisions()]
-    return {(study, number): ledger.results(study, number) for study, number in revisions}
+    revisions = [(r.study_instance_uid, r.revision) for r in ledger.queries.all_revisions()]
+    return {(study, number): ledger.queries.results(study, number) for study, number in revisions}
 
 
 def _intact(ledger: Ledger, spool: Path, sop_instance_uid: str, sent: Path) -> bool:
-    stored = ledger.find_instance(sop_instance_uid)
+    stored = ledger.arrivals.find(sop_instance_uid)
     if stored is None or not (spool / stored.path).is_file():
         return False
     return dataset_bytes(spool / stored.path) == dataset_bytes(sent)

@@ -37,8 +37,10 @@ from sick import Sick, sick
 from sqlalchemy.exc import SQLAlchemyError
 
 from dicom_node.demo.wsm import write_slide
+from dicom_node.ledger.errors import LedgerBusy
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.ledger.rows import DeliveryState, LedgerBusy, Revision, State
+from dicom_node.ledger.rows import Revision
+from dicom_node.ledger.states import DeliveryState, State
 from inference.phantom.draw import draw
 from slides import new_study_copy
 
@@ -212,7 +214,9 @@ def _fill_disk(hunt: Hunt) -> None:
     chance = hunt.chance
     hunt.fills += 1
     full_s = chance.uniform(5, 25)
-    hunt.prey.pause(20, lambda: _look(hunt, lambda ledger: ledger.in_state(State.ANALYZING), []))
+    hunt.prey.pause(
+        20, lambda: _look(hunt, lambda ledger: ledger.queries.in_state(State.ANALYZING), [])
+    )
     with hunt.disk.full():
         kill_in_s = chance.uniform(1, 2 * full_s)  # in half of the periods
         hunt.prey.pause(min(full_s, kill_in_s))
@@ -243,7 +247,7 @@ def _under_way(ledger: Ledger) -> dict[str, object]:
     def signature(r: Revision) -> object:
         return (r.revision, r.state, r.attempt, r.tiles_done, r.slide)
 
-    now = ledger.in_state(State.ANALYZING) or ledger.in_state(State.QUEUED)[:1]
+    now = ledger.queries.in_state(State.ANALYZING) or ledger.queries.in_state(State.QUEUED)[:1]
     return {r.study_instance_uid: signature(r) for r in now}
 
 
@@ -296,8 +300,8 @@ def _at_good(hunt: Hunt, studies: list[str]) -> int:
     """Sound studies of which the good destination has every object."""
 
     def complete(ledger: Ledger, study: str) -> bool:
-        revision = ledger.revision(study)
-        rows = ledger.deliveries(study, revision.revision) if revision else []
+        revision = ledger.queries.revision(study)
+        rows = ledger.queries.deliveries(study, revision.revision) if revision else []
         mine = [d.state for d in rows if d.destination == "pacs"]
         return bool(mine) and all(state is DeliveryState.DELIVERED for state in mine)
 
@@ -306,7 +310,7 @@ def _at_good(hunt: Hunt, studies: list[str]) -> int:
 
 def _states(hunt: Hunt, studies: list[str]) -> list[State | None]:
     def states(ledger: Ledger) -> list[State | None]:
-        return [r.state if (r := ledger.revision(study)) else None for study in studies]
+        return [r.state if (r := ledger.queries.revision(study)) else None for study in studies]
 
     return _look(hunt, states, [None] * len(studies))
 

@@ -105,4 +105,4 @@ def ledger_of(node: Node) -> Iterator[Ledger]:
     try:
         yield ledger
     finally:
-        ledger.engine.dispose()
+        ledger.database.engine.dispose()

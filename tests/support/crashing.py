@@ -15,7 +15,9 @@ from typing import Any
 
 from dicom_node.cli import main
 from dicom_node.deliver import dimse
-from dicom_node.ledger.ledger import Ledger
+from dicom_node.ledger.arrivals import Arrivals
+from dicom_node.ledger.deliveries import Deliveries
+from dicom_node.ledger.studies import Studies
 from dicom_node.spool.lost_found import LostFound
 from dicom_node.spool.spool import Spool
 from dicom_node.work import outputs, workflow
@@ -27,25 +29,25 @@ Patch = tuple[object, str, str]
 POINTS: dict[str, Patch] = {
     # point: (owner, function, before or after the call)
     "before open_slides": (workflow.StudyWorkflow, "open_slides", "before"),
-    "in open_slides": (Ledger, "start_analysis", "after"),
+    "in open_slides": (Studies, "start_analysis", "after"),
     "between open_slides and analyze": (workflow.StudyWorkflow, "analyze", "before"),
     "in analyze, after some tiles": (Runtime, "run", "after"),
     "in analyze, before the prediction is written": (archive, "save", "before"),
     "in analyze, after the prediction is written": (archive, "save", "after"),
     "between analyze and build": (workflow.StudyWorkflow, "build_results", "before"),
     "in build, after one object": (outputs, "write_file", "after"),
-    "in build, after the rows are written": (Ledger, "start_delivery", "after"),
+    "in build, after the rows are written": (Deliveries, "start", "after"),
     "between build and deliver": (dimse, "send", "before"),
     "between two deliveries": (dimse, "send", "before"),
     "in deliver, sent but not recorded": (dimse, "send", "after"),
-    "in deliver, recorded but not finished": (Ledger, "record_delivery", "after"),
-    "after the last delivery": (Ledger, "finish_delivery", "before"),
-    "in finish, recorded": (Ledger, "finish_delivery", "after"),
+    "in deliver, recorded but not finished": (Deliveries, "record", "after"),
+    "after the last delivery": (Deliveries, "finish", "before"),
+    "in finish, recorded": (Deliveries, "finish", "after"),
 }
 
 RECOVER_POINTS: dict[str, Patch] = {
     "before a file has its new name": (Spool, "publish", "before"),
-    "published, not recorded": (Ledger, "record_instance", "before"),
+    "published, not recorded": (Arrivals, "record", "before"),
     "recorded, still in lost+found": (LostFound, "discard", "before"),
     "gone from lost+found": (LostFound, "discard", "after"),
     "restored, still in lost+found": (Spool, "replace", "after"),

@@ -21,7 +21,8 @@ import pytest
 from pydicom import Dataset, dcmread
 
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.ledger.rows import Revision, State
+from dicom_node.ledger.rows import Revision
+from dicom_node.ledger.states import State
 
 ROOT = Path(__file__).parents[2]
 WSM_SYNTAXES = ["-R", "-xy"]
@@ -127,14 +128,14 @@ class Node:
         ledger = self.ledger
 
         def over() -> Revision | None:
-            revision = ledger.revision(study)
+            revision = ledger.queries.revision(study)
             over = revision is not None and revision.state in (State.DONE, State.PARKED)
             return revision if over else None
 
         try:
             return wait_for(over, within_s=within_s)  # type: ignore[no-any-return]
         except AssertionError:
-            raise AssertionError(f"{ledger.revision(study)}\n{self.log[-6000:]}") from None
+            raise AssertionError(f"{ledger.queries.revision(study)}\n{self.log[-6000:]}") from None
 
 
 def dicom_node(*arguments: str) -> subprocess.CompletedProcess[str]:

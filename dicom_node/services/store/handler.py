@@ -16,8 +16,9 @@ from pynetdicom import evt
 
 from dicom_node.association.admission import peer_of
 from dicom_node.association.service import Service
+from dicom_node.ledger.errors import LedgerDamaged, LedgerFailed
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.ledger.rows import LedgerDamaged, LedgerFailed, ReceivedInstance
+from dicom_node.ledger.rows import ReceivedInstance
 from dicom_node.services.store.status import NOT_STORED, StoreStatus, answer_to
 from dicom_node.services.store.transfers import Transfer, Transfers
 from dicom_node.sop_classes import VL_WHOLE_SLIDE_MICROSCOPY
@@ -152,7 +153,7 @@ class StoreHandler:
     def _note(self, kind: str, fields: dict[str, Any]) -> None:
         """Add to the story people read; without it the answer to the peer is as true."""
         try:
-            self._ledger.record_event(kind, **fields)
+            self._ledger.events.record(kind, **fields)
         except LedgerFailed as error:
             log.warning("ledger_failed", error=str(error))
 

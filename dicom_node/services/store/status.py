@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from dicom_node.ledger.rows import Conflict, LedgerFailed
+from dicom_node.ledger.errors import Conflict, LedgerFailed
 from dicom_node.spool.incoming import SpoolFailed, SpoolFull
 from dicom_node.spool.refusals import Refused, Why
 from dicom_node.spool.spool import SpoolUnusable

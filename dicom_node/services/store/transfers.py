@@ -6,8 +6,8 @@ import threading
 
 import structlog
 
+from dicom_node.ledger.errors import LedgerFailed
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.ledger.rows import LedgerFailed
 from dicom_node.spool.incoming import Incoming, SpoolFailed, SpoolFull
 from dicom_node.spool.refusals import Refused
 from dicom_node.spool.spool import Spool, SpoolUnusable
@@ -72,7 +72,7 @@ class Transfers:
 
     def start(self) -> None:
         """Forget what a crashed process left open, and begin to report progress."""
-        self._ledger.close_all_transfers()
+        self._ledger.arrivals.close_all_transfers()
         threading.Thread(target=self._report, name="transfers", daemon=True).start()
 
     def stop(self) -> None:
@@ -88,7 +88,9 @@ class Transfers:
         try:
             if isinstance(header, Refused):
                 raise header
-            transfer.transfer_id = self._ledger.open_transfer(calling_ae=calling_ae, peer=peer)
+            transfer.transfer_id = self._ledger.arrivals.open_transfer(
+                calling_ae=calling_ae, peer=peer
+            )
             transfer.incoming = self._spool.receive(header)
         except (Refused, SpoolFull, SpoolFailed, SpoolUnusable, LedgerFailed) as error:
             transfer.failure = error
@@ -112,7 +114,7 @@ class Transfers:
                 ids = [t.transfer_id for t in moved if t.transfer_id is not None]
             try:
                 for transfer_id in ids:
-                    self._ledger.touch_transfer(transfer_id)
+                    self._ledger.arrivals.touch_transfer(transfer_id)
             except LedgerFailed as error:
                 log.warning("ledger_failed", error=str(error))
             self._close_ended()
@@ -122,7 +124,7 @@ class Transfers:
             waiting = list(self._ended_ids)
         for transfer_id in waiting:
             try:
-                self._ledger.close_transfer(transfer_id)
+                self._ledger.arrivals.close_transfer(transfer_id)
             except LedgerFailed as error:
                 log.warning("ledger_failed", error=str(error))
                 return  # the reporting thread tries again
