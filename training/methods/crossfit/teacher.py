@@ -17,7 +17,7 @@ from sksurv.linear_model import CoxPHSurvivalAnalysis
 from sksurv.util import Surv
 from torch import Tensor
 
-from training.learning.bags import Patients
+from training.learning.bags import Patients, has_genes
 from training.learning.fitted import Floats
 
 CAP = 5.0
@@ -145,7 +145,7 @@ def _blocks(patients: Patients) -> dict[str, Floats]:
         blocks[CLINICAL] = _double(patients.age.unsqueeze(1))
     if patients.genes.shape[1]:
         genes = _double(patients.genes)
-        genes[~genes.any(axis=1)] = np.nan  # every gene exactly at the mean: none was measured
+        genes[~has_genes(patients.genes).numpy()] = np.nan
         blocks["genes"] = genes
     return dict(sorted(blocks.items()))
 
