@@ -232,7 +232,7 @@ def test_features_of_another_spacing_or_of_unknown_origin_are_not_exported(chang
     assert "expected all of them by" in answer
 
 
-def test_a_label_task_gives_one_score_a_class(cohort, work):
+def test_a_label_task_gives_one_score_per_class(cohort, work):
     dicom_train(
         "cohort", "build", "--name", "drawn-label", "--outcome", cohort / "outcome.csv",
         "--slides", cohort / "slides.csv", "--task", "light", "--classes", "few", "many",

@@ -70,7 +70,7 @@ Do not use it for diagnosis, prognosis or treatment.
 
 ## What it computes
 
-- Encoder: a convolutional network (1.4 million weights, 0.21 GMAC a tile), from a tile of
+- Encoder: a convolutional network (1.4 million weights, 0.21 GMAC per tile), from a tile of
   224 x 224 pixels at 0.5 um per pixel to 64 features and the probability that it shows tumor. The
   features are 128 learned ones and 6 of color, turned to vary independently among slides.
 - Aggregator: gated attention over the features of all tiles of a slide, then a risk score and

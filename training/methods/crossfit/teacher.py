@@ -53,7 +53,7 @@ class BlockRisks:
 
 
 def block_risks(train: Patients, asked: Patients, seed: int) -> BlockRisks:
-    """One Cox ridge a block, cross-fitted on `train`."""
+    """One Cox ridge per block, cross-fitted on `train`."""
     blocks, others = _blocks(train), _blocks(asked)
     inside, outside = {}, {}
     for name, values in blocks.items():
