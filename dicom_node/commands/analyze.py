@@ -26,9 +26,8 @@ from dicom_node.results.files import write
 from dicom_node.results.identity import Provenance
 from dicom_node.results.kinds import REPORT
 from dicom_node.results.making import Making
-from dicom_node.study.evidence import PatientsDiffer, gather_evidence
+from dicom_node.study.evidence import PatientsDiffer, gather_evidence, slides_of
 from dicom_node.study.facts import Uncountable, read_facts
-from dicom_node.study.slides import SlideFiles, slides_to_analyze
 from dicom_node.view.page import write_page
 from dicom_node.view.table import print_report, report_as_json
 from engines.bundle import open_bundle
@@ -37,6 +36,7 @@ from engines.names import EngineName, PrecisionName
 from engines.runtime import Runtime, open_runtime
 from inference import predict
 from inference.errors import SlideUnreadable
+from inference.slide.files import SlideFiles
 from inference.types import Progress
 
 
@@ -127,13 +127,13 @@ def _trouble(error: Exception) -> str:
     return os_reason(error) if isinstance(error, OSError) else f"unexpected {place_of(error)}"
 
 
-def _slides(files: Mapping[str, Path]) -> list[SlideFiles]:
+def _slides(files: Mapping[str, Path]) -> tuple[SlideFiles, ...]:
     """The slides of one study. Raises Unusable when something is missing."""
-    slides = gather_evidence(read_facts(path) for path in files.values())
-    missing = [sentence for slide in slides for sentence in slide.missing]
+    facts = [read_facts(path) for path in files.values()]
+    missing = [sentence for slide in gather_evidence(facts) for sentence in slide.missing]
     if missing:
         raise Unusable(f"incomplete: {'; '.join(missing)}")
-    return slides_to_analyze(slides, files)
+    return slides_of(facts)
 
 
 def _analyze_one(

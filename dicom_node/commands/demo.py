@@ -37,7 +37,10 @@ from dicom_node.ledger.states import State
 from dicom_node.sop_classes import VL_WHOLE_SLIDE_MICROSCOPY
 from dicom_node.view.page import write_page
 from dicom_node.view.table import print_report
+from inference.errors import SlideUnreadable
 from inference.phantom.draw import draw
+from inference.slide.files import files_in, group
+from inference.slide.headers import read_header
 
 _SEED = 2026
 _ROWS, _COLS = 4096, 6144
@@ -181,10 +184,17 @@ def _given_study(slide: Path, console: Console) -> list[Path]:
     """The whole-slide files of the folder, or the file, given."""
     if not slide.exists():
         raise _DemoFailed(f"{slide}: no such file or folder")
-    files = sorted(p for p in slide.rglob("*") if p.is_file()) if slide.is_dir() else [slide]
-    paths = [p for p in files if _is_wsm(p)]
+    paths = [p for p in files_in(slide) if _is_wsm(p)]
     if not paths:
         raise _DemoFailed(f"{slide}: no DICOM whole-slide image in it")
+    try:
+        slides = len(group(read_header(p) for p in paths))
+    except SlideUnreadable as error:
+        raise _DemoFailed(f"{error.path}: {error}") from error
+    if slides > 1:
+        raise _DemoFailed(
+            f"{slide}: {slides} slides in it; the demo shows one, give its files only"
+        )
     console.print(f"Slide    {len(paths)} instances of {slide}")
     return paths
 

@@ -14,6 +14,7 @@ from pydicom.errors import InvalidDicomError
 
 from dicom_node.observe.log import place_of
 from dicom_node.sop_classes import VL_WHOLE_SLIDE_MICROSCOPY
+from inference.slide.files import files_in
 
 _IDENTIFYING = ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID"]
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
@@ -93,4 +94,4 @@ def _identity(path: Path) -> tuple[str, str]:
 def _files(given: Path) -> list[Path]:
     if not given.exists():
         raise Unusable(f"{given}: no such file or folder")
-    return [p for p in given.rglob("*") if p.is_file()] if given.is_dir() else [given]
+    return files_in(given)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pydicom import Dataset
 
 from dicom_node.results.identity import Provenance
-from dicom_node.study.slides import SlideFiles
 from engines.manifest import Manifest
+from inference.slide.files import SlideFiles
 from inference.types import NotAssessable, Prediction
 
 _FIRST_SERIES_NUMBER = 9001

@@ -117,7 +117,7 @@ def _evidence(rows: Sequence[Instance], spool: Path) -> dict[str, Any]:
     """
     facts = [_facts_of(row, spool) for row in rows]
     slides = gather_evidence(facts)
-    other = first_difference({f.sop_instance_uid: f.patient for f in facts})
+    other = first_difference({f.header.sop_instance_uid: f.header.patient for f in facts})
     return {
         **_totals(rows),
         "slides": [asdict(slide) for slide in slides],

@@ -8,13 +8,12 @@ and then on a quiet time counted from the last byte. What was counted is stored.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from math import ceil
+from pathlib import Path
 
 from dicom_node.study.facts import InstanceFacts
+from inference.slide.files import Parts, SlideFiles, by_container, group
 from inference.slide.patient import first_difference
 
 _MOST_NAMED = 5
@@ -64,35 +63,34 @@ def gather_evidence(facts: Iterable[InstanceFacts]) -> tuple[SlideEvidence, ...]
 
     Raises PatientsDiffer when the files of one slide are of more than one patient.
     """
-    ordered = sorted(facts, key=_slide_key)
-    slides: list[SlideEvidence] = []
-    for (series, container), members in groupby(ordered, key=_slide_key):
-        slides.append(
-            SlideEvidence(
-                key=hashlib.sha256(f"{series}/{container}".encode()).hexdigest()[:8],
-                series_instance_uid=series,
-                container_identifier=container,
-                levels=_levels(list(members)),
-            )
+    facts = list(facts)
+    slides_of(facts)  # for the patients
+    counted = {f.header.path: f.frames_counted for f in facts}
+    return tuple(
+        SlideEvidence(
+            key=container.key,
+            series_instance_uid=container.series_instance_uid,
+            container_identifier=container.container_identifier,
+            levels=tuple(_level(parts, counted) for parts in container.images),
         )
-    _require_one_patient(slides, ordered)
-    return tuple(slides)
+        for container in by_container(f.header for f in facts)
+    )
 
 
-def whole_slides(slides: Sequence[SlideEvidence]) -> list[list[SlideEvidence]]:
-    """Slides with what came in a series of its own: labels and overviews go with the slide of the
-    same container, or with the only slide where they name none. Images that belong to no slide
-    with a VOLUME are one of their own, which gets a report that says so: none vanishes."""
-    with_volume = [s for s in slides if _has_volume(s)]
-    grouped: dict[str, list[SlideEvidence]] = {s.key: [s] for s in with_volume}
-    for other in (s for s in slides if not _has_volume(s)):
-        container = other.container_identifier
-        owners = [s for s in with_volume if s.container_identifier == container]
-        if not container and len(with_volume) == 1:
-            owners = with_volume
-        key = owners[0].key if len(owners) == 1 else f"no volume of {container or other.key}"
-        grouped.setdefault(key, []).append(other)
-    return list(grouped.values())
+def slides_of(facts: Iterable[InstanceFacts]) -> tuple[SlideFiles, ...]:
+    """The slides that get a report. Raises PatientsDiffer."""
+    headers = [f.header for f in facts]
+    patients = {h.path: (h.sop_instance_uid, h.patient) for h in headers}
+    slides = group(headers)
+    for slide in slides:
+        found = first_difference(dict(patients[path] for path in slide.paths))
+        if found is not None:
+            raise PatientsDiffer(
+                f"slide {slide.key} has files of different patients: "
+                f"{', '.join(found.attributes)} differ between {found.one} and {found.other}. "
+                "Nothing is made of it; correct the study at its source and send it again"
+            )
+    return slides
 
 
 def first_of(sentences: Sequence[str]) -> list[str]:
@@ -101,61 +99,28 @@ def first_of(sentences: Sequence[str]) -> list[str]:
     return [*sentences[:_MOST_NAMED], *([f"and {more} more"] if more > 0 else [])]
 
 
-def _require_one_patient(slides: Sequence[SlideEvidence], facts: Sequence[InstanceFacts]) -> None:
-    by_uid = {f.sop_instance_uid: f.patient for f in facts}
-    for members in whole_slides(slides):
-        levels = [level for member in members for level in member.levels]
-        uids = [uid for level in levels for uid in level.sop_instance_uids]
-        found = first_difference({uid: by_uid[uid] for uid in uids})
-        if found is not None:
-            raise PatientsDiffer(
-                f"slide {members[0].key} has files of different patients: "
-                f"{', '.join(found.attributes)} differ between {found.one} and {found.other}. "
-                "Nothing is made of it; correct the study at its source and send it again"
-            )
-
-
-def _has_volume(slide: SlideEvidence) -> bool:
-    return any(level.flavor == "VOLUME" for level in slide.levels)
-
-
-def _slide_key(facts: InstanceFacts) -> tuple[str, str]:
-    return facts.series_instance_uid, facts.container_identifier
-
-
-def _levels(members: Sequence[InstanceFacts]) -> tuple[LevelEvidence, ...]:
-    """Images of one slide, concatenation parts joined, largest first."""
-
-    def image_key(facts: InstanceFacts) -> str:
-        return facts.concatenation_uid or facts.sop_instance_uid
-
-    ordered = sorted(members, key=lambda f: (image_key(f), f.concatenation_number or 0))
-    levels = [_level(list(parts)) for _, parts in groupby(ordered, key=image_key)]
-    return tuple(sorted(levels, key=lambda v: (-v.rows * v.cols, v.sop_instance_uids)))
-
-
-def _level(parts: Sequence[InstanceFacts]) -> LevelEvidence:
+def _level(parts: Parts, counted: Mapping[Path, int]) -> LevelEvidence:
     first = parts[0]
-    frames = sum(p.frames_counted for p in parts)
+    frames = sum(counted[p.path] for p in parts)
     expected_parts = first.concatenation_total if first.concatenation_uid else 1
-    expected = _tiled_full_frames(first)
+    expected = first.tiled_full_frames
     missing = [
-        f"{p.flavor} {p.sop_instance_uid}: {p.frames_counted} of {p.frames_declared} frames present"
+        f"{p.flavor} {p.sop_instance_uid}: {counted[p.path]} of {p.frames} frames present"
         for p in parts
-        if p.frames_counted < p.frames_declared
+        if counted[p.path] < p.frames
     ]
     missing += _missing_parts(parts, expected_parts)
-    declared = sum(p.frames_declared for p in parts)
+    declared = sum(p.frames for p in parts)
     if not missing and expected is not None and first.flavor == "VOLUME" and declared != expected:
         missing.append(
             f"{first.flavor} {first.sop_instance_uid}: {declared} frames, TILED_FULL of "
-            f"{first.matrix_rows} x {first.matrix_cols} needs {expected}"
+            f"{first.rows} x {first.cols} needs {expected}"
         )
     return LevelEvidence(
         sop_instance_uids=tuple(p.sop_instance_uid for p in parts),
         flavor=first.flavor,
-        rows=first.matrix_rows,
-        cols=first.matrix_cols,
+        rows=first.rows,
+        cols=first.cols,
         organization=first.organization,
         frames=frames,
         expected_frames=expected,
@@ -165,15 +130,7 @@ def _level(parts: Sequence[InstanceFacts]) -> LevelEvidence:
     )
 
 
-def _tiled_full_frames(facts: InstanceFacts) -> int | None:
-    """Frames of a complete TILED_FULL raster, the whole concatenation included."""
-    if facts.organization != "TILED_FULL" or not facts.tile_rows or not facts.tile_cols:
-        return None
-    tiles = ceil(facts.matrix_rows / facts.tile_rows) * ceil(facts.matrix_cols / facts.tile_cols)
-    return tiles * facts.focal_planes * facts.optical_paths
-
-
-def _missing_parts(parts: Sequence[InstanceFacts], total: int | None) -> list[str]:
+def _missing_parts(parts: Parts, total: int | None) -> list[str]:
     """Concatenation parts that have not come, by number where the total is known."""
     first = parts[0]
     if not first.concatenation_uid:

@@ -19,12 +19,12 @@ from dicom_node.results.files import write as write_file
 from dicom_node.results.identity import Provenance
 from dicom_node.results.kinds import REPORT
 from dicom_node.results.making import BuiltObject, Making
-from dicom_node.study.evidence import gather_evidence
+from dicom_node.study.evidence import slides_of
 from dicom_node.study.facts import read_facts
-from dicom_node.study.slides import SlideFiles, slides_to_analyze
 from engines.runtime import Runtime
 from inference import archive
 from inference.durable import whole
+from inference.slide.files import SlideFiles
 
 log = structlog.get_logger()
 
@@ -37,11 +37,10 @@ class ResultObjects:
         self._ledger = ledger
         self._runtime = runtime
 
-    def slides(self, study: str, revision: int) -> list[SlideFiles]:
+    def slides(self, study: str, revision: int) -> tuple[SlideFiles, ...]:
         """The slides of a revision that get a report. Raises Uncountable and OSError."""
         rows = self._ledger.queries.instances(study, revision)
-        paths = {row.sop_instance_uid: self._config.spool_dir / row.path for row in rows}
-        return slides_to_analyze(gather_evidence(read_facts(p) for p in paths.values()), paths)
+        return slides_of(read_facts(self._config.spool_dir / row.path) for row in rows)
 
     def slide(self, study: str, revision: int, key: str) -> SlideFiles:
         """One slide by its key."""

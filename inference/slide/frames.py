@@ -22,7 +22,7 @@ from inference.errors import MALFORMED, FramesUnreadable, is_of_the_machine
 from inference.slide.codestream import JpegReader, defect, read_jpeg
 from inference.slide.color import ToSrgb
 from inference.slide.decoding import MOST_HALVINGS, decode_jpeg
-from inference.slide.headers import Part
+from inference.slide.images import Part
 from inference.slide.prepare import WHITE, pad_white, to_rgb
 from inference.slide.stored import FrameBroken, StoredFrames
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from math import ceil
 from typing import Any
 
 from pydicom.uid import JPEGBaseline8Bit
@@ -26,7 +25,7 @@ from inference.errors import MALFORMED, is_of_the_machine
 from inference.slide.codestream import JpegReader
 from inference.slide.color import ToSrgb
 from inference.slide.frames import Level
-from inference.slide.headers import ImageHeader
+from inference.slide.images import SlideImage
 from inference.slide.rules import JPEG, colors_to_convert, header_refusal
 from inference.slide.stored import StoredFrames
 from inference.slide.terms import uid_name
@@ -56,15 +55,15 @@ class LevelFault(Exception):
 class _Opened:
     """An image as wsidicom sees it."""
 
-    image: ImageHeader
+    image: SlideImage
     image_data: Any  # wsidicom.instance.WsiDicomImageData, untyped
     planes: tuple[float, ...]
     optical_paths: tuple[str, ...]
 
 
 def open_level(
-    same_size: Sequence[ImageHeader],
-    base: ImageHeader,
+    same_size: Sequence[SlideImage],
+    base: SlideImage,
     color: ToSrgb | None,
     files: ExitStack,
     warnings: list[str],
@@ -83,7 +82,7 @@ def open_level(
     if len({z for z, _ in planes}) < len(planes):
         raise LevelFault(
             Reason.PIXEL_FORMAT,
-            f"Found {len(planes)} images of {same_size[0].rows} x {same_size[0].cols} pixels at "
+            f"Found {len(planes)} images of {same_size[0].pixels} at "
             "the same focal plane; one is needed.",
         )
     plane, n = planes[(len(planes) - 1) // 2]
@@ -94,9 +93,9 @@ def open_level(
     return _level(opened[n], plane, base, color, files)
 
 
-def _open_image(image: ImageHeader, files: ExitStack) -> _Opened:
+def _open_image(image: SlideImage, files: ExitStack) -> _Opened:
     """wsidicom's view of all parts; LevelFault where it left one out."""
-    what = f"The image of {image.rows} x {image.cols} pixels in {uid_name(image.transfer_syntax)}"
+    what = f"The image of {image.pixels} in {uid_name(image.transfer_syntax)}"
     try:
         with use_settings(_SETTINGS):
             paths = [str(part.path) for part in image.parts]
@@ -123,20 +122,20 @@ def _open_image(image: ImageHeader, files: ExitStack) -> _Opened:
 
 
 def _level(
-    opened: _Opened, plane: float, base: ImageHeader, color: ToSrgb | None, files: ExitStack
+    opened: _Opened, plane: float, base: SlideImage, color: ToSrgb | None, files: ExitStack
 ) -> Level:
     image = opened.image
     mpp, base_mpp = image.mpp, base.mpp
     if not mpp or not base_mpp:
         raise AssertionError("rules.header_refusal lets no level without spacing pass")
     return Level(
-        rows=image.rows,
-        cols=image.cols,
+        rows=image.header.rows,
+        cols=image.header.cols,
         # Spacing, not matrix sizes: a level's last row and column may be partly empty.
         downsample=mpp / base_mpp,
         mpp=mpp,
-        frame_rows=image.frame_rows,
-        frame_cols=image.frame_cols,
+        frame_rows=image.header.frame_rows,
+        frame_cols=image.header.frame_cols,
         frames=image.frames,
         parts=image.parts,
         is_ycbcr=bool(colors_to_convert(image.transfer_syntax, image.photometric)),
@@ -152,7 +151,7 @@ def _level(
     )
 
 
-def _misplaced(image: ImageHeader, base: ImageHeader) -> tuple[Reason, str] | None:
+def _misplaced(image: SlideImage, base: SlideImage) -> tuple[Reason, str] | None:
     """Why a level shows another place than the base level."""
     here, there = image.geometry, base.geometry
     if here is None or there is None:
@@ -177,15 +176,11 @@ def _misplaced(image: ImageHeader, base: ImageHeader) -> tuple[Reason, str] | No
     return None
 
 
-def _frames_missing(image: ImageHeader) -> tuple[Reason, str] | None:
+def _frames_missing(image: SlideImage) -> tuple[Reason, str] | None:
     """Frames that TILED_FULL promises and the parts do not hold (PS3.3 C.7.6.17.3)."""
-    if not image.is_tiled_full:
-        return None
-    tiles = ceil(image.rows / image.frame_rows) * ceil(image.cols / image.frame_cols)
-    expected = tiles * image.focal_planes
-    if image.frames == expected:
+    expected = image.header.tiled_full_frames
+    if expected is None or image.frames == expected:
         return None
     return Reason.FRAMES_UNREADABLE, (
-        f"The image of {image.rows} x {image.cols} pixels has {image.frames} frames; its tiling "
-        f"needs {expected}."
+        f"The image of {image.pixels} has {image.frames} frames; its tiling needs {expected}."
     )

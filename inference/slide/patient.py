@@ -13,6 +13,8 @@ from itertools import combinations
 
 from pydicom import Dataset
 
+from inference.slide.attributes import tag_of
+
 IDENTIFYING = (
     "PatientID",
     "IssuerOfPatientID",
@@ -106,12 +108,13 @@ def first_difference(patients: Mapping[str, Patient]) -> Difference | None:
 
 
 def _text(header: Dataset, keyword: str) -> str:
-    if keyword not in header:
+    tag = tag_of(keyword)
+    if tag not in header:
         return ""
     try:
-        value = header[keyword].value
+        value = header[tag].value
     except Exception:  # noqa: BLE001 - an odd value is compared as the bytes it is
-        value = header.get_item(keyword).value
+        value = header.get_item(tag).value
     text = value.decode("latin-1") if isinstance(value, bytes) else str(value or "")
     return text.strip(" \0")
 

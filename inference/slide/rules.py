@@ -19,7 +19,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from inference.slide.headers import ImageHeader
+from inference.slide.images import SlideImage
 from inference.slide.terms import photometric_name, uid_name
 from inference.types import Reason
 
@@ -41,7 +41,7 @@ _DECODED_TO_RGB = {
 _DECODED_TO_YCBCR = {"YBR_FULL": _JPEG_2000 | {RLELossless}}
 
 
-def header_refusal(image: ImageHeader) -> tuple[Reason, str] | None:
+def header_refusal(image: SlideImage) -> tuple[Reason, str] | None:
     """The first rule that the header of the base image breaks."""
     for reason, rule in _HEADER_RULES:
         sentence = rule(image)
@@ -57,13 +57,13 @@ def colors_to_convert(syntax: UID, photometric: str) -> bool | None:
     return True if syntax in _DECODED_TO_YCBCR.get(photometric, ()) else None
 
 
-def _spacing_missing(image: ImageHeader) -> str | None:
+def _spacing_missing(image: SlideImage) -> str | None:
     if image.spacing_mm is None:
         return "The slide states neither Pixel Spacing nor the size of the imaged volume."
     return None
 
 
-def _spacing_implausible(image: ImageHeader) -> str | None:
+def _spacing_implausible(image: SlideImage) -> str | None:
     row, col = image.spacing_mm or (0.0, 0.0)
     low, high = PLAUSIBLE_MPP
     if not (low <= row * 1000 <= high and low <= col * 1000 <= high):
@@ -76,8 +76,8 @@ def _spacing_implausible(image: ImageHeader) -> str | None:
     return None
 
 
-def _geometry(image: ImageHeader) -> str | None:
-    if image.rows < 1 or image.cols < 1:
+def _geometry(image: SlideImage) -> str | None:
+    if image.header.rows < 1 or image.header.cols < 1:
         return "The size of the total pixel matrix is not stated."
     if image.geometry is None:
         return (
@@ -87,7 +87,7 @@ def _geometry(image: ImageHeader) -> str | None:
     return None
 
 
-def _photometric(image: ImageHeader) -> str | None:
+def _photometric(image: SlideImage) -> str | None:
     if colors_to_convert(image.transfer_syntax, image.photometric) is None:
         return (
             f"Photometric Interpretation is {photometric_name(image.photometric)} in "
@@ -97,17 +97,18 @@ def _photometric(image: ImageHeader) -> str | None:
     return None
 
 
-def _pixel_format(image: ImageHeader) -> str | None:
-    if image.samples != (3, 8, 8):
-        return f"Found samples, bits allocated, bits stored {image.samples}; expected (3, 8, 8)."
-    if image.frame_rows < 1 or image.frame_cols < 1:
+def _pixel_format(image: SlideImage) -> str | None:
+    samples = image.header.samples, image.header.bits_allocated, image.bits_stored
+    if samples != (3, 8, 8):
+        return f"Found samples, bits allocated, bits stored {samples}; expected (3, 8, 8)."
+    if image.header.frame_rows < 1 or image.header.frame_cols < 1:
         return "The size of the frames is not stated."
     if image.optical_paths > 1:
         return "The slide has several optical paths; a single brightfield path is needed."
     return None
 
 
-_HEADER_RULES: tuple[tuple[Reason, Callable[[ImageHeader], str | None]], ...] = (
+_HEADER_RULES: tuple[tuple[Reason, Callable[[SlideImage], str | None]], ...] = (
     (Reason.PHOTOMETRIC_INTERPRETATION, _photometric),
     (Reason.PIXEL_FORMAT, _pixel_format),
     (Reason.SPACING_MISSING, _spacing_missing),

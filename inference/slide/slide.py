@@ -18,7 +18,7 @@ from pydicom.sr.coding import Code
 from inference.errors import Refused, SlideUnreadable
 from inference.slide.color import to_srgb
 from inference.slide.frames import Level
-from inference.slide.headers import ImageHeader, read_images
+from inference.slide.images import SlideImage, read_images
 from inference.slide.levels import LevelFault, open_level
 from inference.types import LevelAccount, NotAssessable, Reason, SlideGeometry
 
@@ -40,7 +40,7 @@ class Slide:
     stains: tuple[Code, ...]
     """Coded stains of the specimens; empty where none is stated."""
     warnings: tuple[str, ...]
-    _images: tuple[ImageHeader, ...]
+    _images: tuple[SlideImage, ...]
     _left_aside: Mapping[str, str]
     _files: ExitStack = field(repr=False)
 
@@ -90,18 +90,18 @@ def open_slide(paths: Sequence[Path], icc: Literal["ignore", "srgb"] = "ignore")
     files that cannot be read now.
     """
     images = read_images(paths)
-    volumes = [i for i in images if _is_volume(i)]
+    volumes = [i for i in images if i.header.is_volume]
     if not volumes:
-        found = ", ".join(sorted({i.flavor for i in images}))
+        found = ", ".join(sorted({i.kind for i in images}))
         _refuse(images, None, Reason.NO_VOLUME_LEVEL, f"Found only {found}; VOLUME is needed.")
     base = volumes[0]
-    left_aside = _uses((i for i in images if not _is_volume(i)), None)
+    left_aside = _uses((i for i in images if not i.header.is_volume), None)
     levels: list[Level] = []
     warnings: list[str] = [_DERIVED_SPACING] if base.spacing_is_derived else []
     color, warning = to_srgb(base.dataset) if icc == "srgb" else (None, "")
     warnings += [warning] if warning else []
     with ExitStack() as files:
-        for _, group in groupby(volumes, key=lambda i: (i.rows, i.cols)):
+        for _, group in groupby(volumes, key=lambda i: (i.header.rows, i.header.cols)):
             same_size = list(group)
             try:
                 level = open_level(same_size, base, color, files, warnings)
@@ -110,8 +110,7 @@ def open_slide(paths: Sequence[Path], icc: Literal["ignore", "srgb"] = "ignore")
                     _refuse(images, base, fault.reason, fault.sentence)
                 left_aside |= _uses(same_size, f"left aside: {fault.sentence}")
                 warnings.append(
-                    f"The level of {same_size[0].rows} x {same_size[0].cols} pixels was left "
-                    f"aside: {fault.sentence}"
+                    f"The level of {same_size[0].pixels} was left aside: {fault.sentence}"
                 )
                 continue
             others = (i for i in same_size if i.parts != level.parts)
@@ -131,39 +130,35 @@ def open_slide(paths: Sequence[Path], icc: Literal["ignore", "srgb"] = "ignore")
         )
 
 
-def _is_volume(image: ImageHeader) -> bool:
-    return image.is_whole_slide_image and image.flavor == "VOLUME"
-
-
 def _refuse(
-    images: Sequence[ImageHeader], base: ImageHeader | None, reason: Reason, sentence: str
+    images: Sequence[SlideImage], base: SlideImage | None, reason: Reason, sentence: str
 ) -> NoReturn:
     raise Refused(
         NotAssessable(
             reason=reason,
             detail=sentence,
             geometry=base.geometry if base else None,
-            levels=_accounts(images, _uses((i for i in images if not _is_volume(i)), None)),
+            levels=_accounts(images, _uses((i for i in images if not i.header.is_volume), None)),
         )
     )
 
 
-def _uses(images: Iterable[ImageHeader], why: str | None) -> dict[str, str]:
+def _uses(images: Iterable[SlideImage], why: str | None) -> dict[str, str]:
     """`used_as` of images that are left aside, by instance; None stands for their flavor."""
     return {
-        part.sop_instance_uid: why or f"left aside: {image.flavor}"
+        part.sop_instance_uid: why or f"left aside: {image.kind}"
         for image in images
         for part in image.parts
     }
 
 
-def _accounts(images: Iterable[ImageHeader], uses: Mapping[str, str]) -> tuple[LevelAccount, ...]:
+def _accounts(images: Iterable[SlideImage], uses: Mapping[str, str]) -> tuple[LevelAccount, ...]:
     return tuple(
         LevelAccount(
             sop_instance_uid=part.sop_instance_uid,
-            flavor=image.flavor,
-            rows=image.rows,
-            cols=image.cols,
+            flavor=image.kind,
+            rows=image.header.rows,
+            cols=image.header.cols,
             mpp=image.mpp,
             frames=part.frames,
             used_as=uses.get(part.sop_instance_uid, "left aside: the slide is not assessable"),

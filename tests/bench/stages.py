@@ -54,10 +54,10 @@ def run_slide(paths: list[Path], out: Path) -> dict[str, Any]:
     from dicom_node.results.files import write as write_object
     from dicom_node.results.identity import Provenance
     from dicom_node.results.making import Making
-    from dicom_node.study.slides import SlideFiles
     from engines.bundle import open_bundle
     from engines.runtime import open_runtime
     from inference import predict
+    from inference.slide.files import SlideFiles
     from inference.tiles import planning
 
     bundle, stages = open_bundle("default"), Stages()

@@ -14,7 +14,7 @@ from dicom_node.results import kinds
 from dicom_node.results.build import build_objects
 from dicom_node.results.making import BuiltObject, Making
 from dicom_node.sop_classes import EXPLICIT_VR_LE, SENT, SopClass
-from dicom_node.study.slides import SlideFiles
+from inference.slide.files import SlideFiles
 
 NOTE = SopClass("1.2.840.10008.5.1.4.1.1.88.11", "Basic Text SR Storage", (EXPLICIT_VR_LE,))
 

@@ -23,7 +23,7 @@ from dicom_node.ledger.states import DeliveryState, State
 from dicom_node.ledger.studies import Studies
 from dicom_node.study import closing
 from dicom_node.study.closing import close_ready
-from dicom_node.study.evidence import PatientsDiffer, gather_evidence, whole_slides
+from dicom_node.study.evidence import PatientsDiffer, gather_evidence, slides_of
 from dicom_node.study.facts import Uncountable, read_facts
 
 STUDY = "1.2.3"
@@ -348,10 +348,8 @@ def test_a_known_uid_is_never_recorded_twice(arrive, ledger):
 
 def test_two_containers_in_one_study_are_two_slides(tmp_path):
     first = read_facts(write_image(tmp_path / "a.dcm", "1.1"))
-    path = write_image(tmp_path / "b.dcm", "1.2")
-    from dataclasses import replace
-
-    second = replace(read_facts(path), container_identifier="S-2")
+    other = _flavor("VOLUME", "1.2.3.1", "S-2")
+    second = read_facts(write_image(tmp_path / "b.dcm", "1.2", change=other))
     slides = gather_evidence([second, first])
     assert [s.container_identifier for s in slides] == ["S-1", "S-2"]
     assert len({s.key for s in slides}) == 2
@@ -577,9 +575,35 @@ def test_images_of_a_container_without_a_volume_stay_a_slide_beside_another(tmp_
         read_facts(write_image(tmp_path / f"{uid}.dcm", uid, change=_flavor(*what)))
         for uid, *what in images
     ]
-    groups = whole_slides(gather_evidence(facts))
-    uids = [{u for m in g for v in m.levels for u in v.sop_instance_uids} for g in groups]
-    assert sorted(uids, key=min) == [{"1.1", "1.2", "1.5"}, {"1.3", "1.4"}]
+    uids = [set(slide.input_uids) for slide in slides_of(facts)]
+    assert uids == [{"1.1", "1.2", "1.5"}, {"1.3", "1.4"}]
+
+
+def test_the_evidence_of_a_study_is_written_as_it_always_was(arrive, close, clock, ledger):
+    """What an earlier version stored is read by this one, and the key goes into UIDs."""
+    arrive("1.1", frames=4, declared=4, part=(1, 2))
+    arrive("1.2", frames=2, declared=2, part=(2, 2))
+    arrive("1.3", change=_flavor("LABEL", "1.2.3.2", ""))
+    clock.now += QUIET_S
+    assert close() == [1]
+    image = {"rows": 16, "cols": 24, "organization": "TILED_FULL", "frames": 6}
+    image |= {"expected_frames": 6, "missing": []}
+    volume = {"sop_instance_uids": ["1.1", "1.2"], "flavor": "VOLUME"}
+    label = {"sop_instance_uids": ["1.3"], "flavor": "LABEL"}
+    assert ledger.queries.revision(STUDY).evidence["slides"] == [
+        {
+            "key": "e2e68704",
+            "series_instance_uid": "1.2.3.1",
+            "container_identifier": "S-1",
+            "levels": [{**volume, **image, "parts": 2, "expected_parts": 2}],
+        },
+        {
+            "key": "652969e8",
+            "series_instance_uid": "1.2.3.2",
+            "container_identifier": "",
+            "levels": [{**label, **image, "parts": 1, "expected_parts": 1}],
+        },
+    ]
 
 
 def test_retry_of_what_was_never_counted_says_so(arrive, close, clock, ledger):

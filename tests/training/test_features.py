@@ -442,7 +442,7 @@ from pathlib import Path
 original, calls = Path.replace, 0
 def deadly(self, target):
     global calls
-    calls += self.name.endswith(".h5.part")
+    calls += self.name.endswith(".part")
     if calls == {nth} and once():
         die()
     return original(self, target)

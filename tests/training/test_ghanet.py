@@ -23,9 +23,9 @@ from training.learning import (  # noqa: E402  # after the check for torch
     split,  # after the check for torch
     survival,  # after the check for torch
 )
+from training.learning.attention import masked_softmax  # noqa: E402  # after the check for torch
 from training.learning.bags import Patients  # noqa: E402  # after the check for torch
 from training.learning.fitted import Fitted  # noqa: E402  # after the check for torch
-from training.learning.heads import masked_softmax  # noqa: E402  # after the check for torch
 from training.learning.journal import Journal  # noqa: E402  # after the check for torch
 from training.methods.ghanet import genes as ghanet_genes  # noqa: E402  # after the check for torch
 from training.methods.ghanet import method as ghanet  # noqa: E402  # after the check for torch

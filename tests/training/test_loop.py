@@ -203,10 +203,33 @@ def test_a_rewind_that_is_cut_off_loses_no_line_of_the_log(tmp_path, monkeypatch
         def cut(*_: object) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("training.learning.journal.os.replace", cut)
+        monkeypatch.setattr(Path, "replace", cut)
         with pytest.raises(KeyboardInterrupt):
             journal.rewind("fit", 1)
         assert (tmp_path / "log.csv").read_text() == before
+
+
+KILLED_IN_A_SAVE = """
+import os, signal, sys
+from pathlib import Path
+from training.learning.journal import Journal
+with Journal(Path(sys.argv[1])) as journal:
+    journal.save("fit", {"epoch": 1})
+    Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    journal.save("fit", {"epoch": 2})
+"""
+
+
+def test_a_checkpoint_that_a_kill_cut_off_leaves_the_one_before_and_ends_at_the_next_start(
+    tmp_path,
+):
+    command = [sys.executable, "-c", KILLED_IN_A_SAVE, str(tmp_path)]
+    killed = subprocess.run(command, cwd=Path(__file__).parents[2], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.glob(".*.part"))) == 1
+    with Journal(tmp_path) as journal:
+        assert journal.saved("fit") == {"epoch": 1}
+    assert not list(tmp_path.glob(".*.part"))
 
 
 def test_after_a_rewind_the_log_goes_on_where_it_was_cut(tmp_path):

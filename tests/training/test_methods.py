@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import importlib
+from dataclasses import is_dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ torch = pytest.importorskip("torch", reason="needs the training extra")
 from sksurv.metrics import concordance_index_censored  # noqa: E402
 from training_patients import CLASSES, OS, drawn, split  # noqa: E402
 
+from training import methods  # noqa: E402
 from training.errors import TrainingError  # noqa: E402
 from training.learning.bags import concatenated  # noqa: E402
 from training.learning.calibrate import calibrated, hazard_logits  # noqa: E402
@@ -87,6 +90,15 @@ def test_a_baseline_of_a_label_task_gives_probabilities_that_sum_to_one(name, jo
     assert score.probability.shape == (60, 2)
     assert score.probability.sum(axis=1) == pytest.approx(1)
     assert ((score.probability[:, 1] > 0.5) == given.test.label.numpy()).mean() > 0.7
+
+
+@pytest.mark.parametrize(
+    "folder", sorted(p.parent for p in Path(methods.__path__[0]).glob("*/__init__.py"))
+)
+def test_a_method_is_a_folder_whose_method_module_holds_its_settings_and_its_fit(folder):
+    module = importlib.import_module(f"training.methods.{folder.name}.method")
+    assert is_dataclass(module.Settings)
+    assert callable(module.fit)
 
 
 @pytest.mark.parametrize("network", [MeanPool, Abmil, ClamSb])

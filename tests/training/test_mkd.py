@@ -14,9 +14,10 @@ torch = pytest.importorskip("torch", reason="needs torch, of the extra `training
 from training.cohorts.cohort import Task  # noqa: E402
 from training.cohorts.genes import FittedGenes  # noqa: E402
 from training.errors import TrainingError  # noqa: E402
-from training.learning.bags import Batch, Patients  # noqa: E402  # after the check for torch
+from training.learning.attention import GatedAttention  # noqa: E402
+from training.learning.bags import Batch, Patients, has_genes  # noqa: E402  # after the check for torch
 from training.learning.fitted import Fitted  # noqa: E402
-from training.learning.gene_ranking import cox_p_values, has_genes, ranked_columns  # noqa: E402
+from training.learning.gene_ranking import cox_p_values, ranked_columns  # noqa: E402
 from training.learning.journal import Journal  # noqa: E402
 from training.learning.loop import Schedule, cell_weights, train  # noqa: E402
 from training.learning.losses import distill_kl, similarity_preserving  # noqa: E402
@@ -24,7 +25,6 @@ from training.learning.split import Split  # noqa: E402
 from training.methods.mkd import method as mkd  # noqa: E402
 from training.methods.mkd.bilinear_fusion import (  # noqa: E402
     BilinearFusion,
-    GatedAttention,
     GeneTokens,
     pooled,
 )

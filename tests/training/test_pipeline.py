@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -146,6 +150,40 @@ def test_a_finished_run_is_not_fitted_again_and_another_plan_is_refused(run, bui
     assert "found a run with settings" in said
 
 
+def test_a_fold_that_fails_ends_the_run_and_the_folds_that_run_beside_it(built, work):
+    run = work / "failing"
+    broken = run / "fold0-seed0" / "abmil.ckpt"
+    broken.parent.mkdir(parents=True)
+    os.mkfifo(broken)  # opened, it waits: the fold fails when the other has begun
+    command = [
+        sys.executable, "-m", "training", "fit", "abmil", "--cohort", str(built), "--data",
+        str(work), "--out", str(run), "--fold", "0", "--fold", "1", "--jobs", "2",
+        "--epochs", "1000000",
+    ]  # fmt: skip
+    log = run / "fold1-seed0" / "log.csv"
+    with (run / "said").open("w") as said:
+        fit = subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=said, start_new_session=True)
+    try:
+        until(lambda: log.exists() and "inner" in log.read_text(), seconds=300)
+        broken.open("wb").close()
+        assert fit.wait(timeout=60) == 1
+        assert "fit.failed" in (run / "said").read_text()
+        length = log.stat().st_size
+        time.sleep(1)
+        assert log.stat().st_size == length, "the other fold still runs"
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(fit.pid, signal.SIGKILL)
+        fit.wait()
+
+
+def until(holds, *, seconds):
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def test_the_report_is_written_from_the_run(run, work):
     dicom_train("evaluate", run, "--json", work / "e.json", "--html", work / "e.html")
     assert "abmil" in (work / "e.html").read_text()
@@ -194,7 +232,7 @@ def test_features_of_another_spacing_or_of_unknown_origin_are_not_exported(chang
     assert "expected all of them by" in answer
 
 
-def test_a_label_task_gives_one_score_a_class(cohort, work):
+def test_a_label_task_gives_one_score_per_class(cohort, work):
     dicom_train(
         "cohort", "build", "--name", "drawn-label", "--outcome", cohort / "outcome.csv",
         "--slides", cohort / "slides.csv", "--task", "light", "--classes", "few", "many",

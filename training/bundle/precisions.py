@@ -1,8 +1,7 @@
 """Cheaper forms of a bundle's encoder, and what each costs against fp32.
 
-int8 is static quantization after training: a Q/DQ graph that OpenVINO, ONNX Runtime and TensorRT
-read alike. fp16 keeps inputs, outputs, norms and softmax in fp32, for engines that take the
-precision from the graph. bf16 needs no graph; the engine computes the fp32 one in it.
+int8 and fp16 have a graph of their own (forms.py). bf16 needs none; the engine computes the fp32
+graph in it.
 """
 
 from __future__ import annotations
@@ -17,19 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import structlog
 from numpy.typing import NDArray
-from onnxruntime.quantization import (
-    CalibrationDataReader,
-    CalibrationMethod,
-    QuantFormat,
-    QuantType,
-    quantize_static,
-)
-from onnxruntime.quantization.shape_inference import quant_pre_process
-from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
-from onnxruntime.transformers.onnx_model import OnnxModel
 from scipy.stats import spearmanr
 
 from engines.bundle import MANIFEST_FILE, open_bundle
@@ -37,19 +25,17 @@ from engines.errors import BundleRejected, EngineMissing
 from engines.manifest import HeatmapOutput, Manifest, Precision, PrecisionLimits
 from engines.names import PrecisionName
 from engines.runtime import ENGINES, Runtime, open_unexamined
+from training.bundle.forms import Tiles, halve, quantize
 from training.errors import TrainingError
 from training.learning.graphs import write_manifest, write_sums
 
 log = structlog.get_logger()
 
-Tiles = NDArray[np.uint8]
 Bags = Sequence[NDArray[np.intp]]
 NAMES: tuple[PrecisionName, ...] = ("bf16", "fp16", "int8")
 _FILES = {"fp16": "encoder.fp16.onnx", "int8": "encoder.int8.onnx"}
 _ENGINE = {"bf16": "openvino", "fp16": "onnxruntime", "int8": "openvino"}
 """What computes each form here: fp16 is for GPUs, and OpenVINO computes none on a CPU."""
-_STAYS_FP32 = ("LayerNormalization", "InstanceNormalization", "GroupNormalization", "ReduceMean",
-               "Softmax", "Sigmoid", "Sqrt", "Pow")  # fmt: skip
 _HEADING = "## What a cheaper precision costs"
 _MEAN = "; mean feature cosine "
 _MARGIN = 4.0
@@ -136,69 +122,6 @@ def table(found: Sequence[Precision], limits: PrecisionLimits) -> str:
 def shipped(found: Sequence[Precision], limits: PrecisionLimits) -> str:
     """int8 inside of the limits, else fp32."""
     return next((p.name for p in found if p.name == "int8" and not p.within(limits)), "fp32")
-
-
-def quantize(encoder: Path, calibration: Tiles, out: Path, *, batch: int, is_careful: bool) -> None:
-    """Writes the int8 Q/DQ graph: weights per channel, activations by the range of calibration.
-
-    With `is_careful` only the body: all convolutions but the first, which sees raw colors; in a
-    graph without such, all matrix products but the last. The head stays in fp32.
-    """
-    name = onnx.load(encoder).graph.input[0].name
-    with tempfile.TemporaryDirectory() as folder:
-        prepared = Path(folder) / "prepared.onnx"
-        quant_pre_process(encoder, prepared)
-        quantize_static(
-            prepared,
-            out,
-            _Reader(name, calibration, batch),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
-            nodes_to_quantize=_body(prepared) if is_careful else None,
-        )
-    _clean(out)
-
-
-def _body(encoder: Path) -> list[str]:
-    nodes = onnx.load(encoder).graph.node
-    convolutions = [node.name for node in nodes if node.op_type == "Conv"]
-    products = [node.name for node in nodes if node.op_type in ("MatMul", "Gemm")]
-    return convolutions[1:] or products[:-1]
-
-
-def halve(encoder: Path, out: Path) -> None:
-    """Writes the fp16 graph: inputs, outputs and what loses most stay in fp32."""
-    model = convert_float_to_float16(
-        onnx.load(encoder),
-        keep_io_types=True,
-        op_block_list=[*DEFAULT_OP_BLOCK_LIST, *_STAYS_FP32],
-    )
-    ordered = OnnxModel(model)
-    ordered.topological_sort()
-    onnx.save(ordered.model, out)
-    _clean(out)
-
-
-def _clean(path: Path) -> None:
-    """Check the graph and drop what tools write of themselves."""
-    model = onnx.load(path)
-    for node in model.graph.node:
-        node.ClearField("doc_string")
-    onnx.checker.check_model(model)
-    onnx.save(model, path)
-
-
-class _Reader(CalibrationDataReader):
-    """Batches of calibration tiles, as the quantizer asks for them."""
-
-    def __init__(self, name: str, tiles: Tiles, batch: int) -> None:
-        self._batches = iter([{name: tiles[at : at + batch]} for at in range(0, len(tiles), batch)])
-
-    def get_next(self) -> dict[str, Tiles] | None:
-        return next(self._batches, None)
 
 
 @contextmanager

@@ -80,7 +80,7 @@ def text(cohort: Cohort) -> str:
     lines = [
         f"Cohort {found['name']}, task {found['task']}, digest {found['digest']}",
         f"  {found['patients']} patients, {found['slides']} slides, {found['sites']} sites",
-        f"  features of width {found['width']}, {low} to {high} instances a patient "
+        f"  features of width {found['width']}, {low} to {high} instances per patient "
         f"(median {middle})",
     ]
     if found["events"] is not None:

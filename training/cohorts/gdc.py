@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import re
 import time
 from collections.abc import Callable, Iterable
@@ -17,6 +18,7 @@ from typing import Any
 
 import requests
 
+from inference.durable import whole
 from training.errors import TrainingError
 
 PUBLIC_API = "https://api.gdc.cancer.gov"
@@ -115,6 +117,7 @@ class Client:
         if target.is_file() and md5_of(target) == file.md5:
             return target
         target.parent.mkdir(parents=True, exist_ok=True)
+        # Not `durable.whole`, which leaves nothing: what was fetched is kept to be continued.
         part = target.with_name(target.name + ".part")
         failures, why, before = 0, "", _size(part)
         while True:
@@ -262,10 +265,12 @@ def _plain(name: str) -> str:
 
 def write_manifest(files: Iterable[RemoteFile], path: Path) -> None:
     """The portal's manifest: tab-separated id, filename, md5, size, state."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-        writer.writerow(MANIFEST)
-        writer.writerows([item.id, item.name, item.md5, item.size, item.state] for item in files)
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter="\t", lineterminator="\n")
+    writer.writerow(MANIFEST)
+    writer.writerows([item.id, item.name, item.md5, item.size, item.state] for item in files)
+    with whole(path) as file:
+        file.write(text.getvalue().encode())
 
 
 def read_manifest(path: Path) -> tuple[RemoteFile, ...]:

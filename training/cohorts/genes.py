@@ -162,7 +162,7 @@ def high_low(event: Any, bin: Any) -> NDArray[np.int8]:
 def welch(genes: Any, event: Any, bin: Any) -> NDArray[np.float64]:
     """float64 [G]: two-sided p of Welch's test, high against low risk; 1 where undefined.
 
-    `genes` [P, G], one row per patient. Raises TrainingError with fewer than 2 patients a side.
+    `genes` [P, G], one row per patient. Raises TrainingError with fewer than 2 patients per side.
     """
     values, side = np.asarray(genes, np.float64), high_low(event, bin)
     high, low = values[side == HIGH], values[side == LOW]

@@ -29,6 +29,7 @@ def write(cohort: Cohort, folder: Path, report: str) -> None:
     """
     if folder.exists():
         raise TrainingError(f"found {folder}, expected a new folder: choose another or remove it")
+    # A folder of many files appears in one move; `durable.whole` writes one file.
     part = folder.with_name(f"{folder.name}.part-{os.getpid()}")
     part.mkdir(parents=True)
     try:

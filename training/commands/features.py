@@ -3,12 +3,44 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from training.tiles import features
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """Tile features of slides."""
+
+    slides: Sequence[Path]
+    encoder: str
+    out: Path
+    mpp: Sequence[float] | None
+    workers: int
+    database_url: str | None
+    take_over: Sequence[str]
 
 
-def run(arguments: argparse.Namespace) -> int:
+def add(parser: argparse.ArgumentParser) -> None:
+    """Its flags."""
+    parser.add_argument("slides", nargs="+", type=Path, metavar="SLIDES",
+                        help="folders of DICOM slides")  # fmt: skip
+    parser.add_argument("--encoder", required=True, metavar="NAME",
+                        help="timm:NAME, hf-hub:NAME, an ONNX file or a bundle")  # fmt: skip
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--mpp", type=float, nargs="+", metavar="UM",
+                        help="one or two spacings of one grid")  # fmt: skip
+    parser.add_argument("--workers", type=int, default=1, metavar="N")
+    parser.add_argument("--database-url", metavar="URL", help="queue shared by several machines")
+    parser.add_argument("--take-over", nargs="+", default=[], metavar="HOST",
+                        help="machines of a shared queue that died")  # fmt: skip
+    parser.set_defaults(arguments=Features)
+
+
+def run(arguments: Features) -> int:
     """Extracts what is missing; 1 where a slide was refused."""
+    from training.tiles import features
+
     report = features.run(
         arguments.slides,
         arguments.encoder,

@@ -3,14 +3,62 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 from training.errors import TrainingError
-from training.methods.registry import method
-from training.runs.fit import Plan, fit
 
 
-def run(arguments: argparse.Namespace) -> int:
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Teacher and student on every fold and seed."""
+
+    method: str
+    cohort: str
+    data: Path
+    out: Path
+    task: str | None
+    folds: Literal["official", "site"]
+    fold: Sequence[int] | None
+    seeds: int
+    epochs: int | None
+    set: Sequence[str]
+    published: bool
+    extended: bool
+    jobs: int
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Its flags."""
+    parser.add_argument("method", metavar="METHOD", help="ghanet, disentangled, mkd, a baseline …")
+    parser.add_argument("--cohort", required=True, metavar="C",
+                        help="blca, brca, gbmlgg, luad, ucec or a cohort file")  # fmt: skip
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN")
+    parser.add_argument(
+        "--task", help="os, diagnosis, grading, er, pr, her2 (default: the method's)"
+    )
+    parser.add_argument("--folds", choices=["official", "site"], default="official")
+    parser.add_argument("--fold", type=int, action="append", metavar="K", help="only this fold")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N")
+    parser.add_argument("--epochs", type=int, metavar="E")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
+                        help="a setting of the method")  # fmt: skip
+    parser.add_argument("--published", action="store_true",
+                        help="the settings as published, where the defaults differ")  # fmt: skip
+    parser.add_argument("--extended", action="store_true",
+                        help="patients beside the cohort join the training parts")  # fmt: skip
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes")
+    parser.set_defaults(arguments=Fit)
+
+
+def run(arguments: Fit) -> int:
     """Fits what is missing and says where it is."""
+    from training.methods.registry import method
+    from training.runs.fit import Plan, fit
+
     settings = {}
     for word in arguments.set:
         key, equals, value = word.partition("=")

@@ -4,62 +4,46 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from itertools import pairwise
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from engines.bundle import open_bundle
-from engines.errors import BundleRejected
-from engines.manifest import TileInput
-from inference.errors import SlideError
-from inference.slide.slide import open_slide
-from inference.tiles.grid import stream
-from inference.tiles.planning import plan_tiles
-from training.bundle.precisions import NAMES, Material, add_precisions, table
+from engines.names import PrecisionName
 from training.errors import TrainingError
-from training.tiles.slide_files import find_slides
-
-_MOST_TILES = 512
-"""Of one slide: enough for its figures, and a few hundred megabytes at most for some slides."""
 
 
-def run(arguments: argparse.Namespace) -> int:
+@dataclass(frozen=True, slots=True)
+class Precisions:
+    """Forms of the encoder of a bundle."""
+
+    bundle: str
+    calibration: Sequence[Path]
+    measure: Sequence[Path]
+    precisions: Sequence[PrecisionName] | None
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Its flags."""
+    parser.add_argument("bundle", metavar="BUNDLE", help="its folder, which is changed")
+    parser.add_argument("--calibration", nargs="+", type=Path, required=True, metavar="SLIDES",
+                        help="slides of the training cohort")  # fmt: skip
+    parser.add_argument("--measure", nargs="+", type=Path, required=True, metavar="SLIDES",
+                        help="other slides")  # fmt: skip
+    parser.add_argument("--precisions", nargs="+", choices=["bf16", "fp16", "int8"])
+    parser.set_defaults(arguments=Precisions)
+
+
+def run(arguments: Precisions) -> int:
     """Adds the forms to the bundle in its folder and prints what they cost."""
+    from engines.bundle import open_bundle
+    from engines.errors import BundleRejected
+    from training.bundle.precisions import NAMES, add_precisions, table
+    from training.bundle.slide_material import slide_material
+
     try:
         bundle = open_bundle(arguments.bundle)
     except BundleRejected as error:
         raise TrainingError(str(error)) from error
-    wanted = bundle.manifest.input
-    calibration = [_tiles(slide, wanted) for slide in _slides(arguments.calibration)]
-    measured = [_tiles(slide, wanted) for slide in _slides(arguments.measure)]
-    ends = np.cumsum([0, *(len(tiles) for tiles in measured)])
-    material = Material(
-        calibration=np.concatenate(calibration),
-        held_out=np.concatenate(measured),
-        bags=[np.arange(a, b) for a, b in pairwise(ends.tolist())],
-        told=f"{len(measured)} slides, {ends[-1]} tiles; calibrated on {len(calibration)} others",
-    )
+    material = slide_material(arguments.calibration, arguments.measure, bundle.manifest.input)
     found = add_precisions(bundle.root, material, arguments.precisions or NAMES)
     print(table(found, bundle.manifest.precision_limits), end="")
     return 0
-
-
-def _slides(places: Sequence[Path]) -> list[tuple[Path, ...]]:
-    return [tuple(slide.paths) for slide in find_slides(places)]
-
-
-def _tiles(paths: Sequence[Path], wanted: TileInput) -> NDArray[np.uint8]:
-    """At most _MOST_TILES tiles [N, H, W, 3] of a slide, evenly over its tissue."""
-    try:
-        with open_slide(paths, icc=wanted.icc) as slide:
-            source = plan_tiles(slide, wanted, ()).sources[0]
-            step = -(-len(source.cells) // _MOST_TILES)
-            batches = stream(source.level, source.grid, source.cells[::step], wanted.batch)
-            found = [batch.pixels.copy() for batch in batches]
-    except (SlideError, ValueError) as error:
-        raise TrainingError(f"{paths[0]}: {error}; leave this slide out") from error
-    if not found:
-        raise TrainingError(f"{paths[0]}: found no tissue, expected some; leave this slide out")
-    return np.concatenate(found)

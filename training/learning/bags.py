@@ -91,6 +91,15 @@ class Patients:
         )
 
 
+def has_genes(genes: Tensor) -> Tensor:
+    """bool [P]: whether any gene of a patient was measured; z-scores [P, G].
+
+    A missing value stands at the training mean, 0 after standardization: all zero is a patient
+    without genes.
+    """
+    return (genes != 0).any(dim=1)
+
+
 def concatenated(first: Patients, second: Patients) -> Patients:
     """The patients of both, `first` before `second`."""
     return Patients(

@@ -9,20 +9,11 @@ from scipy.stats import chi2
 from torch import Tensor
 
 from training.errors import TrainingError
-from training.learning.bags import Patients
+from training.learning.bags import Patients, has_genes
 
 SUFFIXES = {"rna": "_rnaseq", "cnv": "_cnv"}
 
 Floats = NDArray[np.float64]
-
-
-def has_genes(genes: Tensor) -> Tensor:
-    """bool [P]: whether a patient was profiled.
-
-    A missing value stands at the training mean, 0 after standardization: all zero is a patient
-    without genes.
-    """
-    return genes.abs().sum(dim=1) > 0
 
 
 def cox_p_values(genes: Floats, time: Floats, event: Floats) -> Floats:

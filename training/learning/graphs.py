@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import warnings
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from engines.manifest import Manifest
+from inference.durable import whole
 from training.errors import TrainingError
 
 Arrays = dict[str, NDArray[np.generic]]
@@ -45,24 +47,26 @@ def write_graph(
     dynamic = {tensor: dynamic[tensor] for tensor in (*inputs, *outputs) if tensor in dynamic}
     positional = _Positional(module).eval()
     _check_names(name, positional, example, inputs, outputs)
+    traced = io.BytesIO()
     with warnings.catch_warnings():
         # The newer exporter needs onnxscript and writes the same graphs for these networks.
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
             positional,
             example,
-            str(path),
+            traced,
             dynamo=False,
             opset_version=OPSET,
             input_names=list(inputs),
             output_names=list(outputs),
             dynamic_axes={tensor: dict(axes) for tensor, axes in dynamic.items()},
         )
-    model = onnx.load(path)
+    model = onnx.load_model_from_string(traced.getvalue())
     for node in model.graph.node:
         node.ClearField("doc_string")  # the exporter writes source paths of this machine
     onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, path)
+    with whole(path) as file:
+        onnx.save(model, file)
     for given in (example, *_other_sizes(example, inputs, dynamic)):
         _check_parity(path, positional, given, inputs, outputs)
     return path
@@ -101,9 +105,8 @@ def write_probe(names: Sequence[str], given: Mapping[str, NDArray[np.generic]], 
 def write_manifest(content: Mapping[str, object], out: Path) -> Manifest:
     """Writes `manifest.json`; raises pydantic.ValidationError where the contract is broken."""
     manifest = Manifest.model_validate_json(json.dumps(content))
-    (out / "manifest.json").write_text(
-        json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    with whole(out / "manifest.json") as file:
+        file.write((json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
     return manifest
 
 
@@ -114,7 +117,8 @@ def write_sums(out: Path) -> None:
         for path in sorted(out.iterdir())
         if path.name != "SHA256SUMS"
     ]
-    (out / "SHA256SUMS").write_text("".join(lines), encoding="ascii")
+    with whole(out / "SHA256SUMS") as file:
+        file.write("".join(lines).encode("ascii"))
 
 
 class _Positional(nn.Module):

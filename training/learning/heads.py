@@ -83,9 +83,3 @@ def inner_judge(
         return -float(task_loss(task, logits, valid.batch(range(len(valid)))))
 
     return judge
-
-
-def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
-    """Softmax of scores [..., N] over the instances that `mask` [..., N] holds for real."""
-    lowest = torch.finfo(scores.dtype).min
-    return torch.softmax(torch.where(mask, scores, lowest), dim=-1)

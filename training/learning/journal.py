@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
+import io
 import time
 from pathlib import Path
 from types import TracebackType
@@ -12,16 +12,19 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from inference.durable import sweep, whole
+
 
 class Journal:
     """Where a fit writes while it runs, and what it finds there when it is started again.
 
-    `log.csv` holds one line per phase, epoch and quantity. A checkpoint is replaced in one move,
-    so a kill leaves the one of the epoch before.
+    It is alone in its directory. `log.csv` holds one line per phase, epoch and quantity. A
+    checkpoint is replaced in one move, so a kill leaves the one of the epoch before.
     """
 
     def __init__(self, directory: Path, *, checkpoint_every_s: float = 20.0) -> None:
         directory.mkdir(parents=True, exist_ok=True)
+        sweep(directory)
         self.directory = directory
         self._every_s = checkpoint_every_s
         self._saved_at = time.monotonic()
@@ -57,10 +60,10 @@ class Journal:
         with path.open(newline="", encoding="utf-8") as stored:
             lines = list(csv.reader(stored))
         kept = [at for at in lines if at[0] != phase or int(at[1]) <= epoch]
-        partial = path.with_suffix(".partial")
-        with partial.open("w", newline="", encoding="utf-8") as stored:
-            csv.writer(stored).writerows(kept)
-        os.replace(partial, path)  # in one move, as the checkpoints: a kill here loses no line
+        text = io.StringIO()
+        csv.writer(text).writerows(kept)
+        with whole(path) as file:  # as the checkpoints: a kill here loses no line
+            file.write(text.getvalue().encode())
         self._csv = path.open("a", newline="", encoding="utf-8")
         self._lines = csv.writer(self._csv)
 
@@ -70,10 +73,8 @@ class Journal:
 
     def save(self, phase: str, state: dict[str, object]) -> None:
         """Replaces the checkpoint of `phase`."""
-        path = self._path(phase)
-        partial = path.with_suffix(".partial")
-        torch.save(state, partial)
-        os.replace(partial, path)
+        with whole(self._path(phase)) as file:
+            torch.save(state, file)
         self._saved_at = time.monotonic()
 
     def saved(self, phase: str) -> dict[str, object] | None:

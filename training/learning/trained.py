@@ -1,4 +1,4 @@
-"""One network, trained on the inner part and scored on the outer fold by both rules."""
+"""A network's scores of the outer fold under both rules, and the usual way to get them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,30 @@ from training.learning.bags import Batch
 from training.learning.fitted import Score, predict
 from training.learning.heads import inner_judge, task_score
 from training.learning.journal import Journal
-from training.learning.loop import Schedule, train
+from training.learning.loop import Schedule, States, train
 from training.learning.split import Split
 
 
+def both_rules(
+    role: str,
+    network: nn.Module,
+    states: States,
+    answer: Callable[[Batch], Tensor],
+    split: Split,
+) -> dict[tuple[str, str], Score]:
+    """Scores of the outer fold by (role, rule): "last", and "inner", the epoch that was chosen.
+
+    `answer` gives the logits [B, K] of a batch. `network` ends as "inner" chose.
+    """
+    scores = {}
+    for rule, state in (("last", states.last), ("inner", states.best)):
+        network.load_state_dict(state)
+        scores[role, rule] = task_score(split.task, predict(network, answer, split.test))
+    return scores
+
+
 def trained(
-    name: str,
+    role: str,
     network: nn.Module,
     losses: Callable[[Batch], dict[str, Tensor]],
     answer: Callable[[Batch], Tensor],
@@ -24,13 +42,13 @@ def trained(
     *,
     seed: int,
     journal: Journal,
-) -> dict[str, Score]:
-    """Scores of the outer fold by rule, "last" and "inner"; the network ends as "inner" chose.
+) -> dict[tuple[str, str], Score]:
+    """Trains on the inner part, in a phase called `role`; what `both_rules` says of it.
 
     `answer` gives the logits [B, K] of a batch, `losses` what is minimized ("total") and logged.
     """
     states = train(
-        name,
+        role,
         network,
         losses,
         split.train,
@@ -39,8 +57,4 @@ def trained(
         journal=journal,
         judge=inner_judge(split.task, network, answer, split.valid),
     )
-    scores = {}
-    for rule, state in (("last", states.last), ("inner", states.best)):
-        network.load_state_dict(state)
-        scores[rule] = task_score(split.task, predict(network, answer, split.test))
-    return scores
+    return both_rules(role, network, states, answer, split)

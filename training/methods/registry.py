@@ -15,10 +15,8 @@ from training.methods.baselines import linear, multimodal, transmil
 from training.methods.baselines import method as baselines
 from training.methods.crossfit import method as crossfit
 from training.methods.disentangled import method as disentangled
-from training.methods.disentangled import settings as disentangled_settings
 from training.methods.ghanet import method as ghanet
 from training.methods.mkd import method as mkd
-from training.methods.mkd import networks as mkd_networks
 
 
 @dataclass(frozen=True)
@@ -38,13 +36,13 @@ METHODS: dict[str, Method] = {
     "ghanet": Method(ghanet.fit, ghanet.Settings()),
     "disentangled": Method(
         disentangled.fit,
-        disentangled_settings.Settings(),
-        published=disentangled_settings.published,
+        disentangled.Settings(),
+        published=disentangled.published,
     ),
     "mkd": Method(
         mkd.fit,
-        mkd_networks.adapted(),
-        published=lambda task: mkd_networks.published(),
+        mkd.adapted(),
+        published=lambda task: mkd.published(),
         task="er",
     ),
     "crossfit": Method(crossfit.fit, crossfit.Settings()),

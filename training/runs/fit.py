@@ -76,7 +76,8 @@ def fit(
     """Fits what is missing of the run; the units it holds then.
 
     A unit is one fold and one seed in one process with one thread: the numbers do not depend on
-    `jobs`. Raises TrainingError where the run holds another plan.
+    `jobs`. A unit that fails ends the run: its error is raised, and what runs beside it is stopped.
+    Raises TrainingError where the run holds another plan.
     """
     cohort = load(plan.cohort, plan.data, plan.task, extended=plan.extended)
     _write_run(plan, cohort, seeds)
@@ -85,14 +86,19 @@ def fit(
     missing = [unit for unit in units if not unit.done]
     log.info("fit.start", units=len(units), missing=len(missing), **_facts(plan))
     context = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(min(jobs, max(len(missing), 1)), mp_context=context) as pool:
         waiting = {pool.submit(fit_unit, plan, unit): unit for unit in missing}
         for future in as_completed(waiting):
             unit = waiting[future]
             error = future.exception()
-            if error is not None:  # said now: leaving the pool waits for the units that run
+            if error is not None:
                 log.error("fit.failed", fold=unit.fold, seed=unit.seed, error=str(error))
                 pool.shutdown(wait=False, cancel_futures=True)
+                # Leaving the pool waits for the units that run, for hours where they are long;
+                # they go on from their checkpoints when the run is started again.
+                for worker in set(multiprocessing.active_children()) - others:
+                    worker.terminate()
             seconds = future.result()
             log.info("fit.unit", fold=unit.fold, seed=unit.seed, seconds=round(seconds, 1))
     return units

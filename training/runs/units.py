@@ -10,7 +10,6 @@ RUN/fold0-seed1/log.csv         what was logged, also under tensorboard/
 from __future__ import annotations
 
 import json
-import os
 import resource
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from inference.durable import whole
 from training.errors import TrainingError
 from training.learning.bags import fixed_rows
 from training.learning.calibrate import calibrated
@@ -56,7 +56,9 @@ def write_unit(
     """Writes everything of a fitted unit, `unit.json` last."""
     facts = dict(fitted.facts)
     shown: dict[str, list[float]] = {}
-    predictions(split, scores).to_csv(unit.directory / "predictions.csv", index=False)
+    table = predictions(split, scores)
+    with whole(unit.directory / "predictions.csv") as file:
+        file.write(table.to_csv(index=False).encode())
     outputs: list[str] = []
     if fitted.student is not None:
         outputs, shown = _write_student(unit, split, fitted, facts)
@@ -123,10 +125,9 @@ def _reference(split: Split) -> dict[str, object]:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Writes JSON in one move: a reader sees the old file or the new one."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    """Writes JSON whole: a reader, also after a power cut, sees the old file or the new one."""
+    with whole(path) as file:
+        file.write((json.dumps(content, indent=1) + "\n").encode())
 
 
 def _write_student(

@@ -14,7 +14,6 @@ mistakes a stride of 224 pixels for its first format, so its positions are off b
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,6 +25,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.durable import whole
 from training.errors import TrainingError
 
 Floats = NDArray[np.float32]
@@ -126,7 +126,7 @@ def read_all(path: Path, *, width: int | None = None) -> dict[str, Floats]:
 
 
 def write_h5(path: Path, feats: Floats, coords: NDArray[np.int64], origin: Origin) -> None:
-    """Write the file of one slide: it is there whole or not at all (written aside, then renamed).
+    """Write the file of one slide: it is there whole or not at all.
 
     `feats` [N, D], `coords` [N, 2] (x, y). The same arrays and origin give the same bytes. Raises
     TrainingError when a feature is not finite.
@@ -135,8 +135,7 @@ def write_h5(path: Path, feats: Floats, coords: NDArray[np.int64], origin: Origi
     if coords.shape != (len(feats), 2):
         raise ValueError(f"coords: expected [{len(feats)}, 2], found {coords.shape}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    with h5py.File(part, "w") as file:
+    with whole(path) as written, h5py.File(written, "w") as file:
         file.create_dataset("feats", data=feats)
         file["features"] = file["feats"]
         placed = file.create_dataset("coords", data=coords.astype(np.int64))
@@ -149,9 +148,6 @@ def write_h5(path: Path, feats: Floats, coords: NDArray[np.int64], origin: Origi
                 "overlap": 0,
             }
         )
-    with part.open("rb") as written:
-        os.fsync(written.fileno())
-    part.replace(path)
 
 
 def read_origin(path: Path) -> Origin | None:

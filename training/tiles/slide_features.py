@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from glob import escape
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +21,7 @@ import numpy as np
 import inference
 from engines.manifest import Applicability, TileInput
 from inference import quality
+from inference.durable import SUFFIX
 from inference.errors import FramesUnreadable, Refused, SlideUnreadable
 from inference.slide.rules import PLAUSIBLE_MPP
 from inference.slide.slide import Slide, open_slide
@@ -207,7 +209,18 @@ def _write(
         grid_cols=bag.source.grid.cols,
         inference_digest=inference_digest(),
     )
-    write_h5(feature_path(out, name, bag.mpp), feats, coords, origin)
+    path = feature_path(out, name, bag.mpp)
+    _sweep(path)
+    write_h5(path, feats, coords, origin)
+
+
+def _sweep(path: Path) -> None:
+    """Removes what workers left that were killed while they wrote this file.
+
+    One worker at a time has the slide; others write beside it, so the folder is not swept.
+    """
+    for part in path.parent.glob(f".{escape(path.name)}.*{SUFFIX}"):
+        part.unlink(missing_ok=True)
 
 
 @cache

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from inference.errors import SlideUnreadable
-from inference.slide.headers import ImageHeader, read_images
+from inference.slide import files
+from inference.slide.headers import ImageHeader, read_header
 from training.errors import TrainingError
 
 _MAGIC_AT, _MAGIC = 128, b"DICM"
@@ -32,11 +32,10 @@ class SlideFiles:
 def find_slides(sources: Sequence[Path]) -> tuple[SlideFiles, ...]:
     """The slides in folders (searched to the bottom) and DICOM files, by id.
 
-    A slide is one container in one series, as in the node; labels and overviews in a series of
-    their own go with the one slide of their container. Its id is the name of its folder where it
-    is alone there and no machine named the folder, else the Container Identifier where that says
-    something, else its series UID: never a matter of what other folders hold, so that a later run
-    finds what an earlier one finished.
+    They are grouped as in the node. The id of a slide is the name of its folder where it is alone
+    there and no machine named the folder, else the Container Identifier where that says something,
+    else its series UID: never a matter of what other folders hold, so that a later run finds what
+    an earlier one finished.
     A DICOM file that cannot be read is a slide of its own, to be refused with the reason. Raises
     TrainingError for a path that is not there, no slide at all, and two slides of one id.
     """
@@ -60,56 +59,41 @@ def find_slides(sources: Sequence[Path]) -> tuple[SlideFiles, ...]:
 def _slides_of(source: Path) -> Iterator[SlideFiles]:
     if not source.exists():
         raise TrainingError(f"{source}: found nothing, expected a folder or a DICOM file.")
-    files = sorted(source.rglob("*")) if source.is_dir() else [source]
-    grouped: dict[tuple[str, str], list[tuple[Path, ImageHeader]]] = defaultdict(list)
-    for path in files:
+    headers: dict[Path, ImageHeader] = {}
+    for path in files.files_in(source):
         if not _is_dicom(path):
             continue
         try:
-            (header,) = read_images([path])
+            headers[path] = read_header(path)
         except SlideUnreadable:  # said again, and counted, when its features are wanted
             yield SlideFiles(_clean(path.stem), (path,))
-            continue
-        series = str(header.dataset.get("SeriesInstanceUID", ""))
-        grouped[series, header.container].append((path, header))
-    slides = _with_companions(grouped)
-    folders = [_folder(members) for members in slides]
-    for members, folder in zip(slides, folders, strict=True):
+    slides = [_as_found(slide, headers) for slide in files.group(headers.values())]
+    folders = [paths[0].resolve().parent for paths in slides]
+    for paths, folder in zip(slides, folders, strict=True):
         alone = folders.count(folder) == 1
-        yield SlideFiles(_name(members, folder, alone), tuple(path for path, _ in members))
+        yield SlideFiles(_name(headers[paths[0]], folder, alone), paths)
 
 
-def _with_companions(
-    grouped: dict[tuple[str, str], list[tuple[Path, ImageHeader]]],
-) -> list[list[tuple[Path, ImageHeader]]]:
-    """The groups with a VOLUME image, and with them the others of their container."""
-    slides = {key: list(g) for key, g in grouped.items() if any(_is_volume(h) for _, h in g)}
-    for key, group in grouped.items():
-        owners = [k for k in slides if k[1] == key[1]]
-        if key in slides:
-            continue
-        if len(owners) == 1:
-            slides[owners[0]] += group
-        else:
-            slides[key] = group
-    return list(slides.values())
+def _as_found(slide: files.SlideFiles, headers: Mapping[Path, ImageHeader]) -> tuple[Path, ...]:
+    """Its files by path, those of the base image's series first: features are of a digest of the
+    files in this order."""
+    base = headers[slide.base_path]
+
+    def order(path: Path) -> tuple[bool, Path]:
+        one = headers[path]
+        is_base = one.series_instance_uid, one.container
+        return is_base != (base.series_instance_uid, base.container), path
+
+    return tuple(sorted(slide.paths, key=order))
 
 
-def _is_volume(header: ImageHeader) -> bool:
-    return header.is_whole_slide_image and header.flavor == "VOLUME"
-
-
-def _folder(members: list[tuple[Path, ImageHeader]]) -> Path:
-    return members[0][0].resolve().parent
-
-
-def _name(members: list[tuple[Path, ImageHeader]], folder: Path, alone: bool) -> str:
-    container = members[0][1].container
+def _name(header: ImageHeader, folder: Path, alone: bool) -> str:
+    container = header.container
     if alone and not _BY_MACHINE.fullmatch(folder.name):
         return _clean(folder.name)
     if _NAME.fullmatch(container) and container.lower() not in _NO_NAMES:
         return container
-    return _clean(str(members[0][1].dataset.get("SeriesInstanceUID", members[0][0].stem)))
+    return _clean(header.series_instance_uid or header.path.stem)
 
 
 def _clean(name: str) -> str:
@@ -118,7 +102,7 @@ def _clean(name: str) -> str:
 
 def _is_dicom(path: Path) -> bool:
     """Whether a file claims to be DICOM; other files of a study folder are none of ours."""
-    if not path.is_file() or path.name == "DICOMDIR":
+    if path.name == "DICOMDIR":
         return False
     if path.suffix.lower() == ".dcm":
         return True

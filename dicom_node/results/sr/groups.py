@@ -44,7 +44,7 @@ def prediction_groups(
     names: ResultNames,
     notes: Sequence[str],
 ) -> list[PlanarROIMeasurementsAndQualitativeEvaluations]:
-    """Groups of the slide on its tissue outline, then one a top patch on its grid cell."""
+    """Groups of the slide on its tissue outline, then one per top patch, on its grid cell."""
     algorithm = _algorithm(manifest, provenance, result.stride_px)
     groups = []
     for index, scores in enumerate(_score_groups(manifest, result)):

@@ -41,7 +41,7 @@ def fit_age(split: Split, settings: Settings, seed: int, journal: Journal) -> Fi
     score = age_score(split)
     if score is None:
         raise TrainingError(f"cohort {split.cohort}: found no age of any patient, expected some")
-    return _both_rules("age", score)
+    return _without_epochs("age", score)
 
 
 def fit_clinical(split: Split, settings: Settings, seed: int, journal: Journal) -> Fitted:
@@ -52,7 +52,7 @@ def fit_clinical(split: Split, settings: Settings, seed: int, journal: Journal) 
             f"cohort {split.cohort}: found no clinical columns, expected some; build the cohort "
             "with a clinical table"
         )
-    return _both_rules("clinical", score)
+    return _without_epochs("clinical", score)
 
 
 def fit_genes(split: Split, settings: Settings, seed: int, journal: Journal) -> Fitted:
@@ -60,14 +60,16 @@ def fit_genes(split: Split, settings: Settings, seed: int, journal: Journal) -> 
     tables = [part.genes.numpy().astype(float) for part in (split.train, split.valid, split.test)]
     if tables[0].shape[1] == 0:
         raise TrainingError(f"cohort {split.cohort}: found no gene columns, expected some")
-    return _both_rules("coxnet", _linear(split, settings, *tables))
+    return _without_epochs("coxnet", _linear(split, settings, *tables))
 
 
 def fit_pooled(split: Split, settings: Settings, seed: int, journal: Journal) -> Fitted:
     """Mean and deviation of a patient's instances, then the same linear models."""
     tables = [moments(part) for part in (split.train, split.valid, split.test)]
     scaler = StandardScaler().fit(tables[0])
-    return _both_rules("pooled", _linear(split, settings, *(scaler.transform(t) for t in tables)))
+    return _without_epochs(
+        "pooled", _linear(split, settings, *(scaler.transform(t) for t in tables))
+    )
 
 
 def age_score(split: Split) -> Score | None:
@@ -161,5 +163,5 @@ def _outcome(patients: Patients) -> NDArray[np.void]:
     return outcome
 
 
-def _both_rules(role: str, score: Score) -> Fitted:
+def _without_epochs(role: str, score: Score) -> Fitted:
     return Fitted({(role, "inner"): score, (role, "last"): score})

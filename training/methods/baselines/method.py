@@ -6,7 +6,7 @@ network differs. Bags are padded: [B, N, D] with a mask [B, N].
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from typing import Literal
@@ -17,20 +17,20 @@ from torch.nn.functional import cross_entropy
 
 from training.cohorts.cohort import Task
 from training.errors import TrainingError
+from training.learning.attention import GatedAttention
 from training.learning.bags import Batch, on_instances
-from training.learning.fitted import Fitted, Score
+from training.learning.fitted import Fitted
 from training.learning.heads import (
     ClassOutputs,
     SurvivalOutputs,
-    masked_softmax,
     outputs,
     student_outputs,
     task_loss,
 )
 from training.learning.journal import Journal
-from training.learning.loop import Schedule
+from training.learning.loop import Losses, Schedule
 from training.learning.split import Split
-from training.learning.trained import trained
+from training.methods.baselines.reference import reference
 
 Name = Literal["meanpool", "abmil", "clam", "snn"]
 
@@ -50,26 +50,6 @@ class Settings:
     """Share of CLAM's instance loss."""
     instances: int = 8
     """Instances CLAM takes from each end of the attention."""
-
-
-class GatedAttention(nn.Module):
-    """One attention score per instance (Ilse, Tomczak and Welling 2018)."""
-
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.content = nn.Linear(width, hidden)
-        self.gate = nn.Linear(width, hidden)
-        self.score = nn.Linear(hidden, 1)
-
-    def forward(self, instances: Tensor, mask: Tensor) -> Tensor:
-        """[B, N] scores of instances [B, N, W], before the softmax."""
-        return on_instances(self.scores, instances, mask).squeeze(-1)
-
-    def scores(self, instances: Tensor) -> Tensor:
-        """[M, 1] scores of instances [M, W]."""
-        gated = torch.tanh(self.content(instances)) * torch.sigmoid(self.gate(instances))
-        scores: Tensor = self.score(gated)
-        return scores
 
 
 class MeanPool(nn.Module):
@@ -100,7 +80,7 @@ class Abmil(nn.Module):
     def forward(self, bags: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits [B, K], attention [B, N], embedding [B, hidden]."""
         embedded = on_instances(self.embed, bags, mask)
-        attention = masked_softmax(self.attend(embedded, mask), mask)
+        attention = self.attend.without_padding(embedded, mask)
         pooled = self.mix(torch.einsum("bn,bnd->bd", attention, embedded))
         return self.head(pooled), attention, pooled
 
@@ -124,7 +104,7 @@ class ClamSb(nn.Module):
     def parts(self, bags: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The outputs of `forward` and the embedded instances [B, N, 2 * hidden]."""
         embedded = on_instances(self.embed, bags, mask)
-        attention = masked_softmax(self.attend(embedded, mask), mask)
+        attention = self.attend.without_padding(embedded, mask)
         pooled = torch.einsum("bn,bnd->bd", attention, embedded)
         return self.head(pooled), attention, pooled, embedded
 
@@ -200,56 +180,40 @@ NETWORKS: dict[str, type[MeanPool] | type[Abmil] | type[ClamSb]] = {
 
 
 def fit(name: Name, split: Split, settings: Settings, seed: int, journal: Journal) -> Fitted:
-    """Trains the baseline `name`; its role is its name."""
-    torch.manual_seed(seed)
+    """Trains the baseline `name`; its role is its name.
+
+    Raises TrainingError for the genomic network where the cohort has no genes.
+    """
     if name == "snn":
-        scores, _ = snn(split, settings, seed, journal)
-        return Fitted({(name, rule): score for rule, score in scores.items()})
-    scores, network = slide_network(name, split, settings, seed, journal)
-    return Fitted(
-        {(name, rule): score for rule, score in scores.items()},
-        student=Student(network, split.task).eval(),
-        facts={"parameters": float(sum(p.numel() for p in network.parameters()))},
-    )
-
-
-def slide_network(
-    name: Name, split: Split, settings: Settings, seed: int, journal: Journal
-) -> tuple[dict[str, Score], nn.Module]:
-    """Scores of the outer fold under both rules, and the network at the inner epoch."""
+        return _snn(split, settings, seed, journal)
     task = split.task
     torch.manual_seed(seed)
     network = NETWORKS[name](split.width, outputs(task), settings)
-
-    def losses(batch: Batch) -> dict[str, Tensor]:
-        if not isinstance(network, ClamSb):
-            return {"total": task_loss(task, _logits(network, batch), batch)}
-        logits, attention, _, embedded = network.parts(batch.bags, batch.mask)
-        loss = task_loss(task, logits, batch)
-        classes = batch.bin if task.kind == "survival" else batch.label
-        instance = network.instance_loss(
-            attention, embedded, batch.mask, classes, settings.instances
-        )
-        share = settings.instance_weight
-        return {"total": (1 - share) * loss + share * instance, "instance": instance}
-
-    scores = trained(
+    found = reference(
         name,
         network,
-        losses,
         partial(_logits, network),
         split,
         Schedule(settings.epochs, settings.lr, settings.weight_decay),
         seed=seed,
         journal=journal,
+        losses=(
+            partial(_clam_losses, network, task, settings) if isinstance(network, ClamSb) else None
+        ),
     )
-    return scores, network
+    return replace(found, student=Student(network, task).eval())
 
 
-def snn(
-    split: Split, settings: Settings, seed: int, journal: Journal
-) -> tuple[dict[str, Score], nn.Module]:
-    """The genomic network; raises TrainingError where the cohort has no genes."""
+def _clam_losses(network: ClamSb, task: Task, settings: Settings, batch: Batch) -> Losses:
+    logits, attention, _, embedded = network.parts(batch.bags, batch.mask)
+    loss = task_loss(task, logits, batch)
+    classes = batch.bin if task.kind == "survival" else batch.label
+    instance = network.instance_loss(attention, embedded, batch.mask, classes, settings.instances)
+    share = settings.instance_weight
+    return {"total": (1 - share) * loss + share * instance, "instance": instance}
+
+
+def _snn(split: Split, settings: Settings, seed: int, journal: Journal) -> Fitted:
     if split.train.genes.shape[1] == 0:
         raise TrainingError(
             f"cohort {split.cohort}: found no gene columns, expected some for method snn; "
@@ -258,17 +222,18 @@ def snn(
     torch.manual_seed(seed)
     network = Snn(split.train.genes.shape[1], outputs(split.task), settings)
 
-    def losses(batch: Batch) -> dict[str, Tensor]:
-        loss = task_loss(split.task, network(batch.genes), batch)
-        return {"total": loss + settings.l1 * network.l1(), "task": loss}
-
     def answer(batch: Batch) -> Tensor:
         logits: Tensor = network(batch.genes)
         return logits
 
+    def losses(batch: Batch) -> Losses:
+        loss = task_loss(split.task, answer(batch), batch)
+        return {"total": loss + settings.l1 * network.l1(), "task": loss}
+
     schedule = Schedule(settings.epochs, settings.lr, settings.weight_decay)
-    scores = trained("snn", network, losses, answer, split, schedule, seed=seed, journal=journal)
-    return scores, network
+    return reference(
+        "snn", network, answer, split, schedule, seed=seed, journal=journal, losses=losses
+    )
 
 
 def _logits(network: nn.Module, batch: Batch) -> Tensor:

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from training.errors import TrainingError
+from training.learning.attention import GatedAttention
 from training.learning.bags import Batch, on_instances
 from training.learning.fitted import Fitted, Score
-from training.learning.heads import masked_softmax, outputs, task_loss
+from training.learning.heads import outputs
 from training.learning.journal import Journal
 from training.learning.loop import Schedule
 from training.learning.split import Split
-from training.learning.trained import trained
 from training.methods.baselines import method as baselines
-from training.methods.baselines.method import GatedAttention
+from training.methods.baselines.reference import reference
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Mcat(nn.Module):
         for part, mixer, pool in zip((seen, tokens), self.mixers, self.pools, strict=True):
             mixed = mixer(part)
             everything = torch.ones_like(mixed[..., 0], dtype=torch.bool)
-            weights = masked_softmax(pool(mixed, everything), everything)
+            weights = pool.without_padding(mixed, everything)
             pooled.append(torch.einsum("bn,bnd->bd", weights, mixed))
         logits: Tensor = self.head(self.fuse(torch.cat(pooled, dim=1)))
         return logits
@@ -94,32 +94,21 @@ def fit_mcat(split: Split, settings: Settings, seed: int, journal: Journal) -> F
         logits: Tensor = network(batch.bags, batch.mask, batch.genes)
         return logits
 
-    scores = trained(
-        "mcat",
-        network,
-        lambda batch: {"total": task_loss(split.task, answer(batch), batch)},
-        answer,
-        split,
-        Schedule(settings.epochs, settings.lr, settings.weight_decay),
-        seed=seed,
-        journal=journal,
-    )
-    return Fitted(
-        {("mcat", rule): score for rule, score in scores.items()},
-        facts={"parameters": float(sum(p.numel() for p in network.parameters()))},
-    )
+    schedule = Schedule(settings.epochs, settings.lr, settings.weight_decay)
+    return reference("mcat", network, answer, split, schedule, seed=seed, journal=journal)
 
 
 def fit_late_fusion(
     split: Split, settings: baselines.Settings, seed: int, journal: Journal
 ) -> Fitted:
     """ABMIL on the slide and SNN on the genes, trained apart; the mean of what they say."""
-    slides, _ = baselines.slide_network("abmil", split, settings, seed, journal)
-    genes, _ = baselines.snn(split, settings, seed, journal)
-    scores = {("late_fusion", rule): fuse(slides[rule], genes[rule]) for rule in ("inner", "last")}
-    scores |= {("abmil", rule): score for rule, score in slides.items()}
-    scores |= {("snn", rule): score for rule, score in genes.items()}
-    return Fitted(scores)
+    slides = baselines.fit("abmil", split, settings, seed, journal).scores
+    genes = baselines.fit("snn", split, settings, seed, journal).scores
+    fused = {
+        ("late_fusion", rule): fuse(slides["abmil", rule], genes["snn", rule])
+        for rule in ("inner", "last")
+    }
+    return Fitted(fused | slides | genes)
 
 
 def fuse(first: Score, second: Score) -> Score:

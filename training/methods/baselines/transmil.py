@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from training.learning.bags import Batch
 from training.learning.fitted import Fitted
-from training.learning.heads import outputs, task_loss
+from training.learning.heads import outputs
 from training.learning.journal import Journal
 from training.learning.loop import Schedule
 from training.learning.split import Split
-from training.learning.trained import trained
+from training.methods.baselines.reference import reference
 
 
 @dataclass(frozen=True)
@@ -133,17 +133,5 @@ def fit(split: Split, settings: Settings, seed: int, journal: Journal) -> Fitted
         logits: Tensor = network(batch.bags, batch.mask)
         return logits
 
-    scores = trained(
-        "transmil",
-        network,
-        lambda batch: {"total": task_loss(split.task, answer(batch), batch)},
-        answer,
-        split,
-        Schedule(settings.epochs, settings.lr, settings.weight_decay),
-        seed=seed,
-        journal=journal,
-    )
-    return Fitted(
-        {("transmil", rule): score for rule, score in scores.items()},
-        facts={"parameters": float(sum(p.numel() for p in network.parameters()))},
-    )
+    schedule = Schedule(settings.epochs, settings.lr, settings.weight_decay)
+    return reference("transmil", network, answer, split, schedule, seed=seed, journal=journal)

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 
 from training.learning import survival
+from training.learning.attention import masked_softmax
 from training.learning.bags import Patients
-from training.learning.heads import masked_softmax
 
 CAP = 5.0
 

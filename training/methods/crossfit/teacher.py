@@ -17,7 +17,7 @@ from sksurv.linear_model import CoxPHSurvivalAnalysis
 from sksurv.util import Surv
 from torch import Tensor
 
-from training.learning.bags import Patients
+from training.learning.bags import Patients, has_genes
 from training.learning.fitted import Floats
 
 CAP = 5.0
@@ -53,7 +53,7 @@ class BlockRisks:
 
 
 def block_risks(train: Patients, asked: Patients, seed: int) -> BlockRisks:
-    """One Cox ridge a block, cross-fitted on `train`."""
+    """One Cox ridge per block, cross-fitted on `train`."""
     blocks, others = _blocks(train), _blocks(asked)
     inside, outside = {}, {}
     for name, values in blocks.items():
@@ -145,7 +145,7 @@ def _blocks(patients: Patients) -> dict[str, Floats]:
         blocks[CLINICAL] = _double(patients.age.unsqueeze(1))
     if patients.genes.shape[1]:
         genes = _double(patients.genes)
-        genes[~genes.any(axis=1)] = np.nan  # every gene exactly at the mean: none was measured
+        genes[~has_genes(patients.genes).numpy()] = np.nan
         blocks["genes"] = genes
     return dict(sorted(blocks.items()))
 

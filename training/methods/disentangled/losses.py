@@ -40,11 +40,6 @@ class Targets(NamedTuple):
         return self.of(moved)
 
 
-def measured(genes: Tensor) -> Tensor:
-    """bool [P]: patients of z-scores [P, G] that had any gene measured; else all are 0."""
-    return (genes != 0).any(dim=1)
-
-
 def class_weights(label: Tensor, classes: int) -> Tensor:
     """[C] P / (C * patients of the class), for the cross entropy; label int64 [P]."""
     counts = torch.bincount(label, minlength=classes).clamp(min=1)

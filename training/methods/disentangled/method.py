@@ -14,18 +14,14 @@ the distribution of the time of death. `published()` has the original's choices.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from training.cohorts.cohort import Task
-from training.learning.bags import Batch
-from training.learning.fitted import Fitted, Score, predict
-from training.learning.heads import task_score
+from training.learning.fitted import Fitted
 from training.learning.journal import Journal
-from training.learning.loop import States
 from training.learning.split import Split
+from training.learning.trained import both_rules
 from training.methods.disentangled.genes import subspaces
 from training.methods.disentangled.settings import Settings, published
 from training.methods.disentangled.stages import Fold, knows, sees
@@ -67,16 +63,13 @@ def fit(
     targets = fold.targets(teacher, taught)
     student, distilled = fold.stage_two("student", alone, targets)
     scores = (
-        _scores("twin", split.task, twin, alone, sees(twin, test), test)
-        | _scores(
-            "teacher", split.task, teacher, taught, knows(teacher, test, settings.merge), test
-        )
-        | _scores("student", split.task, student, distilled, sees(student, test), test)
+        both_rules("twin", twin, alone, sees(twin, test), split)
+        | both_rules("teacher", teacher, taught, knows(teacher, test, settings.merge), split)
+        | both_rules("student", student, distilled, sees(student, test), split)
     )
     if settings.null:
         null, states = fold.stage_two("null", alone, targets.shuffled(seed))
-        scores |= _scores("null", split.task, null, states, sees(null, test), test)
-    student.load_state_dict(distilled.best)
+        scores |= both_rules("null", null, states, sees(null, test), split)
     facts = {
         "parameters": float(sum(p.numel() for p in student.parameters())),
         "teacher_parameters": float(sum(p.numel() for p in teacher.parameters())),
@@ -86,19 +79,3 @@ def fit(
         "order_agreement": fold.order_agreement(student, targets),
     }
     return Fitted(scores, SlideStudent(student, survives=split.task.kind == "survival"), facts)
-
-
-def _scores(
-    role: str,
-    task: Task,
-    model: nn.Module,
-    states: States,
-    answer: Callable[[Batch], Tensor],
-    test: Slides,
-) -> dict[tuple[str, str], Score]:
-    """Scores of the outer fold at the epoch inner validation chose and at the last."""
-    found = {}
-    for rule, state in (("inner", states.best), ("last", states.last)):
-        model.load_state_dict(state)
-        found[role, rule] = task_score(task, predict(model, answer, test.patients))
-    return found

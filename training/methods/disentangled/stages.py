@@ -11,7 +11,7 @@ from torch import Tensor
 
 from training.cohorts.cohort import Task
 from training.errors import TrainingError
-from training.learning.bags import Batch
+from training.learning.bags import Batch, has_genes
 from training.learning.fitted import predict
 from training.learning.heads import inner_judge, outputs
 from training.learning.journal import Journal
@@ -22,7 +22,6 @@ from training.methods.disentangled.losses import (
     aligned,
     class_weights,
     distillation,
-    measured,
     task_loss,
 )
 from training.methods.disentangled.settings import Settings
@@ -50,7 +49,7 @@ class Fold:
 
     def measured(self) -> Tensor:
         """int64: the training patients with genes."""
-        rows = measured(self.train.patients.genes).nonzero().squeeze(1)
+        rows = has_genes(self.train.patients.genes).nonzero().squeeze(1)
         if len(rows) < 2 * self.settings.window:
             raise TrainingError(
                 f"found {len(rows)} training patients with genes, expected at least "
@@ -130,7 +129,7 @@ class Fold:
             for branch, reading in zip(branches, last, strict=True):
                 branch.coordinate(reading.halves.detach(), classes, mode)
 
-        judged = self.valid.subset(measured(self.valid.patients.genes).nonzero().squeeze(1))
+        judged = self.valid.subset(has_genes(self.valid.patients.genes).nonzero().squeeze(1))
         states = train(
             phase,
             teacher,

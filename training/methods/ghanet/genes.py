@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from training.cohorts.genes import select
-from training.learning.bags import Batch, Patients
+from training.learning.bags import Batch, Patients, has_genes
 from training.learning.fitted import predict
-from training.learning.gene_ranking import has_genes
 from training.learning.split import Split
 from training.methods.ghanet.network import GHANet
 

@@ -18,14 +18,14 @@ from torch import Tensor, nn
 
 from training.errors import TrainingError
 from training.learning import survival
-from training.learning.bags import Batch
-from training.learning.fitted import Fitted, Score, predict, survival_score
-from training.learning.gene_ranking import has_genes
+from training.learning.bags import Batch, has_genes
+from training.learning.fitted import Fitted, Score
 from training.learning.heads import inner_judge
 from training.learning.journal import Journal
 from training.learning.loop import Schedule, States, train
 from training.learning.losses import reconstruction
 from training.learning.split import Split
+from training.learning.trained import both_rules
 from training.methods.ghanet.genes import (
     Group,
     gene_correlations,
@@ -119,10 +119,7 @@ def fit(split: Split, settings: Settings, seed: int, journal: Journal) -> Fitted
     for role in (role for role, on in wanted.items() if on):
         network, states = _trained(role, split, groups, settings, seed, journal)
         facts[f"best_epoch/{role}"] = states.best_epoch
-        for rule, weights in (("last", states.last), ("inner", states.best)):
-            network.load_state_dict(weights)
-            logits = predict(network, hazard_logits(network), split.test)
-            scores[role, rule] = survival_score(logits)
+        scores |= both_rules(role, network, states, hazard_logits(network), split)
     facts |= gene_correlations(network, groups, split.test)  # of the student, trained last
     facts["parameters"] = sum(weight.numel() for weight in network.parameters())
     return Fitted(scores, SlideStudent(network, groups).eval(), facts)
@@ -171,7 +168,7 @@ def losses_of(
 
 
 def hazard_logits(network: GHANet) -> Callable[[Batch], Tensor]:
-    """What `predict` asks of the network: logits [B, 4]."""
+    """The network's answer: logits [B, 4]."""
     return lambda batch: network(batch.bags, batch.mask).logits
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
-from training.learning.heads import masked_softmax
+from training.learning.attention import masked_softmax
 from training.learning.survival import BINS
 
 Hyperedges = Literal["both", "e1", "e2"]

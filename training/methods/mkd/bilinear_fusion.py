@@ -1,4 +1,4 @@
-"""The blocks of the breast marker networks: gated attention, gene tokens, bilinear fusion."""
+"""The blocks of the breast marker networks: gene tokens, bilinear fusion."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from training.learning.heads import masked_softmax
+from training.learning.attention import GatedAttention
 
 
 def initialize(module: nn.Module) -> None:
@@ -16,22 +16,6 @@ def initialize(module: nn.Module) -> None:
         if isinstance(part, nn.Linear):
             nn.init.normal_(part.weight, std=1 / math.sqrt(part.in_features))
             nn.init.zeros_(part.bias)
-
-
-class GatedAttention(nn.Module):
-    """Attention weights w^T(tanh(V h) * sigmoid(U h)), softmax over the real instances."""
-
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.content = nn.Linear(width, hidden)
-        self.gate = nn.Linear(width, hidden)
-        self.score = nn.Linear(hidden, 1)
-
-    def forward(self, instances: Tensor, mask: Tensor | None = None) -> Tensor:
-        """[B, N, width], bool [B, N] (None: all real) -> attention [B, N], rows summing to 1."""
-        gated = torch.tanh(self.content(instances)) * torch.sigmoid(self.gate(instances))
-        scores: Tensor = self.score(gated).squeeze(-1)
-        return torch.softmax(scores, dim=-1) if mask is None else masked_softmax(scores, mask)
 
 
 def pooled(attention: Tensor, instances: Tensor) -> Tensor:

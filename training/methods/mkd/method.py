@@ -18,13 +18,14 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from training.errors import TrainingError
-from training.learning.bags import Batch, Patients
-from training.learning.fitted import Fitted, Floats, Score, class_score, predict
-from training.learning.gene_ranking import has_genes, ranked_columns
+from training.learning.bags import Batch, Patients, has_genes
+from training.learning.fitted import Fitted, Floats, Score, predict
+from training.learning.gene_ranking import ranked_columns
 from training.learning.journal import Journal
 from training.learning.loop import Losses, train
 from training.learning.losses import coral, distill_kl, orthogonality, similarity_preserving
 from training.learning.split import Split
+from training.learning.trained import both_rules
 from training.methods.mkd.networks import (
     Answer,
     GenomicTeacher,
@@ -157,7 +158,7 @@ def _train(
     fold: _Fold, phase: str, roles: tuple[str, ...], scores: dict[tuple[str, str], Score]
 ) -> _Networks:
     """One training of S, with its teachers unless `phase` is "twin"; adds the scores of `roles`."""
-    settings, test = fold.settings, fold.split.test
+    settings = fold.settings
     networks = _Networks(fold, taught=phase != "twin")
     targets = None
     if settings.crossfit > 0 and phase != "twin":
@@ -196,11 +197,8 @@ def _train(
         journal=fold.journal,
         judge=student_auc,
     )
-    for rule, state in (("last", states.last), ("inner", states.best)):
-        networks.load_state_dict(state)
-        for role in roles:
-            logits = predict(networks, partial(networks.answer, role), test)
-            scores[role, rule] = class_score(logits)
+    for role in roles:
+        scores |= both_rules(role, networks, states, partial(networks.answer, role), fold.split)
     return networks
 
 

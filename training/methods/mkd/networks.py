@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from training.errors import TrainingError
+from training.learning.attention import GatedAttention
 from training.learning.bags import Patients
 from training.learning.heads import ClassOutputs
 from training.methods.mkd.bilinear_fusion import (
     BilinearFusion,
-    GatedAttention,
     OmicsEncoder,
     initialize,
     pooled,

@@ -10,8 +10,7 @@ from sklearn.model_selection import StratifiedKFold
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from training.learning.bags import Batch, Patients
-from training.learning.gene_ranking import has_genes
+from training.learning.bags import Batch, Patients, has_genes
 from training.learning.journal import Journal
 from training.learning.loop import Losses, Schedule, train
 from training.methods.mkd.networks import GenomicTeacher, Settings
