@@ -5,25 +5,16 @@ Unknown keys are refused: a key this version does not understand could change a 
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from engines.outputs import HeatmapOutput, Output, ScoreOutput, SurvivalOutput
+from engines.precision import Precision, PrecisionLimits
+from engines.values import Code, Strict
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Code(_Strict):
-    """A coded concept (PS3.3 8.8): value, coding scheme designator, meaning."""
-
-    value: str
-    scheme: str
-    meaning: Annotated[str, Field(max_length=64)]
-
-
-class Tensor(_Strict):
+class Tensor(Strict):
     """One input or output of a graph. A dimension is a size or the name of a dynamic axis."""
 
     name: str
@@ -31,7 +22,7 @@ class Tensor(_Strict):
     shape: tuple[int | str, ...]
 
 
-class Graph(_Strict):
+class Graph(Strict):
     """One ONNX file and its tensors."""
 
     file: str
@@ -39,7 +30,7 @@ class Graph(_Strict):
     outputs: tuple[Tensor, ...]
 
 
-class TileInput(_Strict):
+class TileInput(Strict):
     """Tiles the encoder takes: uint8 RGB [N, tile_px, tile_px, 3] at `mpp` um per pixel."""
 
     tile_px: Annotated[int, Field(ge=32, le=1024)]
@@ -71,69 +62,14 @@ class TileInput(_Strict):
         return self
 
 
-class ScoreOutput(_Strict):
-    """A number for the whole slide, from a scalar (or [1]) tensor of the aggregator."""
-
-    kind: Literal["score"]
-    name: str
-    tensor: str
-    code: Code
-    unit: Code
-    direction: Literal["higher-is-worse", "higher-is-better", "none"]
-    percentiles: tuple[float, ...] | None = None
-    """Score at percentiles 0..100 (101 values, ascending) of the reference cohort."""
-
-    @model_validator(mode="after")
-    def _percentiles_ascend(self) -> ScoreOutput:
-        p = self.percentiles
-        if p is not None and (len(p) != 101 or any(a > b for a, b in pairwise(p))):
-            raise ValueError(f"percentiles of {self.name}: expected 101 ascending values")
-        return self
-
-
-class SurvivalOutput(_Strict):
-    """Survival probabilities at fixed times, from a [T] tensor of the aggregator."""
-
-    kind: Literal["survival"]
-    name: str
-    tensor: str
-    times_months: tuple[float, ...]
-    codes: tuple[Code, ...]
-
-    @model_validator(mode="after")
-    def _one_code_a_time(self) -> SurvivalOutput:
-        if len(self.codes) != len(self.times_months):
-            raise ValueError(
-                f"{self.name}: {len(self.times_months)} times but {len(self.codes)} codes"
-            )
-        return self
-
-
-class HeatmapOutput(_Strict):
-    """One value in [0, 1] per tile, from an [N] tensor of the encoder or the aggregator."""
-
-    kind: Literal["heatmap"]
-    name: str
-    graph: Literal["encoder", "aggregator"]
-    tensor: str
-    category: Code
-    type: Code
-    description: Annotated[str, Field(max_length=1024)]
-    """How the values came about, for Content Description."""
-    top_patches: Annotated[int, Field(ge=0, le=20)] = 5
-
-
-Output = Annotated[ScoreOutput | SurvivalOutput | HeatmapOutput, Field(discriminator="kind")]
-
-
-class Finding(_Strict):
+class Finding(Strict):
     """The finding that the slide-level scores describe, and the cohort they were fitted on."""
 
     code: Code
     reference_cohort: str
 
 
-class Applicability(_Strict):
+class Applicability(Strict):
     """Where the student may be used. Empty `stains` means: the stain is not checked."""
 
     minimum_tissue_mm2: Annotated[float, Field(ge=0)]
@@ -142,7 +78,7 @@ class Applicability(_Strict):
     organs: tuple[Code, ...] = ()
 
 
-class OutOfDistribution(_Strict):
+class OutOfDistribution(Strict):
     """Mean tile feature of the training slides: a slide farther than `limit` is flagged.
 
     Distance = root mean square over D of (slide mean feature - mean) / std.
@@ -153,7 +89,7 @@ class OutOfDistribution(_Strict):
     limit: Annotated[float, Field(gt=0)]
 
 
-class Metric(_Strict):
+class Metric(Strict):
     """One figure of the training report with its 95 % interval."""
 
     name: str
@@ -163,7 +99,7 @@ class Metric(_Strict):
     data: str
 
 
-class Training(_Strict):
+class Training(Strict):
     """Where the weights come from."""
 
     digest: str
@@ -172,7 +108,7 @@ class Training(_Strict):
     metrics: tuple[Metric, ...]
 
 
-class Probe(_Strict):
+class Probe(Strict):
     """The exam every runtime sits when it opens the bundle.
 
     The file holds arrays named `<graph>/in/<tensor>` and `<graph>/out/<tensor>`; `tolerance` is
@@ -183,73 +119,7 @@ class Probe(_Strict):
     tolerance: dict[str, Annotated[float, Field(gt=0)]]
 
 
-class PrecisionLimits(_Strict):
-    """What a cheaper precision may cost at most before the node may use it."""
-
-    feature_cosine: Annotated[float, Field(gt=0, le=1)] = 0.99
-    """Least."""
-    score_shift: Annotated[float, Field(ge=0)] = 0.005
-    """Most."""
-    heatmap_spearman: Annotated[float, Field(gt=0, le=1)] = 0.999
-    """Least."""
-
-
-class Precision(_Strict):
-    """One cheaper form of the encoder and what it costs against fp32.
-
-    The aggregator always runs in fp32: it is a hundredth of the time and decides the scores.
-    """
-
-    name: Literal["bf16", "fp16", "int8"]
-    file: str | None = None
-    """Its ONNX file; without one the engine computes the fp32 graph in this precision."""
-    feature_cosine: Annotated[float, Field(ge=-1, le=1)]
-    """Smallest cosine between a tile's features and its fp32 features."""
-    score_shift: Annotated[float, Field(ge=0)]
-    """Largest absolute difference of a slide's scores and survival probabilities.
-
-    A score's difference is in units of its interquartile range in the reference cohort
-    (percentiles 25 to 75), or in its own unit where it has no percentiles.
-    """
-    class_changes: Annotated[int, Field(ge=0)] = 0
-    """Slides whose predicted class changed."""
-    heatmap_spearman: Annotated[float, Field(ge=-1, le=1)]
-    """Smallest rank correlation of a slide's heatmap with its fp32 heatmap."""
-    data: str
-    """On which tiles and slides this was measured."""
-    tolerance: dict[str, Annotated[float, Field(gt=0)]]
-    """Largest absolute probe difference per `encoder/<tensor>`, in place of `probe.tolerance`;
-    tensors of the aggregator may be named too."""
-
-    @model_validator(mode="after")
-    def _only_bf16_needs_no_file(self) -> Precision:
-        if self.file is None and self.name != "bf16":
-            raise ValueError(f"precision {self.name}: expected a file, found none")
-        return self
-
-    def within(self, limits: PrecisionLimits) -> str:
-        """Empty inside of the limits; else the sentence that says which figure is outside."""
-        if self.feature_cosine < limits.feature_cosine:
-            return (
-                f"{self.name}: feature cosine {self.feature_cosine:.4g} is below the bundle's "
-                f"limit {limits.feature_cosine:.4g}"
-            )
-        if self.score_shift > limits.score_shift:
-            return (
-                f"{self.name}: score shift {self.score_shift:.3g} is above the bundle's limit "
-                f"{limits.score_shift:.3g}"
-            )
-        if self.class_changes:
-            return f"{self.name}: the predicted class of {self.class_changes} slide(s) changed"
-        if self.heatmap_spearman < limits.heatmap_spearman:
-            return (
-                f"{self.name}: heatmap rank correlation {self.heatmap_spearman:.5g} is below the "
-                f"bundle's limit {limits.heatmap_spearman:.5g}"
-            )
-        return ""
-
-
-class Manifest(_Strict):
+class Manifest(Strict):
     """Everything the node knows about a student. It knows no method by name."""
 
     schema_version: Literal[1]

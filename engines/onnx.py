@@ -26,7 +26,7 @@ from engines.executor import (
     precision_name,
 )
 from engines.machine import available_memory, cores, need_of, require_memory
-from engines.manifest import Precision
+from engines.precision import Precision
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"

@@ -18,8 +18,9 @@ from engines import onnx, openvino
 from engines.bundle import Bundle
 from engines.errors import BundleRejected, DeviceFailed, EngineMissing
 from engines.executor import Arrays, Executor, precision_name
-from engines.manifest import Manifest, Precision, Tensor
+from engines.manifest import Manifest, Tensor
 from engines.names import EngineName, PrecisionName
+from engines.precision import Precision
 from engines.tensorrt import runtime as tensorrt
 from engines.tensorrt.plans import Progress
 

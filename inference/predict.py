@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.manifest import HeatmapOutput, Manifest, OutOfDistribution, Tensor
+from engines.manifest import Manifest, OutOfDistribution, Tensor
+from engines.outputs import HeatmapOutput
 from inference import quality
 from inference.archive import load, save
 from inference.errors import FramesUnreadable, Refused, Stopped, is_of_the_machine, without_path

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.sr.coding import Code as SRCode
 
-from engines.manifest import Applicability, Code, Manifest, TileInput
+from engines.manifest import Applicability, Manifest, TileInput
+from engines.values import Code
 from inference.slide.terms import substance_name
 from inference.types import Reason
 

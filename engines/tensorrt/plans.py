@@ -19,7 +19,8 @@ from typing import Any
 from engines.bundle import Bundle
 from engines.errors import BundleRejected, EngineMissing
 from engines.executor import AGGREGATOR, ENCODER, graph_file, precision_name
-from engines.manifest import Graph, Precision
+from engines.manifest import Graph
+from engines.precision import Precision
 
 FOLDER = "plans"
 LARGE_BLOCKS = 8

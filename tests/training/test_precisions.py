@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch", reason="needs the training extra")
 
 from engines.bundle import SHIPPED, open_bundle  # noqa: E402
 from engines.errors import BundleRejected  # noqa: E402
-from engines.manifest import PrecisionLimits  # noqa: E402
+from engines.precision import PrecisionLimits  # noqa: E402
 from engines.runtime import open_runtime  # noqa: E402
 from inference.phantom.draw import draw  # noqa: E402
 from slides import PhantomStudy  # noqa: E402

@@ -22,8 +22,10 @@ from scipy.stats import spearmanr
 
 from engines.bundle import MANIFEST_FILE, open_bundle
 from engines.errors import BundleRejected, EngineMissing
-from engines.manifest import HeatmapOutput, Manifest, Precision, PrecisionLimits
+from engines.manifest import Manifest
 from engines.names import PrecisionName
+from engines.outputs import HeatmapOutput
+from engines.precision import Precision, PrecisionLimits
 from engines.runtime import ENGINES, Runtime, open_unexamined
 from training.bundle.forms import Tiles, halve, quantize
 from training.errors import TrainingError

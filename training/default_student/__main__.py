@@ -22,7 +22,7 @@ from training.learning.graphs import write_graph, write_manifest, write_probe, w
 
 STEPS = (350, 400)
 PROBE_SEED = 1020
-_WORDING = ("describe.py", "card.py", "shipped.py")
+_WORDING = ("describe.py", "card.py")
 """Modules that decide no weight and no figure."""
 
 

@@ -10,6 +10,15 @@ from training.default_student.simulate import HAZARD, TIMES_MONTHS
 from training.default_student.slides import Reference
 from training.default_student.tiles import Row
 
+# What the bundle was made by, in the words of its manifest and in those of today. The manifest's
+# digest was taken over the bytes of the code in the places it had then; the code was moved since,
+# and the digest is one of what the code does. The syntax of every file, imports and docstrings left
+# out, was compared before and after: the same, but for `digest` itself and its list of files that
+# only word things, and the name of drawn slides, which came to the phantom. The next bundle states
+# the digest of today by itself.
+MANIFEST = "sha256:fdb10ef628765828b8530d34b4574240e22c932f5ad863ee15f3861f096b8bc5"
+CODE_AND_DATA = "sha256:1b75d0af4877426afb3b859c8811b5d31f23a908f1a43f1b5060b75c72045f17"
+
 VERSION = "0.3.0"
 TOLERANCE = 1e-3
 FEWEST_TILES = 4

@@ -19,7 +19,8 @@ from dicom_node.results.identity import Provenance, ResultNames
 from dicom_node.results.kinds import HEATMAP
 from dicom_node.results.making import BuiltObject, Making
 from dicom_node.results.modules import blank_header, complete, plain, series_description
-from engines.manifest import HeatmapOutput, Manifest
+from engines.manifest import Manifest
+from engines.outputs import HeatmapOutput
 from inference.types import Heatmap, Prediction, SlideGeometry
 
 FRAME_PX = 64

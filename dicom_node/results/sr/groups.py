@@ -26,7 +26,8 @@ from dicom_node.results.identity import Provenance, ResultNames
 from dicom_node.results.modules import plain
 from dicom_node.results.seg.heatmap import algorithm_parameters
 from dicom_node.results.sr import regions
-from engines.manifest import HeatmapOutput, Manifest, ScoreOutput
+from engines.manifest import Manifest
+from engines.outputs import HeatmapOutput, ScoreOutput
 from inference.types import Heatmap, NotAssessable, Prediction
 
 _T = TypeVar("_T")

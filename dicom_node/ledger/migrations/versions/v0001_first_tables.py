@@ -12,6 +12,13 @@ down_revision = None
 
 def upgrade() -> None:
     """From nothing, or from tables without a version."""
+    _arrivals()
+    _revisions()
+    _results()
+    _the_node()
+
+
+def _arrivals() -> None:
     op.create_table(
         "instances",
         Column("sop_instance_uid", String(64), primary_key=True),
@@ -39,6 +46,9 @@ def upgrade() -> None:
         Column("last_byte_at", Float, nullable=False),
         if_not_exists=True,
     )
+
+
+def _revisions() -> None:
     op.create_table(
         "revisions",
         Column("study_instance_uid", String(64), primary_key=True),
@@ -66,6 +76,9 @@ def upgrade() -> None:
         if_not_exists=True,
     )
     op.create_index("ix_revisions_state", "revisions", ["state"], if_not_exists=True)
+
+
+def _results() -> None:
     op.create_table(
         "results",
         Column("id", Integer, primary_key=True),
@@ -92,6 +105,9 @@ def upgrade() -> None:
         Column("delivered_at", Float),
         if_not_exists=True,
     )
+
+
+def _the_node() -> None:
     op.create_table(
         "events",
         Column("id", Integer, primary_key=True),

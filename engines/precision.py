@@ -1,0 +1,75 @@
+"""Cheaper forms of an encoder: what each costs against fp32, and what it may cost."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from engines.values import Strict
+
+
+class PrecisionLimits(Strict):
+    """What a cheaper precision may cost at most before the node may use it."""
+
+    feature_cosine: Annotated[float, Field(gt=0, le=1)] = 0.99
+    """Least."""
+    score_shift: Annotated[float, Field(ge=0)] = 0.005
+    """Most."""
+    heatmap_spearman: Annotated[float, Field(gt=0, le=1)] = 0.999
+    """Least."""
+
+
+class Precision(Strict):
+    """One cheaper form of the encoder and what it costs against fp32.
+
+    The aggregator always runs in fp32: it is a hundredth of the time and decides the scores.
+    """
+
+    name: Literal["bf16", "fp16", "int8"]
+    file: str | None = None
+    """Its ONNX file; without one the engine computes the fp32 graph in this precision."""
+    feature_cosine: Annotated[float, Field(ge=-1, le=1)]
+    """Smallest cosine between a tile's features and its fp32 features."""
+    score_shift: Annotated[float, Field(ge=0)]
+    """Largest absolute difference of a slide's scores and survival probabilities.
+
+    A score's difference is in units of its interquartile range in the reference cohort
+    (percentiles 25 to 75), or in its own unit where it has no percentiles.
+    """
+    class_changes: Annotated[int, Field(ge=0)] = 0
+    """Slides whose predicted class changed."""
+    heatmap_spearman: Annotated[float, Field(ge=-1, le=1)]
+    """Smallest rank correlation of a slide's heatmap with its fp32 heatmap."""
+    data: str
+    """On which tiles and slides this was measured."""
+    tolerance: dict[str, Annotated[float, Field(gt=0)]]
+    """Largest absolute probe difference per `encoder/<tensor>`, in place of `probe.tolerance`;
+    tensors of the aggregator may be named too."""
+
+    @model_validator(mode="after")
+    def _only_bf16_needs_no_file(self) -> Precision:
+        if self.file is None and self.name != "bf16":
+            raise ValueError(f"precision {self.name}: expected a file, found none")
+        return self
+
+    def within(self, limits: PrecisionLimits) -> str:
+        """Empty inside of the limits; else the sentence that says which figure is outside."""
+        if self.feature_cosine < limits.feature_cosine:
+            return (
+                f"{self.name}: feature cosine {self.feature_cosine:.4g} is below the bundle's "
+                f"limit {limits.feature_cosine:.4g}"
+            )
+        if self.score_shift > limits.score_shift:
+            return (
+                f"{self.name}: score shift {self.score_shift:.3g} is above the bundle's limit "
+                f"{limits.score_shift:.3g}"
+            )
+        if self.class_changes:
+            return f"{self.name}: the predicted class of {self.class_changes} slide(s) changed"
+        if self.heatmap_spearman < limits.heatmap_spearman:
+            return (
+                f"{self.name}: heatmap rank correlation {self.heatmap_spearman:.5g} is below the "
+                f"bundle's limit {limits.heatmap_spearman:.5g}"
+            )
+        return ""
