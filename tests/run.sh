@@ -4,7 +4,8 @@
 #   sh tests/run.sh [ARGUMENTS]        arguments for pytest
 #   sh tests/run.sh long [ARGUMENTS]   the long hunt (tests/long/kills.py) in place of the checks;
 #                                      what it prints is kept in build/long-*.log
-#   VENV=DIR   where the virtual environment goes (default .venv)
+#   VENV=DIR            where the virtual environment goes (default .venv)
+#   TEST_PROCESSES=N    how many test files run at a time (default 3)
 set -eu
 cd "$(dirname "$0")/.."
 VENV="${VENV:-.venv}"
@@ -49,5 +50,6 @@ echo "== format, lint, types"
 "$VENV/bin/ruff" check .
 "$VENV/bin/mypy"
 
+# Most tests wait for nodes, PACS and browsers of their own: three files at a time.
 echo "== tests"
-exec "$VENV/bin/python" -m pytest "$@"
+exec "$VENV/bin/python" -m pytest -n "${TEST_PROCESSES:-3}" --dist loadfile "$@"

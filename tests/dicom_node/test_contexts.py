@@ -157,7 +157,9 @@ def test_uids_and_keywords_are_those_of_the_standard(syntax: sop_classes.Transfe
 
 
 @pytest.mark.parametrize(
-    "sop_class", {*sop_classes.RECEIVED, *sop_classes.SENT}, ids=lambda c: c.name
+    "sop_class",
+    dict.fromkeys([*sop_classes.RECEIVED, *sop_classes.SENT]),
+    ids=lambda c: c.name,
 )
 def test_class_uids_carry_their_standard_names(sop_class: sop_classes.SopClass) -> None:
     assert UID(sop_class.uid).name == sop_class.name
