@@ -18,9 +18,9 @@ from training.default_student import (  # noqa: E402
     aggregator,
     augment,
     data,
-    describe,
     expression,
     measure,
+    shipped,
     simulate,
     teacher,
 )
@@ -311,8 +311,8 @@ def test_views_are_the_same_by_seed_and_differ_from_the_tile():
 
 def test_the_shipped_manifest_names_the_code_and_data_that_are_here(shared):
     manifest = Manifest.model_validate_json((SHIPPED / "manifest.json").read_text("utf-8"))
-    assert manifest.training.digest == describe.MANIFEST
-    assert f"sha256:{digest(shared / 'data')}" == describe.CODE_AND_DATA, (
+    assert manifest.training.digest == shipped.MANIFEST
+    assert f"sha256:{digest(shared / 'data')}" == shipped.CODE_AND_DATA, (
         "the shipped bundle was made by other code or data: make it again with "
         "python -m training.default_student"
     )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from inference.phantom.plan import Kind
 from training.bundle.precisions import Material, add_precisions
-from training.default_student import aggregator, card, data, describe, slides, tiles, train
+from training.default_student import aggregator, data, describe, slides, tiles, train
 from training.default_student.aggregator import Aggregator
 from training.default_student.encoder import Deployed
 from training.default_student.expression import Expression
@@ -22,8 +22,6 @@ from training.learning.graphs import write_graph, write_manifest, write_probe, w
 
 STEPS = (350, 400)
 PROBE_SEED = 1020
-_WORDING = ("describe.py", "card.py")
-"""Modules that decide no weight and no figure."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class Trained:
     encoder: Deployed
     model: Aggregator
     rows: list[tiles.Row]
-    told: card.Told
+    told: describe.Told
     percentiles: NDArray[np.float64]
     reference: slides.Reference
 
@@ -85,7 +83,7 @@ def finished(
         Deployed(encoders.distilled, made.axes).eval(),
         aggregators.distilled,
         rows,
-        card.Told(temperature, reference.limit, steps, seed, tiles.expression_table(read)),
+        describe.Told(temperature, reference.limit, steps, seed, tiles.expression_table(read)),
         np.percentile(risk, np.arange(101)),
         reference,
     )
@@ -117,7 +115,7 @@ def write(trained: Trained, made_from: str, out: Path) -> None:
         reference=trained.reference,
     )
     write_manifest(content, out)
-    (out / "card.md").write_text(card.card(trained.rows, trained.told), encoding="utf-8")
+    (out / "card.md").write_text(describe.card(trained.rows, trained.told), encoding="utf-8")
     write_sums(out)
 
 
@@ -141,7 +139,7 @@ def material(sources: Sources, seed: int) -> Material:
 
 def digest(folder: Path) -> str:
     """SHA-256 of what decides the weights and figures: data, and the code of this package but for
-    the wording of manifest and card, of the shared losses, and of the phantom.
+    the wording of the card (describe.py), of the shared losses, and of the phantom.
     """
     files = [
         path
@@ -150,7 +148,7 @@ def digest(folder: Path) -> str:
         if path.suffix in (".csv", ".npz", ".jpg", ".jpeg", ".png")
     ]
     here = Path(__file__).parent
-    code = [path for path in here.glob("*.py") if path.name not in _WORDING]
+    code = [path for path in here.glob("*.py") if path.name not in ("describe.py", "shipped.py")]
     shared = [here.parent / "learning" / name for name in ("losses.py", "survival.py")]
     drawing = (here.parent.parent / "inference" / "phantom").glob("*.py")
     return data.digest([*files, *code, *shared, *drawing])

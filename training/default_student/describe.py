@@ -1,23 +1,18 @@
-"""What the shipped bundle says of itself: the content of its manifest."""
+"""What the bundle says of itself: the manifest's content and the model card."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from training.default_student.encoder import FEATURES
+from training.default_student.expression import PROGRAMS, TARGETS
 from training.default_student.simulate import HAZARD, TIMES_MONTHS
 from training.default_student.slides import Reference
 from training.default_student.tiles import Row
-
-# What the bundle was made by, in the words of its manifest and in those of today. The manifest's
-# digest was taken over the bytes of the code in the places it had then; the code was moved since,
-# and the digest is one of what the code does. The syntax of every file, imports and docstrings left
-# out, was compared before and after: the same, but for `digest` itself and its list of files that
-# only word things, and the name of drawn slides, which came to the phantom. The next bundle states
-# the digest of today by itself.
-MANIFEST = "sha256:fdb10ef628765828b8530d34b4574240e22c932f5ad863ee15f3861f096b8bc5"
-CODE_AND_DATA = "sha256:1b75d0af4877426afb3b859c8811b5d31f23a908f1a43f1b5060b75c72045f17"
 
 VERSION = "0.3.0"
 TOLERANCE = 1e-3
@@ -41,6 +36,8 @@ DATA = (
     "drawn tiles of the phantom (no tissue)",
     "32 tiles of CRC-VAL-HE-7K, testing only (Zenodo 1214456)",
 )
+Cells = dict[str, tuple[float, float]]
+"""By role: correlation, and correlation beyond total counts."""
 
 
 def manifest(
@@ -100,6 +97,53 @@ def manifest(
             "tolerance": {f"{g}/{t}": TOLERANCE for g, names in OUTPUTS.items() for t in names},
         },
     }
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the card tells beside the figures."""
+
+    temperature: float
+    limit: float
+    steps: tuple[int, int]
+    seed: int
+    expression: list[tuple[str, Cells]]
+
+
+def card(metrics: list[Row], told: Told) -> str:
+    """The model card in Markdown, by the words of card.md."""
+    table = "\n".join(
+        f"| {name} | {value:.3f} ({low:.3f} to {high:.3f}) | {data} |"
+        for name, (value, low, high), data in metrics
+    )
+    text = Path(__file__).with_name("card.md").read_text(encoding="utf-8")
+    return text.format(
+        version=VERSION,
+        times=", ".join(f"{time:g}" for time in TIMES_MONTHS),
+        hazard=HAZARD,
+        table=table,
+        expression=_expression(told.expression),
+        targets=TARGETS,
+        programs=", ".join(PROGRAMS),
+        temperature=told.temperature,
+        limit=told.limit,
+        first=told.steps[0],
+        second=told.steps[1],
+        seed=told.seed,
+    )
+
+
+def _expression(rows: list[tuple[str, Cells]]) -> str:
+    roles = ("color", "null", "twin", "distilled")
+    lines = [f"| target | {' | '.join(roles)} |", "|---|" + "---|" * len(roles)]
+    for name, cells in rows:
+        shown = (
+            f"{cells[role][0]:.2f}"
+            + ("" if np.isnan(cells[role][1]) else f" / {cells[role][1]:.2f}")
+            for role in roles
+        )
+        lines.append(f"| {name} | {' | '.join(shown)} |")
+    return "\n".join(lines)
 
 
 def _code(value: str, scheme: str, meaning: str) -> dict[str, str]:
