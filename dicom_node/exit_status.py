@@ -1,4 +1,4 @@
-"""Exit statuses of the commands and of the node's processes; argparse has 2, a signal 128 + n."""
+"""Exit statuses of commands and processes; argparse has 2, a signal 128 + n."""
 
 FAILED = 1
 """What was asked for could not be done, or not for all; the message says why."""

@@ -1,4 +1,4 @@
-"""Who this implementation says it is: in every association and in every file (PS3.7 D.3.3.2)."""
+"""Who we say we are in every association and file (PS3.7 D.3.3.2)."""
 
 from __future__ import annotations
 

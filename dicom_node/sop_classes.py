@@ -1,6 +1,6 @@
 """The one table of SOP classes and transfer syntaxes that the node negotiates.
 
-The listener, the sender, `dicom-node check` and the conformance statement all read it. SOP class
+The listener, the sender and `dicom-node check` all read it. SOP class
 UIDs: PS3.6 Annex A; storage SOP classes: PS3.4 B.5; transfer syntaxes: PS3.5 Section 10 and A.
 A class that is not listed is refused at negotiation (PS3.8 9.3.3.2, result 3).
 """
@@ -74,8 +74,6 @@ SEGMENTATION = SopClass(
     (JPEG_LS_LOSSLESS, EXPLICIT_VR_LE, IMPLICIT_VR_LE),
 )
 
-RECEIVED = (VERIFICATION, VL_WHOLE_SLIDE_MICROSCOPY)
-"""What the node accepts as SCP."""
-
-SENT = (VERIFICATION, COMPREHENSIVE_3D_SR, SEGMENTATION)
-"""What the node proposes to a destination as SCU."""
+ALL = (VERIFICATION, VL_WHOLE_SLIDE_MICROSCOPY, COMPREHENSIVE_3D_SR, SEGMENTATION)
+"""Every class. One is accepted when a service of `dicom_node/services` names it, and proposed to
+destinations when a line of `dicom_node/results/kinds.py` does."""

@@ -1,4 +1,4 @@
-"""Opening a student bundle: every digest is verified before anything in it is believed."""
+"""Opening a student bundle: all digests are verified before it is believed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every engine against the bundle's probe: how far off, how fast, and is it within tolerance."""
+"""Every engine against the bundle's probe: how far off, how fast, in tolerance?"""
 
 from __future__ import annotations
 

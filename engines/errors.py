@@ -1,4 +1,4 @@
-"""How a bundle or an engine says no. Kept apart so that catching them loads no runtime.
+"""How a bundle or an engine says no; to catch it loads no runtime.
 
 Exception
 ├── BundleRejected   the bundle is not what it claims to be; nothing runs

@@ -1,4 +1,4 @@
-"""What every runtime offers to the door, and how tiles are cut into blocks of one size.
+"""What every runtime offers to the door, and tiles in blocks of one size.
 
 The encoder runs blocks of exactly `manifest.input.batch` tiles, the last one padded: an engine
 chooses other kernels for other shapes, so a tile's numbers would depend on its neighbors' count.

@@ -1,4 +1,4 @@
-"""What this machine offers to an engine: cores and memory, as the kernel and the cgroup allow."""
+"""What this machine offers an engine: cores and memory, as the kernel allows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`manifest.json` of a student bundle: what the graphs compute and what their numbers mean.
+"""`manifest.json` of a student bundle: what its graphs take and compute.
 
 Unknown keys are refused: a key this version does not understand could change a result.
 """

@@ -1,4 +1,4 @@
-"""Names of engines and precisions, for whoever lets people choose one. Imports nothing."""
+"""Names of engines and precisions, for whoever lets people choose one."""
 
 from __future__ import annotations
 

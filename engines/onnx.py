@@ -1,4 +1,4 @@
-"""ONNX Runtime: on the CPU the neutral reference, on a GPU the fallback to TensorRT.
+"""ONNX Runtime: on the CPU the neutral reference; CUDA where TensorRT is not.
 
 The CUDA provider needs the package onnxruntime-gpu in place of onnxruntime (extra `cuda`). It has
 not been run by us on a GPU.

@@ -1,4 +1,4 @@
-"""One door to every runtime: named arrays in, named arrays out, checked on both sides.
+"""One door to every runtime: named arrays in and out, checked on both sides.
 
 `open_runtime` chooses engine and precision, compiles the graphs and sits the bundle's probe before
 it hands the runtime over, so a runtime that exists has given the right answers on this machine.

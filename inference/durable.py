@@ -1,4 +1,4 @@
-"""One way to write a file that must survive: whole and durable, or not there at all."""
+"""The way to write a file that must survive: whole and durable, or not at all."""
 
 from __future__ import annotations
 

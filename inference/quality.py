@@ -1,4 +1,4 @@
-"""Why a model must not judge a slide: every rule, in the order in which they are asked.
+"""Why a model must not judge a slide: every rule, in the order they are asked.
 
 The answer is a value that becomes a report. Each sentence says what was found and what is needed.
 """

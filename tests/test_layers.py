@@ -49,7 +49,7 @@ ROOMS = {
         *EVERYWHERE, "association", "spool", "ledger", "study", "results", "deliver", "services",
         "work", "exit_status",
     },
-    "demo": {*EVERYWHERE, "association", "ledger", "spool", "view"},
+    "demo": {*EVERYWHERE, "association", "ledger", "spool", "view", "results"},
     "commands": {
         *EVERYWHERE, "ledger", "spool", "study", "results", "deliver", "processes", "view", "demo",
         "exit_status",

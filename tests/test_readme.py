@@ -11,8 +11,12 @@ README = (ROOT / "README.md").read_text()
 
 def first_line(folder: Path) -> str:
     """First line of a package's docstring."""
-    text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text()))
-    return (text or "").split("\n")[0]
+    return first_line_of(folder / "__init__.py")
+
+
+def first_line_of(module: Path) -> str:
+    """First line of a module's docstring."""
+    return (ast.get_docstring(ast.parse(module.read_text())) or "").split("\n")[0]
 
 
 def test_every_room_stands_in_the_readme_with_its_own_first_line():
@@ -20,6 +24,8 @@ def test_every_room_stands_in_the_readme_with_its_own_first_line():
     expected = []
     for package in ("dicom_node", "inference", "engines", "training"):
         expected.append(f"{package + '/':<20}{first_line(ROOT / package)}")
+        modules = sorted(p for p in (ROOT / package).glob("*.py") if not p.stem.startswith("__"))
+        expected += [f"  {p.name:<18}{first_line_of(p)}" for p in modules]
         rooms = sorted(p for p in (ROOT / package).iterdir() if (p / "__init__.py").is_file())
         expected += [f"  {room.name + '/':<18}{first_line(room)}" for room in rooms]
     assert len(expected) > 25

@@ -1,1 +1,1 @@
-"""Associations: who may open one, its limits, and the library's seams closed."""
+"""Associations, in and out: contexts, limits, who may open one, closed seams."""

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 from pynetdicom.presentation import PresentationContext
 
-from dicom_node.sop_classes import RECEIVED, SENT, SopClass
+from dicom_node.sop_classes import SopClass
 
 
-def accepted_contexts(classes: Sequence[SopClass] = RECEIVED) -> list[PresentationContext]:
+def accepted_contexts(classes: Sequence[SopClass]) -> list[PresentationContext]:
     """Contexts of the listener: one per class, all its transfer syntaxes."""
     return [_context(c.uid, [t.uid for t in c.transfer_syntaxes]) for c in classes]
 
 
-def proposed_contexts(classes: Sequence[SopClass] = SENT) -> list[PresentationContext]:
+def proposed_contexts(classes: Sequence[SopClass]) -> list[PresentationContext]:
     """Contexts offered to a destination: one per class and transfer syntax.
 
     One each because an acceptor picks a single syntax per context (PS3.8 9.3.3.2): only so do we

@@ -21,10 +21,10 @@ from dicom_node.commands import flags
 from dicom_node.commands.studies_of_files import Found, Unusable, find_studies
 from dicom_node.exit_status import FAILED, REFUSED
 from dicom_node.observe.log import configure, os_reason, place_of
+from dicom_node.results import kinds
 from dicom_node.results.build import build_objects
 from dicom_node.results.files import write
 from dicom_node.results.identity import Provenance
-from dicom_node.results.kinds import REPORT
 from dicom_node.results.making import Making
 from dicom_node.study.evidence import PatientsDiffer, gather_evidence, slides_of
 from dicom_node.study.facts import Uncountable, read_facts
@@ -165,14 +165,14 @@ def _analyze_one(
     written = {item.kind: folder / f"{item.kind}.dcm" for item in built}
     for item in built:
         write(item.dataset, written[item.kind])
-    heatmaps = [path for kind, path in written.items() if kind != REPORT.name]
+    heatmaps = [p for kind, p in written.items() if kinds.kind_of(kind) is kinds.HEATMAP]
     page = write_page(
         folder / "report.html",
         slide_paths=slide.paths,
         seg_path=heatmaps[0] if heatmaps else None,
-        sr_path=written[REPORT.name],
+        sr_path=written[kinds.REPORT.name],
     )
-    report = built[-1].dataset
+    (report,) = [item.dataset for item in built if item.kind == kinds.REPORT.name]
     print_report(console, report)
     console.print(f"Page    {page}\nObjects {folder}\n")
     return {

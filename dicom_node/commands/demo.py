@@ -140,7 +140,9 @@ def _show(
     truth: NDArray[np.uint8] | None,
 ) -> None:
     received = sorted((out / "received").glob("*.dcm"))
-    by_modality = {str(dcmread(p, stop_before_pixels=True).Modality): p for p in received}
+    by_modality: dict[str, Path] = {}
+    for path in received:  # in order of arrival: the heatmap comes before another Segmentation
+        by_modality.setdefault(str(dcmread(path, stop_before_pixels=True).Modality), path)
     if "SR" not in by_modality:
         raise _DemoFailed(f"no report came back: {revision.reason}; see {out / 'node.log'}")
     print_report(console, dcmread(by_modality["SR"]))

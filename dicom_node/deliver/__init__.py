@@ -1,1 +1,1 @@
-"""Results on their way: one lane per destination."""
+"""Results on their way: a lane per destination, and when a failure is retried."""

@@ -1,6 +1,7 @@
 """Kinds of result objects: one pure table that delivery, `check` and the builders read.
 
-To add a kind: a module with `make(making) -> Iterable[BuiltObject]`, and one line here.
+To add a kind: a module with `make(making) -> Iterable[BuiltObject]`, and one line here. Its Series
+Number is `making.series_number` and 1 to 9 more, one that no other kind takes.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ class Kind:
     """One kind of object."""
 
     name: str
-    """Begins the `kind` of each object: a heatmap is `heatmap-tumor`."""
+    """The `kind` of each object, or its beginning before a hyphen: a heatmap is `heatmap-tumor`."""
     sop_class: SopClass
     module: str
     """Imported when such an object is made: it may load what a listener must not."""
@@ -26,7 +27,12 @@ HEATMAP = Kind("heatmap", SEGMENTATION, "dicom_node.results.seg.heatmap", needs_
 REPORT = Kind("report", COMPREHENSIVE_3D_SR, "dicom_node.results.sr.report", needs_prediction=False)
 
 KINDS = (HEATMAP, REPORT)
-"""In the order in which they are made and delivered: the report last, it cites the others."""
+"""In the order in which they are made and delivered: the report last, it cites the heatmaps."""
+
+
+def kind_of(name: str) -> Kind | None:
+    """The line of an object by its own `kind`."""
+    return next((k for k in KINDS if name == k.name or name.startswith(f"{k.name}-")), None)
 
 
 def result_classes() -> dict[str, SopClass]:

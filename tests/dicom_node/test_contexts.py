@@ -138,7 +138,7 @@ def test_every_transfer_syntax_we_accept_is_one_we_decode(
 
 
 def all_syntaxes() -> list[Any]:
-    return [s for c in (*sop_classes.RECEIVED, *sop_classes.SENT) for s in c.transfer_syntaxes]
+    return [s for c in sop_classes.ALL for s in c.transfer_syntaxes]
 
 
 @pytest.mark.parametrize("syntax", sorted(set(all_syntaxes()), key=lambda s: s.uid))
@@ -158,7 +158,7 @@ def test_uids_and_keywords_are_those_of_the_standard(syntax: sop_classes.Transfe
 
 @pytest.mark.parametrize(
     "sop_class",
-    dict.fromkeys([*sop_classes.RECEIVED, *sop_classes.SENT]),
+    sop_classes.ALL,
     ids=lambda c: c.name,
 )
 def test_class_uids_carry_their_standard_names(sop_class: sop_classes.SopClass) -> None:
@@ -172,9 +172,9 @@ def test_compressed_syntaxes_come_before_uncompressed_ones() -> None:
 
 
 def test_a_destination_is_asked_about_each_syntax_by_itself() -> None:
-    proposed = proposed_contexts()
+    proposed = proposed_contexts(sop_classes.ALL)
     assert all(len(c.transfer_syntax) == 1 for c in proposed)
-    assert len(proposed) == sum(len(c.transfer_syntaxes) for c in sop_classes.SENT)
+    assert len(proposed) == sum(len(c.transfer_syntaxes) for c in sop_classes.ALL)
 
 
 def test_every_association_says_who_we_are_and_every_file_the_same(tmp_path: Path) -> None:

@@ -10,10 +10,14 @@ import pytest
 from pydicom import Dataset
 from result_inputs import PROVENANCE, manifest, prediction, refusal, volume
 
+from dicom_node.ledger.ledger import Ledger
 from dicom_node.results import kinds
 from dicom_node.results.build import build_objects
 from dicom_node.results.making import BuiltObject, Making
-from dicom_node.sop_classes import EXPLICIT_VR_LE, SENT, SopClass
+from dicom_node.services import echo
+from dicom_node.services.store.handler import StoreHandler
+from dicom_node.sop_classes import ALL, EXPLICIT_VR_LE, SopClass
+from dicom_node.spool.spool import Spool
 from inference.slide.files import SlideFiles
 
 NOTE = SopClass("1.2.840.10008.5.1.4.1.1.88.11", "Basic Text SR Storage", (EXPLICIT_VR_LE,))
@@ -64,7 +68,14 @@ def test_a_module_that_makes_another_class_than_its_line_says_is_refused(note, m
         build_objects(making())
 
 
-def test_the_classes_that_are_made_are_those_that_are_proposed():
-    assert {c.uid for c in SENT if c.name != "Verification SOP Class"} == set(
-        kinds.result_classes()
-    )
+def test_every_class_of_the_table_is_accepted_by_a_service_or_made_and_none_besides(tmp_path):
+    spool = Spool(tmp_path / "spool", 0)
+    store = StoreHandler(spool, Ledger.open(tmp_path / "node.sqlite")).service
+    accepted = {c.uid for service in (echo.service(), store) for c in service.sop_classes}
+    assert {c.uid for c in ALL} == accepted | set(kinds.result_classes())
+
+
+def test_no_two_kinds_share_a_series_number_and_none_takes_that_of_the_next_slide():
+    numbers = [int(b.dataset.SeriesNumber) for b in build_objects(making())]
+    assert len(set(numbers)) == len(numbers)
+    assert all(0 <= n - making().series_number < 10 for n in numbers)

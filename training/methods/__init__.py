@@ -1,1 +1,1 @@
-"""Teachers, students and their losses: one folder per method."""
+"""Teachers, students, losses: a folder per method, and the registry of all."""

@@ -1,4 +1,8 @@
-"""The methods by name: how each is fitted and what can be set."""
+"""The methods by name: how each is fitted and what can be set.
+
+To add a method: a folder whose `method.py` holds `Settings` (with `epochs`) and `fit`, and one line
+in the table.
+"""
 
 from __future__ import annotations
 

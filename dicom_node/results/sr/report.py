@@ -18,7 +18,7 @@ from pydicom import Dataset
 
 from dicom_node.results import codes
 from dicom_node.results.identity import Provenance, ResultNames
-from dicom_node.results.kinds import HEATMAP, REPORT
+from dicom_node.results.kinds import HEATMAP, REPORT, kind_of
 from dicom_node.results.making import BuiltObject, Making
 from dicom_node.results.modules import blank_header, complete, plain, series_description
 from dicom_node.results.seg.heatmap import check_same_slide
@@ -37,9 +37,7 @@ def make(making: Making) -> Iterator[BuiltObject]:
         making.result,
         making.manifest,
         making.provenance,
-        segmentations=[
-            b.dataset for b in making.made if b.dataset.SOPClassUID == HEATMAP.sop_class.uid
-        ],
+        segmentations=[b.dataset for b in making.made if kind_of(b.kind) is HEATMAP],
         input_uids=making.slide.input_uids,
         series_number=making.series_number,
         predecessor=making.predecessor,
