@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -61,6 +61,8 @@ class Level:
     """Whether a JPEG stream that says YCbCr is believed against a header that says RGB: viewers
     do so, and the analysis must see what people see."""
     image_data: Any  # wsidicom.instance.WsiDicomImageData, untyped
+    decode: Callable[[bytes], NDArray[Any]]
+    """Samples of a frame that is no baseline JPEG."""
     stored: StoredFrames
     jpegs: JpegReader = field(repr=False)
     plane: float
@@ -165,7 +167,7 @@ class Level:
             pixels = np.empty(found, np.uint8)
             decode_jpeg(data, pixels, is_plain=is_plain)
         else:
-            pixels = to_rgb(self.image_data.decoder.decode(bytes(data)), is_ycbcr=self.is_ycbcr)
+            pixels = to_rgb(self.decode(bytes(data)), is_ycbcr=self.is_ycbcr)
         self._check_covers(pixels, index, tile)
         out[:] = pad_white(pixels, *out.shape[:2])
 

@@ -24,6 +24,7 @@ from wsidicom.file import (  # type: ignore[import-untyped]  # published without
 from inference.errors import MALFORMED, is_of_the_machine
 from inference.slide.codestream import JpegReader
 from inference.slide.color import ToSrgb
+from inference.slide.decoding import shared_decoder
 from inference.slide.frames import Level
 from inference.slide.images import SlideImage
 from inference.slide.rules import JPEG, colors_to_convert, header_refusal
@@ -143,6 +144,7 @@ def _level(
         is_baseline=image.transfer_syntax == JPEGBaseline8Bit,
         decodes_stated_ycbcr=image.photometric == "RGB" and image.transfer_syntax in JPEG,
         image_data=opened.image_data,
+        decode=shared_decoder(opened.image_data.decoder),
         stored=StoredFrames(opened.image_data, image.transfer_syntax.is_encapsulated, files),
         jpegs=JpegReader(),
         plane=plane,

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import ast
+import inspect
 import io
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +27,7 @@ from pydicom.uid import (
 from students import student
 from tiny_slides import Edit, jpeg, noise, split, write_level
 from wsidicom import WsiDicom
+from wsidicom.codec import decoder
 
 from inference import predict
 from inference.errors import FramesUnreadable
@@ -296,3 +300,48 @@ def test_streams_with_the_same_header_are_told_from_others() -> None:
         for data in (stream, memoryview(stream)):
             assert reader.read(data) == read_jpeg(data)
     assert (reader.read(streams[2]).rows, reader.read(streams[2]).cols) == (64, 40)
+
+
+@pytest.mark.parametrize(
+    "syntax",
+    [ExplicitVRLittleEndian, JPEGBaseline8Bit, JPEG2000Lossless, JPEGLSLossless, RLELossless],
+    ids=lambda s: s.name,
+)
+def test_threads_that_decode_at_once_get_each_their_own_frame(syntax: UID, tmp_path: Path) -> None:
+    path = write_level(tmp_path / "slide.dcm", picture(256, 192), frame=FRAME, syntax=syntax)
+    before = sys.getswitchinterval()
+    with open_slide([path]) as slide:
+        level = slide.levels[0]
+        places = [(row, col) for row in range(4) for col in range(4)]
+        alone = {at: level.read_frame(*at) for at in places}
+        sys.setswitchinterval(1e-6)  # threads change places in the middle of everything
+        try:
+            with ThreadPoolExecutor(4) as pool:
+                asked = [places[n % 16] for n in range(2000)]
+                wrong = [
+                    at
+                    for at, found in zip(
+                        asked, pool.map(lambda at: level.read_frame(*at), asked), strict=True
+                    )
+                    if not np.array_equal(found, alone[at])
+                ]
+        finally:
+            sys.setswitchinterval(before)
+    assert wrong == []
+
+
+def test_only_one_decoder_of_the_library_keeps_a_frame_in_itself() -> None:
+    """Another one that does would hand threads each other's frames, as this one did."""
+    tree = ast.parse(inspect.getsource(decoder))
+    keeping = {
+        cls.name
+        for cls in tree.body
+        if isinstance(cls, ast.ClassDef)
+        for method in cls.body
+        if isinstance(method, ast.FunctionDef) and method.name != "__init__"
+        for node in ast.walk(method)
+        if isinstance(node, ast.Assign | ast.AugAssign)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if ast.unparse(target).startswith("self.")
+    }
+    assert keeping == {"PydicomDecoder"}

