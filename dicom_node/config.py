@@ -12,11 +12,13 @@ from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    SecretStr,
     StringConstraints,
     ValidationError,
     field_validator,
@@ -25,13 +27,16 @@ from pydantic import (
 from engines.names import EngineName, PrecisionName
 
 PREFIX = "DICOM_NODE_"
-SECTIONS = ("node", "model", "analysis", "delivery", "log")
+SECTIONS = ("node", "database", "model", "analysis", "delivery", "log")
 
 AETitle = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$"),
 ]
 """Application Entity title: 1-16 characters, no backslash or control characters (PS3.5 6.2)."""
+PostgresUrl = Annotated[
+    str, StringConstraints(pattern=r"^postgresql\+psycopg://[^/@\s]+@[^/@\s]+/[^/@\s]+$")
+]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -53,7 +58,9 @@ class NodeSection(_Section):
     port: Port = 11112
     """TCP port the node listens on, 1 to 65535."""
     data_dir: Path
-    """Folder of spool, database and results."""
+    """Folder of spool, results and, where [database] names none, the database."""
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "node"
+    """What the node is called among those that share a database; another one for each."""
     quiet_time_s: Annotated[float, Field(ge=0)] = 30
     """Seconds. A study closes when its last byte is at least this old and every slide is
     complete."""
@@ -94,6 +101,24 @@ class Destination(_Section):
     """TCP port, 1 to 65535."""
     calling_ae_title: AETitle | None = None
     """AE title we call from, 1 to 16 characters; the node's own by default."""
+
+
+class DatabaseSection(_Section):
+    """Where the ledger is: a file in data_dir, or a PostgreSQL database that machines share."""
+
+    url: PostgresUrl | None = None
+    """`postgresql+psycopg://USER@HOST:PORT/DATABASE`; without it a SQLite file is used."""
+    password: SecretStr | None = None
+    """Of the user; better in DICOM_NODE_DATABASE_PASSWORD or in `password_file` than here."""
+    password_file: Path | None = None
+    """File whose first line is the password."""
+
+    @field_validator("url")
+    @classmethod
+    def _holds_no_password(cls, value: str | None) -> str | None:
+        if value is not None and urlsplit(value).password is not None:
+            raise ValueError("expected no password in it: use password_file")
+        return value
 
 
 class ModelSection(_Section):
@@ -153,6 +178,7 @@ class Config(_Section):
     node: NodeSection
     senders: tuple[Sender, ...] = ()
     destinations: Annotated[tuple[Destination, ...], Field(min_length=1)]
+    database: DatabaseSection = DatabaseSection()
     model: ModelSection = ModelSection()
     analysis: AnalysisSection = AnalysisSection()
     delivery: DeliverySection = DeliverySection()
@@ -177,9 +203,24 @@ class Config(_Section):
         return self.node.data_dir / "results"
 
     @property
-    def database_path(self) -> Path:
-        """SQLite file shared by the ledger and the workflow engine."""
+    def sqlite_file(self) -> Path:
+        """The database where [database] names none."""
         return self.node.data_dir / "node.sqlite"
+
+    @property
+    def ledger_at(self) -> Path | str:
+        """The database of the ledger and the workflow engine: a file, or a URL with the password.
+
+        The URL is for who connects, never to be shown.
+        """
+        if self.database.url is None:
+            return self.sqlite_file
+        parts = urlsplit(self.database.url)
+        if self.database.password is None:
+            return self.database.url
+        secret = quote(self.database.password.get_secret_value(), safe="")
+        user, _, host = parts.netloc.rpartition("@")
+        return urlunsplit(parts._replace(netloc=f"{user}:{secret}@{host}"))
 
 
 def load_config(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
@@ -210,9 +251,25 @@ def load_config(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
     return config.model_copy(
         update={
             "node": config.node.model_copy(update={"data_dir": data_dir}),
+            "database": _with_password(config.database, path.parent),
             "model": config.model.model_copy(update={"bundle": bundle}),
         }
     )
+
+
+def _with_password(section: DatabaseSection, folder: Path) -> DatabaseSection:
+    """The section with the password that its file holds."""
+    if section.password_file is None:
+        return section
+    if section.password is not None:
+        raise ConfigError("database: found both password and password_file, expected one")
+    file = folder / section.password_file
+    try:
+        first, _, _ = file.read_text().partition("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not text"
+        raise ConfigError(f"database.password_file: {file}: cannot be read: {why}") from error
+    return section.model_copy(update={"password": SecretStr(first)})
 
 
 def _override(values: dict[str, Any], environ: Mapping[str, str]) -> None:

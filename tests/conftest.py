@@ -4,10 +4,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import postgres as postgres_server
 import pytest
 
 from slides import (
@@ -47,6 +48,22 @@ def oracles(shared: Path) -> dict[str, Any]:
         pytest.skip("needs ../shared/reference/oracles.json, which is not here")
     content: dict[str, Any] = json.loads(path.read_text())
     return content
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[postgres_server.Server]:
+    """A PostgreSQL server of the tests."""
+    with postgres_server.server() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """Where a new ledger goes: once a file, once a database of a server."""
+    if request.param == "sqlite":
+        return tmp_path / "node.sqlite"
+    server: postgres_server.Server = request.getfixturevalue("postgres")
+    return server.create()
 
 
 @pytest.fixture(scope="session")

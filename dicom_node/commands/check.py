@@ -19,9 +19,9 @@ from dicom_node.commands import flags
 from dicom_node.config import Config, load_config
 from dicom_node.deliver.dimse import RESULT_CLASSES, ask
 from dicom_node.exit_status import FAILED
+from dicom_node.ledger.database.look import Where, exists, name_of, require_sound
 from dicom_node.ledger.errors import LedgerFailed
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.ledger.sqlite import require_sound
 from dicom_node.observe.log import configure
 from dicom_node.spool.lost_found import LostFound, published_paths
 from dicom_node.spool.spool import Spool
@@ -112,17 +112,18 @@ def _senders(config: Config) -> Iterator[Finding]:
 
 def _database(config: Config) -> Iterator[Finding]:
     """The database, and whether it knows what is on the spool; creates nothing."""
-    path = config.database_path
+    where = config.ledger_at
     spool = Spool(config.spool_dir, 0)
     lost_found = LostFound(spool)
     try:
-        require_sound(path)
+        require_sound(where)
         published = published_paths(spool.root)  # first: what arrives meanwhile is no stranger
-        known = Ledger.open(path).arrivals.known_paths() if path.exists() else set()
+        is_there = exists(where)
+        known = Ledger.open(where).arrivals.known_paths() if is_there else set()
     except LedgerFailed as error:
         yield Finding("database", False, str(error))
         return
-    yield _database_finding(path, len(known), len(set(published) - known))
+    yield _database_finding(where, is_there, len(known), len(set(published) - known))
     if waiting := len(lost_found.names()):
         yield Finding(
             "lost+found",
@@ -132,18 +133,19 @@ def _database(config: Config) -> Iterator[Finding]:
         )
 
 
-def _database_finding(path: Path, instances: int, unknown: int) -> Finding:
+def _database_finding(where: Where, is_there: bool, instances: int, unknown: int) -> Finding:
+    name = name_of(where)
     if unknown:
-        state = f"holds {instances} instances" if path.exists() else "absent"
+        state = f"holds {instances} instances" if is_there else "absent"
         says = (
-            f"{path}: {state}, but the spool holds {unknown} files that it does not know: put the "
+            f"{name}: {state}, but the spool holds {unknown} files that it does not know: put the "
             "right database back, or start the node and run `dicom-node recover`"
         )
         return Finding("database", False, says)
-    if not path.exists():
-        return Finding("database", True, f"{path}: absent yet; the first start creates it")
-    size_mb = path.stat().st_size / 1e6
-    return Finding("database", True, f"{path}: sound, {size_mb:.1f} MB, {instances} instances")
+    if not is_there:
+        return Finding("database", True, f"{name}: absent yet; the first start creates it")
+    size = f" {where.stat().st_size / 1e6:.1f} MB," if isinstance(where, Path) else ""
+    return Finding("database", True, f"{name}: sound,{size} {instances} instances")
 
 
 def _spool(config: Config) -> Iterator[Finding]:

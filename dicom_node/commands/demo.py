@@ -247,7 +247,7 @@ def _wait_until_listening(config: Config, process: subprocess.Popen[bytes], log_
 
 def _wait(config: Config, console: Console) -> Revision:
     """Wait for the study, saying each state once; the finished revision."""
-    ledger = Ledger.open(config.database_path)
+    ledger = Ledger.open(config.ledger_at)
     deadline = time.monotonic() + _FINISH_S
     said = None
     with console.status("receiving") as status:

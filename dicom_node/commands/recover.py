@@ -16,8 +16,8 @@ from rich.text import Text
 from dicom_node.commands import flags
 from dicom_node.config import load_config
 from dicom_node.exit_status import FAILED
+from dicom_node.ledger.database.look import require_sound
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.ledger.sqlite import require_sound
 from dicom_node.ledger.states import State
 from dicom_node.spool.filing import Outcome
 from dicom_node.spool.lost_found import LostFound, LostFoundBusy
@@ -45,13 +45,13 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(arguments: Recover) -> int:
     """Record every file that can be; 1 when one had to be left."""
     config = load_config(arguments.config)
-    require_sound(config.database_path)
+    require_sound(config.ledger_at)
     spool = Spool(config.spool_dir, 0)
     lost_found = LostFound(spool)
     answers: list[Recovered | Left] = []
     parked: list[str] = []
     if lost_found.names():  # without any, no database is made
-        ledger = Ledger.open(config.database_path)
+        ledger = Ledger.open(config.ledger_at, owner=config.node.name)
         try:
             answers = list(Recovery(spool, ledger).run())
         except (LostFoundBusy, SpoolUnusable) as error:

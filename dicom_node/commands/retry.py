@@ -11,8 +11,8 @@ from pathlib import Path
 from dicom_node.commands import flags
 from dicom_node.config import load_config
 from dicom_node.exit_status import FAILED
+from dicom_node.ledger.database.look import exists, name_of, require_sound
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.ledger.sqlite import require_sound
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +35,15 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(arguments: Retry) -> int:
     """Queue the latest revision once more; 1 when there is none, or it is still receiving."""
     config = load_config(arguments.config)
-    require_sound(config.database_path)
-    if not config.database_path.exists():
-        where = config.database_path.parent
-        return _refuse(arguments.as_json, f"no study {arguments.uid}: no node has run on {where}")
-    ledger = Ledger.open(config.database_path)
+    where, name = config.ledger_at, name_of(config.ledger_at)
+    require_sound(where)
+    if not exists(where):
+        return _refuse(arguments.as_json, f"no study {arguments.uid}: no node has run on {name}")
+    ledger = Ledger.open(where)
     try:
         attempt = ledger.studies.retry(arguments.uid)
     except KeyError:
-        return _refuse(arguments.as_json, f"no study {arguments.uid} in {config.database_path}")
+        return _refuse(arguments.as_json, f"no study {arguments.uid} in {name}")
     except ValueError as error:
         return _refuse(arguments.as_json, str(error))
     answer = {"study_instance_uid": arguments.uid, "attempt": attempt}

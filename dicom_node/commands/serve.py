@@ -13,8 +13,8 @@ import structlog
 from dicom_node.commands import flags
 from dicom_node.config import Config, load_config
 from dicom_node.exit_status import FAILED, MAY_PASS, REFUSED
+from dicom_node.ledger.database.look import Where, require_sound
 from dicom_node.ledger.errors import LedgerBusy, LedgerDamaged
-from dicom_node.ledger.sqlite import require_sound
 from dicom_node.observe.log import configure, os_reason
 from dicom_node.processes.supervisor import ROLES, stop_on_signals, supervise, watch_supervisor
 from dicom_node.spool.spool import SpoolUnusable
@@ -54,7 +54,7 @@ def run(arguments: Serve) -> int:
         watch_supervisor(arguments.supervisor, stop)
     try:
         _make_private(config)
-        if arguments.supervisor is None and not _database_is_sound(config.database_path):
+        if arguments.supervisor is None and not _database_is_sound(config.ledger_at):
             return REFUSED
         if role == "serve":
             return supervise(config, arguments.config, stop)
@@ -81,7 +81,7 @@ def _make_private(config: Config) -> None:
     """The data folder, and what an earlier version left in it readable for all, for us alone."""
     folder = config.node.data_dir
     folder.mkdir(parents=True, exist_ok=True)
-    database = config.database_path
+    database = config.sqlite_file
     made = [folder, config.results_dir, *folder.glob(f"{database.name}*")]
     for path in made:
         mode = path.stat().st_mode if path.exists() else 0
@@ -89,10 +89,10 @@ def _make_private(config: Config) -> None:
             path.chmod(mode & ~_OTHERS)
 
 
-def _database_is_sound(path: Path) -> bool:
+def _database_is_sound(where: Where) -> bool:
     """Whether to start on this database; looked at once per start, by the first process."""
     try:
-        require_sound(path)
+        require_sound(where)
     except LedgerDamaged as error:
         log.error("database_unusable", reason=str(error))
         return False

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from dicom_node.ledger.database import Database
+from dicom_node.ledger.database.database import Database
+from dicom_node.ledger.database.dialects import insert_once
+from dicom_node.ledger.database.tables import instances, revisions, transfers
 from dicom_node.ledger.errors import Conflict
 from dicom_node.ledger.events import note
 from dicom_node.ledger.rows import ReceivedInstance, StoredInstance
 from dicom_node.ledger.statements import latest, the
 from dicom_node.ledger.states import State
-from dicom_node.ledger.tables import instances, revisions, transfers
 
 
 class Arrivals:
@@ -34,16 +35,13 @@ class Arrivals:
         Raises Conflict when the SOP Instance UID is known and LedgerBusy when the database cannot
         be written.
         """
-        at = instance.received_at.timestamp()
-        with self._database.write() as db:
-            known = sa.select(instances.c.path).where(
-                instances.c.sop_instance_uid == instance.sop_instance_uid
-            )
-            if db.execute(known).first() is not None:
-                raise Conflict(instance.sop_instance_uid)
+        values = {f: getattr(instance, f) for f in instance.__slots__}
+        with self._database.write(study=instance.study_instance_uid) as db:
+            at = self._database.now()
             revision = self._open_revision(db, instance.study_instance_uid, at)
-            values = {f: getattr(instance, f) for f in instance.__slots__ if f != "received_at"}
-            db.execute(instances.insert().values(**values, received_at=at, revision=revision))
+            mine = {"revision": revision, "ingest": self._database.owner}
+            if not insert_once(db, instances, **values, **mine, received_at=at):
+                raise Conflict(instance.sop_instance_uid)  # which undoes the revision, too
 
     def _open_revision(self, db: sa.Connection, study: str, at: float) -> int:
         """The revision an arriving instance belongs to; a closed study gets a new one."""
@@ -72,7 +70,7 @@ class Arrivals:
 
     def note_restored(self, study: str) -> None:
         """A lost or damaged file of a study is whole again: what was counted is counted anew."""
-        with self._database.write() as db:
+        with self._database.write(study=study) as db:
             db.execute(
                 revisions.update()
                 .where(
@@ -93,10 +91,15 @@ class Arrivals:
         with self._database.write() as db:
             row = db.execute(
                 transfers.insert().values(
-                    calling_ae=calling_ae, peer=peer, opened_at=now, last_byte_at=now
+                    calling_ae=calling_ae,
+                    peer=peer,
+                    opened_at=now,
+                    last_byte_at=now,
+                    ingest=self._database.owner,
                 )
             )
-            return int(row.lastrowid)
+            (key,) = row.inserted_primary_key or (0,)
+            return int(key)
 
     def touch_transfer(self, transfer_id: int) -> None:
         """Note that bytes of an open transfer arrived just now."""
@@ -113,6 +116,7 @@ class Arrivals:
             db.execute(transfers.delete().where(transfers.c.id == transfer_id))
 
     def close_all_transfers(self) -> None:
-        """Forget transfers of a process that is gone; called when ingest starts."""
+        """Forget what a process of this name that is gone left; called when ingest starts."""
+        mine = transfers.c.ingest == self._database.owner
         with self._database.write() as db:
-            db.execute(transfers.delete())
+            db.execute(transfers.delete().where(sa.or_(mine, transfers.c.ingest.is_(None))))

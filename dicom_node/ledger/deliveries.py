@@ -7,13 +7,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dicom_node.ledger.database import Database
+from dicom_node.ledger.database.database import Database
+from dicom_node.ledger.database.dialects import insert_once
+from dicom_node.ledger.database.tables import deliveries, destinations, results, revisions
 from dicom_node.ledger.events import note
 from dicom_node.ledger.queries import Queries
 from dicom_node.ledger.rows import Result, Run
-from dicom_node.ledger.statements import insert_once, move, of_run, the
+from dicom_node.ledger.statements import move, of_run, the
 from dicom_node.ledger.states import DeliveryState, State
-from dicom_node.ledger.tables import deliveries, destinations, results, revisions
 
 
 class Deliveries:
@@ -28,8 +29,10 @@ class Deliveries:
         What a destination refused before is tried again; what it has is sent again only after a
         retry that somebody asked for.
         """
-        with self._database.write() as db:
-            current = db.execute(of_run(sa.select(revisions), run, State.DELIVERING)).first()
+        with self._database.write(study=run.study) as db:
+            current = db.execute(
+                of_run(self._database, sa.select(revisions), run, State.DELIVERING)
+            ).first()
             if current is None:
                 return False
             again = {DeliveryState.REFUSED} | (
@@ -41,7 +44,10 @@ class Deliveries:
                     _queue_delivery(db, result.sop_instance_uid, name, again)
             db.execute(
                 the(run.study, run.revision).values(
-                    state=State.DELIVERING, analyzed_at=self._database.now(), resend=False
+                    state=State.DELIVERING,
+                    executor=None,
+                    analyzed_at=self._database.now(),
+                    resend=False,
                 )
             )
             note(
@@ -140,7 +146,7 @@ def _record_result(db: sa.Connection, run: Run, result: Result) -> None:
         "sop_instance_uid": result.sop_instance_uid,
     }
     values = {f: getattr(result, f) for f in result.__slots__ if f != "sop_instance_uid"}
-    if not insert_once(db, results, key, **values):
+    if not insert_once(db, results, **key, **values):
         same = [results.c[name] == value for name, value in key.items()]
         db.execute(results.update().where(*same).values(**values))
 
@@ -149,7 +155,7 @@ def _queue_delivery(
     db: sa.Connection, sop_instance_uid: str, destination: str, again: set[DeliveryState]
 ) -> None:
     key = {"sop_instance_uid": sop_instance_uid, "destination": destination}
-    if not insert_once(db, deliveries, key, state=DeliveryState.PENDING):
+    if not insert_once(db, deliveries, **key, state=DeliveryState.PENDING):
         same = [deliveries.c[name] == value for name, value in key.items()]
         db.execute(
             deliveries.update()

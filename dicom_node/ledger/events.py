@@ -7,8 +7,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dicom_node.ledger.database import Database
-from dicom_node.ledger.tables import events
+from dicom_node.ledger.database.database import Database
+from dicom_node.ledger.database.tables import events
 
 
 def note(db: sa.Connection, at: float, kind: str, study: str | None, **fields: Any) -> None:

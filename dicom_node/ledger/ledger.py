@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from dicom_node.ledger.arrivals import Arrivals
-from dicom_node.ledger.database import Database
+from dicom_node.ledger.database.database import Database
+from dicom_node.ledger.database.look import Where
 from dicom_node.ledger.deliveries import Deliveries
 from dicom_node.ledger.events import Events
 from dicom_node.ledger.queries import Queries
@@ -30,9 +29,11 @@ class Ledger:
     queries: Queries
 
     @classmethod
-    def open(cls, path: Path, *, clock: Callable[[], float] = time.time) -> Ledger:
-        """The ledger in a SQLite file. Raises what `Database.open` raises."""
-        return cls.on(Database.open(path, clock=clock))
+    def open(
+        cls, where: Where, *, owner: str = "node", clock: Callable[[], float] | None = None
+    ) -> Ledger:
+        """The ledger in a SQLite file or on a server. Raises what `Database.open` raises."""
+        return cls.on(Database.open(where, owner=owner, clock=clock))
 
     @classmethod
     def on(cls, database: Database) -> Ledger:

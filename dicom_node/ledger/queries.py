@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import sqlalchemy as sa
 
-from dicom_node.ledger.database import Database
-from dicom_node.ledger.rows import (
-    Delivery,
-    DestinationSeen,
-    DueDelivery,
-    Event,
-    Instance,
-    Result,
-    Revision,
-    Run,
-)
-from dicom_node.ledger.statements import latest
-from dicom_node.ledger.states import DeliveryState, State
-from dicom_node.ledger.tables import (
+from dicom_node.ledger.database.database import Database
+from dicom_node.ledger.database.dialects import array_length
+from dicom_node.ledger.database.tables import (
     deliveries,
     destinations,
     events,
@@ -29,6 +21,22 @@ from dicom_node.ledger.tables import (
     revisions,
     transfers,
 )
+from dicom_node.ledger.rows import (
+    Delivery,
+    DestinationSeen,
+    DueDelivery,
+    Event,
+    Instance,
+    Overview,
+    Result,
+    Revision,
+    Run,
+)
+from dicom_node.ledger.statements import latest
+from dicom_node.ledger.states import DeliveryState, State
+
+_OF_OVERVIEW = [f.name for f in fields(Overview)][:-4]
+"""The fields that are columns; the others are counted."""
 
 
 class Queries:
@@ -54,6 +62,11 @@ class Queries:
         with self._database.read() as db:
             return [_revision(row) for row in db.execute(query)]
 
+    def my_analyses(self) -> list[Revision]:
+        """Revisions that the owner of this ledger analyzes, or analyzed when it died."""
+        mine = (None, self._database.owner)
+        return [r for r in self.in_state(State.ANALYZING) if r.executor in mine]
+
     def all_revisions(self) -> list[Revision]:
         """Every revision, oldest first."""
         with self._database.read() as db:
@@ -61,6 +74,46 @@ class Queries:
                 _revision(r)
                 for r in db.execute(sa.select(revisions).order_by(revisions.c.opened_at))
             ]
+
+    def of_study(self, study: str) -> list[Revision]:
+        """Every revision of a study, oldest first."""
+        query = sa.select(revisions).where(revisions.c.study_instance_uid == study)
+        with self._database.read() as db:
+            return [_revision(r) for r in db.execute(query.order_by(revisions.c.revision))]
+
+    def overview(self) -> list[Overview]:
+        """Every revision as a list shows it, oldest first: one SELECT, however many there are."""
+        outcomes = (
+            sa.select(
+                results.c.study_instance_uid,
+                results.c.revision,
+                sa.func.count().label("deliveries"),
+                sa.func.sum(
+                    sa.case((deliveries.c.state == DeliveryState.DELIVERED, 1), else_=0)
+                ).label("delivered"),
+            )
+            .join(deliveries, deliveries.c.sop_instance_uid == results.c.sop_instance_uid)
+            .group_by(results.c.study_instance_uid, results.c.revision)
+            .subquery()
+        )
+        of_revision = sa.and_(
+            outcomes.c.study_instance_uid == revisions.c.study_instance_uid,
+            outcomes.c.revision == revisions.c.revision,
+        )
+        counted = revisions.c.evidence
+        query = (
+            sa.select(
+                *(revisions.c[name] for name in _OF_OVERVIEW),
+                counted["instances"].as_integer(),
+                array_length(counted, "slides", self._database.engine),
+                sa.func.coalesce(outcomes.c.deliveries, 0),
+                sa.func.coalesce(outcomes.c.delivered, 0),
+            )
+            .outerjoin(outcomes, of_revision)
+            .order_by(revisions.c.opened_at)
+        )
+        with self._database.read() as db:
+            return [_overview(row) for row in db.execute(query)]
 
     def is_current(self, run: Run, state: State) -> bool:
         """Whether this attempt still is the one to act, in this state."""
@@ -118,6 +171,27 @@ class Queries:
             return _result(rows[0])
         return None
 
+    def all_results(self) -> dict[tuple[str, int], list[Result]]:
+        """Objects by study and revision."""
+        found: dict[tuple[str, int], list[Result]] = defaultdict(list)
+        with self._database.read() as db:
+            for row in db.execute(sa.select(results).order_by(results.c.id)):
+                found[row.study_instance_uid, row.revision].append(_result(row))
+        return found
+
+    def all_deliveries(self) -> dict[tuple[str, int], list[Delivery]]:
+        """Where objects stand, by study and revision."""
+        found: dict[tuple[str, int], list[Delivery]] = defaultdict(list)
+        query = (
+            sa.select(deliveries, results.c.study_instance_uid, results.c.revision)
+            .join(results, results.c.sop_instance_uid == deliveries.c.sop_instance_uid)
+            .order_by(deliveries.c.destination, results.c.id)
+        )
+        with self._database.read() as db:
+            for row in db.execute(query):
+                found[row.study_instance_uid, row.revision].append(_delivery(row))
+        return found
+
     def was_delivered(self, sop_instance_uid: str) -> bool:
         """Whether any destination has ever taken this object."""
         query = sa.select(deliveries.c.delivered_at).where(
@@ -136,19 +210,7 @@ class Queries:
             .order_by(deliveries.c.destination, results.c.id)
         )
         with self._database.read() as db:
-            return [
-                Delivery(
-                    r.sop_instance_uid,
-                    r.destination,
-                    DeliveryState(r.state),
-                    r.status,
-                    r.error,
-                    r.attempts,
-                    r.next_attempt_at,
-                    r.delivered_at,
-                )
-                for r in db.execute(query)
-            ]
+            return [_delivery(row) for row in db.execute(query)]
 
     def due_deliveries(self, destination: str) -> list[DueDelivery]:
         """What a destination should be sent now: oldest study first, its objects in order."""
@@ -213,3 +275,13 @@ def _result(row: sa.Row[Any]) -> Result:
 def _revision(row: sa.Row[Any]) -> Revision:
     values = {f: getattr(row, f) for f in Revision.__slots__}
     return Revision(**{**values, "state": State(row.state)})
+
+
+def _delivery(row: sa.Row[Any]) -> Delivery:
+    values = {f: getattr(row, f) for f in Delivery.__slots__}
+    return Delivery(**{**values, "state": DeliveryState(row.state)})
+
+
+def _overview(row: Sequence[Any]) -> Overview:
+    study, revision, state, *others = row
+    return Overview(study, revision, State(state), *others)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from dicom_node.ledger.states import DeliveryState, State
@@ -33,7 +32,6 @@ class ReceivedInstance:
     """Relative to the spool."""
     calling_ae: str
     peer: str
-    received_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +78,38 @@ class Revision:
     tiles_done: int
     tiles_total: int
     tiles_per_s: float
+    executor: str | None
+    """Who analyzes it now."""
 
     @property
     def run(self) -> Run:
         """The current attempt."""
         return Run(self.study_instance_uid, self.revision, self.attempt)
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """One revision in a list of all: what is told in two lines."""
+
+    study_instance_uid: str
+    revision: int
+    state: State
+    reason: str | None
+    opened_at: float
+    last_instance_at: float
+    closed_at: float | None
+    started_at: float | None
+    analyzed_at: float | None
+    finished_at: float | None
+    slide: str | None
+    tiles_done: int
+    tiles_total: int
+    tiles_per_s: float
+    instances: int | None
+    """None as long as nothing is counted."""
+    slides: int | None
+    deliveries: int
+    delivered: int
 
 
 @dataclass(frozen=True, slots=True)

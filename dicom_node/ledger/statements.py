@@ -5,19 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
 
-from dicom_node.ledger.database import Database
+from dicom_node.ledger.database.database import Database
+from dicom_node.ledger.database.tables import revisions
 from dicom_node.ledger.events import note
 from dicom_node.ledger.rows import Run
 from dicom_node.ledger.states import MAY_FOLLOW, State
-from dicom_node.ledger.tables import revisions
 
 
 def move(database: Database, run: Run, state: State, **values: Any) -> bool:
-    """Move a revision, if this attempt is the current one and the move is allowed."""
+    """Move a revision, if this attempt is the current one, nobody else's, and the move allowed."""
+    owner = database.owner if state is State.ANALYZING else None
     with database.write() as db:
-        moved = db.execute(of_run(revisions.update(), run, state).values(state=state, **values))
+        moved = db.execute(
+            of_run(database, revisions.update(), run, state).values(
+                state=state, executor=owner, **values
+            )
+        )
         if moved.rowcount:
             fields = {"reason": values["reason"]} if values.get("reason") else {}
             kind = f"study_{state}"
@@ -42,21 +46,13 @@ def latest(study: str) -> sa.Select[Any]:
     )
 
 
-def of_run(statement: Any, run: Run, into: State) -> Any:
-    """Only the revision of this run, in its current attempt, and in a state that may be left."""
+def of_run(database: Database, statement: Any, run: Run, into: State) -> Any:
+    """Only the revision of this run, in its current attempt, in a state that may be left, and not
+    under analysis by another executor."""
     return statement.where(
+        sa.or_(revisions.c.executor.is_(None), revisions.c.executor == database.owner),
         revisions.c.study_instance_uid == run.study,
         revisions.c.revision == run.revision,
         revisions.c.attempt == run.attempt,
         revisions.c.state.in_(MAY_FOLLOW[into]),
     )
-
-
-def insert_once(db: sa.Connection, table: sa.Table, key: dict[str, Any], **values: Any) -> bool:
-    """Insert a row unless its key is there already: a step that runs twice must write once."""
-    try:
-        with db.begin_nested():
-            db.execute(table.insert().values(**key, **values))
-    except IntegrityError:
-        return False
-    return True

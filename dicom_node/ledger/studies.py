@@ -6,12 +6,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dicom_node.ledger.database import Database
+from dicom_node.ledger.database.database import Database
+from dicom_node.ledger.database.tables import instances, revisions
 from dicom_node.ledger.events import note
 from dicom_node.ledger.rows import Run
 from dicom_node.ledger.statements import latest, move, of_run, the
 from dicom_node.ledger.states import State
-from dicom_node.ledger.tables import instances, revisions
 
 
 class Studies:
@@ -41,12 +41,12 @@ class Studies:
         self, study: str, revision: int, evidence: dict[str, Any], reason: str
     ) -> None:
         """Store what a still incomplete revision lacks."""
-        with self._database.write() as db:
+        with self._database.write(study=study) as db:
             db.execute(the(study, revision).values(evidence=evidence, reason=reason))
 
     def note_waiting(self, study: str, revision: int, reason: str) -> None:
         """Store why a revision that is not counted yet waits."""
-        with self._database.write() as db:
+        with self._database.write(study=study) as db:
             db.execute(the(study, revision).values(reason=reason))
 
     def _settle(
@@ -55,7 +55,7 @@ class Studies:
         """Move a receiving revision on, if its instances are still those that were counted."""
         counted = evidence["instances"]
         of_study = instances.c.study_instance_uid == study
-        with self._database.write() as db:
+        with self._database.write(study=study) as db:
             present = db.scalar(sa.select(sa.func.count()).select_from(instances).where(of_study))
             receiving = revisions.c.state == State.RECEIVING
             if present != counted:
@@ -88,7 +88,7 @@ class Studies:
 
         A planned stop counts -1, because the next start will find the analysis interrupted.
         """
-        with self._database.write() as db:
+        with self._database.write(study=run.study) as db:
             row = the(run.study, run.revision)
             db.execute(row.values(crashes=revisions.c.crashes + by))
             crashes = db.scalar(
@@ -105,7 +105,7 @@ class Studies:
         """Tiles done of the slide under analysis."""
         with self._database.write() as db:
             db.execute(
-                the(run.study, run.revision).values(
+                of_run(self._database, revisions.update(), run, State.ANALYZING).values(
                     slide=slide, tiles_done=done, tiles_total=total, tiles_per_s=per_s
                 )
             )
@@ -115,12 +115,13 @@ class Studies:
 
         One that does not count was no fault of the study: the disk was full.
         """
-        with self._database.write() as db:
+        with self._database.write(study=run.study) as db:
             last = db.execute(latest(run.study)).first()
             later = last is not None and last.revision > run.revision
             moved = db.execute(
-                of_run(revisions.update(), run, State.QUEUED).values(
+                of_run(self._database, revisions.update(), run, State.QUEUED).values(
                     state=State.SUPERSEDED if later else State.QUEUED,
+                    executor=None,
                     reason=reason,
                     attempt=revisions.c.attempt + 1,
                     failures=revisions.c.failures + int(counts),
@@ -152,7 +153,7 @@ class Studies:
         A revision that was parked as incomplete goes back to receiving and is counted again.
         Raises KeyError for an unknown study and ValueError while it is still receiving.
         """
-        with self._database.write() as db:
+        with self._database.write(study=study) as db:
             last = db.execute(latest(study)).first()
             if last is None:
                 raise KeyError(study)

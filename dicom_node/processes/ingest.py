@@ -106,7 +106,7 @@ def run_ingest(config: Config, stop: threading.Event) -> None:
 
     Raises LedgerDamaged as soon as a sender had to be answered so.
     """
-    ledger = Ledger.open(config.database_path)
+    ledger = Ledger.open(config.ledger_at, owner=config.node.name)
     spool = Spool(config.spool_dir, config.node.reserve_mb * 1024 * 1024)
     ingest = Ingest(
         ae_title=config.node.ae_title,

@@ -8,15 +8,15 @@ import time
 
 import structlog
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from dicom_node.config import Config
 from dicom_node.deliver.lanes import Lanes
 from dicom_node.ledger.errors import LedgerBusy
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import Revision
-from dicom_node.ledger.states import State
 from dicom_node.observe.log import place_of
+from dicom_node.work.pruning import EVERY_S, prune
 from dicom_node.work.rounds import WORKFLOW_VERSION, run_round
 from dicom_node.work.workflow import STUDY_QUEUE, StudyWorkflow
 from engines.bundle import open_bundle
@@ -69,20 +69,27 @@ def _work(config: Config, stop: threading.Event) -> None:
 
 
 def _serve_studies(config: Config, runtime: Runtime, stop: threading.Event) -> None:
-    ledger = Ledger.open(config.database_path)
+    ledger = Ledger.open(config.ledger_at, owner=config.node.name)
     _count_interruptions(ledger, config.node.most_crashes)
     workflow = StudyWorkflow(config, ledger, runtime, stop)
     lanes = Lanes(config, ledger, stop)
-    DBOS(config=_dbos_config(ledger))
+    DBOS(config=_dbos_config(config, ledger))
     DBOS.launch()
     DBOS.register_queue(STUDY_QUEUE, worker_concurrency=1, polling_interval_sec=0.2)
     lanes.start()
+    pruned_at = float("-inf")
     while not stop.is_set():
         try:
             run_round(config, ledger, workflow)
+            if time.monotonic() - pruned_at > EVERY_S:
+                prune(ledger)
+                pruned_at = time.monotonic()
         except LedgerBusy as error:
             log.warning("ledger_busy", error=str(error))
-        except OperationalError as error:  # of the workflow library, on the same database
+        except (
+            OperationalError,
+            InterfaceError,
+        ) as error:  # of the workflow library, on the same database
             log.warning("ledger_busy", error=place_of(error))
         stop.wait(_ROUND_S)
     log.info("worker_draining")
@@ -93,12 +100,12 @@ def _serve_studies(config: Config, runtime: Runtime, stop: threading.Event) -> N
     _leave_if_busy(ledger, have_ended)
 
 
-def _dbos_config(ledger: Ledger) -> DBOSConfig:
+def _dbos_config(config: Config, ledger: Ledger) -> DBOSConfig:
     return {
         "name": "dicom-node",
         "system_database_engine": ledger.database.engine,
         "application_version": WORKFLOW_VERSION,
-        "executor_id": "worker",  # the same after a restart: it recovers its own workflows
+        "executor_id": config.node.name,  # the same after a restart: it recovers its own workflows
         "serializer": DBOSPortableJSONSerializer(),  # the default unpickles what is in the database
         "log_level": "ERROR",
         "enable_otlp": False,
@@ -107,7 +114,7 @@ def _dbos_config(ledger: Ledger) -> DBOSConfig:
 
 def _count_interruptions(ledger: Ledger, most_crashes: int) -> None:
     """A study that was being analyzed when the worker died counts it; too often parks it."""
-    for revision in ledger.queries.in_state(State.ANALYZING):
+    for revision in ledger.queries.my_analyses():
         crashes = ledger.studies.note_interruption(revision.run)
         log.warning("study_interrupted", study=revision.study_instance_uid, crashes=crashes)
         if crashes > most_crashes:
@@ -126,7 +133,7 @@ def _leave_if_busy(ledger: Ledger, lanes_have_ended: bool) -> None:
     the next start."""
     unfinished: list[Revision] = []
     try:
-        unfinished = ledger.queries.in_state(State.ANALYZING)
+        unfinished = ledger.queries.my_analyses()
         for revision in unfinished:
             ledger.studies.note_interruption(revision.run, by=-1)  # a planned stop is not a crash
             log.info("study_paused", study=revision.study_instance_uid)

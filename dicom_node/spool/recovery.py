@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import groupby
 
 from dicom_node.ledger.errors import Conflict
@@ -122,7 +121,6 @@ class Recovery:
             path=self._spool.new_path(),
             calling_ae=_SENDER,
             peer=_PEER,
-            received_at=datetime.now(UTC),
         )
 
     def _note(self, study: str, answers: list[Recovered | Left]) -> None:

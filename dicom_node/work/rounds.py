@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import structlog
 from dbos import DBOS, SetWorkflowID, WorkflowStatus
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, InterfaceError
 
 from dicom_node.config import Config
 from dicom_node.deliver.lanes import finish
@@ -42,7 +42,7 @@ def run_round(config: Config, ledger: Ledger, workflow: StudyWorkflow) -> None:
     for revision in ledger.queries.in_state(State.QUEUED):
         if has_room and revision.not_before <= ledger.database.now():
             _alone(ledger, revision, lambda r: _queue_study(ledger, workflow, r))
-    for revision in ledger.queries.in_state(State.ANALYZING):
+    for revision in ledger.queries.my_analyses():
         _alone(ledger, revision, lambda r: _queue_study(ledger, workflow, r))
     for revision in ledger.queries.in_state(State.DELIVERING):
         _alone(ledger, revision, lambda r: _tend_deliveries(config, ledger, r))
@@ -52,7 +52,7 @@ def _alone(ledger: Ledger, revision: Revision, act: Callable[[Revision], None]) 
     """Do something for one study; an error nobody expected parks that study and no other."""
     try:
         act(revision)
-    except (LedgerBusy, LedgerDamaged, DatabaseError):
+    except (LedgerBusy, LedgerDamaged, DatabaseError, InterfaceError):
         raise  # of the database, so of all studies
     except Exception as error:  # noqa: BLE001 - whatever it is, the other studies go on
         log.error("study_failed", study=revision.study_instance_uid, trace=trace_of(error))

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from dicom_node.ledger.errors import LedgerBusy
 
@@ -38,7 +38,7 @@ class Underway:
             self._unwritten.discard(workflow_id)
         try:
             yield
-        except (OperationalError, LedgerBusy):
+        except (OperationalError, InterfaceError, LedgerBusy):
             with self._lock:
                 self._unwritten.add(workflow_id)
             raise

@@ -279,3 +279,11 @@ def _answer(work: Callable[[], Answer]) -> Answer:
     except Exception as error:  # noqa: BLE001 - the study is parked with the reason, not lost
         log.error("unexpected_error", error=type(error).__name__, trace=trace_of(error))
         return Failed(f"unexpected {place_of(error)}", may_pass=False)
+
+
+def run_of(name: str) -> Run | None:
+    """The attempt that a workflow is of; None for a workflow of another kind."""
+    study, *numbers = name.split("/")
+    if len(numbers) != 2 or not all(n.isdecimal() for n in numbers):
+        return None
+    return Run(study, int(numbers[0]), int(numbers[1]))

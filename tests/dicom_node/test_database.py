@@ -8,9 +8,9 @@ from contextlib import closing
 import pytest
 import sqlalchemy as sa
 
+from dicom_node.ledger.database.sqlite import require_sound
 from dicom_node.ledger.errors import LedgerBusy, LedgerDamaged
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.ledger.sqlite import require_sound
 from dicom_node.ledger.states import State
 
 PAGE = 4096

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.ledger import schema
+from dicom_node.ledger.database import schema
 from dicom_node.ledger.errors import LedgerDamaged, LedgerTooNew
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.states import State
@@ -106,7 +106,7 @@ def test_a_database_of_0_1_0_goes_on_with_all_its_studies(old: Path, tmp_path: P
 def test_the_tables_that_migrations_make_are_those_that_the_code_uses(tmp_path: Path) -> None:
     from sqlalchemy import create_engine
 
-    from dicom_node.ledger.tables import metadata
+    from dicom_node.ledger.database.tables import metadata
 
     Ledger.open(tmp_path / "new.sqlite")
     engine = create_engine(f"sqlite:///{tmp_path / 'meant.sqlite'}")

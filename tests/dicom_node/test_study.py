@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -93,8 +92,8 @@ def clock():
 
 
 @pytest.fixture
-def ledger(tmp_path, clock):
-    return Ledger.open(tmp_path / "node.sqlite", clock=clock)
+def ledger(where, clock):
+    return Ledger.open(where, clock=clock)
 
 
 @pytest.fixture
@@ -114,7 +113,6 @@ def arrive(tmp_path, clock, ledger):
                 path=path.name,
                 calling_ae="PACS",
                 peer="127.0.0.1",
-                received_at=datetime.fromtimestamp(clock(), UTC),
             )
         )
 
@@ -685,3 +683,15 @@ def test_a_text_in_the_place_of_a_uid_is_not_repeated(keyword, tmp_path):
     )
     with pytest.raises(Uncountable, match=f"{keyword} is no UID$"):
         read_facts(path)
+
+
+def test_a_text_that_no_database_can_keep_is_kept_readable(ledger, arrive):
+    arrive("1.1")
+    unstorable = "left\0right\udc80"
+    evidence = {"instances": 1, "slides": [], "missing": [unstorable], unstorable: 1}
+    assert ledger.studies.park_incomplete(STUDY, 1, evidence, unstorable)
+    ledger.events.record("note", text=unstorable)
+    revision = ledger.queries.revision(STUDY)
+    assert revision.reason == "left\ufffdright\ufffd"
+    assert revision.evidence["missing"] == ["left\ufffdright\ufffd"]
+    assert "left" in ledger.queries.events()[-1].fields["text"]

@@ -66,6 +66,8 @@ class Node:
     folder: Path
     port: int
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    database: str | None = None
+    """URL of a database of a server, in place of the file."""
 
     @property
     def config(self) -> Path:
@@ -77,7 +79,7 @@ class Node:
 
     @property
     def ledger(self) -> Ledger:
-        return Ledger.open(self.folder / "node-data" / "node.sqlite")
+        return Ledger.open(self.database or self.folder / "node-data" / "node.sqlite")
 
     def start(
         self, role: str = "serve", *launcher: str, prefix: tuple[str, ...] = ()
@@ -160,10 +162,11 @@ def node(
     drain_s: int = 10,
     reserve_mb: int = 64,
     extra: str = "",
+    database: str | None = None,
 ) -> Iterator[Node]:
     """A configured node, nothing started yet; whatever runs at the end is killed."""
     folder.mkdir(parents=True, exist_ok=True)
-    made = Node(folder, free_port())
+    made = Node(folder, free_port(), database=database)
     made.config.write_text(
         f"""
 [node]
@@ -175,6 +178,7 @@ quiet_time_s = {quiet_time_s}
 reserve_mb = {reserve_mb}
 drain_s = {drain_s}
 {extra}
+{f'[database]{chr(10)}url = "{database}"' if database else ""}
 [[senders]]
 ae_title = "PACS"
 networks = ["127.0.0.0/8"]

@@ -7,7 +7,6 @@ is decoded here beyond the attributes that identify an instance.
 from __future__ import annotations
 
 import traceback
-from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -141,7 +140,6 @@ class StoreHandler:
             path=self._spool.new_path(),
             calling_ae=transfer.calling_ae,
             peer=transfer.peer,
-            received_at=datetime.now(UTC),
         )
         outcome = self._filing.keep(incoming, instance)
         if outcome is Outcome.RESTORED:

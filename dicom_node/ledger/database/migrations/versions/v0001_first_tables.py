@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy import Boolean, Column, Float, Integer, String, Text
+from sqlalchemy import BigInteger, Boolean, Column, Float, Integer, String, Text
+
+Big = BigInteger().with_variant(Integer, "sqlite")
 
 revision = "0001"
 down_revision = None
@@ -26,7 +28,7 @@ def _arrivals() -> None:
         Column("study_instance_uid", String(64), nullable=False),
         Column("series_instance_uid", String(64), nullable=False),
         Column("transfer_syntax_uid", String(64), nullable=False),
-        Column("size_bytes", Integer, nullable=False),
+        Column("size_bytes", Big, nullable=False),
         Column("path", Text, nullable=False),
         Column("calling_ae", String(16), nullable=False),
         Column("peer", Text, nullable=False),
@@ -39,7 +41,7 @@ def _arrivals() -> None:
     )
     op.create_table(
         "transfers",
-        Column("id", Integer, primary_key=True),
+        Column("id", Big, primary_key=True),
         Column("calling_ae", String(16), nullable=False),
         Column("peer", Text, nullable=False),
         Column("opened_at", Float, nullable=False),
@@ -81,7 +83,7 @@ def _revisions() -> None:
 def _results() -> None:
     op.create_table(
         "results",
-        Column("id", Integer, primary_key=True),
+        Column("id", Big, primary_key=True),
         Column("study_instance_uid", String(64), nullable=False),
         Column("revision", Integer, nullable=False),
         Column("sop_instance_uid", String(64), nullable=False),
@@ -110,7 +112,7 @@ def _results() -> None:
 def _the_node() -> None:
     op.create_table(
         "events",
-        Column("id", Integer, primary_key=True),
+        Column("id", Big, primary_key=True),
         Column("at", Float, nullable=False),
         Column("study_instance_uid", String(64)),
         Column("kind", String(64), nullable=False),

@@ -2,10 +2,71 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
-from sqlalchemy import JSON, Column, Float, Integer, MetaData, String, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Float,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 
 metadata = MetaData()
+
+Big = BigInteger().with_variant(Integer, "sqlite")
+"""64 bits on both: SQLite's integers have them, and only an INTEGER key counts up by itself."""
+
+
+def storable(value: Any) -> Any:
+    """A value without what a database cannot keep in a text: NUL, and half a surrogate pair.
+
+    Each becomes U+FFFD. They come from peers; what is shown to people stays readable.
+    """
+    if isinstance(value, str):
+        kept = value.replace("\0", "\ufffd")
+        return kept.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {storable(key): storable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [storable(item) for item in value]
+    return value
+
+
+class Words(sa.types.TypeDecorator[str]):
+    """Text that a peer or an operating system may have had a hand in."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Any) -> Any:
+        """What is kept."""
+        return storable(value)
+
+
+class ShortWords(Words):
+    """The same, of a stated length."""
+
+    impl = String  # type: ignore[assignment]  # Text is one without a length
+    cache_ok = True
+
+
+class Values(sa.types.TypeDecorator[Any]):
+    """JSON whose texts are kept as `Words` are."""
+
+    impl = JSON
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Any) -> Any:
+        """What is kept."""
+        return storable(value)
+
 
 instances = Table(
     "instances",
@@ -15,23 +76,32 @@ instances = Table(
     Column("study_instance_uid", String(64), nullable=False, index=True),
     Column("series_instance_uid", String(64), nullable=False),
     Column("transfer_syntax_uid", String(64), nullable=False),
-    Column("size_bytes", Integer, nullable=False),
-    Column("path", Text, nullable=False),
-    Column("calling_ae", String(16), nullable=False),
-    Column("peer", Text, nullable=False),
+    Column("size_bytes", Big, nullable=False),
+    Column("path", Words, nullable=False),
+    Column("calling_ae", ShortWords(16), nullable=False),
+    Column("peer", Words, nullable=False),
     Column("received_at", Float, nullable=False),
     Column("revision", Integer, nullable=False),
+    Column("ingest", String(64)),
 )
 
 transfers = Table(
     "transfers",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("calling_ae", String(16), nullable=False),
-    Column("peer", Text, nullable=False),
+    Column("id", Big, primary_key=True),
+    Column("calling_ae", ShortWords(16), nullable=False),
+    Column("peer", Words, nullable=False),
     Column("opened_at", Float, nullable=False),
     Column("last_byte_at", Float, nullable=False),
+    Column("ingest", String(64)),
 )
+
+studies = Table(
+    "studies",
+    metadata,
+    Column("study_instance_uid", String(64), primary_key=True),
+)
+"""One row per study, to lock: whoever adds to a study or closes it takes it first."""
 
 revisions = Table(
     "revisions",
@@ -39,38 +109,39 @@ revisions = Table(
     Column("study_instance_uid", String(64), primary_key=True),
     Column("revision", Integer, primary_key=True),
     Column("state", String(16), nullable=False, index=True),
-    Column("reason", Text),
+    Column("reason", Words),
     Column("opened_at", Float, nullable=False),
     Column("last_instance_at", Float, nullable=False),
     Column("closed_at", Float),
     Column("started_at", Float),
     Column("analyzed_at", Float),
     Column("finished_at", Float),
-    Column("evidence", JSON),
+    Column("evidence", Values),
     Column("attempt", Integer, nullable=False, default=0),
     Column("failures", Integer, nullable=False, default=0),
     Column("crashes", Integer, nullable=False, default=0),
     Column("not_before", Float, nullable=False, default=0.0),
-    Column("engine", Text),
+    Column("engine", Words),
     Column("bundle_digest", String(64)),
     Column("resend", sa.Boolean, nullable=False, default=False),
-    Column("slide", Text),
+    Column("slide", Words),
     Column("tiles_done", Integer, nullable=False, default=0),
     Column("tiles_total", Integer, nullable=False, default=0),
     Column("tiles_per_s", Float, nullable=False, default=0.0),
+    Column("executor", String(64)),
 )
 
 results = Table(
     "results",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Big, primary_key=True),
     Column("study_instance_uid", String(64), nullable=False),
     Column("revision", Integer, nullable=False),
     Column("sop_instance_uid", String(64), nullable=False),
     Column("sop_class_uid", String(64), nullable=False),
     Column("kind", String(32), nullable=False),
-    Column("slide", Text, nullable=False),
-    Column("path", Text, nullable=False),
+    Column("slide", Words, nullable=False),
+    Column("path", Words, nullable=False),
     Column("sha256", String(64), nullable=False),
     UniqueConstraint("study_instance_uid", "revision", "sop_instance_uid"),
 )
@@ -82,7 +153,7 @@ deliveries = Table(
     Column("destination", String(32), primary_key=True),
     Column("state", String(16), nullable=False),
     Column("status", String(4)),
-    Column("error", Text),
+    Column("error", Words),
     Column("attempts", Integer, nullable=False, default=0),
     Column("next_attempt_at", Float),
     Column("delivered_at", Float),
@@ -91,11 +162,11 @@ deliveries = Table(
 events = Table(
     "events",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Big, primary_key=True),
     Column("at", Float, nullable=False),
     Column("study_instance_uid", String(64), index=True),
     Column("kind", String(64), nullable=False),
-    Column("fields", Text, nullable=False),
+    Column("fields", Words, nullable=False),
 )
 
 destinations = Table(
@@ -104,9 +175,17 @@ destinations = Table(
     Column("name", String(32), primary_key=True),
     Column("checked_at", Float, nullable=False),
     Column("reachable", sa.Boolean, nullable=False),
-    Column("accepted", JSON, nullable=False),
-    Column("reason", Text, nullable=False),
+    Column("accepted", Values, nullable=False),
+    Column("reason", Words, nullable=False),
 )
+
+boots = Table(
+    "boots",
+    metadata,
+    Column("boot_id", String(64), primary_key=True),
+    Column("anchor", Float, nullable=False),
+)
+"""What 1970 is behind each start of the host, where all processes are on one."""
 
 schema_version = Table(
     "schema_version",

@@ -1,0 +1,152 @@
+"""The whole story of one study, as `dicom-node studies show` tells it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from dicom_node.exit_status import FAILED
+from dicom_node.ledger.database.database import Database
+from dicom_node.ledger.ledger import Ledger
+from dicom_node.ledger.rows import Delivery, Overview, Result, Revision
+from dicom_node.ledger.states import DeliveryState, State
+
+
+def show(ledger: Ledger, uid: str, *, as_json: bool) -> int:
+    """Print all of it; 1 when the study is unknown."""
+    revisions = ledger.queries.of_study(uid)
+    if not revisions:
+        sys.stderr.write(f"dicom-node: no study {uid}; `dicom-node studies` lists them\n")
+        return FAILED
+    queries, now = ledger.queries, ledger.database.now()
+    story: dict[str, Any] = {
+        "study_instance_uid": uid,
+        "revisions": [
+            of(r, queries.results(uid, r.revision), queries.deliveries(uid, r.revision), now)
+            for r in revisions
+        ],
+        "destinations": {n: asdict(d) for n, d in ledger.queries.destinations().items()},
+        "events": [asdict(e) for e in ledger.queries.events(uid)],
+    }
+    if as_json:
+        sys.stdout.write(json.dumps(story, indent=2) + "\n")
+        return 0
+    console = Console(soft_wrap=True)
+    for revision in revisions:
+        _print_revision(console, ledger, revision)
+    print_destination_problems(console, ledger)
+    console.print("\n[bold]Events[/bold]")
+    for event in story["events"]:
+        fields = "  ".join(f"{k}={v}" for k, v in event["fields"].items())
+        console.print(Text(f"  {_time(ledger.database, event['at'])}  {event['kind']}  {fields}"))
+    return 0
+
+
+def of(
+    revision: Revision, results: Sequence[Result], deliveries: Sequence[Delivery], now: float
+) -> dict[str, Any]:
+    """Everything the ledger knows of a revision, as JSON values."""
+    return {
+        **asdict(revision),
+        "timings_s": timings(revision, now),
+        "results": [asdict(r) for r in results],
+        "deliveries": [asdict(d) for d in deliveries],
+    }
+
+
+def timings(r: Revision | Overview, now: float) -> dict[str, float]:
+    """Seconds spent in each stage so far."""
+    spans = {
+        "receiving": (r.opened_at, r.last_instance_at),
+        "quiet": (r.last_instance_at, r.closed_at),
+        "queued": (r.closed_at, r.started_at),
+        "analyzing": (r.started_at, r.analyzed_at or now),
+        "delivering": (r.analyzed_at, r.finished_at or now),
+    }
+    return {
+        name: round(max(0.0, end - start), 2)
+        for name, (start, end) in spans.items()
+        if start is not None and end is not None
+    }
+
+
+def note(r: Revision | Overview) -> str:
+    """How far it is, or why it stands where it does."""
+    if r.state is State.ANALYZING and r.tiles_total:
+        share = f"slide {r.slide}: {r.tiles_done} of {r.tiles_total} tiles"
+        left_s = (r.tiles_total - r.tiles_done) / r.tiles_per_s if r.tiles_per_s else 0.0
+        return f"{share}, {r.tiles_per_s:.0f} tiles/s, {left_s:.0f} s left"
+    return r.reason or ""
+
+
+def print_destination_problems(console: Console, ledger: Ledger) -> None:
+    """What a destination was last seen not to accept: known before results are made for it."""
+    for name, seen in ledger.queries.destinations().items():
+        if seen.reason:
+            at = _time(ledger.database, seen.checked_at)
+            console.print(Text(f"Destination {name}, asked {at}: {seen.reason}", style="yellow"))
+
+
+def _print_revision(console: Console, ledger: Ledger, r: Revision) -> None:
+    console.print(f"\n[bold]Study {r.study_instance_uid}, revision {r.revision}[/bold]")
+    at = partial(_time, ledger.database)
+    rows = {
+        "State": f"{r.state.value}{': ' + note(r) if note(r) else ''}",
+        "Received": f"{at(r.opened_at)} to {at(r.last_instance_at)}",
+        "Closed": at(r.closed_at),
+        "Engine": r.engine or "-",
+        "Attempt": f"{r.attempt} ({r.failures} failed)",
+        "Timings": "  ".join(f"{k} {v:g} s" for k, v in timings(r, ledger.database.now()).items()),
+    }
+    for name, value in rows.items():
+        console.print(Text(f"  {name:<9} {value}"))
+    for slide in (r.evidence or {}).get("slides", []):
+        console.print(Text(f"  Slide {slide['key']}   container {slide['container_identifier']}"))
+        for level in slide["levels"]:
+            console.print(Text(f"    {_level_line(level)}"))
+    results = ledger.queries.results(r.study_instance_uid, r.revision)
+    kinds = {result.sop_instance_uid: result.kind for result in results}
+    for result in results:
+        console.print(Text(f"  Result    {result.kind} of slide {result.slide}: {result.path}"))
+        console.print(Text(f"            {result.sop_instance_uid}", style="dim"))
+    for delivery in ledger.queries.deliveries(r.study_instance_uid, r.revision):
+        kind = kinds[delivery.sop_instance_uid]
+        console.print(Text(f"  Delivery  {kind} to {_delivery_line(ledger, delivery)}"))
+
+
+def _level_line(level: dict[str, Any]) -> str:
+    expected = level["expected_frames"]
+    arithmetic = (
+        f"{level['frames']} of {expected} frames" if expected else f"{level['frames']} frames"
+    )
+    parts = "" if level["parts"] == 1 else f", {level['parts']} of {level['expected_parts']} parts"
+    missing = f"  MISSING: {'; '.join(level['missing'])}" if level["missing"] else ""
+    size = f"{level['rows']} x {level['cols']}"
+    return f"{level['flavor']:<9} {size:<16} {level['organization']} {arithmetic}{parts}{missing}"
+
+
+def _delivery_line(ledger: Ledger, d: Delivery) -> str:
+    line = f"{d.destination}: {d.state.value}, {d.attempts} attempt(s)"
+    if d.status:
+        line += f", status {d.status}"
+    if d.delivered_at:
+        line += f", {_time(ledger.database, d.delivered_at)}"
+    if d.error:
+        line += f", {d.error}"
+    if d.next_attempt_at and d.state is DeliveryState.PENDING:
+        line += f", next attempt in {max(0.0, d.next_attempt_at - ledger.database.now()):.0f} s"
+    return line
+
+
+def _time(database: Database, at: float | None) -> str:
+    if at is None:
+        return "-"
+    return datetime.fromtimestamp(database.wall_time(at), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
