@@ -20,6 +20,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from typing import Any
 sys.path[:0] = [str(Path(__file__).parents[1] / "support"), str(Path(__file__).parents[2])]
 
 import poison
+import postgres
 from disk import Disk, small_disk
 from judgement import Judgement, early_objects, judge
 from nodes import StoreScp, free_port, node, storescp, study_of
@@ -106,7 +108,13 @@ class Outcome:
 
 
 def run(
-    kills: int, *, studies: int, seed: int, patience_s: float = 600, without: Collection[str] = ()
+    kills: int,
+    *,
+    studies: int,
+    seed: int,
+    patience_s: float = 600,
+    without: Collection[str] = (),
+    on_server: bool = False,
 ) -> Outcome:
     """Hunt, then judge; what happens is printed. `without` names what of TROUBLES is left out."""
     with tempfile.TemporaryDirectory() as name:
@@ -119,12 +127,14 @@ def run(
             small_disk(folder / "disk", size_mb) as disk,
             storescp(folder / "pacs", "+xa") as pacs,
             sick(sick_port, "C-ECHO") as destination,
+            postgres.server() if on_server else nullcontext() as server,
             node(
                 folder / "disk" / "node",
                 pacs.port,
                 quiet_time_s=QUIET_S,
                 reserve_mb=0,
                 extra=extra,
+                database=server.create() if server else None,
             ) as n,
         ):
             (folder / "poison").mkdir()
@@ -377,6 +387,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--patience", type=float, default=600, help="seconds to wait at the end")
     parser.add_argument("--without", nargs="+", choices=TROUBLES, default=[])
+    parser.add_argument("--postgresql", action="store_true", help="the ledger on a server")
     asked = parser.parse_args()
     outcome = run(
         asked.kills,
@@ -384,6 +395,7 @@ def main() -> int:
         seed=asked.seed,
         patience_s=asked.patience,
         without=asked.without,
+        on_server=asked.postgresql,
     )
     return 1 if outcome.judged.bad or outcome.not_done else 0
 
