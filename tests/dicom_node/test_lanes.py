@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 
 import pytest
 from nodes import Node, node, storescp, storescu, study_of, wait_for
@@ -145,9 +144,7 @@ def test_what_is_due_is_one_destinations_own_oldest_study_first(ledger):
 
 def _analyzed(ledger: Ledger, study: str, *, to: list[str]) -> None:
     ledger.arrivals.record(
-        ReceivedInstance(
-            f"{study}.9", "1", study, f"{study}.8", "1", 1, study, "A", "p", datetime.now(UTC)
-        )
+        ReceivedInstance(f"{study}.9", "1", study, f"{study}.8", "1", 1, study, "A", "p")
     )
     ledger.studies.close(study, 1, {"instances": 1})
     run = Run(study, 1, 1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -187,9 +186,7 @@ def _after(tries: int, ledger: Ledger, config: Config) -> Delivery:
 
 
 def _closed(ledger: Ledger) -> None:
-    ledger.arrivals.record(
-        ReceivedInstance("1.9", "1", "1.2", "1.8", "1", 1, "1.9", "A", "p", datetime.now(UTC))
-    )
+    ledger.arrivals.record(ReceivedInstance("1.9", "1", "1.2", "1.8", "1", 1, "1.9", "A", "p"))
     ledger.studies.close("1.2", 1, {"instances": 1})
 
 
