@@ -90,9 +90,8 @@ def test_a_command_chosen_loads_no_other_and_no_engine(name, run_python):
         f"assert main(['{name}', '--config', '/nowhere.toml']) == 3\n"
         "print(*sorted(sys.modules))"
     ).split()
-    commands = {name for name in loaded if name.startswith("dicom_node.commands.")}
-    own = cli.COMMANDS[name][0]
-    assert commands == {"dicom_node.commands.flags", own}
+    commands = {module for module, _ in cli.COMMANDS.values()}
+    assert commands & set(loaded) == {cli.COMMANDS[name][0]}
     assert not {"openvino", "onnxruntime", "wsidicom", "highdicom", "dbos"} & set(loaded)
 
 

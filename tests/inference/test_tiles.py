@@ -44,6 +44,7 @@ def level_of(rows: int, cols: int, mpp: float, downsample: float) -> Level:
         is_baseline=False,
         decodes_stated_ycbcr=False,
         image_data=None,
+        decode=lambda frame: np.frombuffer(frame, np.uint8),
         stored=None,  # type: ignore[arg-type]  # the grid reads no pixels
         jpegs=JpegReader(),
         plane=0,
