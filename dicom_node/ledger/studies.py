@@ -161,6 +161,7 @@ class Studies:
                 raise ValueError(f"study {study} is still receiving: {last.reason or 'not closed'}")
             attempt = int(last.attempt) + 1
             values: dict[str, Any] = {"reason": "retry asked for", "finished_at": None}
+            values |= {"executor": None}  # also where the one that had it is gone, or renamed
             is_counted = last.closed_at is not None
             if is_counted:
                 values |= {"state": State.QUEUED, "attempt": attempt, "resend": True}

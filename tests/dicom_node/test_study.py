@@ -695,3 +695,15 @@ def test_a_text_that_no_database_can_keep_is_kept_readable(ledger, arrive):
     assert revision.reason == "left\ufffdright\ufffd"
     assert revision.evidence["missing"] == ["left\ufffdright\ufffd"]
     assert "left" in ledger.queries.events()[-1].fields["text"]
+
+
+def test_a_study_whose_executor_is_gone_is_freed_by_a_retry(ledger, arrive, where):
+    arrive("1.1")
+    assert ledger.studies.close(STUDY, 1, {"instances": 1, "slides": []})
+    gone = Ledger.open(where, owner="gone")
+    assert gone.studies.start_analysis(ledger.queries.revision(STUDY).run, "engine", "digest")
+    assert ledger.queries.my_analyses() == []
+    assert ledger.studies.retry(STUDY) == 2
+    run = ledger.queries.revision(STUDY).run
+    assert ledger.studies.start_analysis(run, "engine", "digest")
+    assert not gone.studies.park(run, "too late")
