@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 
 from dicom_node.deliver.retry import Again, GiveUp, Policy, decide
-from dicom_node.ledger.ledger import Ledger
+from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Revision, Run
 from dicom_node.ledger.states import State
 
@@ -13,7 +13,7 @@ log = structlog.get_logger()
 
 
 def again_or_park(
-    ledger: Ledger, policy: Policy, revision: Revision, reason: str, *, draw: float
+    ledger: WorkerLedger, policy: Policy, revision: Revision, reason: str, *, draw: float
 ) -> State | None:
     """Where a revision stands after its attempt failed; None if it is not this attempt's turn."""
     age_s = ledger.database.now() - revision.opened_at
@@ -28,7 +28,7 @@ def again_or_park(
             return park(ledger, revision.run, f"{why}: {reason}")
 
 
-def park(ledger: Ledger, run: Run, reason: str) -> State | None:
+def park(ledger: WorkerLedger, run: Run, reason: str) -> State | None:
     """Stop a revision for good; None if it is not this attempt's turn."""
     if not ledger.studies.park(run, reason):
         return None

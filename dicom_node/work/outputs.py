@@ -12,7 +12,7 @@ from pydicom import Dataset, dcmread, dcmwrite
 
 from dicom_node import __version__
 from dicom_node.config import Config
-from dicom_node.ledger.ledger import Ledger
+from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Result, Run
 from dicom_node.results.build import build_objects
 from dicom_node.results.files import write as write_file
@@ -32,7 +32,7 @@ log = structlog.get_logger()
 class ResultObjects:
     """Reads the slides of a study from the spool and writes their result objects."""
 
-    def __init__(self, config: Config, ledger: Ledger, runtime: Runtime) -> None:
+    def __init__(self, config: Config, ledger: WorkerLedger, runtime: Runtime) -> None:
         self._config = config
         self._ledger = ledger
         self._runtime = runtime

@@ -19,7 +19,7 @@ from dbos import DBOS, DBOSConfiguredInstance
 from dicom_node.config import Config
 from dicom_node.deliver.retry import for_analysis
 from dicom_node.ledger.errors import LedgerBusy, LedgerDamaged
-from dicom_node.ledger.ledger import Ledger
+from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Result, Revision, Run
 from dicom_node.ledger.states import State
 from dicom_node.observe.log import os_reason, place_of, trace_of
@@ -60,7 +60,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
     """The workflows of one worker process, with what they need to run."""
 
     def __init__(
-        self, config: Config, ledger: Ledger, runtime: Runtime, stop: threading.Event
+        self, config: Config, ledger: WorkerLedger, runtime: Runtime, stop: threading.Event
     ) -> None:
         """A slide under analysis when `stop` is set is paused: `paused` says that it is."""
         super().__init__(config_name="node")
