@@ -648,10 +648,10 @@ def test_an_error_in_storing_what_was_counted_parks_one_study_too(
 ):
     settle = Studies.close
 
-    def fails(self: Studies, study: str, revision: int, evidence: dict[str, object]) -> bool:
-        if study == STUDY:
+    def fails(self: Studies, run: Run, evidence: Evidence) -> bool:
+        if run.study == STUDY:
             raise ValueError("string or blob too big")
-        return settle(self, study, revision, evidence)
+        return settle(self, run, evidence)
 
     monkeypatch.setattr(Studies, "close", fails)
     arrive("1.1")
