@@ -29,6 +29,9 @@ class Reason(StrEnum):
     TOO_LITTLE_TISSUE = "too-little-tissue"
     FRAMES_UNREADABLE = "frames-unreadable"
     MODEL_OUTPUT = "model-output"
+    INCOMPLETE = "incomplete"
+    ANALYSIS_FAILED = "analysis-failed"
+    RESULTS_FAILED = "results-failed"
 
 
 @dataclass(frozen=True, slots=True)

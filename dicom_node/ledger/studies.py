@@ -11,7 +11,7 @@ from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.database.tables import instances, revisions
 from dicom_node.ledger.events import note
 from dicom_node.ledger.rows import Run
-from dicom_node.ledger.statements import latest, move, of_run, the
+from dicom_node.ledger.statements import latest, move, of_run, open_revision, the
 from dicom_node.ledger.states import State
 
 
@@ -22,17 +22,21 @@ class Studies:
         self._database = database
 
     def close(self, run: Run, evidence: Evidence) -> bool:
-        """Queue a complete revision with what was counted; False if an instance came between."""
+        """Queue a revision with what was counted; False if an instance came between.
+
+        One that lacks something was waited for long enough.
+        """
         values = {
             "state": State.QUEUED,
             "closed_at": self._database.now(),
             "attempt": 1,
             "reason": None,
         }
-        return self._settle(run, evidence, values, "study_closed")
+        kind = "study_incomplete" if evidence.missing else "study_closed"
+        return self._settle(run, evidence, values, kind)
 
-    def park_incomplete(self, run: Run, evidence: Evidence, reason: str) -> bool:
-        """Park a revision that will not become complete; False if an instance came between."""
+    def park_uncounted(self, run: Run, evidence: Evidence, reason: str) -> bool:
+        """Park a revision that cannot be counted; False if an instance came between."""
         values = {"state": State.PARKED, "reason": reason, "finished_at": self._database.now()}
         return self._settle(run, evidence, values, "study_parked")
 
@@ -57,8 +61,8 @@ class Studies:
             if not db.execute(kept).rowcount:
                 return False
             fields: dict[str, Any] = {"revision": run.revision, "instances": evidence.instances}
-            if values["reason"]:
-                fields["reason"] = values["reason"]
+            if why := values["reason"] or "; ".join(evidence.missing):
+                fields["reason"] = why
             note(db, self._database.now(), kind, run.study, **fields)
         return True
 
@@ -133,8 +137,9 @@ class Studies:
         """Run the latest revision of a study once more; its new attempt number, None where it has
         to be counted first.
 
-        A revision that was parked as incomplete goes back to receiving and is counted again.
-        Raises KeyError for an unknown study and ValueError while it is still receiving.
+        A revision that could not be counted goes back to receiving. One that lacked something has
+        a successor that is counted anew: its report, if it has one, is to be replaced. Raises
+        KeyError for an unknown study and ValueError while it is still receiving.
         """
         with self._database.write(study=study) as db:
             last = db.execute(latest(study)).first()
@@ -142,19 +147,27 @@ class Studies:
                 raise KeyError(study)
             if last.state == State.RECEIVING:
                 raise ValueError(f"study {study} is still receiving: {last.reason or 'not closed'}")
-            attempt = int(last.attempt) + 1
-            values: dict[str, Any] = {"reason": "retry asked for", "finished_at": None}
-            values |= {"executor": None}  # also where the one that had it is gone, or renamed
-            is_counted = last.closed_at is not None
-            if is_counted:
-                values |= {"state": State.QUEUED, "attempt": attempt, "resend": True}
-                values |= {"failures": 0, "crashes": 0, "not_before": 0.0}
+            now, why = self._database.now(), "retry asked for"
+            if last.closed_at is None:
+                attempt = None
+                db.execute(the(study, last.revision).values(**_UNCOUNTED, reason=why))
+            elif (last.evidence or {}).get("missing"):
+                attempt = None
+                open_revision(db, study, now, "a retry")
             else:
-                values |= {"state": State.RECEIVING, "evidence": None}
-            db.execute(the(study, last.revision).values(**values))
-            fields = {"attempt": attempt} if is_counted else {}
-            note(db, self._database.now(), "retry_asked", study, revision=last.revision, **fields)
-            return attempt if is_counted else None
+                attempt = int(last.attempt) + 1
+                again = {"attempt": attempt, "reason": why}
+                db.execute(the(study, last.revision).values(**_ANEW, **again))
+            fields = {"attempt": attempt} if attempt else {}
+            note(db, now, "retry_asked", study, revision=last.revision, **fields)
+            return attempt
+
+
+_FREE = {"executor": None, "finished_at": None}
+"""Also where the one that had it is gone, or renamed."""
+_UNCOUNTED = {**_FREE, "state": State.RECEIVING, "evidence": None}
+_ANEW: dict[str, Any] = {**_FREE, "state": State.QUEUED, "resend": True}
+_ANEW |= {"failures": 0, "crashes": 0, "not_before": 0.0}
 
 
 def _receiving(run: Run) -> sa.Update:

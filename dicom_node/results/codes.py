@@ -45,6 +45,9 @@ REASONS: dict[Reason, Code] = {
     Reason.TOO_LITTLE_TISSUE: _private("NA-TISSUE", "Too little tissue"),
     Reason.FRAMES_UNREADABLE: _private("NA-FRAMES", "Image frames unreadable"),
     Reason.MODEL_OUTPUT: _private("NA-OUTPUT", "Model output invalid"),
+    Reason.INCOMPLETE: _private("NA-INCOMPLETE", "Slide incomplete"),
+    Reason.ANALYSIS_FAILED: _private("NA-ANALYSIS", "Analysis failed"),
+    Reason.RESULTS_FAILED: _private("NA-RESULTS", "Results not representable"),
 }
 
 PRIVATE: tuple[Code, ...] = (

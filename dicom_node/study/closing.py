@@ -30,7 +30,7 @@ these seconds: longer than one large instance takes."""
 def close_ready(
     ledger: WorkerLedger, spool: Path, *, quiet_time_s: float, incomplete_after_s: float
 ) -> list[Revision]:
-    """Close every study that is quiet and complete; the revisions that were closed now."""
+    """Close every study that is quiet and complete, or was long enough; those closed now."""
     closed = []
     for revision in ledger.queries.in_state(State.RECEIVING):
         quiet_s = _quiet_s(ledger, revision.study_instance_uid, quiet_time_s)
@@ -68,28 +68,31 @@ def is_here(rows: Sequence[Instance], spool: Path) -> bool:
 
 
 def _settle(ledger: WorkerLedger, revision: Revision, evidence: Evidence, is_late: bool) -> bool:
-    """Close what is complete, park what will not become so, let the rest wait; True if closed."""
+    """Close what is complete, or has been waited for long enough; True if closed.
+
+    What lacks something then has a preliminary report: nobody at the PACS reads our log.
+    """
     study, run = revision.study_instance_uid, revision.run
     missing = "; ".join(evidence.missing)
-    if missing and is_late:
-        reason = f"incomplete after {evidence.quiet_s:.0f} s: {missing}"
-        if ledger.studies.park_incomplete(run, evidence, reason):
-            log.warning("study_incomplete", study=study, missing=missing)
-    elif missing:
+    if missing and not is_late:
         ledger.studies.note_missing(run, evidence, f"waiting: {missing}")
         log.info("study_waits", study=study, missing=missing)
-    elif ledger.studies.close(run, evidence):
+        return False
+    if not ledger.studies.close(run, evidence):
+        return False
+    if missing:
+        log.warning("study_incomplete", study=study, missing=missing)
+    else:
         instances, quiet_s = evidence.instances, round(evidence.quiet_s, 1)
         log.info("study_closed", study=study, instances=instances, quiet_s=quiet_s)
-        _warn_of_two_patients(ledger, revision, evidence)
-        return True
-    return False
+    _warn_of_two_patients(ledger, revision, evidence)
+    return True
 
 
 def _park(ledger: WorkerLedger, revision: Revision, rows: Sequence[Instance], reason: str) -> None:
     """Stop a study that no further waiting will make countable."""
     evidence = Evidence(len(rows), _bytes(rows), missing=(reason,))
-    if ledger.studies.park_incomplete(revision.run, evidence, reason):
+    if ledger.studies.park_uncounted(revision.run, evidence, reason):
         log.error("study_parked", study=revision.study_instance_uid, reason=reason)
 
 

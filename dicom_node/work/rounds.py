@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 _LEAST_FREE_BYTES = 4 << 20
 """With less room on the disk no study is taken up: its tiles could not be kept."""
-WORKFLOW_VERSION = "3"
+WORKFLOW_VERSION = "4"
 """Changes when the steps of a workflow change, or what they answer. The workflow library goes on
 with workflows of its own version only; an attempt that another version began is begun anew."""
 _WAITING = {"ENQUEUED", "DELAYED"}

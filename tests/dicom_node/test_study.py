@@ -213,13 +213,16 @@ def test_a_concatenation_that_does_not_say_its_total_closes_on_the_frame_count(
     assert close() == [1]
 
 
-def test_a_study_that_stays_incomplete_is_parked_with_what_is_missing(arrive, close, clock, ledger):
+def test_a_study_that_stays_incomplete_is_closed_with_what_is_missing(arrive, close, clock, ledger):
     arrive("1.1", frames=2, declared=2, part=(1, 3))
-    clock.now += DEADLINE_S
+    clock.now += QUIET_S
     assert close() == []
+    clock.now += DEADLINE_S
+    assert close() == [1]
     revision = ledger.queries.revision(STUDY)
-    assert revision.state is State.PARKED
-    assert "part 2, 3 of 3 missing" in revision.reason
+    assert revision.state is State.QUEUED
+    assert "part 2, 3 of 3 missing" in revision.evidence.missing[0]
+    assert "study_incomplete" in [e.kind for e in ledger.queries.events(STUDY)]
 
 
 def test_a_malformed_instance_is_named_and_does_not_stop_the_rounds(
@@ -235,15 +238,29 @@ def test_a_malformed_instance_is_named_and_does_not_stop_the_rounds(
     assert ledger.queries.revision(STUDY).state is State.PARKED
 
 
-def test_retry_of_an_incomplete_study_counts_it_again(arrive, close, clock, ledger):
+def test_retry_of_an_incomplete_study_counts_it_again_as_a_new_revision(
+    arrive, close, clock, ledger
+):
     arrive("1.1", frames=2, declared=2, part=(1, 2))
     clock.now += DEADLINE_S
     close()
-    assert ledger.queries.revision(STUDY).state is State.PARKED
-    ledger.studies.retry(STUDY)
+    ledger.studies.park(ledger.queries.revision(STUDY).run, "reported")
+    assert ledger.studies.retry(STUDY) is None
+    assert ledger.queries.revision(STUDY, 1).state is State.SUPERSEDED
     assert ledger.queries.revision(STUDY).state is State.RECEIVING
+    arrive("1.2", frames=4, declared=4, part=(2, 2))
+    clock.now += QUIET_S
+    assert close() == [2]
+    assert ledger.queries.revision(STUDY).evidence.missing == ()
+
+
+def test_a_restored_file_of_an_incomplete_study_opens_a_new_revision(arrive, close, clock, ledger):
+    arrive("1.1", frames=2, declared=2, part=(1, 2))
+    clock.now += DEADLINE_S
     close()
-    assert "part 2 of 2 missing" in ledger.queries.revision(STUDY).reason
+    ledger.arrivals.note_restored(STUDY)
+    last = ledger.queries.revision(STUDY)
+    assert (last.revision, last.state) == (2, State.RECEIVING)
 
 
 def test_a_sender_that_never_pauses_cannot_hold_a_complete_study_for_ever(
@@ -691,7 +708,7 @@ def test_a_text_that_no_database_can_keep_is_kept_readable(ledger, arrive):
     arrive("1.1")
     unstorable = "left\0right\udc80"
     evidence = Evidence(1, missing=(unstorable,))
-    assert ledger.studies.park_incomplete(Run(STUDY, 1, 0), evidence, unstorable)
+    assert ledger.studies.park_uncounted(Run(STUDY, 1, 0), evidence, unstorable)
     ledger.events.record("note", text=unstorable, fields={unstorable: 1})
     revision = ledger.queries.revision(STUDY)
     assert revision.reason == "left\ufffdright\ufffd"
