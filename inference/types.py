@@ -28,6 +28,9 @@ class Reason(StrEnum):
     NO_TISSUE = "no-tissue"
     TOO_LITTLE_TISSUE = "too-little-tissue"
     FRAMES_UNREADABLE = "frames-unreadable"
+    FRAME_POSITIONS = "frame-positions"
+    TISSUE_MISSING = "tissue-missing"
+    SEVERAL_REGIONS = "several-regions"
     MODEL_OUTPUT = "model-output"
 
 

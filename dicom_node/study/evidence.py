@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dicom_node.study.facts import InstanceFacts
 from inference.slide.files import Parts, SlideFiles, by_container, group
-from inference.slide.patient import first_difference
+from inference.slide.rules.identity import owners_differ
 
 _MOST_NAMED = 5
 """Of many things that are missing, so many are named and the rest is counted: what one study lacks
@@ -80,16 +80,12 @@ def gather_evidence(facts: Iterable[InstanceFacts]) -> tuple[SlideEvidence, ...]
 def slides_of(facts: Iterable[InstanceFacts]) -> tuple[SlideFiles, ...]:
     """The slides that get a report. Raises PatientsDiffer."""
     headers = [f.header for f in facts]
-    patients = {h.path: (h.sop_instance_uid, h.patient) for h in headers}
+    owners = {h.path: (h.sop_instance_uid, h.owner) for h in headers}
     slides = group(headers)
     for slide in slides:
-        found = first_difference(dict(patients[path] for path in slide.paths))
-        if found is not None:
-            raise PatientsDiffer(
-                f"slide {slide.key} has files of different patients: "
-                f"{', '.join(found.attributes)} differ between {found.one} and {found.other}. "
-                "Nothing is made of it; correct the study at its source and send it again"
-            )
+        differ = owners_differ(dict(owners[path] for path in slide.paths))
+        if differ:
+            raise PatientsDiffer(f"slide {slide.key} has {differ}")
     return slides
 
 

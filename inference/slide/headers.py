@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from math import ceil
 from pathlib import Path
 
@@ -15,8 +17,15 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import VLWholeSlideMicroscopyImageStorage
 
 from inference.errors import MALFORMED, SlideUnreadable, is_of_the_machine
-from inference.slide.attributes import BadValue, number, text, uid, value
-from inference.slide.patient import IDENTIFYING, Patient, read_patient
+from inference.slide.attributes import BadValue, number, text, uid, value, words
+from inference.slide.claims.patient import (
+    IDENTIFYING,
+    Order,
+    Owner,
+    Patient,
+    read_order,
+    read_patient,
+)
 from inference.slide.terms import is_uid
 
 _KEYWORDS = (
@@ -39,6 +48,12 @@ _KEYWORDS = (
     "ConcatenationUID",
     "InConcatenationNumber",
     "InConcatenationTotalNumber",
+    "PyramidUID",
+    "FrameOfReferenceUID",
+    "AcquisitionUID",
+    "AcquisitionDateTime",
+    "AcquisitionDate",
+    "AcquisitionTime",
     *IDENTIFYING,
 )
 TAGS = tuple(Tag(keyword) for keyword in _KEYWORDS)
@@ -48,6 +63,9 @@ WHAT_TO_DO = "send the instance again or leave it out"
 _PER_FRAME_GROUPS = 0x52009230
 _FLAVORS = {"VOLUME", "LABEL", "OVERVIEW", "THUMBNAIL", "LOCALIZER"}
 _ORGANIZATIONS = {"TILED_FULL", "TILED_SPARSE", "3D", "3D_TEMPORAL"}
+_LONGEST_REFERENCE = 128
+"""Of what is compared and never repeated; twice what a UID may have."""
+_MOMENT = re.compile(r"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)?")
 _OTHER = "OTHER"
 """Stands for a value that is none of the defined terms: any text may stand there."""
 
@@ -81,7 +99,19 @@ class ImageHeader:
     concatenation_uid: str
     concatenation_number: int | None
     concatenation_total: int | None
+    frame_of_reference: str
+    """As it stands there: a UID or not; '' when absent."""
+    pyramid_uid: str
+    acquisition_uid: str
+    acquired_at: datetime | None
+    """When it was scanned, in whatever time zone; None where that is not stated."""
     patient: Patient = field(repr=False)
+    order: Order = field(repr=False)
+
+    @property
+    def owner(self) -> Owner:
+        """Whose it is; the same for all files of a slide."""
+        return Owner(self.patient, self.order)
 
     @property
     def is_volume(self) -> bool:
@@ -99,13 +129,28 @@ class ImageHeader:
         return self.concatenation_uid or self.sop_instance_uid
 
     @property
+    def cells(self) -> int:
+        """Tiles of one plane; 0 where a size is not stated."""
+        if not self.frame_rows or not self.frame_cols:
+            return 0
+        return ceil(self.rows / self.frame_rows) * ceil(self.cols / self.frame_cols)
+
+    @property
     def tiled_full_frames(self) -> int | None:
         """Frames of a complete TILED_FULL raster, all parts of a concatenation together (PS3.3
         C.7.6.17.3); None where the header does not say: TILED_SPARSE may leave tiles out."""
-        if self.organization != "TILED_FULL" or not self.frame_rows or not self.frame_cols:
+        if self.organization != "TILED_FULL" or not self.cells:
             return None
-        tiles = ceil(self.rows / self.frame_rows) * ceil(self.cols / self.frame_cols)
-        return tiles * self.focal_planes * self.optical_paths
+        return self.cells * self.focal_planes * self.optical_paths
+
+    def is_whole(self, frames: int) -> bool:
+        """Whether so many frames are a complete image, as far as its header says.
+
+        Number of Frames is that of the instance, Total Pixel Matrix Focal Planes that of the slide:
+        planes may have come in an instance each, of one plane's frames.
+        """
+        expected = self.tiled_full_frames
+        return expected is None or frames in (expected, self.cells * self.optical_paths)
 
 
 def read_header(path: Path) -> ImageHeader:
@@ -141,12 +186,25 @@ def parse(path: Path, dataset: Dataset) -> ImageHeader:
         concatenation_uid=uid(dataset, "ConcatenationUID"),
         concatenation_number=number(dataset, "InConcatenationNumber"),
         concatenation_total=number(dataset, "InConcatenationTotalNumber"),
+        frame_of_reference=words(dataset, "FrameOfReferenceUID").strip()[:_LONGEST_REFERENCE],
+        pyramid_uid=words(dataset, "PyramidUID").strip()[:_LONGEST_REFERENCE],
+        acquisition_uid=words(dataset, "AcquisitionUID").strip()[:_LONGEST_REFERENCE],
+        acquired_at=_moment(dataset),
         patient=read_patient(dataset),
+        order=read_order(dataset),
     )
 
 
 def read_dataset(path: Path, which: str, tags: Sequence[BaseTag | int] | None = None) -> Dataset:
-    """All attributes, or these, before the per-frame functional groups, of a file that is DICOM.
+    """`read_front` without the place where it stopped."""
+    return read_front(path, which, tags)[0]
+
+
+def read_front(
+    path: Path, which: str, tags: Sequence[BaseTag | int] | None = None
+) -> tuple[Dataset, int]:
+    """All attributes, or these, before the per-frame functional groups, of a file that is DICOM,
+    and where in the file the next element begins.
 
     `which` names the file in the sentence of SlideUnreadable. Raises OSError too.
     """
@@ -154,6 +212,7 @@ def read_dataset(path: Path, which: str, tags: Sequence[BaseTag | int] | None = 
         with path.open("rb") as file:
             wanted = list(tags) if tags else None
             dataset = read_partial(file, stop_when=_stop, specific_tags=wanted)
+            end = file.tell()
         uids = str(dataset.SOPInstanceUID or ""), str(dataset.file_meta.TransferSyntaxUID or "")
     except MALFORMED as error:
         if is_of_the_machine(error):
@@ -167,7 +226,7 @@ def read_dataset(path: Path, which: str, tags: Sequence[BaseTag | int] | None = 
         if not is_uid(found):
             how = "no UID" if found else "empty"
             raise SlideUnreadable(f"{which}: {name} is {how}; {WHAT_TO_DO}.", path)
-    return dataset
+    return dataset, end
 
 
 @contextmanager
@@ -188,6 +247,21 @@ def _flavor(dataset: Dataset) -> str:
     found = value(dataset, "ImageType")
     image_type = list(found) if isinstance(found, MultiValue) else []
     return _term(image_type[2], _FLAVORS) if len(image_type) > 2 else ""
+
+
+def _moment(dataset: Dataset) -> datetime | None:
+    """When it was acquired; None where that is not stated to the minute."""
+    stated = words(dataset, "AcquisitionDateTime")
+    if not stated:
+        stated = words(dataset, "AcquisitionDate") + words(dataset, "AcquisitionTime")
+    found = _MOMENT.match(stated)
+    if found is None:
+        return None
+    year, month, day, hour, minute, second = (int(part or 0) for part in found.groups())
+    try:
+        return datetime(year, month, day, hour, minute, min(second, 59))
+    except ValueError:
+        return None
 
 
 def _term(found: object, defined: set[str]) -> str:

@@ -23,7 +23,7 @@ from engines.manifest import Applicability, TileInput
 from inference import quality
 from inference.durable import SUFFIX
 from inference.errors import FramesUnreadable, Refused, SlideUnreadable
-from inference.slide.rules import PLAUSIBLE_MPP
+from inference.slide.rules.scale import PLAUSIBLE_MPP
 from inference.slide.slide import Slide, open_slide
 from inference.tiles.grid import stream
 from inference.tiles.order import Source
