@@ -114,6 +114,8 @@ class Prediction:
     levels: tuple[LevelAccount, ...]
     warnings: tuple[str, ...]
     """Sentences a reader of the report must know, such as: unlike the training slides."""
+    base: str = ""
+    """SOP Instance UID of the image that has this geometry, or of its first part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,8 @@ class NotAssessable:
     detail: str
     geometry: SlideGeometry | None
     levels: tuple[LevelAccount, ...]
+    base: str = ""
+    """SOP Instance UID of the image that would have been analyzed, or of its first part."""
 
 
 @dataclass(frozen=True, slots=True)

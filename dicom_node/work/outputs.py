@@ -77,9 +77,10 @@ class ResultObjects:
             node_version=__version__,
             created_at=datetime.fromtimestamp(current.closed_at, UTC),
         )
+        result = archive.load(self.prediction_path(run, slide.key))
         making = Making(
-            source=dcmread(slide.base_path, stop_before_pixels=True),
-            result=archive.load(self.prediction_path(run, slide.key)),
+            source=dcmread(slide.path_of(result.base), stop_before_pixels=True),
+            result=result,
             manifest=bundle.manifest,
             provenance=provenance,
             slide=slide,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +16,8 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import VLWholeSlideMicroscopyImageStorage
 
 from inference.errors import MALFORMED, SlideUnreadable, is_of_the_machine
-from inference.slide.attributes import BadValue, number, text, uid, value, words
+from inference.slide import attributes
+from inference.slide.attributes import BadValue, text, uid, value, words
 from inference.slide.claims.patient import (
     IDENTIFYING,
     Order,
@@ -26,6 +26,7 @@ from inference.slide.claims.patient import (
     read_order,
     read_patient,
 )
+from inference.slide.claims.scan import acquired_at, matrix_width_mm
 from inference.slide.terms import is_uid
 
 _KEYWORDS = (
@@ -54,6 +55,8 @@ _KEYWORDS = (
     "AcquisitionDateTime",
     "AcquisitionDate",
     "AcquisitionTime",
+    "ImagedVolumeWidth",
+    "SharedFunctionalGroupsSequence",
     *IDENTIFYING,
 )
 TAGS = tuple(Tag(keyword) for keyword in _KEYWORDS)
@@ -65,7 +68,6 @@ _FLAVORS = {"VOLUME", "LABEL", "OVERVIEW", "THUMBNAIL", "LOCALIZER"}
 _ORGANIZATIONS = {"TILED_FULL", "TILED_SPARSE", "3D", "3D_TEMPORAL"}
 _LONGEST_REFERENCE = 128
 """Of what is compared and never repeated; twice what a UID may have."""
-_MOMENT = re.compile(r"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)?")
 _OTHER = "OTHER"
 """Stands for a value that is none of the defined terms: any text may stand there."""
 
@@ -83,6 +85,8 @@ class ImageHeader:
     flavor: str
     """ImageType value 3 (PS3.3 C.8.12.4.1.1): OTHER when it is none of the defined terms, '' when
     there is none."""
+    is_resampled: bool
+    """ImageType value 4: computed from another image, not from the scanner."""
     organization: str
     rows: int
     cols: int
@@ -101,6 +105,8 @@ class ImageHeader:
     concatenation_total: int | None
     frame_of_reference: str
     """As it stands there: a UID or not; '' when absent."""
+    width_mm: float | None
+    """Of the whole matrix, along a row; None where it is not stated."""
     pyramid_uid: str
     acquisition_uid: str
     acquired_at: datetime | None
@@ -117,6 +123,11 @@ class ImageHeader:
     def is_volume(self) -> bool:
         """Whether it is a level of a slide, and no picture of its label or of its glass."""
         return self.is_whole_slide_image and self.flavor == "VOLUME"
+
+    @property
+    def is_beside(self) -> bool:
+        """Whether it is a picture of the label, of the glass or the like, which decides nothing."""
+        return self.is_whole_slide_image and self.flavor in _FLAVORS - {"VOLUME"}
 
     @property
     def container(self) -> str:
@@ -162,7 +173,13 @@ def read_header(path: Path) -> ImageHeader:
 
 
 def parse(path: Path, dataset: Dataset) -> ImageHeader:
-    """What a header says; TAGS of it are enough. Raises BadValue."""
+    """What a header says; TAGS of it are enough. Raises BadValue.
+
+    A number that is none counts as not stated in a picture of the label or the like: it must not
+    hold back its slide.
+    """
+    flavor = _image_type(dataset, 2, _FLAVORS)
+    number = _number if flavor in _FLAVORS - {"VOLUME"} else attributes.number
     return ImageHeader(
         path=path,
         sop_instance_uid=uid(dataset, "SOPInstanceUID"),
@@ -170,7 +187,8 @@ def parse(path: Path, dataset: Dataset) -> ImageHeader:
         series_instance_uid=uid(dataset, "SeriesInstanceUID"),
         container_identifier=text(dataset, "ContainerIdentifier"),
         is_whole_slide_image=value(dataset, "SOPClassUID") == VLWholeSlideMicroscopyImageStorage,
-        flavor=_flavor(dataset),
+        flavor=flavor,
+        is_resampled=_image_type(dataset, 3, {"RESAMPLED"}) == "RESAMPLED",
         organization=_term(
             text(dataset, "DimensionOrganizationType") or "TILED_SPARSE", _ORGANIZATIONS
         ),
@@ -187,9 +205,10 @@ def parse(path: Path, dataset: Dataset) -> ImageHeader:
         concatenation_number=number(dataset, "InConcatenationNumber"),
         concatenation_total=number(dataset, "InConcatenationTotalNumber"),
         frame_of_reference=words(dataset, "FrameOfReferenceUID").strip()[:_LONGEST_REFERENCE],
+        width_mm=matrix_width_mm(dataset),
         pyramid_uid=words(dataset, "PyramidUID").strip()[:_LONGEST_REFERENCE],
         acquisition_uid=words(dataset, "AcquisitionUID").strip()[:_LONGEST_REFERENCE],
-        acquired_at=_moment(dataset),
+        acquired_at=acquired_at(dataset),
         patient=read_patient(dataset),
         order=read_order(dataset),
     )
@@ -243,25 +262,18 @@ def _stop(tag: BaseTag, vr: str | None, length: int) -> bool:
     return int(tag) >= _PER_FRAME_GROUPS
 
 
-def _flavor(dataset: Dataset) -> str:
+def _number(dataset: Dataset, keyword: str) -> int | None:
+    try:
+        return attributes.number(dataset, keyword)
+    except BadValue:
+        return None
+
+
+def _image_type(dataset: Dataset, n: int, defined: set[str]) -> str:
+    """Value n of ImageType (0-based); '' where there is none."""
     found = value(dataset, "ImageType")
     image_type = list(found) if isinstance(found, MultiValue) else []
-    return _term(image_type[2], _FLAVORS) if len(image_type) > 2 else ""
-
-
-def _moment(dataset: Dataset) -> datetime | None:
-    """When it was acquired; None where that is not stated to the minute."""
-    stated = words(dataset, "AcquisitionDateTime")
-    if not stated:
-        stated = words(dataset, "AcquisitionDate") + words(dataset, "AcquisitionTime")
-    found = _MOMENT.match(stated)
-    if found is None:
-        return None
-    year, month, day, hour, minute, second = (int(part or 0) for part in found.groups())
-    try:
-        return datetime(year, month, day, hour, minute, min(second, 59))
-    except ValueError:
-        return None
+    return _term(image_type[n], defined) if len(image_type) > n else ""
 
 
 def _term(found: object, defined: set[str]) -> str:

@@ -64,8 +64,6 @@ class SlideImage:
     """Of all frames, the parts in order; only VOLUME images are asked."""
     is_extended: bool
     """Whether it is one picture made of several focal planes (Extended Depth of Field)."""
-    is_resampled: bool
-    """ImageType value 4: whether its pixels are those of the scanner."""
     geometry: SlideGeometry | None
     """None where it is not stated, or not soundly, where the matrix lies on the slide."""
     substances: tuple[Code, ...]
@@ -205,7 +203,6 @@ def _parse(
         placement=placement,
         places=places,
         is_extended=words(ds, "ExtendedDepthOfField") == "YES",
-        is_resampled="RESAMPLED" in words(ds, "ImageType"),
         geometry=placement.geometry(header, spacings.best),
         substances=tuple(_staining_substances(ds)) if header.is_volume else (),
     )

@@ -38,6 +38,8 @@ class Slide:
     stains: tuple[Code, ...]
     """Coded stains of the specimens; empty where none is stated."""
     warnings: tuple[str, ...]
+    base_uid: str
+    """SOP Instance UID of the image that has this geometry, or of its first part."""
     _images: tuple[SlideImage, ...]
     _left_aside: Mapping[str, str]
     _files: ExitStack = field(repr=False)
@@ -130,6 +132,7 @@ def open_slide(
             base_header=base.dataset,
             stains=base.substances,
             warnings=tuple(warnings),
+            base_uid=base.parts[0].sop_instance_uid,
             _images=tuple(images),
             _left_aside=left_aside,
             _files=files.pop_all(),
@@ -166,6 +169,7 @@ def _refuse(
             detail=sentence,
             geometry=base.geometry if base else None,
             levels=_accounts(images, _uses((i for i in images if not i.header.is_volume), None)),
+            base=base.parts[0].sop_instance_uid if base else "",
         )
     )
 

@@ -105,7 +105,8 @@ def extract_slide(
         return Outcome(slide.slide, "skipped")
     content = slide_digest(slide.paths)
     try:
-        with open_slide(slide.paths, icc=encoder.icc) as opened:
+        coarsest = mpps[0] * (1 + encoder.mpp_tolerance)
+        with open_slide(slide.paths, icc=encoder.icc, coarsest_mpp=coarsest) as opened:
             bags = _plan(opened, encoder, mpps)
             for bag in bags:
                 _write(slide.slide, opened, bag, encoder, out, content, tick or _ignore)

@@ -82,7 +82,7 @@ def objective_of_another_scale(image: SlideImage) -> str | None:
     the objective that made them.
     """
     power = image.spacings.objective_power
-    if not power or not image.mpp or image.is_resampled:
+    if not power or not image.mpp or image.header.is_resampled:
         return None
     usual = OBJECTIVE_UM / power
     low, high = OBJECTIVE_RATIOS
