@@ -18,7 +18,7 @@ from dicom_node.ledger.states import State
 from dicom_node.observe.log import os_reason, place_of, trace_of
 from dicom_node.study.evidence import PatientsDiffer, first_of, gather_evidence
 from dicom_node.study.facts import InstanceFacts, Uncountable, read_facts
-from inference.slide.patient import first_difference
+from inference.slide.claims.patient import first_difference
 
 log = structlog.get_logger()
 

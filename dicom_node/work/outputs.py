@@ -129,7 +129,7 @@ class ResultObjects:
         )
         names = report_names(run.study, slide.input_uids, provenance, result)
         return Making(
-            source=dcmread(slide.base_path, stop_before_pixels=True),
+            source=dcmread(slide.path_of(result.base), stop_before_pixels=True),
             result=result,
             manifest=bundle.manifest,
             provenance=provenance,
@@ -190,7 +190,7 @@ def _not_representable(result: Prediction | NotAssessable) -> NotAssessable:
         "The slide was analyzed, but its results cannot be put into DICOM objects; the log of the "
         "node says why."
     )
-    return NotAssessable(Reason.RESULTS_FAILED, detail, None, result.levels)
+    return NotAssessable(Reason.RESULTS_FAILED, detail, None, result.levels, result.base)
 
 
 def _digest(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Pixels of one level: each frame found through wsidicom, checked, and brought to RGB."""
+"""Pixels of one level: each frame found, checked, and brought to RGB."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from wsidicom.errors import (  # type: ignore[import-untyped]  # published witho
     WsiDicomNotFoundError,
     WsiDicomOutOfBoundsError,
 )
-from wsidicom.geometry import Point  # type: ignore[import-untyped]  # published without types
 
 from inference.errors import MALFORMED, FramesUnreadable, is_of_the_machine
 from inference.slide.codestream import JpegReader, defect, read_jpeg
@@ -52,6 +51,8 @@ class Level:
     frame_cols: int
     frames: int
     parts: tuple[Part, ...]
+    index: NDArray[np.int32]
+    """[tile rows, tile columns] 0-based frame over all parts; -1 where the data holds none."""
     is_ycbcr: bool
     """Whether decoded samples are still YCbCr."""
     is_encapsulated: bool
@@ -60,14 +61,10 @@ class Level:
     decodes_stated_ycbcr: bool
     """Whether a JPEG stream that says YCbCr is believed against a header that says RGB: viewers
     do so, and the analysis must see what people see."""
-    image_data: Any  # wsidicom.instance.WsiDicomImageData, untyped
     decode: Callable[[bytes], NDArray[Any]]
     """Samples of a frame that is no baseline JPEG."""
     stored: StoredFrames
     jpegs: JpegReader = field(repr=False)
-    plane: float
-    """Focal plane in um, as wsidicom keys it."""
-    optical_path: str
     color: ToSrgb | None = None
     """Conversion by the slide's ICC profile, where the model asks for it."""
     halvings: int = 0
@@ -95,7 +92,7 @@ class Level:
         """
         index = -1
         try:
-            index = self._frame_index(row, col)
+            index = int(self.index[row, col])
             if index < 0:
                 out[:] = WHITE
                 return
@@ -135,15 +132,15 @@ class Level:
         if not self.decodes_stated_ycbcr:
             return False
         try:
-            index = self._frame_index(0, 0)
+            index = int(self.index[0, 0])
             return index >= 0 and read_jpeg(self.stored.read(index)).says_ycbcr
         except _DECODER_ERRORS:  # told when the frame's pixels are needed
             return False
 
-    def _frame_index(self, row: int, col: int) -> int:
-        """0-based frame over all parts, or -1 where a sparse slide leaves the frame out."""
-        tiles = self.image_data.tiles
-        return int(tiles.get_frame_index(Point(col, row), self.plane, self.optical_path))
+    @property
+    def has_all_frames(self) -> bool:
+        """Whether no tile of the matrix is left out."""
+        return bool((self.index >= 0).all())
 
     def _decode_into(
         self,

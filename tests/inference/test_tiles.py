@@ -43,12 +43,12 @@ def level_of(rows: int, cols: int, mpp: float, downsample: float) -> Level:
         is_encapsulated=False,
         is_baseline=False,
         decodes_stated_ycbcr=False,
-        image_data=None,
         decode=lambda frame: np.frombuffer(frame, np.uint8),
         stored=None,  # type: ignore[arg-type]  # the grid reads no pixels
         jpegs=JpegReader(),
-        plane=0,
-        optical_path="1",
+        index=np.zeros(
+            (ceil(ceil(rows / downsample) / 256), ceil(ceil(cols / downsample) / 256)), np.int32
+        ),
     )
 
 

@@ -70,7 +70,7 @@ def build_report(
         groups = prediction_groups(result, manifest, provenance, names, _specimen_note(source))
     else:
         groups = refusal_groups(source, result, manifest, provenance, names)
-    header = blank_header(source)
+    header = blank_header(source, result.geometry)
     content = MeasurementReport(
         observation_context=_observation_context(source, provenance),
         procedure_reported=codes.IMAGING_PROCEDURE,
