@@ -22,9 +22,10 @@ from wsidicom.file import (  # type: ignore[import-untyped]  # published without
 )
 
 from inference.errors import MALFORMED, is_of_the_machine
-from inference.slide.codestream import JpegReader
+from inference.slide.codestream.jpeg import JpegReader
 from inference.slide.color import ToSrgb
-from inference.slide.decoding import shared_decoder
+from inference.slide.color_claims import color_fault
+from inference.slide.decoding import RgbDecoder
 from inference.slide.frames import Level
 from inference.slide.images import SlideImage
 from inference.slide.rules import JPEG, colors_to_convert, header_refusal
@@ -91,7 +92,11 @@ def open_level(
         warnings.append(
             f"The slide has {len(planes)} focal planes; the middle one ({plane:g} um) was analyzed."
         )
-    return _level(opened[n], plane, base, color, files)
+    level = _level(opened[n], plane, base, color, files)
+    fault_of_color = color_fault(level)
+    if fault_of_color:
+        raise LevelFault(Reason.PHOTOMETRIC_INTERPRETATION, fault_of_color)
+    return level
 
 
 def _open_image(image: SlideImage, files: ExitStack) -> _Opened:
@@ -109,7 +114,7 @@ def _open_image(image: SlideImage, files: ExitStack) -> _Opened:
         if is_of_the_machine(error):
             raise
         raise LevelFault(
-            Reason.FRAMES_UNREADABLE, f"{what} cannot be opened ({type(error).__name__})."
+            Reason.FRAMES_UNREADABLE, f"{what} cannot be opened: its data is broken or unusual."
         ) from None
     missing = [p.sop_instance_uid for p in image.parts if p.sop_instance_uid not in found]
     if missing or len(instances) != 1:
@@ -139,12 +144,15 @@ def _level(
         frame_cols=image.header.frame_cols,
         frames=image.frames,
         parts=image.parts,
-        is_ycbcr=bool(colors_to_convert(image.transfer_syntax, image.photometric)),
         is_encapsulated=image.transfer_syntax.is_encapsulated,
         is_baseline=image.transfer_syntax == JPEGBaseline8Bit,
         decodes_stated_ycbcr=image.photometric == "RGB" and image.transfer_syntax in JPEG,
         image_data=opened.image_data,
-        decode=shared_decoder(opened.image_data.decoder),
+        decode=RgbDecoder(
+            opened.image_data.decoder,
+            image.photometric,
+            is_ycbcr=bool(colors_to_convert(image.transfer_syntax, image.photometric)),
+        ),
         stored=StoredFrames(opened.image_data, image.transfer_syntax.is_encapsulated, files),
         jpegs=JpegReader(),
         plane=plane,

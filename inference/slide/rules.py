@@ -38,7 +38,11 @@ _DECODED_TO_RGB = {
     "YBR_ICT": _JPEG_2000,
     "YBR_RCT": _JPEG_2000,
 }
-_DECODED_TO_YCBCR = {"YBR_FULL": _JPEG_2000 | {RLELossless}}
+# JPEG 2000 without a color transform; what it says of itself is believed more (color_claims.py).
+# With chroma at half the width since CP-2650.
+_DECODED_TO_YCBCR = {"YBR_FULL": _JPEG_2000 | {RLELossless}, "YBR_FULL_422": _JPEG_2000}
+
+_YBR = sorted(_DECODED_TO_RGB)
 
 
 def header_refusal(image: SlideImage) -> tuple[Reason, str] | None:
@@ -88,13 +92,14 @@ def _geometry(image: SlideImage) -> str | None:
 
 
 def _photometric(image: SlideImage) -> str | None:
-    if colors_to_convert(image.transfer_syntax, image.photometric) is None:
-        return (
-            f"Photometric Interpretation is {photometric_name(image.photometric)} in "
-            f"{uid_name(image.transfer_syntax)}; color images are needed: RGB, YBR_FULL, "
-            "YBR_FULL_422, YBR_ICT, or YBR_RCT as their transfer syntax allows."
-        )
-    return None
+    syntax = image.transfer_syntax
+    if colors_to_convert(syntax, image.photometric) is not None:
+        return None
+    known = [name for name in ("RGB", *_YBR) if colors_to_convert(syntax, name) is not None]
+    return (
+        f"Photometric Interpretation is {photometric_name(image.photometric)} in "
+        f"{uid_name(syntax)}; in that coding color images are {' or '.join(known)}."
+    )
 
 
 def _pixel_format(image: SlideImage) -> str | None:

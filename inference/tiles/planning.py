@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engines.manifest import TileInput
+from inference.slide.color_claims import color_conflict
 from inference.slide.decoding import MOST_HALVINGS
 from inference.slide.frames import Level
 from inference.slide.slide import Slide
@@ -48,12 +49,8 @@ def plan_tiles(slide: Slide, wanted: TileInput, warnings: tuple[str, ...]) -> Pl
         cells = np.argwhere(shares >= LEAST_TISSUE_SHARE).astype(np.int32)
         sources.append(Source.of(grid, levels[grid.level_index], cells))
     tiles_from = tuple(stored[source.level] for source in sources)
-    conflicts = tuple(
-        f"The header of the level of {level.rows} x {level.cols} pixels says RGB, its JPEG frames "
-        "say YCbCr; the frames were believed, as viewers do."
-        for level in dict.fromkeys((*tiles_from, tissue_from))
-        if level.header_conflicts()
-    )
+    looked_at = dict.fromkeys((*tiles_from, tissue_from))
+    conflicts = tuple(filter(None, (color_conflict(level) for level in looked_at)))
     return Plan(
         tissue=tissue,
         sources=tuple(sources),
