@@ -34,9 +34,10 @@ from wsidicom.file.wsidicom_stream_opener import (  # type: ignore[import-untype
 )
 
 from inference.errors import MALFORMED, is_of_the_machine
-from inference.slide.codestream import JpegReader
+from inference.slide.codestream.jpeg import JpegReader
 from inference.slide.color import ToSrgb
-from inference.slide.decoding import shared_decoder
+from inference.slide.color_claims import color_fault
+from inference.slide.decoding import RgbDecoder
 from inference.slide.frames import Level
 from inference.slide.images import Part, SlideImage
 from inference.slide.rules.color import JPEG, colors_to_convert
@@ -90,7 +91,10 @@ def open_level(
             "the same focal plane; one is needed.",
         )
     plane, said = middle(planes)
-    return _level(plane, base, color, files), said
+    level = _level(plane, base, color, files)
+    if fault_of_color := color_fault(level):
+        raise LevelFault(Reason.PHOTOMETRIC_INTERPRETATION, fault_of_color)
+    return level, said
 
 
 def _level(plane: Plane, base: SlideImage, color: ToSrgb | None, files: ExitStack) -> Level:
@@ -110,11 +114,14 @@ def _level(plane: Plane, base: SlideImage, color: ToSrgb | None, files: ExitStac
         frames=image.frames,
         parts=image.parts,
         index=plane.frames,
-        is_ycbcr=bool(colors_to_convert(image.transfer_syntax, image.photometric)),
         is_encapsulated=image.transfer_syntax.is_encapsulated,
         is_baseline=image.transfer_syntax == JPEGBaseline8Bit,
         decodes_stated_ycbcr=image.photometric == "RGB" and image.transfer_syntax in JPEG,
-        decode=shared_decoder(data.decoder),
+        decode=RgbDecoder(
+            data.decoder,
+            image.photometric,
+            is_ycbcr=bool(colors_to_convert(image.transfer_syntax, image.photometric)),
+        ),
         stored=StoredFrames(data, image.transfer_syntax.is_encapsulated, files),
         jpegs=JpegReader(),
         color=color,
