@@ -42,7 +42,7 @@ def is_sound(untouched: Drawn, runtime: Runtime, tmp_path: Path) -> Callable[[Co
         assert came.refusals == [], came.said
         assert len(came.predictions) == 1
         (found,) = came.predictions
-        assert judge(found, slide.pixels, slide.truth) == [], came.said
+        assert judge(found, slide.truth) == [], came.said
         header = slide.base.header
         assert found.geometry.orientation == pytest.approx(
             [float(v) for v in header.ImageOrientationSlide], abs=1e-6
@@ -53,7 +53,7 @@ def is_sound(untouched: Drawn, runtime: Runtime, tmp_path: Path) -> Callable[[Co
                 _outline_px(
                     report, header, found.geometry.spacing_row_mm, found.geometry.spacing_col_mm
                 ),
-                slide.truth,
+                slide.truth.mask,
             )
             > 0.9
         )
