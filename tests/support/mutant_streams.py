@@ -10,7 +10,7 @@ import imagecodecs
 import numpy as np
 import simplejpeg
 from letters import STEP, Image, Pixels
-from mutants import Mutant, NotHere, Step
+from mutants import Mutant, NotHere, Step, colored
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit
 
 _ITEM = b"\xfe\xff\x00\xe0"
@@ -97,9 +97,9 @@ def _show(mutant: Mutant, image: Image, n: int, found: Pixels) -> None:
     if is_lower or alone:
         scale = STEP if is_lower else 1
         mask = mutant.truths[0].mask.copy()
-        colored = (found.max(2).astype(int) - found.min(2) > 30).repeat(scale, 0).repeat(scale, 1)
+        tissue = colored(found).repeat(scale, 0).repeat(scale, 1)
         part = mask[top * scale : (top + rows) * scale, left * scale : (left + cols) * scale]
-        part[:] = colored[: part.shape[0], : part.shape[1]]
+        part[:] = tissue[: part.shape[0], : part.shape[1]]
         mutant.moved(mask=mask)
 
 
@@ -210,11 +210,9 @@ def _taken_and_counted(mutant: Mutant, rng: random.Random) -> str:
         image.header.PerFrameFunctionalGroupsSequence = [groups[n] for n in kept]
     alone = len({i.pixels.shape for i in mutant.slide.images}) == 1
     white = np.full((*image.frame, 3), 255, np.uint8)
-    if alone or mutant.steps:  # no other level that must be there to tell
+    if alone:  # no other level tells that there was more
         for n in gone:
             _show(mutant, image, n, white)
-        if not alone:
-            mutant.unknowable = "tissue that may be in no level that is left to compare"
     image.keep(kept)
     return f"{len(gone)} frames, the count follows"
 

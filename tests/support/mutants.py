@@ -44,6 +44,8 @@ class Mutant:
     steps: list[str] = field(default_factory=list)
     truths: list[Truth] = field(default_factory=list)
     """Any of them is right."""
+    drawn_pixels: Pixels | None = None
+    """What was drawn, before any step."""
     broken: set[tuple[int, int]] = field(default_factory=set)
     """(image, frame) that no strict decoder accepts."""
     unknowable: str = ""
@@ -91,7 +93,7 @@ def make(number: int, families: dict[str, dict[str, Step]]) -> Mutant:
     rng = random.Random(number)
     variant = rng.choice(list(_VARIANTS))
     slide = variants()[variant].copy()
-    mutant = Mutant(number, slide, variant, truths=[slide.truth])
+    mutant = Mutant(number, slide, variant, truths=[slide.truth], drawn_pixels=slide.truth.pixels)
     for _ in range(rng.choices((1, 2, 3), (70, 22, 8))[0]):
         family = rng.choice(list(families.values()))
         name = rng.choice(list(family))
@@ -99,7 +101,26 @@ def make(number: int, families: dict[str, dict[str, Step]]) -> Mutant:
             mutant.steps.append(f"{name}: {family[name](mutant, rng)}")
         except NotHere:
             continue
+    _close(mutant)
     return mutant
+
+
+def _close(mutant: Mutant) -> None:
+    """What several steps together leave open: which level gives the mask."""
+    if len(mutant.steps) < 2:
+        return
+    mutant.truths += [
+        Truth(t.pixels, colored(t.pixels), has_outline=False)
+        for t in mutant.truths
+        if not t.has_outline or t.pixels is not mutant.drawn_pixels
+    ]
+    if any("the count follows" in step for step in mutant.steps):
+        mutant.unknowable = "tissue that may be in no level that is left to compare"
+
+
+def colored(pixels: Pixels) -> np.ndarray:
+    """Where a picture of these slides shows tissue."""
+    return np.asarray(pixels.max(2).astype(int) - pixels.min(2) > 30)
 
 
 class NotHere(Exception):

@@ -66,7 +66,7 @@ def run(
 ) -> Verdict:
     """Make a mutant, send it through, and judge what came out.
 
-    Objects are built for every `objects_every`-th number: they cost most of the time and tell least.
+    Objects are built for every `objects_every`-th number: they cost most of the time.
     """
     chosen = {family: FAMILIES[family]} if family else FAMILIES
     mutant = make(number, chosen)
