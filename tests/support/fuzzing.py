@@ -18,7 +18,7 @@ from traceback import extract_tb
 from typing import Any
 
 import numpy as np
-from letters import judge
+from letters import MPP, Truth, judge
 from mutant_steps import headers
 from mutant_streams import streams, tables
 from mutant_studies import studies
@@ -26,6 +26,8 @@ from mutants import Mutant, Step, make
 from straight import CameOut, straight_through
 
 from engines.runtime import Runtime
+from inference.tissue.regions import drop_small, fill_holes
+from inference.tissue.tissue import LARGEST_HOLE_MM2, SMALLEST_TISSUE_MM2
 from inference.types import Prediction
 
 MOST_S, MOST_MB = 30.0, 1024.0
@@ -111,11 +113,20 @@ def disagreements(mutant: Mutant, came: CameOut) -> list[str]:
         if mutant.unknowable:
             continue
         said = _LEFT_OUT.search(" ".join(found.warnings)) is not None
-        truths = [replace(truth, is_partial=said) for truth in mutant.truths]
+        truths = [replace(_by_design(truth), is_partial=said) for truth in mutant.truths]
         faults += min((judge(found, truth) for truth in truths), key=len)
         unsaid = [] if said else _broken_under(found, mutant)
         faults += [f"frame {n} of file {file} was read" for file, n in unsaid]
     return faults
+
+
+def _by_design(truth: Truth) -> Truth:
+    """With small holes filled and specks dropped where frames left some: the mask's own rules."""
+    if truth.has_outline:
+        return truth
+    smallest = SMALLEST_TISSUE_MM2 / (MPP / 1000) ** 2
+    mask = fill_holes(drop_small(truth.mask, smallest), LARGEST_HOLE_MM2 / (MPP / 1000) ** 2)
+    return replace(truth, mask=mask)
 
 
 def _impossible(found: Prediction) -> Sequence[str]:

@@ -7,6 +7,7 @@ with what was drawn: outline, cells, the value of every cell, and the score.
 from __future__ import annotations
 
 import copy
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from PIL import Image as Picture
 from PIL import ImageDraw
 from pydicom import DataElement, Dataset
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.encaps import encapsulate, encapsulate_extended
+from pydicom.encaps import encapsulate_extended
 from pydicom.sequence import Sequence
 from pydicom.uid import UID, JPEGBaseline8Bit, VLWholeSlideMicroscopyImageStorage, generate_uid
 from pydicom.valuerep import DSfloat
@@ -92,7 +93,7 @@ class Image:
     """Tile (row, column) of each frame."""
     frames: list[bytes] = field(default_factory=list)
     table: str = "basic"
-    """'basic', 'empty', 'extended', or 'both'; or the bytes of a basic table as they are."""
+    """'basic', 'empty', 'extended' or 'both'."""
     fragments: int = 1
     rewrite: Callable[[bytes], bytes] | None = None
     """What is done to the bytes of the written file."""
@@ -174,15 +175,10 @@ class Image:
             return DataElement("PixelData", "OB", data + b"\0" * (len(data) % 2))
         frames = [f + b"\0" * (len(f) % 2) for f in self.frames]
         if self.table in ("extended", "both"):
-            data, offsets, lengths = encapsulate_extended(frames)
+            _, offsets, lengths = encapsulate_extended([f or b"\0\0" for f in frames])
             self.header.ExtendedOffsetTable = offsets
             self.header.ExtendedOffsetTableLengths = lengths
-            if self.table == "both":
-                data = encapsulate(frames)
-        else:
-            data = encapsulate(
-                frames, fragments_per_frame=self.fragments, has_bot=self.table == "basic"
-            )
+        data = _items(frames, self.fragments, with_table=self.table in ("basic", "both"))
         element = DataElement("PixelData", "OB", data)
         element.is_undefined_length = True
         return element
@@ -285,6 +281,19 @@ def _cell_means(values: NDArray[Any], side: int, shape: tuple[int, ...]) -> NDAr
             cell = values[row * side : (row + 1) * side, col * side : (col + 1) * side]
             means[row, col] = cell.mean((0, 1))
     return means
+
+
+def _items(frames: list[bytes], fragments: int, *, with_table: bool) -> bytes:
+    """Encapsulated pixel data (PS3.5 A.4); a frame may have no bytes, which no library writes."""
+    offsets, items = [], bytearray()
+    for frame in frames:
+        offsets.append(len(items))
+        size = max(2, -(-len(frame) // fragments) // 2 * 2)
+        parts = [frame[at : at + size] for at in range(0, len(frame), size)] or [b""]
+        for part in parts:
+            items += b"\xfe\xff\x00\xe0" + struct.pack("<I", len(part)) + part
+    table = struct.pack(f"<{len(offsets)}I", *offsets) if with_table else b""
+    return b"\xfe\xff\x00\xe0" + struct.pack("<I", len(table)) + table + bytes(items)
 
 
 def _position(
