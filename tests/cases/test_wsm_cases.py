@@ -26,6 +26,7 @@ from outcomes import (
     Judge,
     Mask,
     Seen,
+    only_where,
     refused,
     slides_placed,
     stopped,
@@ -63,13 +64,25 @@ def without_first(px: int) -> Mask:
 F = letter()
 MOVED = letter(shift=(-200, -300))
 SMALLER = letter(1120 / 1344, 1568 / 1792)
-BASE = -0.22
-"""Score of the untouched slide; engines and precisions differ in the second digit."""
+BASE, OF_MOVED, OF_SMALLER = -0.22, -0.03, -0.95
+"""Scores of these slides, each alone; engines and precisions differ in the second digit."""
 
 
 def right(says: str = "", *, within: float = 0.1) -> Judge:
     """The slide in its place with the number of the untouched one."""
-    return slides_placed(F, says=says, score=BASE, within=within)
+    return slides_placed(F, says=says, scores=[BASE], within=within)
+
+
+def in_the_data() -> Mask:
+    """Where the base level has data, or there is no tissue to have any of."""
+    header = dcmread(CASES / "sparse_missing_tissue" / "l0.dcm", stop_before_pixels=True)
+    present = ~F
+    for groups in header.PerFrameFunctionalGroupsSequence:
+        place = groups.PlanePositionSlideSequence[0]
+        top = place.RowPositionInTotalImagePixelMatrix - 1
+        left = place.ColumnPositionInTotalImagePixelMatrix - 1
+        present[top : top + header.Rows, left : left + header.Columns] = True
+    return present
 
 
 OUTCOMES: dict[str, tuple[Judge, ...]] = {
@@ -77,14 +90,14 @@ OUTCOMES: dict[str, tuple[Judge, ...]] = {
     "sparse_offgrid_allnative": (slides_placed(without_first(255)), refused(r"(?i)position")),
     "sparse_dup_frames": (refused(r"(?i)position|twice|more than one frame"),),
     "sparse_missing_tissue": (
-        slides_placed(F, says=r"\d+ of \d+ (tissue )?tiles"),
+        only_where(in_the_data, slides_placed(F, says=r"\d+ of \d+ (tissue )?tiles")),
         refused(r"(?i)not in the (data|files)|missing|absent"),
     ),
     "z_varies_um_two": (right(), refused(r"(?i)focus|focal|plane")),
     "full_but_colmajor_with_pffg": (right(r"(?i)position"), refused(r"(?i)position")),
     "two_pyramids_same_place_mixed_levels": (
-        slides_placed(F, says=r"(?i)scan|pyramid"),
-        slides_placed(MOVED, says=r"(?i)scan|pyramid"),
+        slides_placed(F, says=r"(?i)scan|pyramid", scores=[BASE], within=0.08),
+        slides_placed(MOVED, says=r"(?i)scan|pyramid", scores=[OF_MOVED], within=0.08),
         refused(r"(?i)scan|pyramid"),
     ),
     "j2k_mct_says_full": (
@@ -92,22 +105,24 @@ OUTCOMES: dict[str, tuple[Judge, ...]] = {
         refused(r"(?i)codestream|stream|JPEG 2000"),
     ),
     "j2k_nomct_says_422": (right(),),
-    "jpeg_hole_zeros": (refused(r"Frame \d+"),),
-    "orient_zero": (refused(r"(?i)orientation"),),
-    "black_background": (right(), slides_placed(F, says=r"(?i)black|not scanned|unscanned")),
+    "jpeg_hole_zeros": (refused(r"Frame \d+", "frames unreadable"),),
+    "orient_zero": (refused(r"(?i)orientation", "Position on slide"),),
+    "black_background": (right(), right(r"(?i)black|not scanned|unscanned", within=0.5)),
     "spacing_missing_ivw": (right(r"(?i)computed|derived"),),
     "z_instances_fp3": (right(r"(?i)focal planes"),),
     "container_trailing_case": (right(),),
     "label_truncated": (right(r"(?i)label"),),
     "patient_mismatch_levels": (stopped(r"PatientID"),),
     "series_uid_missing": (stopped(r"(?i)series ?instance ?uid|a[01]\.dcm|0x[0-9a-f]{3,4}"),),
-    "two_slides_one_series_no_container_diffsize": (slides_placed(F, SMALLER),),
+    "two_slides_one_series_no_container_diffsize": (
+        slides_placed(F, SMALLER, scores=[BASE, OF_SMALLER]),
+    ),
     "dup_uid_diff_content": (stopped(r"one SOP Instance UID"),),
     "un_vr_sequences": (right(),),
-    "zero_length_frames": (refused(r"(?i)frame"),),
+    "zero_length_frames": (refused(r"(?i)frame", "frames unreadable"),),
     "spacing_perframe_only": (right(), refused(r"(?i)per.frame|each frame")),
     "specimen_many_long": (right(),),
-    "flavor_imagetype_missing": (refused(r"Image ?Type"),),
+    "flavor_imagetype_missing": (refused(r"Image ?Type", "No volume image"),),
 }
 OVER_THE_NETWORK: dict[str, tuple[Judge, ...]] = {
     # The second content is answered 0111; what came first is a slide of one level, either one.

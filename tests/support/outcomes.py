@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,12 @@ class Report:
     @property
     def is_refusal(self) -> bool:
         return "Not predictable" in self.said
+
+    @property
+    def why(self) -> tuple[str, str]:
+        """Of a refusal: the meaning of the coded reason, and the sentence."""
+        group = read_groups(self.sr)[0]
+        return dict(group.evaluations).get("Reason not predictable", ""), group.comments[0]
 
     @property
     def score(self) -> float:
@@ -88,9 +95,9 @@ Judge = Callable[[Seen], list[str]]
 
 
 def slides_placed(
-    *letters: Mask, says: str = "", score: float | None = None, within: float = 0.1
+    *letters: Mask, says: str = "", scores: Sequence[float] = (), within: float = 0.1
 ) -> Judge:
-    """One report a letter: outline and cells on it, the score near `score`, and `says` said."""
+    """One report per letter: outline and cells on it, score near that of `scores`, `says` said."""
 
     def judge(seen: Seen) -> list[str]:
         reports = seen.reports
@@ -101,25 +108,27 @@ def slides_placed(
             if report.is_refusal:
                 faults.append(f"refused: {report.said}")
                 continue
-            tries = [_misplaced(report, letter) for letter in letters]
+            tries = [
+                [*_misplaced(report, letter), *_off(report, score, within)]
+                for letter, score in zip_longest(letters, scores)
+            ]
             faults += min(tries, key=len)
-            if score is not None and abs(report.score - score) > within:
-                faults.append(f"score {report.score}, expected {score} within {within}")
         said = "\n".join([*(r.said for r in reports), seen.trouble])
         return faults + ([] if re.search(says, said) else [f"{says!r} is not said in {said!r}"])
 
     return judge
 
 
-def refused(says: str) -> Judge:
-    """One report without a number, whose sentence holds `says`."""
+def refused(says: str, reason: str = "") -> Judge:
+    """One report without a number, whose sentence holds `says` and whose coded reason `reason`."""
 
     def judge(seen: Seen) -> list[str]:
         reports = seen.reports
         if len(reports) != 1 or not reports[0].is_refusal:
             return [f"{len(reports)} reports, expected one refusal ({seen.trouble})"]
-        said = reports[0].said
-        return [] if re.search(says, said) else [f"{says!r} is not said in {said!r}"]
+        coded, sentence = reports[0].why
+        faults = [] if re.search(says, sentence) else [f"{says!r} is not said in {sentence!r}"]
+        return faults + ([] if re.search(reason, coded) else [f"{reason!r} is not in {coded!r}"])
 
     return judge
 
@@ -134,6 +143,25 @@ def stopped(says: str) -> Judge:
         return [] if re.search(says, said) else [f"{says!r} is not said in {said!r}"]
 
     return judge
+
+
+def only_where(present: Callable[[], Mask], judge: Judge) -> Judge:
+    """As `judge`, and no cell on tissue of which the data holds nothing."""
+
+    def both(seen: Seen) -> list[str]:
+        absent = ~present()
+        cells = [cell for r in seen.reports if not r.is_refusal for cell in r.cells()]
+        shares = [
+            (row, col, absent[row * 224 : (row + 1) * 224, col * 224 : (col + 1) * 224].mean())
+            for row, col in cells
+        ]
+        return judge(seen) + [
+            f"the cell {row}, {col} is {share:.0%} without data"
+            for row, col, share in shares
+            if share > 0.05
+        ]
+
+    return both
 
 
 def unfit_texts(objects: Iterable[Dataset]) -> list[str]:
@@ -156,6 +184,12 @@ def _misplaced(report: Report, letter: Mask) -> list[str]:
         if cell.sum() < 0.15 * side**2:
             faults.append(f"the cell {row}, {col} is not on the tissue")
     return faults
+
+
+def _off(report: Report, score: float | None, within: float) -> list[str]:
+    if score is None or abs(report.score - score) <= within:
+        return []
+    return [f"score {report.score}, expected {score} within {within}"]
 
 
 def _frame_of(seg: Dataset) -> str:
