@@ -24,7 +24,7 @@ _SEEN: Counter[str] = Counter()
 @pytest.fixture(scope="module")
 def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FuzzProcess]:
     folder: Path = tmp_path_factory.mktemp("fuzz")
-    with FuzzProcess(folder, objects_every=8) as running:
+    with FuzzProcess(folder, objects_every=10) as running:
         yield running
 
 

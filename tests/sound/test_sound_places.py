@@ -83,7 +83,7 @@ def lower_padded_to_whole_tiles(slide: Drawn) -> None:
     """As some scanners write levels: the matrix is cut to whole tiles."""
     image = slide.lower
     rows, cols = image.pixels.shape[:2]
-    padded = np.full((-(-rows // 64) * 64, -(-cols // 64) * 64, 3), 243, np.uint8)
+    padded = np.full((-(-rows // 96) * 96, -(-cols // 96) * 96, 3), 243, np.uint8)
     padded[:rows, :cols] = image.pixels
     image.pixels = padded
     image.header.TotalPixelMatrixRows, image.header.TotalPixelMatrixColumns = padded.shape[:2]

@@ -87,7 +87,7 @@ class Image:
 
     header: FileDataset
     pixels: Pixels
-    frame: tuple[int, int] = (64, 64)
+    frame: tuple[int, int] = (96, 96)
     syntax: UID = JPEGBaseline8Bit
     cells: list[tuple[int, int]] = field(default_factory=list)
     """Tile (row, column) of each frame."""

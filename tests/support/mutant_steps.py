@@ -46,7 +46,7 @@ PLACES: tuple[Place, ...] = (
 _NUMBERS: dict[str, tuple[object, ...]] = {
     "US": (0, 1, 2, 3, 4, 8, 16, 32, 63, 65, 128, 256, 65535),
     "UL": (0, 1, 2, 3, 5, 440, 449, 576, 1024, 2**31, 2**32 - 1),
-    "IS": ("0", "1", "20", "62", "64", "126", "2147483647", "-1"),
+    "IS": ("0", "1", "9", "29", "31", "60", "2147483647", "-1"),
     "FL": (0.0, -1.0, 1e-6, 0.9, 1.5, 15.0, 896.0, float("nan"), float("inf"), 1e38),
     "DS": ("0", "-1", "0.5", "1e-9", "25000", "1e300", "nan", "inf", "0,004", ""),
 }
@@ -255,7 +255,7 @@ def _position(mutant: Mutant, rng: random.Random) -> str:
     if keyword not in position:
         raise NotHere
     old = int(position[keyword].value or 0)
-    how = rng.choice(("absent", 0, old + 1, old - 1, old + 13, old + 64, 1, -63, 2**31 - 1))
+    how = rng.choice(("absent", 0, old + 1, old - 1, old + 13, old + 96, 1, -95, 2**31 - 1))
     if how == old:
         raise NotHere
     if how == "absent":
@@ -275,7 +275,7 @@ def _all_positions(mutant: Mutant, rng: random.Random) -> str:
         row, col = {
             "one less": (row - 1, col - 1),
             "row and column swapped": (col, row),
-            "half a tile on": (row + 32, col + 32),
+            "half a tile on": (row + 48, col + 48),
             "all alike": (1, 1),
             "none": (row, col),
         }[how]

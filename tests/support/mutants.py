@@ -168,7 +168,7 @@ def _concatenated(slide: Drawn) -> None:
     """The base level in two parts."""
     whole = slide.base
     made = []
-    for n, (first, stop) in enumerate(((0, 30), (30, len(whole.frames)))):
+    for n, (first, stop) in enumerate(((0, 13), (13, len(whole.frames)))):
         part = Drawn([whole], slide.truth).copy().base
         part.keep(list(range(first, stop)))
         part.header.SOPInstanceUID = generate_uid(entropy_srcs=["part", str(n)])
