@@ -71,7 +71,11 @@ def run(
     Objects are built for every `objects_every`-th number: they cost most of the time.
     """
     chosen = {family: FAMILIES[family]} if family else FAMILIES
-    mutant = make(number, chosen)
+    try:
+        mutant = make(number, chosen)
+    except Exception as error:  # noqa: BLE001 - a fault of the fuzzer must be seen as one
+        fault = f"the mutator itself: {type(error).__name__}: {error}"
+        return Verdict(number, "", [], "unwritable", [fault], "", 0.0, 0.0)
     shutil.rmtree(folder, ignore_errors=True)
     started, before = time.monotonic(), _peak_mb()
     faults: list[str] = []
@@ -90,7 +94,10 @@ def run(
         where = " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames))
         faults.append(f"traceback: {type(error).__name__}: {error} at {where}")
     seconds, grown = time.monotonic() - started, _peak_mb() - before
-    faults += disagreements(mutant, came)
+    try:
+        faults += disagreements(mutant, came)
+    except Exception as error:  # noqa: BLE001 - a fault of the oracle must be seen as one
+        faults.append(f"the oracle itself: {type(error).__name__}: {error}")
     faults += [f"took {seconds:.0f} s"] if seconds > MOST_S else []
     faults += [f"grew by {grown:.0f} MB"] if grown > MOST_MB else []
     faults += [f"says {text!r}" for text in _unfit(came)]

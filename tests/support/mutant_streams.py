@@ -65,7 +65,7 @@ def strictly(image: Image, data: bytes) -> Pixels | None:
 
 def _picked(mutant: Mutant, rng: random.Random) -> tuple[Image, int]:
     image = rng.choice(mutant.slide.images)
-    if not image.frames:
+    if not image.frames or len(image.frames) != len(image.cells):
         raise NotHere
     return image, rng.randrange(len(image.frames))
 
