@@ -150,6 +150,9 @@ def examined(
     if differ:
         raise SlideUnreadable(f"Found {differ}.")
     volumes = [i for i in images if i.header.is_volume]
+    nameless = identity.unnamed(image.header for image in volumes)
+    if nameless:
+        raise SlideUnreadable(f"Found that {nameless}: send the slide again with it.")
     if not volumes:
         _refuse(images, None, Reason.NO_VOLUME_LEVEL, flavors.no_volume(images))
     scans = pyramids.pyramids(volumes)
