@@ -160,7 +160,7 @@ def examined(
     apart = pyramids.regions_apart(scans, coarsest_mpp)
     if apart:
         _refuse(images, scan.base, Reason.SEVERAL_REGIONS, apart)
-    return scan, (*scale.scale_cautions(scan.base), *others)
+    return scan, (*scale.scale_cautions(scan.base), *others, *flavors.broken_beside(images))
 
 
 def _refuse(
