@@ -32,6 +32,9 @@ class Reason(StrEnum):
     TISSUE_MISSING = "tissue-missing"
     SEVERAL_REGIONS = "several-regions"
     MODEL_OUTPUT = "model-output"
+    INCOMPLETE = "incomplete"
+    ANALYSIS_FAILED = "analysis-failed"
+    RESULTS_FAILED = "results-failed"
 
 
 @dataclass(frozen=True, slots=True)

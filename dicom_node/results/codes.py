@@ -48,6 +48,9 @@ REASONS: dict[Reason, Code] = {
     Reason.TISSUE_MISSING: _private("NA-MISSING", "Tissue missing in data"),
     Reason.SEVERAL_REGIONS: _private("NA-REGIONS", "Several scanned regions"),
     Reason.MODEL_OUTPUT: _private("NA-OUTPUT", "Model output invalid"),
+    Reason.INCOMPLETE: _private("NA-INCOMPLETE", "Slide incomplete"),
+    Reason.ANALYSIS_FAILED: _private("NA-ANALYSIS", "Analysis failed"),
+    Reason.RESULTS_FAILED: _private("NA-RESULTS", "Results not representable"),
 }
 
 PRIVATE: tuple[Code, ...] = (

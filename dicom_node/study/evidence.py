@@ -9,9 +9,9 @@ and then on a quiet time counted from the last byte. What was counted is stored.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from dicom_node.ledger.counted import LevelEvidence, SlideEvidence
 from dicom_node.study.facts import InstanceFacts
 from inference.slide.files import Parts, SlideFiles, by_container, group
 from inference.slide.headers import ImageHeader
@@ -24,47 +24,6 @@ must not fill the database."""
 
 class PatientsDiffer(Exception):
     """The files of one slide name different patients; the message says in which attributes."""
-
-
-@dataclass(frozen=True, slots=True)
-class LevelEvidence:
-    """One image of a slide: a single instance, or all received parts of a concatenation."""
-
-    sop_instance_uids: tuple[str, ...]
-    flavor: str
-    rows: int
-    cols: int
-    organization: str
-    frames: int
-    expected_frames: int | None
-    """None where the object does not say: TILED_SPARSE may leave tiles out."""
-    parts: int
-    expected_parts: int | None
-    missing: tuple[str, ...]
-    """What a level of the slide lacks."""
-    noted: tuple[str, ...] = ()
-    """What a label or the like lacks: it is told, and holds nothing back."""
-
-
-@dataclass(frozen=True, slots=True)
-class SlideEvidence:
-    """The instances of one slide: one container in one series."""
-
-    key: str
-    """Names the slide in every revision of its study."""
-    series_instance_uid: str
-    container_identifier: str
-    levels: tuple[LevelEvidence, ...]
-
-    @property
-    def missing(self) -> tuple[str, ...]:
-        """What this slide lacks, one sentence each; empty when it is complete."""
-        return tuple(sentence for level in self.levels for sentence in level.missing)
-
-    @property
-    def noted(self) -> tuple[str, ...]:
-        """What its label and the like lack."""
-        return tuple(sentence for level in self.levels for sentence in level.noted)
 
 
 def gather_evidence(facts: Iterable[InstanceFacts]) -> tuple[SlideEvidence, ...]:

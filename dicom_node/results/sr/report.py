@@ -17,7 +17,7 @@ from highdicom.sr import (
 from pydicom import Dataset
 
 from dicom_node.results import codes
-from dicom_node.results.identity import Provenance, ResultNames
+from dicom_node.results.identity import Provenance, is_preliminary, report_names
 from dicom_node.results.kinds import HEATMAP, REPORT, kind_of
 from dicom_node.results.making import BuiltObject, Making
 from dicom_node.results.modules import blank_header, complete, plain, series_description
@@ -64,7 +64,7 @@ def build_report(
     Raises ValueError for a result that lacks what the manifest promises, holds a number that is
     not finite, or belongs to another slide.
     """
-    names = ResultNames.of(source.StudyInstanceUID, input_uids, provenance, "report")
+    names = report_names(source.StudyInstanceUID, input_uids, provenance, result)
     if isinstance(result, Prediction):
         check_same_slide(source, result.geometry)
         groups = prediction_groups(result, manifest, provenance, names, _specimen_note(source))
@@ -86,7 +86,7 @@ def build_report(
         series_number=series_number,
         sop_instance_uid=names.uid("instance"),
         instance_number=1,
-        is_complete=True,
+        is_complete=not is_preliminary(result),
         is_final=False,
         is_verified=False,
         previous_versions=None if predecessor is None else [predecessor],
