@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 from typing import BinaryIO
 
+from pydicom import dcmread
 from pydicom.dataset import FileDataset
 from pydicom.encaps import parse_basic_offsets, parse_fragments
 from pydicom.tag import Tag
 
+from inference.errors import MALFORMED, is_of_the_machine
 from inference.slide.attributes import BadValue, value
 from inference.slide.headers import ImageHeader
 
@@ -17,9 +20,24 @@ COUNTED_BY = (Tag("ExtendedOffsetTable"), Tag("PhotometricInterpretation"))
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 
 
+def frames_beside(path: Path, header: ImageHeader) -> int:
+    """Frames in the file of a label or the like; 0 where they cannot be counted. Raises OSError for
+    a file that cannot be read now."""
+    try:
+        with path.open("rb") as file:
+            dataset = dcmread(file, stop_before_pixels=True, specific_tags=[*COUNTED_BY])
+            return count_frames(file, dataset, header)
+    except (BadValue, *MALFORMED) as error:
+        if is_of_the_machine(error):
+            raise
+        return 0
+
+
 def count_frames(file: BinaryIO, dataset: FileDataset, header: ImageHeader) -> int:
-    """Frames whose bytes are in the file, whose position is at the Pixel Data element, or at the
-    offset table in front of it. Raises BadValue, and what pydicom raises."""
+    """Frames whose bytes are in the file, whose position is at the Pixel Data element.
+
+    Raises BadValue, and what pydicom raises.
+    """
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax.is_deflated:
         return header.frames  # inflating to count would cost memory; the decoder will tell

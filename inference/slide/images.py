@@ -21,6 +21,7 @@ from inference.slide.claims.patient import Owner
 from inference.slide.claims.placement import Placement, read_placement
 from inference.slide.claims.places import NOWHERE, FramePlaces, joined, read_places
 from inference.slide.claims.spacing import Spacings, read_spacings
+from inference.slide.counting import frames_beside
 from inference.slide.headers import ImageHeader, instance, parse, read_front
 from inference.slide.terms import flavor_name, uid_name
 from inference.types import SlideGeometry
@@ -37,6 +38,8 @@ class Part:
     frames: int
     first_frame: int
     """Frames of the concatenation that come before this part; 0 for a whole image."""
+    found: int
+    """Frames that are in the file; of VOLUME images they are counted when they are read."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,6 +108,7 @@ class _File:
     dataset: Dataset
     first_frame: int
     places: FramePlaces
+    found: int
 
 
 def read_images(paths: Sequence[Path]) -> list[SlideImage]:
@@ -151,13 +155,14 @@ def _read(path: Path, which: str) -> _File:
         first_frame = number(dataset, "ConcatenationFrameOffsetNumber") or 0
         is_asked = header.is_volume and not dataset.file_meta.TransferSyntaxUID.is_deflated
         places = read_places(path, end, dataset, header.frames) if is_asked else NOWHERE
-        return _File(header, dataset, first_frame, places)
+        found = frames_beside(path, header) if header.is_beside else header.frames
+        return _File(header, dataset, first_frame, places, found)
 
 
 def _image(files: list[_File]) -> SlideImage:
     files = sorted(files, key=lambda file: file.first_frame)
     parts = tuple(
-        Part(f.header.path, f.header.sop_instance_uid, f.header.frames, f.first_frame)
+        Part(f.header.path, f.header.sop_instance_uid, f.header.frames, f.first_frame, f.found)
         for f in files
     )
     with instance(parts[0].sop_instance_uid, parts[0].path):

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
+from io import BufferedReader
 from typing import Any
 
 from pydicom.uid import JPEGBaseline8Bit
+from upath import UPath
 from wsidicom.cache import (  # type: ignore[import-untyped]  # published without types
     DecodedFrameCache,
     EncodedFrameCache,
@@ -26,6 +28,9 @@ from wsidicom.errors import (  # type: ignore[import-untyped]  # published witho
 from wsidicom.file.io import (  # type: ignore[import-untyped]  # published without types
     WsiDicomReader,
 )
+from wsidicom.file.io.wsidicom_io import (  # type: ignore[import-untyped]  # as above
+    WsiDicomReadIO,
+)
 from wsidicom.file.wsidicom_file_image_data import (  # type: ignore[import-untyped]  # as above
     WsiDicomFileImageData,
 )
@@ -34,6 +39,7 @@ from wsidicom.file.wsidicom_stream_opener import (  # type: ignore[import-untype
 )
 
 from inference.errors import MALFORMED, is_of_the_machine
+from inference.slide.claims.rewritten import RewrittenFile, Shifted, has_unknown_vr
 from inference.slide.codestream.jpeg import JpegReader
 from inference.slide.color import ToSrgb
 from inference.slide.color_claims import color_fault
@@ -133,8 +139,14 @@ def _image_data(image: SlideImage, files: ExitStack) -> Any:
     how these are decoded. Which frame lies where is ours to know."""
     try:
         with use_settings(_SETTINGS):
-            readers = [_reader(part, files) for part in image.parts]
-            return WsiDicomFileImageData(readers, DecodedFrameCache(0), EncodedFrameCache(0))
+            opened = [_reader(part, files) for part in image.parts]
+            data = WsiDicomFileImageData(
+                [reader for reader, _ in opened], DecodedFrameCache(0), EncodedFrameCache(0)
+            )
+            data._readers = [
+                reader if file is None else Shifted(reader, file) for reader, file in opened
+            ]
+            return data
     except _OPEN_ERRORS as error:
         if is_of_the_machine(error):
             raise
@@ -145,7 +157,11 @@ def _image_data(image: SlideImage, files: ExitStack) -> Any:
         ) from None
 
 
-def _reader(part: Part, files: ExitStack) -> Any:
+def _reader(part: Part, files: ExitStack) -> tuple[Any, RewrittenFile | None]:
+    """wsidicom's reader of a file, and the stream it reads where that is not the file itself."""
+    if has_unknown_vr(part.path):
+        file = files.enter_context(RewrittenFile(part.path))
+        return WsiDicomReader(WsiDicomReadIO(BufferedReader(file), UPath("rewritten"))), file
     (stream,) = WsiDicomStreamOpener().open(str(part.path))
     files.callback(stream.close)
-    return WsiDicomReader(stream)
+    return WsiDicomReader(stream), None

@@ -150,6 +150,9 @@ def examined(
     if differ:
         raise SlideUnreadable(f"Found {differ}.")
     volumes = [i for i in images if i.header.is_volume]
+    nameless = identity.unnamed(image.header for image in volumes)
+    if nameless:
+        raise SlideUnreadable(f"Found that {nameless}: send the slide again with it.")
     if not volumes:
         _refuse(images, None, Reason.NO_VOLUME_LEVEL, flavors.no_volume(images))
     scans = pyramids.pyramids(volumes)
@@ -157,7 +160,7 @@ def examined(
     apart = pyramids.regions_apart(scans, coarsest_mpp)
     if apart:
         _refuse(images, scan.base, Reason.SEVERAL_REGIONS, apart)
-    return scan, (*scale.scale_cautions(scan.base), *others)
+    return scan, (*scale.scale_cautions(scan.base), *others, *flavors.broken_beside(images))
 
 
 def _refuse(

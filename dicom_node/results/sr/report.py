@@ -143,8 +143,14 @@ def _specimen_note(source: Dataset) -> tuple[str, ...]:
     specimens = source.get("SpecimenDescriptionSequence") or ()
     if len(specimens) < 2:
         return ()
-    others = ", ".join(plain(str(s.get("SpecimenIdentifier", "?"))) for s in specimens)
+    others = ", ".join(plain(_identifier(specimen)) for specimen in specimens)
     return (f"The slide holds {len(specimens)} specimens, analyzed as one: {others}.",)
+
+
+def _identifier(specimen: Dataset) -> str:
+    """Specimen Identifier (LO); a backslash, which it must not hold, came back as two values."""
+    found = specimen.get("SpecimenIdentifier") or "?"
+    return str(found) if isinstance(found, str) else "/".join(map(str, found))
 
 
 def _separate(items: Iterable[Dataset]) -> None:

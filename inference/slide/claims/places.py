@@ -25,6 +25,7 @@ _TAG = b"\x00\x52\x30\x92"
 _UNDEFINED = 0xFFFFFFFF
 _CHUNK = 1 << 22
 _MOST_BYTES_A_FRAME = 1 << 14
+_MOST_FRAMES = 1 << 20
 # Where a sequence of undefined length ends: its delimiter, and then an element of a later group
 _END = re.compile(rb"\xfe\xff\xdd\xe0\x00{4}(?=.[\x53-\x7f]|\xfc\xff)", re.DOTALL)
 # Z offset (0040,074A), if stated, and column and row (0048,021E), (0048,021F), as they follow each
@@ -89,6 +90,18 @@ def joined(parts: list[FramePlaces]) -> FramePlaces:
         np.concatenate([part.z_um for part in parts]),
         frozenset().union(*(part.spacings_mm for part in parts)),
     )
+
+
+def end_of_groups(file: BinaryIO, at: int, is_implicit: bool) -> int:
+    """Where in a file the element behind the per-frame groups begins; `at` where there are none."""
+    file.seek(at)
+    found = _groups(file, is_implicit, _MOST_FRAMES)
+    if found is None:
+        return at
+    head = 8 if is_implicit else 12
+    file.seek(at + head - 4)
+    has_end = int.from_bytes(file.read(4), "little") == _UNDEFINED
+    return at + head + len(found[0]) + (8 if has_end else 0)
 
 
 def _groups(file: BinaryIO, is_implicit: bool, frames: int) -> tuple[bytes, bool] | None:

@@ -18,3 +18,16 @@ def no_volume(images: Sequence[SlideImage]) -> str:
         )
     found = ", ".join(sorted({image.kind for image in images}))
     return f"Found only {found}; VOLUME is needed."
+
+
+def broken_beside(images: Sequence[SlideImage]) -> tuple[str, ...]:
+    """Labels and the like that lack frames: told, and no reason to leave the slide unanalyzed."""
+    said = []
+    for image in (i for i in images if i.header.is_beside):
+        found, stated = sum(p.found for p in image.parts), sum(p.frames for p in image.parts)
+        if found < stated:
+            said.append(
+                f"The {image.kind} image of the slide is damaged: {found} of its {stated} frames "
+                "are there. It was not needed."
+            )
+    return tuple(said)
