@@ -40,9 +40,10 @@ from wsidicom.file.wsidicom_stream_opener import (  # type: ignore[import-untype
 
 from inference.errors import MALFORMED, is_of_the_machine
 from inference.slide.claims.rewritten import RewrittenFile, Shifted, has_unknown_vr
-from inference.slide.codestream import JpegReader
+from inference.slide.codestream.jpeg import JpegReader
 from inference.slide.color import ToSrgb
-from inference.slide.decoding import shared_decoder
+from inference.slide.color_claims import color_fault
+from inference.slide.decoding import RgbDecoder
 from inference.slide.frames import Level
 from inference.slide.images import Part, SlideImage
 from inference.slide.rules.color import JPEG, colors_to_convert
@@ -96,7 +97,10 @@ def open_level(
             "the same focal plane; one is needed.",
         )
     plane, said = middle(planes)
-    return _level(plane, base, color, files), said
+    level = _level(plane, base, color, files)
+    if fault_of_color := color_fault(level):
+        raise LevelFault(Reason.PHOTOMETRIC_INTERPRETATION, fault_of_color)
+    return level, said
 
 
 def _level(plane: Plane, base: SlideImage, color: ToSrgb | None, files: ExitStack) -> Level:
@@ -104,7 +108,7 @@ def _level(plane: Plane, base: SlideImage, color: ToSrgb | None, files: ExitStac
     mpp, base_mpp = image.mpp, base.mpp
     if not mpp or not base_mpp:
         raise AssertionError("the rules of scale let no level without spacing pass")
-    data = _image_data(image, files)
+    data, stored = _image_data(image, files)
     return Level(
         rows=image.header.rows,
         cols=image.header.cols,
@@ -116,20 +120,23 @@ def _level(plane: Plane, base: SlideImage, color: ToSrgb | None, files: ExitStac
         frames=image.frames,
         parts=image.parts,
         index=plane.frames,
-        is_ycbcr=bool(colors_to_convert(image.transfer_syntax, image.photometric)),
         is_encapsulated=image.transfer_syntax.is_encapsulated,
         is_baseline=image.transfer_syntax == JPEGBaseline8Bit,
         decodes_stated_ycbcr=image.photometric == "RGB" and image.transfer_syntax in JPEG,
-        decode=shared_decoder(data.decoder),
-        stored=StoredFrames(data, image.transfer_syntax.is_encapsulated, files),
+        decode=RgbDecoder(
+            data.decoder,
+            image.photometric,
+            is_ycbcr=bool(colors_to_convert(image.transfer_syntax, image.photometric)),
+        ),
+        stored=stored,
         jpegs=JpegReader(),
         color=color,
     )
 
 
-def _image_data(image: SlideImage, files: ExitStack) -> Any:
-    """wsidicom's view of all parts (WsiDicomFileImageData, untyped): where their frames are, and
-    how these are decoded. Which frame lies where is ours to know."""
+def _image_data(image: SlideImage, files: ExitStack) -> tuple[Any, StoredFrames]:
+    """wsidicom's view of all parts (WsiDicomFileImageData, untyped), for how frames are decoded,
+    and their bytes. Which frame lies where is ours to know."""
     try:
         with use_settings(_SETTINGS):
             opened = [_reader(part, files) for part in image.parts]
@@ -139,7 +146,7 @@ def _image_data(image: SlideImage, files: ExitStack) -> Any:
             data._readers = [
                 reader if file is None else Shifted(reader, file) for reader, file in opened
             ]
-            return data
+            return data, StoredFrames(data, image.transfer_syntax.is_encapsulated, files)
     except _OPEN_ERRORS as error:
         if is_of_the_machine(error):
             raise

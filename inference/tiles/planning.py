@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from engines.manifest import TileInput
 from inference.errors import Refused
+from inference.slide.color_claims import color_conflict
 from inference.slide.decoding import MOST_HALVINGS
 from inference.slide.frames import Level
 from inference.slide.rules.presence import tissue_missing
@@ -63,12 +64,8 @@ def plan_tiles(slide: Slide, wanted: TileInput, warnings: tuple[str, ...]) -> Pl
     if refusal:
         raise Refused(NotAssessable(Reason.TISSUE_MISSING, refusal, slide.geometry, slide.accounts))
     tiles_from = tuple(stored[source.level] for source in sources)
-    conflicts = tuple(
-        f"The header of the level of {level.rows} x {level.cols} pixels says RGB, its JPEG frames "
-        "say YCbCr; the frames were believed, as viewers do."
-        for level in dict.fromkeys((*tiles_from, tissue_from))
-        if level.header_conflicts()
-    )
+    looked_at = dict.fromkeys((*tiles_from, tissue_from))
+    conflicts = tuple(filter(None, (color_conflict(level) for level in looked_at)))
     return Plan(
         tissue=_there(tissue, sources[0].level),
         sources=tuple(sources),

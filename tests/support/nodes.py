@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,7 @@ from dicom_node.ledger.states import State
 ROOT = Path(__file__).parents[2]
 WSM_SYNTAXES = ["-R", "-xy"]
 """storescu proposes only what the files need, JPEG baseline first."""
+WSM_SYNTAXES_OF_JPEG_2000 = ["-R", "-xw"]
 
 
 def need(*programs: str) -> None:
@@ -208,10 +209,14 @@ def study_of(folder: Path) -> str:
 
 
 def storescu(
-    port: int, *paths: Path, calling: str = "PACS", called: str = "DICOMNODE"
+    port: int,
+    *paths: Path,
+    calling: str = "PACS",
+    called: str = "DICOMNODE",
+    syntaxes: Sequence[str] = WSM_SYNTAXES,
 ) -> subprocess.CompletedProcess[str]:
     """DCMTK sends files or folders to the node."""
-    command = ["storescu", "-v", *WSM_SYNTAXES, "+sd", "+r", "-aet", calling, "-aec", called]
+    command = ["storescu", "-v", *syntaxes, "+sd", "+r", "-aet", calling, "-aec", called]
     return subprocess.run(
         [*command, "127.0.0.1", str(port), *map(str, paths)],
         capture_output=True,

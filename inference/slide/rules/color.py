@@ -27,7 +27,11 @@ _DECODED_TO_RGB = {
     "YBR_ICT": _JPEG_2000,
     "YBR_RCT": _JPEG_2000,
 }
-_DECODED_TO_YCBCR = {"YBR_FULL": _JPEG_2000 | {RLELossless}}
+# JPEG 2000 without a color transform; what it says of itself is believed more (color_claims.py).
+# With chroma at half the width since CP-2650.
+_DECODED_TO_YCBCR = {"YBR_FULL": _JPEG_2000 | {RLELossless}, "YBR_FULL_422": _JPEG_2000}
+
+_YBR = sorted(_DECODED_TO_RGB)
 
 
 def colors_to_convert(syntax: UID, photometric: str) -> bool | None:
@@ -39,13 +43,14 @@ def colors_to_convert(syntax: UID, photometric: str) -> bool | None:
 
 def colors_that_cannot_be_decoded(image: SlideImage) -> str | None:
     """Photometric Interpretation and transfer syntax must be a pair that gives known colors."""
-    if colors_to_convert(image.transfer_syntax, image.photometric) is None:
-        return (
-            f"Photometric Interpretation is {photometric_name(image.photometric)} in "
-            f"{uid_name(image.transfer_syntax)}; color images are needed: RGB, YBR_FULL, "
-            "YBR_FULL_422, YBR_ICT, or YBR_RCT as their transfer syntax allows."
-        )
-    return None
+    syntax = image.transfer_syntax
+    if colors_to_convert(syntax, image.photometric) is not None:
+        return None
+    known = [name for name in ("RGB", *_YBR) if colors_to_convert(syntax, name) is not None]
+    return (
+        f"Photometric Interpretation is {photometric_name(image.photometric)} in "
+        f"{uid_name(syntax)}; in that coding color images are {' or '.join(known)}."
+    )
 
 
 def samples_that_are_no_color(image: SlideImage) -> str | None:

@@ -1,0 +1,56 @@
+"""Mutants of slides: a right number or a stated refusal, whatever was changed.
+
+A mutant is a function of its number, so hypothesis draws numbers, the same ones every time, and
+the number of one that fails is all that is needed to see it again:
+
+    python tests/long/fuzz.py --only NUMBER
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fuzz_process import FuzzProcess
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+MUTANTS = 2000
+_SEEN: Counter[str] = Counter()
+
+
+@pytest.fixture(scope="module")
+def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FuzzProcess]:
+    folder: Path = tmp_path_factory.mktemp("fuzz")
+    with FuzzProcess(folder, objects_every=10) as running:
+        yield running
+
+
+@settings(
+    max_examples=MUTANTS,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=[Phase.generate],  # a smaller number is no smaller mutant
+    suppress_health_check=list(HealthCheck),
+)
+@given(number=st.integers(0, 2**31))
+def test_a_mutant_gives_a_right_number_or_a_stated_refusal(
+    number: int, process: FuzzProcess
+) -> None:
+    verdict = process.verdict(number)
+    _SEEN[verdict.outcome] += 1
+    assert verdict.faults == [], verdict
+
+
+def test_mutants_end_in_every_way() -> None:
+    """A fuzzer whose mutants are all refused, or all sound, would find nothing."""
+    if sum(_SEEN.values()) < MUTANTS:
+        pytest.skip("needs all mutants of this file to have run")
+    print(_SEEN)
+    assert _SEEN["numbers"] > MUTANTS / 5
+    assert _SEEN["refused"] > MUTANTS / 10
+    assert _SEEN["stopped"] > MUTANTS / 20
+    assert _SEEN["unwritable"] < MUTANTS / 10
