@@ -107,7 +107,7 @@ def _analyze_all(
     reports: list[dict[str, Any]] = []
     for number, (study, files) in enumerate(sorted(found.studies.items()), start=1):
         try:
-            slides, lacking = _slides(files, console)
+            slides, lacking = _slides(files)
             for why in lacking:
                 failed = True
                 sys.stderr.write(f"dicom-node: study {study}: {why}\n")
@@ -135,15 +135,10 @@ def _trouble(error: Exception) -> str:
     return os_reason(error) if isinstance(error, OSError) else f"unexpected {place_of(error)}"
 
 
-def _slides(
-    files: Mapping[str, Path], console: Console
-) -> tuple[tuple[SlideFiles, ...], list[str]]:
+def _slides(files: Mapping[str, Path]) -> tuple[tuple[SlideFiles, ...], list[str]]:
     """The complete slides of one study, and of the others what they lack."""
     facts = [read_facts(path) for path in files.values()]
     counted = gather_evidence(facts)
-    for evidence in counted:
-        for note in evidence.noted:
-            console.print(f"left aside: {note}")
     complete, lacking = [], []
     for slide in slides_of(facts):
         missing = missing_of(slide, counted)

@@ -22,9 +22,7 @@ class LevelEvidence:
     parts: int
     expected_parts: int | None
     missing: tuple[str, ...]
-    """What a level of the slide lacks."""
-    noted: tuple[str, ...] = ()
-    """What a label or the like lacks: it is told, and holds nothing back."""
+    """What a level of the slide lacks; a label or the like holds nothing back."""
 
     @classmethod
     def read(cls, kept: Mapping[str, Any]) -> Self:
@@ -46,11 +44,6 @@ class SlideEvidence:
     def missing(self) -> tuple[str, ...]:
         """What this slide lacks, one sentence each; empty when it is complete."""
         return tuple(sentence for level in self.levels for sentence in level.missing)
-
-    @property
-    def noted(self) -> tuple[str, ...]:
-        """What its label and the like lack."""
-        return tuple(sentence for level in self.levels for sentence in level.noted)
 
     @classmethod
     def read(cls, kept: Mapping[str, Any]) -> Self:

@@ -93,7 +93,6 @@ def _level(parts: Parts, counted: Mapping[Path, int], images: Sequence[Parts]) -
         parts=len(parts),
         expected_parts=expected_parts,
         missing=() if first.is_beside else tuple(first_of(missing)),
-        noted=tuple(first_of(missing)) if first.is_beside else (),
     )
 
 

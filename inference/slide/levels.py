@@ -108,7 +108,7 @@ def _level(plane: Plane, base: SlideImage, color: ToSrgb | None, files: ExitStac
     mpp, base_mpp = image.mpp, base.mpp
     if not mpp or not base_mpp:
         raise AssertionError("the rules of scale let no level without spacing pass")
-    data = _image_data(image, files)
+    data, stored = _image_data(image, files)
     return Level(
         rows=image.header.rows,
         cols=image.header.cols,
@@ -128,15 +128,15 @@ def _level(plane: Plane, base: SlideImage, color: ToSrgb | None, files: ExitStac
             image.photometric,
             is_ycbcr=bool(colors_to_convert(image.transfer_syntax, image.photometric)),
         ),
-        stored=StoredFrames(data, image.transfer_syntax.is_encapsulated, files),
+        stored=stored,
         jpegs=JpegReader(),
         color=color,
     )
 
 
-def _image_data(image: SlideImage, files: ExitStack) -> Any:
-    """wsidicom's view of all parts (WsiDicomFileImageData, untyped): where their frames are, and
-    how these are decoded. Which frame lies where is ours to know."""
+def _image_data(image: SlideImage, files: ExitStack) -> tuple[Any, StoredFrames]:
+    """wsidicom's view of all parts (WsiDicomFileImageData, untyped), for how frames are decoded,
+    and their bytes. Which frame lies where is ours to know."""
     try:
         with use_settings(_SETTINGS):
             opened = [_reader(part, files) for part in image.parts]
@@ -146,7 +146,7 @@ def _image_data(image: SlideImage, files: ExitStack) -> Any:
             data._readers = [
                 reader if file is None else Shifted(reader, file) for reader, file in opened
             ]
-            return data
+            return data, StoredFrames(data, image.transfer_syntax.is_encapsulated, files)
     except _OPEN_ERRORS as error:
         if is_of_the_machine(error):
             raise

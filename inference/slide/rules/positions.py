@@ -55,12 +55,12 @@ def places_missing(image: SlideImage) -> str | None:
         return None
     if stated:
         return (
-            f"{stated} of {image.frames} frames say where they lie (Plane Position Slide); all or, "
+            f"{stated} of {image.frames} frames state a position (Plane Position Slide); all or, "
             "with Dimension Organization Type TILED_FULL, none are needed."
         )
     return (
-        "No frame says where it lies (Plane Position Slide), and the Dimension Organization Type "
-        "is not TILED_FULL, which would tell by their order."
+        "No frame states its position (Plane Position Slide), and the Dimension Organization Type "
+        "is not TILED_FULL, which would tell it by their order."
     )
 
 
@@ -78,8 +78,8 @@ def off_the_grid(image: SlideImage) -> str | None:
         return None
     return (
         f"{len(wrong)} of {image.frames} frames do not lie on the grid of "
-        f"{header.frame_rows} x {header.frame_cols} pixel tiles; their first pixels are said to be "
-        f"at (row, column) {_named(places.rows, places.cols, wrong)}."
+        f"{header.frame_rows} x {header.frame_cols} pixel tiles; their positions are (row, column) "
+        f"{_named(places.rows, places.cols, wrong)}."
     )
 
 
@@ -97,9 +97,9 @@ def places_contradict_order(image: SlideImage) -> str | None:
         return None
     at = int(wrong[0])
     return (
-        f"The image says TILED_FULL, but {len(wrong)} of its {image.frames} frames say that they "
-        f"lie elsewhere: frame {at + 1} at (row, column) "
-        f"({places.rows[at]}, {places.cols[at]}) instead of ({rows[at]}, {cols[at]})."
+        f"The image says TILED_FULL, but {len(wrong)} of its {image.frames} frames state other "
+        f"positions: frame {at + 1} lies at (row, column) ({places.rows[at]}, {places.cols[at]}) "
+        f"instead of ({rows[at]}, {cols[at]})."
     )
 
 
@@ -114,8 +114,8 @@ def places_repeat(image: SlideImage) -> str | None:
         return None
     wrong = order[1:][again]
     return (
-        f"{len(wrong)} of {image.frames} frames lie where another frame lies already, at (row, "
-        f"column) {_named(places.rows, places.cols, np.sort(wrong))}; one frame a place is needed."
+        f"{len(wrong)} of {image.frames} frames have the position of another frame: (row, column) "
+        f"{_named(places.rows, places.cols, np.sort(wrong))}; one frame a position is needed."
     )
 
 
