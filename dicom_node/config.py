@@ -27,6 +27,8 @@ from pydantic import (
 from engines.names import EngineName, PrecisionName
 
 PREFIX = "DICOM_NODE_"
+_ONLY_NODE = "node"
+"""Name of a node that shares its database and spool with nobody."""
 SECTIONS = ("node", "database", "model", "analysis", "delivery", "log")
 
 AETitle = Annotated[
@@ -59,8 +61,9 @@ class NodeSection(_Section):
     """TCP port the node listens on, 1 to 65535."""
     data_dir: Path
     """Folder of spool, results and, where [database] names none, the database."""
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "node"
-    """What the node is called among those that share a database; another one for each."""
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = _ONLY_NODE
+    """What the node is called among those that share a database; another one for each. Whoever has
+    a name receives into a folder of the spool of its own."""
     quiet_time_s: Annotated[float, Field(ge=0)] = 30
     """Seconds. A study closes when its last byte is at least this old and every slide is
     complete."""
@@ -196,6 +199,11 @@ class Config(_Section):
     def spool_dir(self) -> Path:
         """Received instances."""
         return self.node.data_dir / "spool"
+
+    @property
+    def spool_writer(self) -> str:
+        """Folder of the spool that this node writes: its own where nodes have names."""
+        return "" if self.node.name == _ONLY_NODE else f"by-{self.node.name}"
 
     @property
     def results_dir(self) -> Path:

@@ -49,6 +49,7 @@ def load(path: Path) -> Prediction | NotAssessable:
                 detail=meta["detail"],
                 geometry=_geometry(meta["geometry"]),
                 levels=_levels(meta["levels"]),
+                base=meta.get("base", ""),
             )
         return _prediction(meta, dict(arrays))
 
@@ -87,6 +88,7 @@ def _prediction(meta: dict[str, Any], arrays: dict[str, Any]) -> Prediction:
         tiles_analyzed=meta["tiles_analyzed"],
         levels=_levels(meta["levels"]),
         warnings=tuple(meta["warnings"]),
+        base=meta.get("base", ""),  # not kept before 0.1.2
     )
 
 

@@ -63,7 +63,9 @@ def predict(
     path, for what cannot be read or written now, and what the runtime raises.
     """
     try:
-        with open_slide(paths, icc=runtime.manifest.input.icc) as slide:
+        wanted = runtime.manifest.input
+        coarsest = wanted.mpp * (1 + wanted.mpp_tolerance)
+        with open_slide(paths, icc=wanted.icc, coarsest_mpp=coarsest) as slide:
             return _predict(slide, runtime, progress or _ignore, stop or _never, resume)
     except Refused as refused:
         return refused.verdict
@@ -222,6 +224,7 @@ def _prediction(
         tiles_analyzed=len(cells),
         levels=plan.levels,
         warnings=plan.warnings + encoded.warnings + unusual,
+        base=slide.base_uid,
     )
 
 
@@ -258,7 +261,7 @@ def _not_assessable(
 ) -> NotAssessable:
     if refusal is None:
         raise ValueError("expected a reason, found none")
-    return NotAssessable(refusal[0], refusal[1], slide.geometry, accounts)
+    return NotAssessable(refusal[0], refusal[1], slide.geometry, accounts, slide.base_uid)
 
 
 def _ignore(progress: Progress) -> None:

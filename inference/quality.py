@@ -19,6 +19,18 @@ from inference.types import Reason
 
 ROUNDING = 1e-5
 """How far a probability may leave [0, 1] by rounding; it is clipped."""
+_HEMATOXYLIN = (SRCode("12710003", "SCT", "hematoxylin stain"),)
+_EOSINS = (
+    SRCode("36879007", "SCT", "water soluble eosin stain"),
+    SRCode("1346008", "SCT", "blue shade eosin stain"),
+    SRCode("83600004", "SCT", "spirit soluble eosin stain"),
+)
+"""PS3.16 CID 8112."""
+_H_AND_E_METHOD = (
+    SRCode("104210008", "SCT", "Hematoxylin and eosin stain method"),
+    SRCode("P3-50495", "SRT", "Hematoxylin and eosin stain method"),
+)
+"""PS3.16 CID 8130: no substance, but some writers state it as the one that was used."""
 SURVIVAL_RISE = 1e-4
 """Rounding allowed in a survival curve, which cannot rise."""
 
@@ -46,7 +58,7 @@ def stain_refusal(
     known = ", ".join(stain.meaning for stain in applicability.stains)
     if not stated:
         return None, (f"The stain is not stated in the slide; the model is made for {known}.",)
-    foreign = [code for code in stated if not any(_same(code, s) for s in applicability.stains)]
+    foreign = [code for code in stated if not _is_known(code, applicability.stains)]
     if not foreign:
         return None, ()
     names = ", ".join(dict.fromkeys(substance_name(code) for code in foreign))
@@ -96,6 +108,21 @@ def output_refusal(
         if np.any(np.diff(slide_outputs[survival.tensor].ravel()) > SURVIVAL_RISE):
             return Reason.MODEL_OUTPUT, f"The model gave a curve for {survival.name} that rises."
     return None
+
+
+def _is_known(found: SRCode, stains: Sequence[Code]) -> bool:
+    """Whether a stated code is one of the model's stains, an eosin where it knows one, or the
+    method that names hematoxylin and eosin by one code where it knows both."""
+    knows_eosin = any(_is_any(stain, _EOSINS) for stain in stains)
+    if _is_any(found, _EOSINS):
+        return knows_eosin
+    if _is_any(found, _H_AND_E_METHOD):
+        return knows_eosin and any(_is_any(stain, _HEMATOXYLIN) for stain in stains)
+    return any(_same(found, stain) for stain in stains)
+
+
+def _is_any(code: SRCode | Code, wanted: Sequence[SRCode]) -> bool:
+    return any(_same(one, code) if isinstance(code, Code) else one == code for one in wanted)
 
 
 def _same(found: SRCode, wanted: Code) -> bool:

@@ -28,7 +28,13 @@ class Reason(StrEnum):
     NO_TISSUE = "no-tissue"
     TOO_LITTLE_TISSUE = "too-little-tissue"
     FRAMES_UNREADABLE = "frames-unreadable"
+    FRAME_POSITIONS = "frame-positions"
+    TISSUE_MISSING = "tissue-missing"
+    SEVERAL_REGIONS = "several-regions"
     MODEL_OUTPUT = "model-output"
+    INCOMPLETE = "incomplete"
+    ANALYSIS_FAILED = "analysis-failed"
+    RESULTS_FAILED = "results-failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +117,8 @@ class Prediction:
     levels: tuple[LevelAccount, ...]
     warnings: tuple[str, ...]
     """Sentences a reader of the report must know, such as: unlike the training slides."""
+    base: str = ""
+    """SOP Instance UID of the image that has this geometry, or of its first part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +129,8 @@ class NotAssessable:
     detail: str
     geometry: SlideGeometry | None
     levels: tuple[LevelAccount, ...]
+    base: str = ""
+    """SOP Instance UID of the image that would have been analyzed, or of its first part."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import pytest
 from nodes import dicom_node
 from pydicom import Dataset
 from pydicom.uid import generate_uid
+from rich.console import Console
 from tiny_slides import noise, split, write_level
 
 from dicom_node.commands import analyze
@@ -63,7 +64,7 @@ def test_node_analyze_and_training_group_a_mixed_folder_alike(mixed):
     )
     assert {slide.key for slide in expected} <= {slide.key for slide in counted}
     (study,) = find_studies([mixed]).studies.values()
-    assert analyze._slides(study) == expected
+    assert analyze._slides(study, Console(quiet=True)) == (expected, [])
     trained = {frozenset(slide.paths) for slide in find_slides([mixed])}
     assert trained == {frozenset(slide.paths) for slide in expected}
 

@@ -26,7 +26,7 @@ from dicom_node.results.build import build_objects
 from dicom_node.results.files import write
 from dicom_node.results.identity import Provenance
 from dicom_node.results.making import Making
-from dicom_node.study.evidence import PatientsDiffer, gather_evidence, slides_of
+from dicom_node.study.evidence import PatientsDiffer, gather_evidence, missing_of, slides_of
 from dicom_node.study.facts import Uncountable, read_facts
 from dicom_node.view.page import write_page
 from dicom_node.view.table import print_report, report_as_json
@@ -107,9 +107,17 @@ def _analyze_all(
     reports: list[dict[str, Any]] = []
     for number, (study, files) in enumerate(sorted(found.studies.items()), start=1):
         try:
-            for slide in _slides(files):
+            slides, lacking = _slides(files, console)
+            for why in lacking:
+                failed = True
+                sys.stderr.write(f"dicom-node: study {study}: {why}\n")
+            for slide in slides:
                 folder = out / f"study-{number}-slide-{slide.key}"
-                reports.append(_analyze_one(slide, folder, runtime, console))
+                try:
+                    reports.append(_analyze_one(slide, folder, runtime, console))
+                except SlideUnreadable as error:  # the other slides have their turn
+                    failed = True
+                    sys.stderr.write(f"dicom-node: study {study}: {_trouble(error)}\n")
         except DeviceFailed:
             raise
         except Exception as error:  # noqa: BLE001 - the other studies have their turn
@@ -127,13 +135,23 @@ def _trouble(error: Exception) -> str:
     return os_reason(error) if isinstance(error, OSError) else f"unexpected {place_of(error)}"
 
 
-def _slides(files: Mapping[str, Path]) -> tuple[SlideFiles, ...]:
-    """The slides of one study. Raises Unusable when something is missing."""
+def _slides(
+    files: Mapping[str, Path], console: Console
+) -> tuple[tuple[SlideFiles, ...], list[str]]:
+    """The complete slides of one study, and of the others what they lack."""
     facts = [read_facts(path) for path in files.values()]
-    missing = [sentence for slide in gather_evidence(facts) for sentence in slide.missing]
-    if missing:
-        raise Unusable(f"incomplete: {'; '.join(missing)}")
-    return slides_of(facts)
+    counted = gather_evidence(facts)
+    for evidence in counted:
+        for note in evidence.noted:
+            console.print(f"left aside: {note}")
+    complete, lacking = [], []
+    for slide in slides_of(facts):
+        missing = missing_of(slide, counted)
+        if missing:
+            lacking.append(f"slide {slide.key} is incomplete: {'; '.join(missing)}")
+        else:
+            complete.append(slide)
+    return tuple(complete), lacking
 
 
 def _analyze_one(
@@ -153,7 +171,7 @@ def _analyze_one(
         comes_again=False,
     )
     making = Making(
-        source=dcmread(slide.base_path, stop_before_pixels=True),
+        source=dcmread(slide.path_of(result.base), stop_before_pixels=True),
         result=result,
         manifest=bundle.manifest,
         provenance=provenance,

@@ -113,11 +113,11 @@ def _senders(config: Config) -> Iterator[Finding]:
 def _database(config: Config) -> Iterator[Finding]:
     """The database, and whether it knows what is on the spool; creates nothing."""
     where = config.ledger_at
-    spool = Spool(config.spool_dir, 0)
+    spool = Spool(config.spool_dir, 0, writer=config.spool_writer)
     lost_found = LostFound(spool)
     try:
         require_sound(where)
-        published = published_paths(spool.root)  # first: what arrives meanwhile is no stranger
+        published = published_paths(spool)  # first: what arrives meanwhile is no stranger
         is_there = exists(where)
         known = Ledger.open(where).arrivals.known_paths() if is_there else set()
     except LedgerFailed as error:

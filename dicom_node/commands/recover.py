@@ -46,7 +46,7 @@ def run(arguments: Recover) -> int:
     """Record every file that can be; 1 when one had to be left."""
     config = load_config(arguments.config)
     require_sound(config.ledger_at)
-    spool = Spool(config.spool_dir, 0)
+    spool = Spool(config.spool_dir, 0, writer=config.spool_writer)
     lost_found = LostFound(spool)
     answers: list[Recovered | Left] = []
     parked: list[str] = []

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from dicom_node.exit_status import FAILED
+from dicom_node.ledger.counted import LevelEvidence
 from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import Delivery, Overview, Result, Revision
@@ -108,9 +109,9 @@ def _print_revision(console: Console, ledger: Ledger, r: Revision) -> None:
     }
     for name, value in rows.items():
         console.print(Text(f"  {name:<9} {value}"))
-    for slide in (r.evidence or {}).get("slides", []):
-        console.print(Text(f"  Slide {slide['key']}   container {slide['container_identifier']}"))
-        for level in slide["levels"]:
+    for slide in r.evidence.slides if r.evidence else ():
+        console.print(Text(f"  Slide {slide.key}   container {slide.container_identifier}"))
+        for level in slide.levels:
             console.print(Text(f"    {_level_line(level)}"))
     results = ledger.queries.results(r.study_instance_uid, r.revision)
     kinds = {result.sop_instance_uid: result.kind for result in results}
@@ -122,15 +123,12 @@ def _print_revision(console: Console, ledger: Ledger, r: Revision) -> None:
         console.print(Text(f"  Delivery  {kind} to {_delivery_line(ledger, delivery)}"))
 
 
-def _level_line(level: dict[str, Any]) -> str:
-    expected = level["expected_frames"]
-    arithmetic = (
-        f"{level['frames']} of {expected} frames" if expected else f"{level['frames']} frames"
-    )
-    parts = "" if level["parts"] == 1 else f", {level['parts']} of {level['expected_parts']} parts"
-    missing = f"  MISSING: {'; '.join(level['missing'])}" if level["missing"] else ""
-    size = f"{level['rows']} x {level['cols']}"
-    return f"{level['flavor']:<9} {size:<16} {level['organization']} {arithmetic}{parts}{missing}"
+def _level_line(level: LevelEvidence) -> str:
+    frames = f"{level.frames} of {level.expected_frames}" if level.expected_frames else level.frames
+    parts = "" if level.parts == 1 else f", {level.parts} of {level.expected_parts} parts"
+    missing = f"  MISSING: {'; '.join(level.missing)}" if level.missing else ""
+    size = f"{level.rows} x {level.cols}"
+    return f"{level.flavor:<9} {size:<16} {level.organization} {frames} frames{parts}{missing}"
 
 
 def _delivery_line(ledger: Ledger, d: Delivery) -> str:

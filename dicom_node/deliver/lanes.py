@@ -18,7 +18,7 @@ from dicom_node.config import Config, Destination
 from dicom_node.deliver import dimse
 from dicom_node.deliver.retry import Again, GiveUp, back_off_s, decide, for_delivery
 from dicom_node.ledger.errors import LedgerFailed
-from dicom_node.ledger.ledger import Ledger
+from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import DueDelivery, Run
 from dicom_node.ledger.states import DeliveryState
 from dicom_node.observe.log import os_reason, place_of, trace_of
@@ -37,7 +37,7 @@ class Lanes:
     def __init__(
         self,
         config: Config,
-        ledger: Ledger,
+        ledger: WorkerLedger,
         stop: threading.Event,
         *,
         draw: Callable[[], float] = random.random,
@@ -63,7 +63,7 @@ class _Lane(threading.Thread):
         self,
         config: Config,
         destination: Destination,
-        ledger: Ledger,
+        ledger: WorkerLedger,
         stop: threading.Event,
         draw: Callable[[], float],
     ) -> None:
@@ -178,7 +178,7 @@ class _Lane(threading.Thread):
         return dimse.Outcome(DeliveryState.PENDING, None, reason)
 
 
-def finish(ledger: Ledger, run: Run) -> None:
+def finish(ledger: WorkerLedger, run: Run) -> None:
     """Close a revision when nothing of it is pending any more."""
     state = ledger.deliveries.finish(run)
     if state is not None:

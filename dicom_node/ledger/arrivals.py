@@ -6,11 +6,10 @@ import sqlalchemy as sa
 
 from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.database.dialects import insert_once
-from dicom_node.ledger.database.tables import instances, revisions, transfers
+from dicom_node.ledger.database.tables import instances, transfers
 from dicom_node.ledger.errors import Conflict
-from dicom_node.ledger.events import note
 from dicom_node.ledger.rows import ReceivedInstance, StoredInstance
-from dicom_node.ledger.statements import latest, the
+from dicom_node.ledger.statements import latest, open_revision, the
 from dicom_node.ledger.states import State
 
 
@@ -38,47 +37,21 @@ class Arrivals:
         values = {f: getattr(instance, f) for f in instance.__slots__}
         with self._database.write(study=instance.study_instance_uid) as db:
             at = self._database.now()
-            revision = self._open_revision(db, instance.study_instance_uid, at)
+            revision = _revision_for(db, instance.study_instance_uid, at)
             mine = {"revision": revision, "ingest": self._database.owner}
             if not insert_once(db, instances, **values, **mine, received_at=at):
                 raise Conflict(instance.sop_instance_uid)  # which undoes the revision, too
 
-    def _open_revision(self, db: sa.Connection, study: str, at: float) -> int:
-        """The revision an arriving instance belongs to; a closed study gets a new one."""
-        last = db.execute(latest(study)).first()
-        if last is not None and last.state == State.RECEIVING:
-            db.execute(the(study, last.revision).values(last_instance_at=at))
-            return int(last.revision)
-        number = 1 if last is None else last.revision + 1
-        if last is not None and last.state in (State.QUEUED, State.PARKED):
-            db.execute(
-                the(study, last.revision).values(
-                    state=State.SUPERSEDED, reason=f"a late instance opened revision {number}"
-                )
-            )
-        db.execute(
-            revisions.insert().values(
-                study_instance_uid=study,
-                revision=number,
-                state=State.RECEIVING,
-                opened_at=at,
-                last_instance_at=at,
-            )
-        )
-        note(db, self._database.now(), "revision_opened", study, revision=number)
-        return number
-
     def note_restored(self, study: str) -> None:
         """A lost or damaged file of a study is whole again: what was counted is counted anew."""
         with self._database.write(study=study) as db:
-            db.execute(
-                revisions.update()
-                .where(
-                    revisions.c.study_instance_uid == study,
-                    revisions.c.state == State.RECEIVING,
-                )
-                .values(evidence=None)
-            )
+            last = db.execute(latest(study)).first()
+            if last is None:
+                return
+            if last.state == State.RECEIVING:
+                db.execute(the(study, last.revision).values(evidence=None))
+            elif (last.evidence or {}).get("missing"):
+                open_revision(db, study, self._database.now(), "a restored instance")
 
     def known_paths(self) -> set[str]:
         """Spool paths that have a row."""
@@ -120,3 +93,12 @@ class Arrivals:
         mine = transfers.c.ingest == self._database.owner
         with self._database.write() as db:
             db.execute(transfers.delete().where(sa.or_(mine, transfers.c.ingest.is_(None))))
+
+
+def _revision_for(db: sa.Connection, study: str, at: float) -> int:
+    """The revision an arriving instance belongs to; a closed study gets a new one."""
+    last = db.execute(latest(study)).first()
+    if last is not None and last.state == State.RECEIVING:
+        db.execute(the(study, last.revision).values(last_instance_at=at))
+        return int(last.revision)
+    return open_revision(db, study, at, "a late instance")

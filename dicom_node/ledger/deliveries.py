@@ -23,9 +23,12 @@ class Deliveries:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def start(self, run: Run, made: Sequence[Result], to: Sequence[str]) -> bool:
+    def start(
+        self, run: Run, made: Sequence[Result], to: Sequence[str], *, trouble: str | None = None
+    ) -> bool:
         """Record the objects made and where they go; repeating it changes nothing.
 
+        With a trouble the study is parked once they are delivered: somebody must see to it.
         What a destination refused before is tried again; what it has is sent again only after a
         retry that somebody asked for.
         """
@@ -48,6 +51,7 @@ class Deliveries:
                     executor=None,
                     analyzed_at=self._database.now(),
                     resend=False,
+                    reason=trouble,
                 )
             )
             note(
@@ -113,8 +117,18 @@ class Deliveries:
                 finished_at=self._database.now(),
             )
             return State.PARKED if parked else None
-        moved = move(self._database, run, State.DONE, finished_at=self._database.now(), reason=None)
-        return State.DONE if moved else None
+        trouble = self._trouble(run)
+        state = State.PARKED if trouble else State.DONE
+        moved = move(self._database, run, state, finished_at=self._database.now(), reason=trouble)
+        return state if moved else None
+
+    def _trouble(self, run: Run) -> str | None:
+        """What was noted when the deliveries started."""
+        query = sa.select(revisions.c.reason).where(
+            revisions.c.study_instance_uid == run.study, revisions.c.revision == run.revision
+        )
+        with self._database.read() as db:
+            return db.scalar(query)
 
     def note_destination(
         self, name: str, reachable: bool, accepted: dict[str, list[str]], reason: str

@@ -1,9 +1,10 @@
-"""The whole ledger: what arrived, what became of it, what was delivered."""
+"""The ledger as each process has it: what it may write, and what it may ask."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
 from dicom_node.ledger.arrivals import Arrivals
 from dicom_node.ledger.database.database import Database
@@ -13,36 +14,54 @@ from dicom_node.ledger.events import Events
 from dicom_node.ledger.queries import Queries
 from dicom_node.ledger.studies import Studies
 
+_PARTS: dict[str, Callable[[Database], Any]] = {
+    "arrivals": Arrivals,
+    "studies": Studies,
+    "deliveries": Deliveries,
+    "events": Events,
+    "queries": Queries,
+}
 
-@dataclass(frozen=True, slots=True)
-class Ledger:
-    """Its writers and its questions, on one database. A part of the node is given what it needs.
 
-    The writers are thread-safe. A committed row survives a power cut.
-    """
-
+@dataclass(frozen=True)
+class _OnDatabase:
     database: Database
+
+    @classmethod
+    def open(
+        cls, where: Where, *, owner: str = "node", clock: Callable[[], float] | None = None
+    ) -> Self:
+        """In a SQLite file or on a server. Raises what `Database.open` raises."""
+        return cls.on(Database.open(where, owner=owner, clock=clock))
+
+    @classmethod
+    def on(cls, database: Database) -> Self:
+        """On an opened database."""
+        mine = (f.name for f in fields(cls) if f.name in _PARTS)
+        return cls(database, **{name: _PARTS[name](database) for name in mine})
+
+
+@dataclass(frozen=True)
+class IngestLedger(_OnDatabase):
+    """What a receiver has: it adds instances, and can neither close nor read a study."""
+
     arrivals: Arrivals
+    events: Events
+
+
+@dataclass(frozen=True)
+class WorkerLedger(_OnDatabase):
+    """What closes, analyzes and delivers has: it adds no instance."""
+
     studies: Studies
     deliveries: Deliveries
     events: Events
     queries: Queries
 
-    @classmethod
-    def open(
-        cls, where: Where, *, owner: str = "node", clock: Callable[[], float] | None = None
-    ) -> Ledger:
-        """The ledger in a SQLite file or on a server. Raises what `Database.open` raises."""
-        return cls.on(Database.open(where, owner=owner, clock=clock))
 
-    @classmethod
-    def on(cls, database: Database) -> Ledger:
-        """Every part, on an opened database."""
-        return cls(
-            database,
-            Arrivals(database),
-            Studies(database),
-            Deliveries(database),
-            Events(database),
-            Queries(database),
-        )
+@dataclass(frozen=True)
+class Ledger(IngestLedger, WorkerLedger):
+    """All of it, for commands of people.
+
+    The writers are thread-safe. A committed row survives a power cut.
+    """

@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from dicom_node.ledger.counted import Evidence
 from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.database.dialects import array_length
 from dicom_node.ledger.database.tables import (
@@ -274,7 +275,8 @@ def _result(row: sa.Row[Any]) -> Result:
 
 def _revision(row: sa.Row[Any]) -> Revision:
     values = {f: getattr(row, f) for f in Revision.__slots__}
-    return Revision(**{**values, "state": State(row.state)})
+    evidence = None if row.evidence is None else Evidence.read(row.evidence)
+    return Revision(**{**values, "state": State(row.state), "evidence": evidence})
 
 
 def _delivery(row: sa.Row[Any]) -> Delivery:

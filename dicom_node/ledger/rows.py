@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from dicom_node.ledger.counted import Evidence
 from dicom_node.ledger.states import DeliveryState, State
 
 
@@ -67,7 +68,8 @@ class Revision:
     started_at: float | None
     analyzed_at: float | None
     finished_at: float | None
-    evidence: dict[str, Any] | None
+    evidence: Evidence | None
+    """None as long as nothing is counted."""
     attempt: int
     failures: int
     not_before: float

@@ -46,6 +46,26 @@ def latest(study: str) -> sa.Select[Any]:
     )
 
 
+def open_revision(db: sa.Connection, study: str, at: float, why: str) -> int:
+    """A new revision of a study, to receive into; one that was not finished is superseded."""
+    last = db.execute(latest(study)).first()
+    number = 1 if last is None else int(last.revision) + 1
+    if last is not None and last.state in (State.QUEUED, State.PARKED):
+        reason = f"{why} opened revision {number}"
+        db.execute(the(study, last.revision).values(state=State.SUPERSEDED, reason=reason))
+    db.execute(
+        revisions.insert().values(
+            study_instance_uid=study,
+            revision=number,
+            state=State.RECEIVING,
+            opened_at=at,
+            last_instance_at=at,
+        )
+    )
+    note(db, at, "revision_opened", study, revision=number)
+    return number
+
+
 def of_run(database: Database, statement: Any, run: Run, into: State) -> Any:
     """Only the revision of this run, in its current attempt, in a state that may be left, and not
     under analysis by another executor."""

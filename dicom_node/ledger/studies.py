@@ -6,11 +6,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from dicom_node.ledger.counted import Evidence
 from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.database.tables import instances, revisions
 from dicom_node.ledger.events import note
 from dicom_node.ledger.rows import Run
-from dicom_node.ledger.statements import latest, move, of_run, the
+from dicom_node.ledger.statements import latest, move, of_run, open_revision, the
 from dicom_node.ledger.states import State
 
 
@@ -20,61 +21,49 @@ class Studies:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def close(self, study: str, revision: int, evidence: dict[str, Any]) -> bool:
-        """Queue a complete revision with what was counted; False if an instance came between."""
+    def close(self, run: Run, evidence: Evidence) -> bool:
+        """Queue a revision with what was counted; False if an instance came between.
+
+        One that lacks something was waited for long enough.
+        """
         values = {
             "state": State.QUEUED,
             "closed_at": self._database.now(),
             "attempt": 1,
             "reason": None,
         }
-        return self._settle(study, revision, evidence, values, "study_closed")
+        kind = "study_incomplete" if evidence.missing else "study_closed"
+        return self._settle(run, evidence, values, kind)
 
-    def park_incomplete(
-        self, study: str, revision: int, evidence: dict[str, Any], reason: str
-    ) -> bool:
-        """Park a revision that will not become complete; False if an instance came between."""
+    def park_uncounted(self, run: Run, evidence: Evidence, reason: str) -> bool:
+        """Park a revision that cannot be counted; False if an instance came between."""
         values = {"state": State.PARKED, "reason": reason, "finished_at": self._database.now()}
-        return self._settle(study, revision, evidence, values, "study_parked")
+        return self._settle(run, evidence, values, "study_parked")
 
-    def note_missing(
-        self, study: str, revision: int, evidence: dict[str, Any], reason: str
-    ) -> None:
+    def note_missing(self, run: Run, evidence: Evidence, reason: str) -> None:
         """Store what a still incomplete revision lacks."""
-        with self._database.write(study=study) as db:
-            db.execute(the(study, revision).values(evidence=evidence, reason=reason))
+        with self._database.write(study=run.study) as db:
+            db.execute(_receiving(run).values(evidence=evidence.written(), reason=reason))
 
-    def note_waiting(self, study: str, revision: int, reason: str) -> None:
+    def note_waiting(self, run: Run, reason: str) -> None:
         """Store why a revision that is not counted yet waits."""
-        with self._database.write(study=study) as db:
-            db.execute(the(study, revision).values(reason=reason))
+        with self._database.write(study=run.study) as db:
+            db.execute(_receiving(run).values(reason=reason))
 
-    def _settle(
-        self, study: str, revision: int, evidence: dict[str, Any], values: dict[str, Any], kind: str
-    ) -> bool:
+    def _settle(self, run: Run, evidence: Evidence, values: dict[str, Any], kind: str) -> bool:
         """Move a receiving revision on, if its instances are still those that were counted."""
-        counted = evidence["instances"]
-        of_study = instances.c.study_instance_uid == study
-        with self._database.write(study=study) as db:
+        of_study = instances.c.study_instance_uid == run.study
+        with self._database.write(study=run.study) as db:
             present = db.scalar(sa.select(sa.func.count()).select_from(instances).where(of_study))
-            receiving = revisions.c.state == State.RECEIVING
-            if present != counted:
+            if present != evidence.instances:
                 return False
-            moved = db.execute(
-                the(study, revision).where(receiving).values(**values, evidence=evidence)
-            )
-            if not moved.rowcount:
+            kept = _receiving(run).values(**values, evidence=evidence.written())
+            if not db.execute(kept).rowcount:
                 return False
-            reason = {"reason": values["reason"]} if values["reason"] else {}
-            note(
-                db,
-                self._database.now(),
-                kind,
-                study,
-                revision=revision,
-                instances=counted,
-                **reason,
-            )
+            fields: dict[str, Any] = {"revision": run.revision, "instances": evidence.instances}
+            if why := values["reason"] or "; ".join(evidence.missing):
+                fields["reason"] = why
+            note(db, self._database.now(), kind, run.study, **fields)
         return True
 
     def start_analysis(self, run: Run, engine: str, bundle_digest: str) -> bool:
@@ -87,19 +76,17 @@ class Studies:
         """Count that the worker died during the analysis; how often it has so far.
 
         A planned stop counts -1, because the next start will find the analysis interrupted.
+        Nothing is counted for a run that is no longer under analysis, or under another's.
         """
         with self._database.write(study=run.study) as db:
-            row = the(run.study, run.revision)
-            db.execute(row.values(crashes=revisions.c.crashes + by))
-            crashes = db.scalar(
-                sa.select(revisions.c.crashes).where(
-                    revisions.c.study_instance_uid == run.study,
-                    revisions.c.revision == run.revision,
-                )
-            )
+            mine = _analyzed_by(self._database.owner, run)
+            counted = revisions.update().where(*mine).values(crashes=revisions.c.crashes + by)
+            if not db.execute(counted).rowcount:
+                return 0
+            crashes = int(db.scalar(sa.select(revisions.c.crashes).where(*mine)) or 0)
             kind = "study_interrupted" if by > 0 else "study_paused"
             note(db, self._database.now(), kind, run.study, revision=run.revision, crashes=crashes)
-            return int(crashes or 0)
+            return crashes
 
     def note_progress(self, run: Run, slide: str, done: int, total: int, per_s: float) -> None:
         """Tiles done of the slide under analysis."""
@@ -150,8 +137,9 @@ class Studies:
         """Run the latest revision of a study once more; its new attempt number, None where it has
         to be counted first.
 
-        A revision that was parked as incomplete goes back to receiving and is counted again.
-        Raises KeyError for an unknown study and ValueError while it is still receiving.
+        A revision that could not be counted goes back to receiving. One that lacked something has
+        a successor that is counted anew: its report, if it has one, is to be replaced. Raises
+        KeyError for an unknown study and ValueError while it is still receiving.
         """
         with self._database.write(study=study) as db:
             last = db.execute(latest(study)).first()
@@ -159,16 +147,41 @@ class Studies:
                 raise KeyError(study)
             if last.state == State.RECEIVING:
                 raise ValueError(f"study {study} is still receiving: {last.reason or 'not closed'}")
-            attempt = int(last.attempt) + 1
-            values: dict[str, Any] = {"reason": "retry asked for", "finished_at": None}
-            values |= {"executor": None}  # also where the one that had it is gone, or renamed
-            is_counted = last.closed_at is not None
-            if is_counted:
-                values |= {"state": State.QUEUED, "attempt": attempt, "resend": True}
-                values |= {"failures": 0, "crashes": 0, "not_before": 0.0}
+            now, why = self._database.now(), "retry asked for"
+            if last.closed_at is None:
+                attempt = None
+                db.execute(the(study, last.revision).values(**_UNCOUNTED, reason=why))
+            elif (last.evidence or {}).get("missing"):
+                attempt = None
+                open_revision(db, study, now, "a retry")
             else:
-                values |= {"state": State.RECEIVING, "evidence": None}
-            db.execute(the(study, last.revision).values(**values))
-            fields = {"attempt": attempt} if is_counted else {}
-            note(db, self._database.now(), "retry_asked", study, revision=last.revision, **fields)
-            return attempt if is_counted else None
+                attempt = int(last.attempt) + 1
+                again = {"attempt": attempt, "reason": why}
+                db.execute(the(study, last.revision).values(**_ANEW, **again))
+            fields = {"attempt": attempt} if attempt else {}
+            note(db, now, "retry_asked", study, revision=last.revision, **fields)
+            return attempt
+
+
+_FREE = {"executor": None, "finished_at": None}
+"""Also where the one that had it is gone, or renamed."""
+_UNCOUNTED = {**_FREE, "state": State.RECEIVING, "evidence": None}
+_ANEW: dict[str, Any] = {**_FREE, "state": State.QUEUED, "resend": True}
+_ANEW |= {"failures": 0, "crashes": 0, "not_before": 0.0}
+
+
+def _receiving(run: Run) -> sa.Update:
+    """An update of the revision of this run, as long as instances may be added to it."""
+    still = revisions.c.state == State.RECEIVING, revisions.c.attempt == run.attempt
+    return the(run.study, run.revision).where(*still)
+
+
+def _analyzed_by(owner: str, run: Run) -> tuple[sa.ColumnElement[bool], ...]:
+    """The attempt of this run, under analysis by this owner, or by one without a name (0.1)."""
+    return (
+        revisions.c.study_instance_uid == run.study,
+        revisions.c.revision == run.revision,
+        revisions.c.attempt == run.attempt,
+        revisions.c.state == State.ANALYZING,
+        sa.or_(revisions.c.executor.is_(None), revisions.c.executor == owner),
+    )

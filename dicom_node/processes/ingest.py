@@ -11,7 +11,7 @@ from dicom_node.association.acceptor import Acceptor
 from dicom_node.association.admission import AllowedSender
 from dicom_node.config import Config
 from dicom_node.ledger.errors import LedgerDamaged
-from dicom_node.ledger.ledger import Ledger
+from dicom_node.ledger.ledger import IngestLedger
 from dicom_node.services import echo
 from dicom_node.services.store.handler import StoreHandler
 from dicom_node.spool.lost_found import LostFound, LostFoundBusy
@@ -35,7 +35,7 @@ class Ingest:
         port: int,
         senders: Sequence[AllowedSender],
         spool: Spool,
-        ledger: Ledger,
+        ledger: IngestLedger,
         maximum_associations: int,
     ) -> None:
         self.ae_title = ae_title
@@ -106,8 +106,10 @@ def run_ingest(config: Config, stop: threading.Event) -> None:
 
     Raises LedgerDamaged as soon as a sender had to be answered so.
     """
-    ledger = Ledger.open(config.ledger_at, owner=config.node.name)
-    spool = Spool(config.spool_dir, config.node.reserve_mb * 1024 * 1024)
+    ledger = IngestLedger.open(config.ledger_at, owner=config.node.name)
+    spool = Spool(
+        config.spool_dir, config.node.reserve_mb * 1024 * 1024, writer=config.spool_writer
+    )
     ingest = Ingest(
         ae_title=config.node.ae_title,
         bind=config.node.bind,

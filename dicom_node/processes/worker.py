@@ -13,7 +13,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from dicom_node.config import Config
 from dicom_node.deliver.lanes import Lanes
 from dicom_node.ledger.errors import LedgerBusy
-from dicom_node.ledger.ledger import Ledger
+from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Revision
 from dicom_node.observe.log import place_of
 from dicom_node.work.pruning import EVERY_S, prune
@@ -69,7 +69,7 @@ def _work(config: Config, stop: threading.Event) -> None:
 
 
 def _serve_studies(config: Config, runtime: Runtime, stop: threading.Event) -> None:
-    ledger = Ledger.open(config.ledger_at, owner=config.node.name)
+    ledger = WorkerLedger.open(config.ledger_at, owner=config.node.name)
     _count_interruptions(ledger, config.node.most_crashes)
     workflow = StudyWorkflow(config, ledger, runtime, stop)
     lanes = Lanes(config, ledger, stop)
@@ -100,7 +100,7 @@ def _serve_studies(config: Config, runtime: Runtime, stop: threading.Event) -> N
     _leave_if_busy(ledger, have_ended)
 
 
-def _dbos_config(config: Config, ledger: Ledger) -> DBOSConfig:
+def _dbos_config(config: Config, ledger: WorkerLedger) -> DBOSConfig:
     return {
         "name": "dicom-node",
         "system_database_engine": ledger.database.engine,
@@ -112,7 +112,7 @@ def _dbos_config(config: Config, ledger: Ledger) -> DBOSConfig:
     }
 
 
-def _count_interruptions(ledger: Ledger, most_crashes: int) -> None:
+def _count_interruptions(ledger: WorkerLedger, most_crashes: int) -> None:
     """A study that was being analyzed when the worker died counts it; too often parks it."""
     for revision in ledger.queries.my_analyses():
         crashes = ledger.studies.note_interruption(revision.run)
@@ -128,7 +128,7 @@ def _wait_for_study(workflow: StudyWorkflow, deadline: float) -> None:
             return
 
 
-def _leave_if_busy(ledger: Ledger, lanes_have_ended: bool) -> None:
+def _leave_if_busy(ledger: WorkerLedger, lanes_have_ended: bool) -> None:
     """End the process now when a study or a delivery still runs: both are durable and go on after
     the next start."""
     unfinished: list[Revision] = []

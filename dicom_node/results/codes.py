@@ -44,7 +44,13 @@ REASONS: dict[Reason, Code] = {
     Reason.NO_TISSUE: _private("NA-NO-TISSUE", "No tissue found"),
     Reason.TOO_LITTLE_TISSUE: _private("NA-TISSUE", "Too little tissue"),
     Reason.FRAMES_UNREADABLE: _private("NA-FRAMES", "Image frames unreadable"),
+    Reason.FRAME_POSITIONS: _private("NA-POSITIONS", "Frame positions invalid"),
+    Reason.TISSUE_MISSING: _private("NA-MISSING", "Tissue missing in data"),
+    Reason.SEVERAL_REGIONS: _private("NA-REGIONS", "Several scanned regions"),
     Reason.MODEL_OUTPUT: _private("NA-OUTPUT", "Model output invalid"),
+    Reason.INCOMPLETE: _private("NA-INCOMPLETE", "Slide incomplete"),
+    Reason.ANALYSIS_FAILED: _private("NA-ANALYSIS", "Analysis failed"),
+    Reason.RESULTS_FAILED: _private("NA-RESULTS", "Results not representable"),
 }
 
 PRIVATE: tuple[Code, ...] = (

@@ -11,10 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from inference.types import NotAssessable, Prediction, Reason
+
 NAMESPACE = uuid.UUID("3a9e5cf9-fbff-4cb6-bccd-0af4f401ffd7")
 """Name space of every UID the node derives (RFC 9562 5.5). Changing it renames all results."""
 
 _SEPARATOR = "\x1f"
+_MAY_BE_MENDED = {Reason.INCOMPLETE, Reason.ANALYSIS_FAILED, Reason.RESULTS_FAILED}
+"""Refusals that the same instances may not meet again: a file is replaced, the node is mended."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,24 @@ class ResultNames:
         run = ("run of", self.moment) if self.moment else ()
         made_from = (self.study_uid, *self.input_uids, self.bundle_digest, self.kind)
         return result_uid(*run, *made_from, role, str(index))
+
+
+def report_names(
+    study_uid: str,
+    input_uids: Sequence[str],
+    provenance: Provenance,
+    result: Prediction | NotAssessable,
+) -> ResultNames:
+    """UIDs of a report. That of a failure is not that of the report which replaces it."""
+    kind = "report"
+    if isinstance(result, NotAssessable) and result.reason in _MAY_BE_MENDED:
+        kind = f"report, {result.reason}"
+    return ResultNames.of(study_uid, input_uids, provenance, kind)
+
+
+def is_preliminary(result: Prediction | NotAssessable) -> bool:
+    """Whether another report is to follow: Completion Flag PARTIAL (PS3.3 C.17.2)."""
+    return isinstance(result, NotAssessable) and result.reason is Reason.INCOMPLETE
 
 
 def result_uid(*parts: str) -> str:

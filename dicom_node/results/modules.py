@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from decimal import Decimal
 
+from highdicom import PixelMeasuresSequence
 from highdicom.sr import CodedConcept
 from pydicom import Dataset
 from pydicom.uid import UID
@@ -14,7 +17,10 @@ from dicom_node import implementation
 from dicom_node.results import codes
 from dicom_node.results.identity import Provenance
 from engines.manifest import Manifest
+from inference.types import SlideGeometry
 
+_NOMINAL_THICKNESS_MM = 0.001
+"""Where the slide states none: about the depth of field of a scanner's objective."""
 # Type 2 attributes of the Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1)
 _TYPE_2 = (
     "PatientName",
@@ -45,16 +51,51 @@ _ASCII = str.maketrans(
 )
 
 
-def blank_header(source: Dataset) -> Dataset:
-    """Copy of the slide's header with the type 2 patient and study attributes empty.
+def blank_header(source: Dataset, geometry: SlideGeometry | None) -> Dataset:
+    """Copy of the slide's header with the type 2 patient and study attributes empty, and with the
+    Pixel Measures that were calculated with in the shared groups, wherever the slide states them.
 
-    highdicom parses these on construction and refuses (or logs) values it dislikes; `complete`
-    puts them back as they came.
+    highdicom parses the former on construction and refuses (or logs) values it dislikes; `complete`
+    puts them back as they came. The latter it takes for granted.
     """
     header = _copied(source)
     for keyword in _TYPE_2:
         setattr(header, keyword, None)
+    if geometry is not None:
+        groups = header.get("SharedFunctionalGroupsSequence") or [Dataset()]
+        header.SharedFunctionalGroupsSequence = groups[:1]
+        header.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence = pixel_measures(
+            source, (geometry.spacing_row_mm, geometry.spacing_col_mm)
+        )
     return header
+
+
+def pixel_measures(
+    source: Dataset, spacing_mm: tuple[float, float], times: int = 1
+) -> PixelMeasuresSequence:
+    """Pixel Measures (PS3.3 C.7.6.16.2.1) of `times` the spacing (row, column), and the thickness
+    of the slide.
+
+    Decimal, since a ratio that is not whole would be rounded by viewers.
+    """
+    spacing = [Decimal(repr(float(mm))) * times for mm in spacing_mm]
+    return PixelMeasuresSequence(pixel_spacing=spacing, slice_thickness=_thickness_mm(source))
+
+
+def _thickness_mm(source: Dataset) -> float:
+    """Slice Thickness, or Imaged Volume Depth, which is in um, or one that is nominal: it has to be
+    stated (type 1C), and no result depends on it."""
+    measures = [
+        item
+        for groups in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+        for group in (source.get(groups) or ())[:1]
+        for item in (group.get("PixelMeasuresSequence") or ())[:1]
+    ]
+    stated = [item.get("SliceThickness") for item in measures]
+    depth_um = source.get("ImagedVolumeDepth")
+    thickness = [float(mm) for mm in stated if mm is not None]
+    thickness += [] if depth_um is None else [float(depth_um) / 1000]
+    return next((mm for mm in thickness if math.isfinite(mm) and mm >= 0), _NOMINAL_THICKNESS_MM)
 
 
 def complete(dataset: Dataset, source: Dataset, manifest: Manifest, provenance: Provenance) -> None:

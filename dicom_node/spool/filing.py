@@ -10,7 +10,7 @@ import threading
 from enum import StrEnum
 
 from dicom_node.ledger.errors import Conflict, LedgerBusy
-from dicom_node.ledger.ledger import Ledger
+from dicom_node.ledger.ledger import IngestLedger
 from dicom_node.ledger.rows import ReceivedInstance, StoredInstance
 from dicom_node.spool.incoming import WholeInstance
 from dicom_node.spool.spool import Spool
@@ -29,7 +29,7 @@ class Outcome(StrEnum):
 class Filing:
     """Spool and ledger together; thread-safe. When a call returns, its outcome is durable."""
 
-    def __init__(self, spool: Spool, ledger: Ledger) -> None:
+    def __init__(self, spool: Spool, ledger: IngestLedger) -> None:
         self._spool = spool
         self._ledger = ledger
         self._lock = threading.Lock()  # a UID is looked up and recorded by one thread at a time

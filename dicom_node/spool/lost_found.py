@@ -66,7 +66,7 @@ class LostFound:
     """The folder `lost+found` of a spool."""
 
     def __init__(self, spool: Spool) -> None:
-        self.folder = spool.root / "lost+found"
+        self.folder = spool.own / "lost+found"
         self._spool = spool
 
     @contextmanager
@@ -108,9 +108,10 @@ class LostFound:
         with self.held():
             # Asked for only now: `recover` may have recorded a file a moment ago.
             known = known_paths()
-            unknown = [path for path in published_paths(self._spool.root) if path not in known]
+            unknown = [path for path in published_paths(self._spool) if path not in known]
             for path in unknown:
-                (self._spool.root / path).rename(self._free_name(path.replace("/", "")))
+                name = "".join(Path(path).parts[-2:])
+                (self._spool.root / path).rename(self._free_name(name))
             if unknown:
                 # The new names first: a power cut may leave a file in both places, never in none.
                 _sync_folders([self.folder, *{(self._spool.root / p).parent for p in unknown}])
@@ -139,10 +140,14 @@ class LostFound:
         return path
 
 
-def published_paths(root: Path) -> list[str]:
-    """Paths, relative to the spool, of whatever is in the folders that instances are kept in."""
-    folders = sorted(root.glob("[0-9a-f][0-9a-f]"))
-    return [f"{folder.name}/{name}" for folder in folders for name in sorted(os.listdir(folder))]
+def published_paths(spool: Spool) -> list[str]:
+    """Paths, relative to the spool, of whatever is in the folders that its receiver writes."""
+    folders = sorted(spool.own.glob("[0-9a-f][0-9a-f]"))
+    return [
+        str((folder / name).relative_to(spool.root))
+        for folder in folders
+        for name in sorted(os.listdir(folder))
+    ]
 
 
 def _dataset_span(fd: int) -> tuple[int, int]:

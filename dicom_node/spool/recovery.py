@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from dicom_node.ledger.errors import Conflict
-from dicom_node.ledger.ledger import Ledger
+from dicom_node.ledger.ledger import IngestLedger
 from dicom_node.ledger.rows import ReceivedInstance
 from dicom_node.sop_classes import VL_WHOLE_SLIDE_MICROSCOPY
 from dicom_node.spool.filing import Filing, Outcome
@@ -58,7 +58,7 @@ class _Readable:
 class Recovery:
     """Takes every file of lost+found back that can be; safe beside a running node."""
 
-    def __init__(self, spool: Spool, ledger: Ledger) -> None:
+    def __init__(self, spool: Spool, ledger: IngestLedger) -> None:
         self._spool = spool
         self._ledger = ledger
         self._filing = Filing(spool, ledger)

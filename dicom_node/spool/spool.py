@@ -35,10 +35,15 @@ class Spool:
     """A folder of received instances, 256 folders of random names: no peer chooses where it writes.
 
     One process at a time receives into a spool (`claim`); any process may read published files.
+    Receivers of several names share a spool by a folder each (`writer`), which nobody else claims
+    or sweeps; paths are relative to the spool, so they hold for all of them.
     """
 
-    def __init__(self, root: Path, reserve_bytes: int) -> None:
+    def __init__(self, root: Path, reserve_bytes: int, *, writer: str = "") -> None:
         self.root = root
+        self.own = root / writer
+        """Where this receiver writes."""
+        self._writer = writer
         self._reserve_bytes = reserve_bytes
         self._low = False
         self._claim: ExitStack | None = None
@@ -50,19 +55,21 @@ class Spool:
         it cannot hold unnamed files.
         """
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path, claim = self.root / ".lock", ExitStack()
+        self.own.mkdir(exist_ok=True, mode=0o700)
+        path, claim = self.own / ".lock", ExitStack()
         if not claim.enter_context(held(path, stop=stop, patience_s=patience_s)):
             claim.close()
             raise SpoolUnusable(
-                f"{self.root}: {holder(path)} already receives into this spool; stop it, or give "
+                f"{self.own}: {holder(path)} already receives into this spool; stop it, or give "
                 "this node its own data_dir"
             )
         self._claim = claim
         # All folders now, so that publishing never has to make a folder durable.
         for prefix in range(256):
-            (self.root / f"{prefix:02x}").mkdir(exist_ok=True, mode=0o700)
-        with _folder(path) as folder:
-            os.fsync(folder)
+            (self.own / f"{prefix:02x}").mkdir(exist_ok=True, mode=0o700)
+        for made in (path, self.own):
+            with _folder(made) as folder:
+                os.fsync(folder)
         os.close(self._unnamed_file())
 
     @property
@@ -103,11 +110,10 @@ class Spool:
         except OSError as error:
             raise storage_failure(error) from error
 
-    @staticmethod
-    def new_path() -> str:
+    def new_path(self) -> str:
         """A path for a new instance, relative to the spool: random, so it is nobody else's."""
         name = uuid.uuid4().hex
-        return f"{name[:2]}/{name[2:]}.dcm"
+        return str(Path(self._writer, name[:2], f"{name[2:]}.dcm"))
 
     def publish(self, incoming: WholeInstance, path: str) -> None:
         """Give a synced instance a name, a new one, durably; `incoming` stays open.

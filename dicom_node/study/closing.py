@@ -6,20 +6,19 @@ Whatever one study holds, it is counted by itself: an error parks that study and
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import structlog
 
+from dicom_node.ledger.counted import Evidence
 from dicom_node.ledger.errors import LedgerFailed
-from dicom_node.ledger.ledger import Ledger
+from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Instance, Revision
 from dicom_node.ledger.states import State
 from dicom_node.observe.log import os_reason, place_of, trace_of
 from dicom_node.study.evidence import PatientsDiffer, first_of, gather_evidence
 from dicom_node.study.facts import InstanceFacts, Uncountable, read_facts
-from inference.slide.patient import first_difference
+from inference.slide.claims.patient import first_difference
 
 log = structlog.get_logger()
 
@@ -29,9 +28,9 @@ these seconds: longer than one large instance takes."""
 
 
 def close_ready(
-    ledger: Ledger, spool: Path, *, quiet_time_s: float, incomplete_after_s: float
+    ledger: WorkerLedger, spool: Path, *, quiet_time_s: float, incomplete_after_s: float
 ) -> list[Revision]:
-    """Close every study that is quiet and complete; the revisions that were closed now."""
+    """Close every study that is quiet and complete, or was long enough; those closed now."""
     closed = []
     for revision in ledger.queries.in_state(State.RECEIVING):
         quiet_s = _quiet_s(ledger, revision.study_instance_uid, quiet_time_s)
@@ -41,8 +40,10 @@ def close_ready(
         is_late = quiet_s >= incomplete_after_s
         if _counted_before(revision, rows) and not is_late:
             continue
+        if ledger.database.is_shared and not is_here(rows, spool):
+            continue
         try:
-            evidence = {**_evidence(rows, spool), "quiet_s": round(quiet_s, 3)}
+            evidence = _evidence(rows, spool, quiet_s)
             if _settle(ledger, revision, evidence, is_late):
                 closed.append(revision)
         except LedgerFailed:
@@ -57,47 +58,57 @@ def close_ready(
     return closed
 
 
-def _settle(ledger: Ledger, revision: Revision, evidence: dict[str, Any], is_late: bool) -> bool:
-    """Close what is complete, park what will not become so, let the rest wait; True if closed."""
-    study, number = revision.study_instance_uid, revision.revision
-    missing = "; ".join(evidence["missing"])
-    if missing and is_late:
-        reason = f"incomplete after {evidence['quiet_s']:.0f} s: {missing}"
-        if ledger.studies.park_incomplete(study, number, evidence, reason):
-            log.warning("study_incomplete", study=study, missing=missing)
-    elif missing:
-        ledger.studies.note_missing(study, number, evidence, f"waiting: {missing}")
+def is_here(rows: Sequence[Instance], spool: Path) -> bool:
+    """Whether the folders of a study's files are in this spool.
+
+    They are not where another node, with a spool of its own, received them into a database that
+    both share: its studies are its own to close and to analyze.
+    """
+    return all(folder.is_dir() for folder in {(spool / row.path).parent for row in rows})
+
+
+def _settle(ledger: WorkerLedger, revision: Revision, evidence: Evidence, is_late: bool) -> bool:
+    """Close what is complete, or has been waited for long enough; True if closed.
+
+    What lacks something then has a preliminary report: nobody at the PACS reads our log.
+    """
+    study, run = revision.study_instance_uid, revision.run
+    missing = "; ".join(evidence.missing)
+    if missing and not is_late:
+        ledger.studies.note_missing(run, evidence, f"waiting: {missing}")
         log.info("study_waits", study=study, missing=missing)
-    elif ledger.studies.close(study, number, evidence):
-        instances, quiet_s = evidence["instances"], round(evidence["quiet_s"], 1)
+        return False
+    if not ledger.studies.close(run, evidence):
+        return False
+    if missing:
+        log.warning("study_incomplete", study=study, missing=missing)
+    else:
+        instances, quiet_s = evidence.instances, round(evidence.quiet_s, 1)
         log.info("study_closed", study=study, instances=instances, quiet_s=quiet_s)
-        _warn_of_two_patients(ledger, revision, evidence)
-        return True
-    return False
+    _warn_of_two_patients(ledger, revision, evidence)
+    return True
 
 
-def _park(ledger: Ledger, revision: Revision, rows: Sequence[Instance], reason: str) -> None:
+def _park(ledger: WorkerLedger, revision: Revision, rows: Sequence[Instance], reason: str) -> None:
     """Stop a study that no further waiting will make countable."""
-    evidence = {**_totals(rows), "quiet_s": 0.0, "slides": [], "missing": [reason]}
-    if ledger.studies.park_incomplete(
-        revision.study_instance_uid, revision.revision, evidence, reason
-    ):
+    evidence = Evidence(len(rows), _bytes(rows), missing=(reason,))
+    if ledger.studies.park_uncounted(revision.run, evidence, reason):
         log.error("study_parked", study=revision.study_instance_uid, reason=reason)
 
 
 def _wait_for_storage(
-    ledger: Ledger, revision: Revision, rows: Sequence[Instance], why: str, is_late: bool
+    ledger: WorkerLedger, revision: Revision, rows: Sequence[Instance], why: str, is_late: bool
 ) -> None:
     """A file that the disk does not give now: said once, and parked when it stays so."""
     reason = f"the spool cannot be read: {why}"
     if is_late:
         _park(ledger, revision, rows, f"{reason}; see to the disk, then retry")
     elif revision.reason != reason:
-        ledger.studies.note_waiting(revision.study_instance_uid, revision.revision, reason)
+        ledger.studies.note_waiting(revision.run, reason)
         log.error("spool_unreadable", study=revision.study_instance_uid, reason=why)
 
 
-def _quiet_s(ledger: Ledger, study: str, quiet_time_s: float) -> float:
+def _quiet_s(ledger: WorkerLedger, study: str, quiet_time_s: float) -> float:
     """Seconds since the last byte for this study.
 
     Bytes of its senders that are still arriving may be for it, so they count; but a sender that
@@ -110,7 +121,7 @@ def _quiet_s(ledger: Ledger, study: str, quiet_time_s: float) -> float:
     return ledger.database.now() - max(stored_at, arriving_at)
 
 
-def _evidence(rows: Sequence[Instance], spool: Path) -> dict[str, Any]:
+def _evidence(rows: Sequence[Instance], spool: Path, quiet_s: float) -> Evidence:
     """What was counted and what is missing, as stored in the ledger.
 
     Raises Uncountable and PatientsDiffer, after which waiting helps nobody, and OSError.
@@ -118,12 +129,14 @@ def _evidence(rows: Sequence[Instance], spool: Path) -> dict[str, Any]:
     facts = [_facts_of(row, spool) for row in rows]
     slides = gather_evidence(facts)
     other = first_difference({f.header.sop_instance_uid: f.header.patient for f in facts})
-    return {
-        **_totals(rows),
-        "slides": [asdict(slide) for slide in slides],
-        "missing": first_of([sentence for slide in slides for sentence in slide.missing]),
-        "patients_differ": [] if other is None else list(other.attributes),
-    }
+    return Evidence(
+        len(rows),
+        _bytes(rows),
+        round(quiet_s, 3),
+        slides,
+        tuple(first_of([sentence for slide in slides for sentence in slide.missing])),
+        () if other is None else tuple(other.attributes),
+    )
 
 
 def _facts_of(row: Instance, spool: Path) -> InstanceFacts:
@@ -134,13 +147,13 @@ def _facts_of(row: Instance, spool: Path) -> InstanceFacts:
         raise Uncountable(f"{uid} cannot be counted: {error}") from error
 
 
-def _totals(rows: Sequence[Instance]) -> dict[str, Any]:
-    return {"instances": len(rows), "bytes": sum(row.size_bytes for row in rows)}
+def _bytes(rows: Sequence[Instance]) -> int:
+    return sum(row.size_bytes for row in rows)
 
 
-def _warn_of_two_patients(ledger: Ledger, revision: Revision, evidence: dict[str, Any]) -> None:
+def _warn_of_two_patients(ledger: WorkerLedger, revision: Revision, evidence: Evidence) -> None:
     """Two slides of one study that name two patients: each keeps its own, and somebody is told."""
-    differ = evidence["patients_differ"]
+    differ = list(evidence.patients_differ)
     if differ:
         study = revision.study_instance_uid
         log.warning("study_of_two_patients", study=study, attributes=differ)
@@ -148,4 +161,4 @@ def _warn_of_two_patients(ledger: Ledger, revision: Revision, evidence: dict[str
 
 
 def _counted_before(revision: Revision, rows: Sequence[Instance]) -> bool:
-    return revision.evidence is not None and revision.evidence["instances"] == len(rows)
+    return revision.evidence is not None and revision.evidence.instances == len(rows)

@@ -9,12 +9,13 @@ and then on a quiet time counted from the last byte. What was counted is stored.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from dicom_node.ledger.counted import LevelEvidence, SlideEvidence
 from dicom_node.study.facts import InstanceFacts
 from inference.slide.files import Parts, SlideFiles, by_container, group
-from inference.slide.patient import first_difference
+from inference.slide.headers import ImageHeader
+from inference.slide.rules.identity import owners_differ
 
 _MOST_NAMED = 5
 """Of many things that are missing, so many are named and the rest is counted: what one study lacks
@@ -23,39 +24,6 @@ must not fill the database."""
 
 class PatientsDiffer(Exception):
     """The files of one slide name different patients; the message says in which attributes."""
-
-
-@dataclass(frozen=True, slots=True)
-class LevelEvidence:
-    """One image of a slide: a single instance, or all received parts of a concatenation."""
-
-    sop_instance_uids: tuple[str, ...]
-    flavor: str
-    rows: int
-    cols: int
-    organization: str
-    frames: int
-    expected_frames: int | None
-    """None where the object does not say: TILED_SPARSE may leave tiles out."""
-    parts: int
-    expected_parts: int | None
-    missing: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class SlideEvidence:
-    """The instances of one slide: one container in one series."""
-
-    key: str
-    """Names the slide in every revision of its study."""
-    series_instance_uid: str
-    container_identifier: str
-    levels: tuple[LevelEvidence, ...]
-
-    @property
-    def missing(self) -> tuple[str, ...]:
-        """What this slide lacks, one sentence each; empty when it is complete."""
-        return tuple(sentence for level in self.levels for sentence in level.missing)
 
 
 def gather_evidence(facts: Iterable[InstanceFacts]) -> tuple[SlideEvidence, ...]:
@@ -71,7 +39,7 @@ def gather_evidence(facts: Iterable[InstanceFacts]) -> tuple[SlideEvidence, ...]
             key=container.key,
             series_instance_uid=container.series_instance_uid,
             container_identifier=container.container_identifier,
-            levels=tuple(_level(parts, counted) for parts in container.images),
+            levels=tuple(_level(parts, counted, container.images) for parts in container.images),
         )
         for container in by_container(f.header for f in facts)
     )
@@ -80,16 +48,12 @@ def gather_evidence(facts: Iterable[InstanceFacts]) -> tuple[SlideEvidence, ...]
 def slides_of(facts: Iterable[InstanceFacts]) -> tuple[SlideFiles, ...]:
     """The slides that get a report. Raises PatientsDiffer."""
     headers = [f.header for f in facts]
-    patients = {h.path: (h.sop_instance_uid, h.patient) for h in headers}
+    owners = {h.path: (h.sop_instance_uid, h.owner) for h in headers}
     slides = group(headers)
     for slide in slides:
-        found = first_difference(dict(patients[path] for path in slide.paths))
-        if found is not None:
-            raise PatientsDiffer(
-                f"slide {slide.key} has files of different patients: "
-                f"{', '.join(found.attributes)} differ between {found.one} and {found.other}. "
-                "Nothing is made of it; correct the study at its source and send it again"
-            )
+        differ = owners_differ(dict(owners[path] for path in slide.paths))
+        if differ:
+            raise PatientsDiffer(f"slide {slide.key} has {differ}")
     return slides
 
 
@@ -99,7 +63,14 @@ def first_of(sentences: Sequence[str]) -> list[str]:
     return [*sentences[:_MOST_NAMED], *([f"and {more} more"] if more > 0 else [])]
 
 
-def _level(parts: Parts, counted: Mapping[Path, int]) -> LevelEvidence:
+def missing_of(slide: SlideFiles, counted: Iterable[SlideEvidence]) -> tuple[str, ...]:
+    """What one slide lacks, of all that was counted."""
+    mine = set(slide.input_uids)
+    levels = [level for evidence in counted for level in evidence.levels]
+    return tuple(s for v in levels if mine & set(v.sop_instance_uids) for s in v.missing)
+
+
+def _level(parts: Parts, counted: Mapping[Path, int], images: Sequence[Parts]) -> LevelEvidence:
     first = parts[0]
     frames = sum(counted[p.path] for p in parts)
     expected_parts = first.concatenation_total if first.concatenation_uid else 1
@@ -110,12 +81,7 @@ def _level(parts: Parts, counted: Mapping[Path, int]) -> LevelEvidence:
         if counted[p.path] < p.frames
     ]
     missing += _missing_parts(parts, expected_parts)
-    declared = sum(p.frames for p in parts)
-    if not missing and expected is not None and first.flavor == "VOLUME" and declared != expected:
-        missing.append(
-            f"{first.flavor} {first.sop_instance_uid}: {declared} frames, TILED_FULL of "
-            f"{first.rows} x {first.cols} needs {expected}"
-        )
+    missing += [] if missing else _missing_frames(parts, images)
     return LevelEvidence(
         sop_instance_uids=tuple(p.sop_instance_uid for p in parts),
         flavor=first.flavor,
@@ -126,8 +92,45 @@ def _level(parts: Parts, counted: Mapping[Path, int]) -> LevelEvidence:
         expected_frames=expected,
         parts=len(parts),
         expected_parts=expected_parts,
-        missing=tuple(first_of(missing)),
+        missing=() if first.is_beside else tuple(first_of(missing)),
+        noted=tuple(first_of(missing)) if first.is_beside else (),
     )
+
+
+def _missing_frames(parts: Parts, images: Sequence[Parts]) -> list[str]:
+    """Frames that the tiling of a level needs and none of its files declares.
+
+    Focal planes may come in an instance each, of one plane's frames: then they are counted over all
+    images of that size.
+    """
+    first, expected = parts[0], parts[0].tiled_full_frames
+    if first.flavor != "VOLUME":
+        return []
+    declared, told = _declared(parts), f"{first.flavor} {first.sop_instance_uid}"
+    if expected is not None and not first.is_whole(declared):
+        matrix = f"{first.rows} x {first.cols}"
+        return [f"{told}: {declared} frames, TILED_FULL of {matrix} needs {expected}"]
+    if expected is not None and declared < expected:
+        alike = [i for i in images if i[0].is_volume and _stack(i[0]) == _stack(first)]
+        planes, found = first.focal_planes, sum(map(_declared, alike)) // (declared or 1)
+        if found < planes:
+            return [f"{told}: {found} of {planes} focal planes are there"]
+    is_open = first.concatenation_uid and first.concatenation_total is None
+    if is_open and expected is None and declared < first.cells:
+        return [
+            f"{told}: {declared} of {first.cells} tiles, and concatenation "
+            f"{first.concatenation_uid} does not say of how many parts it is"
+        ]
+    return []
+
+
+def _declared(parts: Parts) -> int:
+    return sum(p.frames for p in parts)
+
+
+def _stack(image: ImageHeader) -> tuple[object, ...]:
+    """The same for images that show the focal planes of one level."""
+    return image.rows, image.cols, image.focal_planes, image.pyramid_uid
 
 
 def _missing_parts(parts: Parts, total: int | None) -> list[str]:

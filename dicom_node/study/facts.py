@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,14 +9,13 @@ from typing import BinaryIO
 
 from pydicom import dcmread
 from pydicom.dataset import FileDataset
-from pydicom.encaps import parse_basic_offsets, parse_fragments
-from pydicom.tag import Tag
 
-from inference.slide.attributes import BadValue, value
+from inference.errors import MALFORMED, is_of_the_machine
+from inference.slide.attributes import BadValue
+from inference.slide.counting import COUNTED_BY, count_frames
 from inference.slide.headers import TAGS, ImageHeader, parse
 
-_TAGS = [*TAGS, Tag("ExtendedOffsetTable")]
-_UNDEFINED_LENGTH = 0xFFFFFFFF
+_TAGS = [*TAGS, *COUNTED_BY]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,47 +58,14 @@ def _read(path: Path) -> InstanceFacts:
     with path.open("rb") as file:
         dataset = dcmread(file, stop_before_pixels=True, specific_tags=_TAGS)
         header = parse(path, dataset)
-        return InstanceFacts(header, _count_frames(file, dataset, header))
+        return InstanceFacts(header, _count(file, dataset, header))
 
 
-def _count_frames(file: BinaryIO, dataset: FileDataset, header: ImageHeader) -> int:
-    """Frames whose bytes are in the file; the position is at the Pixel Data element."""
-    syntax = dataset.file_meta.TransferSyntaxUID
-    if syntax.is_deflated:
-        return header.frames  # inflating to count would cost memory; the decoder will tell
-    length = _pixel_data_length(file, explicit=not syntax.is_implicit_VR)
-    if length is None:
-        return 0
-    if length == _UNDEFINED_LENGTH:
-        return _count_encapsulated(file, dataset, header)
-    bits = header.frame_rows * header.frame_cols
-    bits *= (header.samples or 1) * (header.bits_allocated or 8)
-    start = file.tell()
-    available = min(length, file.seek(0, 2) - start)
-    return min(header.frames, available * 8 // bits) if bits else 0
-
-
-def _pixel_data_length(file: BinaryIO, *, explicit: bool) -> int | None:
-    """Value length of the element at the file's position, or None when it is not Pixel Data."""
-    tag = file.read(4)
-    if tag != b"\xe0\x7f\x10\x00":
-        return None
-    if explicit:
-        file.read(4)
-    raw = file.read(4)
-    return int(struct.unpack("<I", raw)[0]) if len(raw) == 4 else None
-
-
-def _count_encapsulated(file: BinaryIO, dataset: FileDataset, header: ImageHeader) -> int:
-    """Frames of encapsulated Pixel Data (PS3.5 A.4) by offset table, bounded by its fragments."""
-    basic = parse_basic_offsets(file)
+def _count(file: BinaryIO, dataset: FileDataset, header: ImageHeader) -> int:
+    """Frames in the file; none where only a label or the like cannot be counted."""
     try:
-        fragments, _ = parse_fragments(file)
-    except ValueError:
-        return 0  # the last item is cut off: nothing in this file can be trusted to be complete
-    extended = value(dataset, "ExtendedOffsetTable")
-    if extended is not None and not isinstance(extended, bytes):
-        raise BadValue("ExtendedOffsetTable is no string of bytes")
-    table = len(extended) // 8 if extended else len(basic)
-    # Without a table, more fragments than frames means frames of several fragments.
-    return min(table or header.frames, fragments)
+        return count_frames(file, dataset, header)
+    except MALFORMED as error:
+        if is_of_the_machine(error) or not header.is_beside:
+            raise
+        return 0

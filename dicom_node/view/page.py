@@ -53,10 +53,10 @@ def write_page(
     """
     sr = dcmread(sr_path)
     groups = read_groups(sr)
-    header = pictures.slide_headers(slide_paths)[0]
+    header = pictures.header_of(slide_paths, sr)
     patches = [g for g in groups if g.is_patch]
     try:
-        with open_slide(slide_paths) as slide:
+        with open_slide(slide_paths, base_uid=str(header.SOPInstanceUID)) as slide:
             shown = _pictures(slide, seg_path, groups)
             close_ups = _close_ups(slide, patches)
     except SlideError as error:

@@ -103,10 +103,18 @@ def data_uri(pixels: NDArray[np.uint8], kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
-def slide_headers(paths: Sequence[Path]) -> list[Dataset]:
-    """Headers without pixel data, largest matrix first."""
+def header_of(paths: Sequence[Path], report: Dataset) -> Dataset:
+    """Header, without pixel data, of the file that a report is of; of the widest where it names
+    none of them."""
     headers = [dcmread(path, stop_before_pixels=True) for path in paths]
-    return sorted(headers, key=lambda ds: -int(ds.get("TotalPixelMatrixColumns") or 0))
+    evidence = {
+        str(image.ReferencedSOPInstanceUID)
+        for study in report.get("CurrentRequestedProcedureEvidenceSequence") or ()
+        for series in study.ReferencedSeriesSequence
+        for image in series.ReferencedSOPSequence
+    }
+    named = [header for header in headers if str(header.SOPInstanceUID) in evidence]
+    return max(named or headers, key=lambda ds: int(ds.get("TotalPixelMatrixColumns") or 0))
 
 
 def _geometry(seg: Dataset) -> SlideGeometry:

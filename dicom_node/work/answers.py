@@ -27,6 +27,8 @@ class Analyzed:
 
     result: str
     """Name of its type: a prediction, or why there is none."""
+    trouble: str = ""
+    """What an operator must see to, where that is why there is no prediction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +72,8 @@ def to_json(answer: Answer) -> Recorded:
     match answer:
         case Opened(slides):
             return {"kind": "opened", "slides": list(slides)}
-        case Analyzed(result):
-            return {"kind": "analyzed", "result": result}
+        case Analyzed(result, trouble):
+            return {"kind": "analyzed", "result": result, "trouble": trouble}
         case Built(objects):
             return {"kind": "built", "objects": objects}
         case Failed(reason, may_pass):
@@ -87,8 +89,8 @@ def from_json(recorded: object) -> Answer:
     match recorded:
         case {"kind": "opened", "slides": [*keys]} if all(isinstance(key, str) for key in keys):
             return Opened(tuple(keys))
-        case {"kind": "analyzed", "result": str(result)}:
-            return Analyzed(result)
+        case {"kind": "analyzed", "result": str(result), "trouble": str(trouble)}:
+            return Analyzed(result, trouble)
         case {"kind": "built", "objects": int(objects)}:
             return Built(objects)
         case {"kind": "failed", "reason": str(reason), "may_pass": bool(may_pass)}:

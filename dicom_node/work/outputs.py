@@ -12,11 +12,13 @@ from pydicom import Dataset, dcmread, dcmwrite
 
 from dicom_node import __version__
 from dicom_node.config import Config
-from dicom_node.ledger.ledger import Ledger
-from dicom_node.ledger.rows import Result, Run
+from dicom_node.ledger.errors import LedgerFailed
+from dicom_node.ledger.ledger import WorkerLedger
+from dicom_node.ledger.rows import Result, Revision, Run
+from dicom_node.observe.log import place_of, trace_of
 from dicom_node.results.build import build_objects
 from dicom_node.results.files import write as write_file
-from dicom_node.results.identity import Provenance
+from dicom_node.results.identity import Provenance, report_names
 from dicom_node.results.kinds import REPORT
 from dicom_node.results.making import BuiltObject, Making
 from dicom_node.study.evidence import slides_of
@@ -25,6 +27,7 @@ from engines.runtime import Runtime
 from inference import archive
 from inference.durable import whole
 from inference.slide.files import SlideFiles
+from inference.types import NotAssessable, Prediction, Reason
 
 log = structlog.get_logger()
 
@@ -32,7 +35,7 @@ log = structlog.get_logger()
 class ResultObjects:
     """Reads the slides of a study from the spool and writes their result objects."""
 
-    def __init__(self, config: Config, ledger: Ledger, runtime: Runtime) -> None:
+    def __init__(self, config: Config, ledger: WorkerLedger, runtime: Runtime) -> None:
         self._config = config
         self._ledger = ledger
         self._runtime = runtime
@@ -61,33 +64,85 @@ class ResultObjects:
         """Where the tiles of a slide that are done are kept while it is being analyzed."""
         return self._folder(run.study, run.revision) / f"tiles-{key}"
 
-    def write(self, run: Run, slide: SlideFiles, number: int) -> list[Result]:
-        """Build and write the objects of the `number`-th slide (0-based), in delivery order."""
+    def missing_of(self, run: Run, slide: SlideFiles) -> str:
+        """What a slide of a study that was closed incomplete lacks; empty if nothing."""
+        counted = self._closed(run).evidence
+        if counted is None or not counted.missing:
+            return ""
+        uids = set(slide.input_uids)
+        levels = (level for known in counted.slides for level in known.levels)
+        return "; ".join(
+            sentence
+            for level in levels
+            if uids.intersection(level.sop_instance_uids)
+            for sentence in level.missing
+        )
+
+    def trouble_of(self, run: Run) -> str:
+        """What a study that was closed incomplete lacks, for the operator."""
+        counted = self._closed(run).evidence
+        if counted is None or not counted.missing:
+            return ""
+        return f"incomplete after {counted.quiet_s:.0f} s: {'; '.join(counted.missing)}"
+
+    def write(self, run: Run, slide: SlideFiles, number: int) -> tuple[list[Result], str]:
+        """Build and write the objects of the `number`-th slide (0-based), in delivery order.
+
+        With what an operator must see to: a result that no object can be made of leaves a report
+        that says so, and where that cannot be made either, nothing.
+        """
+        result = archive.load(self.prediction_path(run, slide.key))
+        trouble, built = "", self._tried(run, slide, number, result)
+        if isinstance(built, str):
+            trouble = f"slide {slide.key}: no objects can be made of its result: {built}"
+            built = self._tried(run, slide, number, _not_representable(result))
+        if isinstance(built, str):
+            trouble, built = f"slide {slide.key}: no report can be made of it: {built}", []
+        return [self._keep(run, item) for item in built], trouble
+
+    def _tried(
+        self, run: Run, slide: SlideFiles, number: int, result: Prediction | NotAssessable
+    ) -> list[BuiltObject] | str:
+        """The objects of a slide, or the class and place of the error that ended their making."""
+        try:
+            return build_objects(self._making(run, slide, number, result))
+        except (OSError, LedgerFailed):
+            raise  # of the machine, which may pass
+        except Exception as error:  # noqa: BLE001 - of this slide; the study's others go on
+            log.error("objects_not_built", slide=slide.key, trace=trace_of(error))
+            return place_of(error)
+
+    def _making(
+        self, run: Run, slide: SlideFiles, number: int, result: Prediction | NotAssessable
+    ) -> Making:
         bundle = self._runtime.bundle
-        current = self._ledger.queries.revision(run.study, run.revision)
-        if current is None or current.closed_at is None:
-            raise KeyError(f"revision {run.revision} of study {run.study} was never closed")
         # The time the study was closed, not the time of this attempt: another one must give the
         # same bytes under the same UIDs.
+        closed_at = self._closed(run).closed_at or 0.0
         provenance = Provenance(
             bundle_name=bundle.manifest.name,
             bundle_version=bundle.manifest.version,
             bundle_digest=bundle.digest,
             engine=self._runtime.engine,
             node_version=__version__,
-            created_at=datetime.fromtimestamp(current.closed_at, UTC),
+            created_at=datetime.fromtimestamp(closed_at, UTC),
         )
-        making = Making(
-            source=dcmread(slide.base_path, stop_before_pixels=True),
-            result=archive.load(self.prediction_path(run, slide.key)),
+        names = report_names(run.study, slide.input_uids, provenance, result)
+        return Making(
+            source=dcmread(slide.path_of(result.base), stop_before_pixels=True),
+            result=result,
             manifest=bundle.manifest,
             provenance=provenance,
             slide=slide,
             number=number,
-            predecessor=self._predecessor(run, slide.key),
+            predecessor=self._predecessor(run, slide.key, names.uid("instance")),
         )
-        built = build_objects(making)
-        return [self._keep(run, item) for item in built]
+
+    def _closed(self, run: Run) -> Revision:
+        current = self._ledger.queries.revision(run.study, run.revision)
+        if current is None or current.closed_at is None:
+            raise KeyError(f"revision {run.revision} of study {run.study} was never closed")
+        return current
 
     def _keep(self, run: Run, item: BuiltObject) -> Result:
         """Write one object, unless its UID stands for one that must not change any more."""
@@ -120,13 +175,22 @@ class ResultObjects:
             with whole(path) as file:
                 file.write(again.getbuffer())
 
-    def _predecessor(self, run: Run, key: str) -> Dataset | None:
-        """The report of the same slide in the last revision that has one; this one replaces it."""
-        for earlier in range(run.revision - 1, 0, -1):
-            for result in self._ledger.queries.results(run.study, earlier):
-                if result.kind == REPORT.name and result.slide == key:
+    def _predecessor(self, run: Run, key: str, uid: str) -> Dataset | None:
+        """The last report of the same slide under another UID; the one of `uid` replaces it."""
+        for number in range(run.revision, 0, -1):
+            for result in reversed(self._ledger.queries.results(run.study, number)):
+                is_report = result.kind == REPORT.name and result.slide == key
+                if is_report and result.sop_instance_uid != uid:
                     return dcmread(self._config.node.data_dir / result.path)
         return None
+
+
+def _not_representable(result: Prediction | NotAssessable) -> NotAssessable:
+    detail = (
+        "The slide was analyzed, but its results cannot be put into DICOM objects; the log of the "
+        "node says why."
+    )
+    return NotAssessable(Reason.RESULTS_FAILED, detail, None, result.levels, result.base)
 
 
 def _digest(path: Path) -> str:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import structlog
 from dbos import DBOS
 
-from dicom_node.ledger.ledger import Ledger
+from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.states import State
 from dicom_node.work.workflow import run_of
 
@@ -20,7 +20,7 @@ _AT_ONCE = 500
 _GOES_ON = (State.QUEUED, State.ANALYZING)
 
 
-def prune(ledger: Ledger) -> int:
+def prune(ledger: WorkerLedger) -> int:
     """Delete workflows a day old that no attempt still needs, some at once; how many.
 
     One that ended is one of them, and one that another version began and nobody goes on with.
@@ -36,7 +36,7 @@ def prune(ledger: Ledger) -> int:
     return len(over)
 
 
-def _is_needed(ledger: Ledger, workflow: str) -> bool:
+def _is_needed(ledger: WorkerLedger, workflow: str) -> bool:
     """Whether it is of the current attempt of a study that is not analyzed yet."""
     run = run_of(workflow)
     found = ledger.queries.revision(run.study, run.revision) if run else None

@@ -12,25 +12,25 @@ from sqlalchemy.exc import DatabaseError, InterfaceError
 from dicom_node.config import Config
 from dicom_node.deliver.lanes import finish
 from dicom_node.ledger.errors import LedgerBusy, LedgerDamaged
-from dicom_node.ledger.ledger import Ledger
+from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Revision
 from dicom_node.ledger.states import DeliveryState, State
 from dicom_node.observe.log import place_of, trace_of
-from dicom_node.study.closing import close_ready
+from dicom_node.study.closing import close_ready, is_here
 from dicom_node.work.workflow import NO_ROOM_WAIT_S, STUDY_QUEUE, StudyWorkflow, workflow_id
 
 log = structlog.get_logger()
 
 _LEAST_FREE_BYTES = 4 << 20
 """With less room on the disk no study is taken up: its tiles could not be kept."""
-WORKFLOW_VERSION = "3"
+WORKFLOW_VERSION = "4"
 """Changes when the steps of a workflow change, or what they answer. The workflow library goes on
 with workflows of its own version only; an attempt that another version began is begun anew."""
 _WAITING = {"ENQUEUED", "DELAYED"}
 _PENDING = "PENDING"
 
 
-def run_round(config: Config, ledger: Ledger, workflow: StudyWorkflow) -> None:
+def run_round(config: Config, ledger: WorkerLedger, workflow: StudyWorkflow) -> None:
     """Close studies that are complete, queue what is due, finish what is delivered."""
     close_ready(
         ledger,
@@ -40,7 +40,8 @@ def run_round(config: Config, ledger: Ledger, workflow: StudyWorkflow) -> None:
     )
     has_room = shutil.disk_usage(config.node.data_dir).free >= _LEAST_FREE_BYTES
     for revision in ledger.queries.in_state(State.QUEUED):
-        if has_room and revision.not_before <= ledger.database.now():
+        is_due = revision.not_before <= ledger.database.now()
+        if has_room and is_due and _is_mine(config, ledger, revision):
             _alone(ledger, revision, lambda r: _queue_study(ledger, workflow, r))
     for revision in ledger.queries.my_analyses():
         _alone(ledger, revision, lambda r: _queue_study(ledger, workflow, r))
@@ -48,7 +49,15 @@ def run_round(config: Config, ledger: Ledger, workflow: StudyWorkflow) -> None:
         _alone(ledger, revision, lambda r: _tend_deliveries(config, ledger, r))
 
 
-def _alone(ledger: Ledger, revision: Revision, act: Callable[[Revision], None]) -> None:
+def _is_mine(config: Config, ledger: WorkerLedger, revision: Revision) -> bool:
+    """Whether this node has the files of a study; all of them where nobody shares the database."""
+    if not ledger.database.is_shared:
+        return True
+    rows = ledger.queries.instances(revision.study_instance_uid, revision.revision)
+    return is_here(rows, config.spool_dir)
+
+
+def _alone(ledger: WorkerLedger, revision: Revision, act: Callable[[Revision], None]) -> None:
     """Do something for one study; an error nobody expected parks that study and no other."""
     try:
         act(revision)
@@ -59,7 +68,7 @@ def _alone(ledger: Ledger, revision: Revision, act: Callable[[Revision], None]) 
         ledger.studies.park(revision.run, f"unexpected {place_of(error)}")
 
 
-def _queue_study(ledger: Ledger, workflow: StudyWorkflow, revision: Revision) -> None:
+def _queue_study(ledger: WorkerLedger, workflow: StudyWorkflow, revision: Revision) -> None:
     """Queue an attempt once; one whose workflow ended without an outcome is tried anew."""
     run = revision.run
     name = workflow_id(run)
@@ -91,7 +100,7 @@ def _is_under_way(status: WorkflowStatus, workflow: StudyWorkflow) -> bool:
     return status.status in _WAITING
 
 
-def _tend_deliveries(config: Config, ledger: Ledger, revision: Revision) -> None:
+def _tend_deliveries(config: Config, ledger: WorkerLedger, revision: Revision) -> None:
     """Give up destinations that are gone from the configuration; finish what has all arrived."""
     run, known = revision.run, {d.name for d in config.destinations}
     rows = ledger.queries.deliveries(run.study, run.revision)

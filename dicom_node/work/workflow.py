@@ -7,7 +7,6 @@ the input. A failure is a value, so that what is replayed is what happened.
 
 from __future__ import annotations
 
-import errno
 import random
 import threading
 from collections.abc import Callable
@@ -18,13 +17,10 @@ from dbos import DBOS, DBOSConfiguredInstance
 
 from dicom_node.config import Config
 from dicom_node.deliver.retry import for_analysis
-from dicom_node.ledger.errors import LedgerBusy, LedgerDamaged
-from dicom_node.ledger.ledger import Ledger
+from dicom_node.ledger.errors import LedgerBusy
+from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Result, Revision, Run
 from dicom_node.ledger.states import State
-from dicom_node.observe.log import os_reason, place_of, trace_of
-from dicom_node.study.evidence import PatientsDiffer
-from dicom_node.study.facts import Uncountable
 from dicom_node.work.answers import (
     Analyzed,
     Answer,
@@ -37,14 +33,15 @@ from dicom_node.work.answers import (
     from_json,
     to_json,
 )
-from dicom_node.work.failures import again_or_park, park
+from dicom_node.work.failures import again_or_park, answer_of, park
 from dicom_node.work.outputs import ResultObjects
+from dicom_node.work.slides import incomplete, result_of
 from dicom_node.work.underway import Underway
 from engines.errors import DeviceFailed
 from engines.runtime import Runtime
 from inference import archive, predict
-from inference.errors import SlideUnreadable
-from inference.types import Progress
+from inference.slide.files import SlideFiles
+from inference.types import NotAssessable, Prediction, Progress
 
 log = structlog.get_logger()
 
@@ -52,7 +49,6 @@ STUDY_QUEUE = "studies"
 _PROGRESS_EVERY_S = 1.0
 NO_ROOM_WAIT_S = 2.0
 """After a write that the disk had no room for. Such an attempt does not count."""
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @DBOS.dbos_class()
@@ -60,7 +56,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
     """The workflows of one worker process, with what they need to run."""
 
     def __init__(
-        self, config: Config, ledger: Ledger, runtime: Runtime, stop: threading.Event
+        self, config: Config, ledger: WorkerLedger, runtime: Runtime, stop: threading.Event
     ) -> None:
         """A slide under analysis when `stop` is set is paused: `paused` says that it is."""
         super().__init__(config_name="node")
@@ -85,13 +81,14 @@ class StudyWorkflow(DBOSConfiguredInstance):
                     pass
                 case answer:
                     return self.settle_failure(study, revision, attempt, answer)
+            troubles: list[str] = []
             for key in slides:
                 match from_json(self.analyze(study, revision, attempt, key)):
-                    case Analyzed():
-                        pass
+                    case Analyzed(trouble=trouble):
+                        troubles += [trouble] if trouble else []
                     case answer:
                         return self.settle_failure(study, revision, attempt, answer)
-            match from_json(self.build_results(study, revision, attempt)):
+            match from_json(self.build_results(study, revision, attempt, troubles)):
                 case Built():
                     return "built"
                 case answer:
@@ -111,7 +108,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
             log.info("study_started", attempt=attempt, engine=runtime.engine)
             return Opened(tuple(s.key for s in self._objects.slides(study, revision)))
 
-        return to_json(_answer(work))
+        return to_json(answer_of(work))
 
     @DBOS.step()
     def analyze(self, study: str, revision: int, attempt: int, key: str) -> Recorded:
@@ -121,46 +118,48 @@ class StudyWorkflow(DBOSConfiguredInstance):
         def work() -> Analyzed | Stale:
             if not self._may_go_on(run):
                 return Stale()
-            kept = self._objects.tiles_path(run, key)
-            try:
-                result = predict.predict(
-                    self._objects.slide(study, revision, key).paths,
-                    self._runtime,
-                    progress=self._reporter(run, key),
-                    stop=self._stop.is_set,
-                    resume=kept,
-                )
-            except predict.Stopped as stopped:
-                self._pause(key, stopped)
+            slide = self._objects.slide(study, revision, key)
+            result, trouble = self._result_of(run, slide)
             archive.save(result, self._objects.prediction_path(run, key))
-            predict.discard(kept)
-            return Analyzed(type(result).__name__)
+            predict.discard(self._objects.tiles_path(run, key))
+            return Analyzed(type(result).__name__, trouble)
 
-        answer = _answer(work)
+        answer = answer_of(work)
         match answer:
-            case Analyzed(result):
+            case Analyzed(result, ""):
                 log.info("slide_analyzed", slide=key, result=result)
+            case Analyzed(_, trouble):
+                log.error("slide_not_analyzed", slide=key, reason=trouble)
             case Failed(reason) | NoRoom(reason):
                 log.warning("slide_not_analyzed", slide=key, reason=reason)
         return to_json(answer)
 
     @DBOS.step()
-    def build_results(self, study: str, revision: int, attempt: int) -> Recorded:
-        """Built: the objects of every slide are written and their deliveries queued."""
+    def build_results(
+        self, study: str, revision: int, attempt: int, troubles: list[str]
+    ) -> Recorded:
+        """Built: the objects of every slide are written and their deliveries queued.
+
+        With the troubles that slides had, the study is parked once the others' objects are sent.
+        """
         run = Run(study, revision, attempt)
 
         def work() -> Built | Stale:
             if not self._may_go_on(run):
                 return Stale()
             made: list[Result] = []
+            seen_to = [self._objects.trouble_of(run), *troubles]
             for number, slide in enumerate(self._objects.slides(study, revision)):
-                made += self._objects.write(run, slide, number)
+                objects, trouble = self._objects.write(run, slide, number)
+                made += objects
+                seen_to.append(trouble)
             names = [d.name for d in self._config.destinations]
-            if not self._ledger.deliveries.start(run, made, names):
+            why = "; ".join(filter(None, seen_to)) or None
+            if not self._ledger.deliveries.start(run, made, names, trouble=why):
                 return Stale()
             return Built(len(made))
 
-        answer = _answer(work)
+        answer = answer_of(work)
         match answer:
             case Built(objects):
                 log.info("results_built", objects=objects)
@@ -202,6 +201,20 @@ class StudyWorkflow(DBOSConfiguredInstance):
         return again_or_park(self._ledger, self._policy, current, reason, draw=random.random())
 
     # -- inside ---------------------------------------------------------------------------------
+
+    def _result_of(self, run: Run, slide: SlideFiles) -> tuple[Prediction | NotAssessable, str]:
+        if missing := self._objects.missing_of(run, slide):
+            return incomplete(missing), ""
+        try:
+            return result_of(
+                slide,
+                self._runtime,
+                progress=self._reporter(run, slide.key),
+                stop=self._stop.is_set,
+                resume=self._objects.tiles_path(run, slide.key),
+            )
+        except predict.Stopped as stopped:
+            self._pause(slide.key, stopped)
 
     def _pause(self, key: str, stopped: predict.Stopped) -> NoReturn:
         """Leave the step unfinished: the process ends, and the next one goes on from the tiles
@@ -256,29 +269,6 @@ class StudyWorkflow(DBOSConfiguredInstance):
 def workflow_id(run: Run) -> str:
     """Name of the workflow of one attempt."""
     return f"{run.study}/{run.revision}/{run.attempt}"
-
-
-def _answer(work: Callable[[], Answer]) -> Answer:
-    """What a step answers: its value, or its failure as a value that survives a replay.
-
-    Reasons are our own sentences, or a class and a place: a library's text could quote the dataset.
-    """
-    try:
-        return work()
-    except LedgerDamaged:
-        raise  # the worker ends
-    except LedgerBusy as error:
-        return NoRoom(str(error))
-    except OSError as error:
-        reason = f"a file cannot be read or written: {os_reason(error)}"
-        return NoRoom(reason) if error.errno in _FULL else Failed(reason, may_pass=True)
-    except DeviceFailed as error:
-        return Failed(f"DeviceFailed: {error}", may_pass=True)
-    except (SlideUnreadable, Uncountable, PatientsDiffer) as error:
-        return Failed(f"{type(error).__name__}: {error}", may_pass=False)
-    except Exception as error:  # noqa: BLE001 - the study is parked with the reason, not lost
-        log.error("unexpected_error", error=type(error).__name__, trace=trace_of(error))
-        return Failed(f"unexpected {place_of(error)}", may_pass=False)
 
 
 def run_of(name: str) -> Run | None:

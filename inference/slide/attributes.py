@@ -91,6 +91,14 @@ def words(dataset: Dataset, keyword: str) -> str:
     return _converted(dataset, keyword, lambda found: str(found or ""))
 
 
+def whole(dataset: Dataset, keyword: str) -> int:
+    """A whole number, which may be negative (SL)."""
+    found = value(dataset, keyword)
+    if not isinstance(found, int) or not -(2**31) <= found < 2**31:
+        raise BadValue(f"{keyword} is no whole number")
+    return found
+
+
 def decimal(dataset: Dataset, keyword: str) -> float | None:
     """A number with a fraction; None when absent or empty."""
     return _converted(dataset, keyword, lambda found: None if found is None else float(found))

@@ -1,11 +1,10 @@
-"""Pixels of one level: each frame found through wsidicom, checked, and brought to RGB."""
+"""Pixels of one level: each frame found, checked, and brought to RGB."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +15,14 @@ from wsidicom.errors import (  # type: ignore[import-untyped]  # published witho
     WsiDicomNotFoundError,
     WsiDicomOutOfBoundsError,
 )
-from wsidicom.geometry import Point  # type: ignore[import-untyped]  # published without types
 
 from inference.errors import MALFORMED, FramesUnreadable, is_of_the_machine
-from inference.slide.codestream import JpegReader, defect, read_jpeg
+from inference.slide.codestream.defects import defect
+from inference.slide.codestream.jpeg import JpegReader
 from inference.slide.color import ToSrgb
-from inference.slide.decoding import MOST_HALVINGS, decode_jpeg
+from inference.slide.decoding import MOST_HALVINGS, RgbDecoder, decode_jpeg
 from inference.slide.images import Part
-from inference.slide.prepare import WHITE, pad_white, to_rgb
+from inference.slide.prepare import WHITE, pad_white
 from inference.slide.stored import FrameBroken, StoredFrames
 
 # imagecodecs raises subclasses of RuntimeError (and ValueError for RLE), pydicom ValueError for
@@ -52,22 +51,18 @@ class Level:
     frame_cols: int
     frames: int
     parts: tuple[Part, ...]
-    is_ycbcr: bool
-    """Whether decoded samples are still YCbCr."""
+    index: NDArray[np.int32]
+    """[tile rows, tile columns] 0-based frame over all parts; -1 where the data holds none."""
     is_encapsulated: bool
     is_baseline: bool
     """Baseline JPEG, which is decoded in place."""
     decodes_stated_ycbcr: bool
     """Whether a JPEG stream that says YCbCr is believed against a header that says RGB: viewers
     do so, and the analysis must see what people see."""
-    image_data: Any  # wsidicom.instance.WsiDicomImageData, untyped
-    decode: Callable[[bytes], NDArray[Any]]
-    """Samples of a frame that is no baseline JPEG."""
+    decode: RgbDecoder
+    """For frames that are no baseline JPEG."""
     stored: StoredFrames
     jpegs: JpegReader = field(repr=False)
-    plane: float
-    """Focal plane in um, as wsidicom keys it."""
-    optical_path: str
     color: ToSrgb | None = None
     """Conversion by the slide's ICC profile, where the model asks for it."""
     halvings: int = 0
@@ -95,7 +90,7 @@ class Level:
         """
         index = -1
         try:
-            index = self._frame_index(row, col)
+            index = int(self.index[row, col])
             if index < 0:
                 out[:] = WHITE
                 return
@@ -107,7 +102,7 @@ class Level:
         except _DECODER_ERRORS as error:
             if is_of_the_machine(error):
                 raise
-            raise self._unreadable(index, f"it gives a {type(error).__name__}") from None
+            raise self._unreadable(index, "it cannot be decoded") from None
 
     def scaled(self, k: int) -> Level | None:
         """This level decoded at 1/2^k of its size, in JPEG's own domain of frequencies.
@@ -130,20 +125,10 @@ class Level:
             halvings=k,
         )
 
-    def header_conflicts(self) -> bool:
-        """Whether the header says RGB and the first frame says YCbCr; the frame is believed."""
-        if not self.decodes_stated_ycbcr:
-            return False
-        try:
-            index = self._frame_index(0, 0)
-            return index >= 0 and read_jpeg(self.stored.read(index)).says_ycbcr
-        except _DECODER_ERRORS:  # told when the frame's pixels are needed
-            return False
-
-    def _frame_index(self, row: int, col: int) -> int:
-        """0-based frame over all parts, or -1 where a sparse slide leaves the frame out."""
-        tiles = self.image_data.tiles
-        return int(tiles.get_frame_index(Point(col, row), self.plane, self.optical_path))
+    @property
+    def has_all_frames(self) -> bool:
+        """Whether no tile of the matrix is left out."""
+        return bool((self.index >= 0).all())
 
     def _decode_into(
         self,
@@ -158,7 +143,7 @@ class Level:
         fault = defect(data, rows, cols, jpeg) if self.is_encapsulated else ""
         if fault:
             raise self._unreadable(index, fault)
-        if jpeg is not None and not self.is_ycbcr:
+        if jpeg is not None:
             is_plain = self.decodes_stated_ycbcr and not jpeg.says_ycbcr
             if (jpeg.rows, jpeg.cols) == (rows, cols):
                 decode_jpeg(data, out, is_plain=is_plain)
@@ -167,7 +152,7 @@ class Level:
             pixels = np.empty(found, np.uint8)
             decode_jpeg(data, pixels, is_plain=is_plain)
         else:
-            pixels = to_rgb(self.decode(bytes(data)), is_ycbcr=self.is_ycbcr)
+            pixels = self.decode(bytes(data))
         self._check_covers(pixels, index, tile)
         out[:] = pad_white(pixels, *out.shape[:2])
 

@@ -7,8 +7,8 @@ so that none can vanish.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydicom import Dataset
@@ -16,9 +16,14 @@ from pydicom.sr.coding import Code
 from pydicom.uid import UID
 
 from inference.errors import SlideUnreadable
-from inference.slide.attributes import BadValue, decimal, decimals, first, items, number, words
-from inference.slide.headers import ImageHeader, instance, parse, read_dataset
-from inference.slide.terms import flavor_name, is_uid, uid_name
+from inference.slide.attributes import first, items, number, words
+from inference.slide.claims.patient import Owner
+from inference.slide.claims.placement import Placement, read_placement
+from inference.slide.claims.places import NOWHERE, FramePlaces, joined, read_places
+from inference.slide.claims.spacing import Spacings, read_spacings
+from inference.slide.counting import frames_beside
+from inference.slide.headers import ImageHeader, instance, parse, read_front
+from inference.slide.terms import flavor_name, uid_name
 from inference.types import SlideGeometry
 
 _USING_SUBSTANCE = Code("424361007", "SCT", "Using substance")
@@ -33,6 +38,8 @@ class Part:
     frames: int
     first_frame: int
     """Frames of the concatenation that come before this part; 0 for a whole image."""
+    found: int
+    """Frames that are in the file; of VOLUME images they are counted when they are read."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +48,8 @@ class SlideImage:
 
     header: ImageHeader
     parts: tuple[Part, ...]
+    owners: Mapping[str, Owner] = field(repr=False)
+    """Whose each part is, by SOP Instance UID."""
     dataset: Dataset
     """Header of the first part, up to the per-frame functional groups and without pixels."""
     sop_class: UID
@@ -49,13 +58,17 @@ class SlideImage:
     bits_stored: int
     """0 where not stated."""
     frames: int
+    parts_differ: bool
+    """Whether parts of a concatenation contradict each other in what they share."""
     optical_paths: int
-    spacing_mm: tuple[float, float] | None
-    """(row, col) spacing of the matrix."""
-    spacing_is_derived: bool
-    """Spacing from Imaged Volume Width and Height, because Pixel Spacing is missing."""
+    spacings: Spacings
+    placement: Placement
+    places: FramePlaces
+    """Of all frames, the parts in order; only VOLUME images are asked."""
+    is_extended: bool
+    """Whether it is one picture made of several focal planes (Extended Depth of Field)."""
     geometry: SlideGeometry | None
-    """None where it is not fully stated where the matrix lies on the slide."""
+    """None where it is not stated, or not soundly, where the matrix lies on the slide."""
     substances: tuple[Code, ...]
     """Coded stains of the specimens."""
 
@@ -71,6 +84,16 @@ class SlideImage:
         return f"{self.header.rows} x {self.header.cols} pixels"
 
     @property
+    def spacing_mm(self) -> tuple[float, float] | None:
+        """(row, col) spacing of the matrix."""
+        return self.spacings.best
+
+    @property
+    def spacing_is_derived(self) -> bool:
+        """Spacing from Imaged Volume Width and Height, because Pixel Spacing is missing."""
+        return self.spacings.stated is None and self.spacings.imaged is not None
+
+    @property
     def mpp(self) -> float | None:
         """Micrometers per pixel: the geometric mean of row and column spacing."""
         if self.spacing_mm is None:
@@ -84,6 +107,8 @@ class _File:
     header: ImageHeader
     dataset: Dataset
     first_frame: int
+    places: FramePlaces
+    found: int
 
 
 def read_images(paths: Sequence[Path]) -> list[SlideImage]:
@@ -124,65 +149,67 @@ def _size_order(image: SlideImage) -> tuple[int, int, str]:
 
 
 def _read(path: Path, which: str) -> _File:
-    dataset = read_dataset(path, which)
+    dataset, end = read_front(path, which)
     with instance(str(dataset.SOPInstanceUID), path):
+        header = parse(path, dataset)
         first_frame = number(dataset, "ConcatenationFrameOffsetNumber") or 0
-        return _File(parse(path, dataset), dataset, first_frame)
+        is_asked = header.is_volume and not dataset.file_meta.TransferSyntaxUID.is_deflated
+        places = read_places(path, end, dataset, header.frames) if is_asked else NOWHERE
+        found = frames_beside(path, header) if header.is_beside else header.frames
+        return _File(header, dataset, first_frame, places, found)
 
 
 def _image(files: list[_File]) -> SlideImage:
     files = sorted(files, key=lambda file: file.first_frame)
     parts = tuple(
-        Part(f.header.path, f.header.sop_instance_uid, f.header.frames, f.first_frame)
+        Part(f.header.path, f.header.sop_instance_uid, f.header.frames, f.first_frame, f.found)
         for f in files
     )
     with instance(parts[0].sop_instance_uid, parts[0].path):
-        return _parse(files[0].header, parts, files[0].dataset)
+        places = joined([file.places for file in files])
+        differ = len({_shared_by_parts(file) for file in files}) > 1
+        return _parse(files, parts, places, differ=differ)
 
 
-def _parse(header: ImageHeader, parts: tuple[Part, ...], ds: Dataset) -> SlideImage:
+def _shared_by_parts(file: _File) -> tuple[object, ...]:
+    """What is the same in all parts of a concatenation (PS3.3 C.7.6.16.1.1)."""
+    header, dataset = file.header, file.dataset
+    return (
+        (header.rows, header.cols, header.frame_rows, header.frame_cols, header.organization),
+        (header.samples, header.bits_allocated, header.flavor, header.focal_planes),
+        (header.frame_of_reference, header.series_instance_uid, header.pyramid_uid),
+        str(dataset.file_meta.TransferSyntaxUID),
+        words(dataset, "PhotometricInterpretation"),
+    )
+
+
+def _parse(
+    files: Sequence[_File], parts: tuple[Part, ...], places: FramePlaces, *, differ: bool
+) -> SlideImage:
     """All facts at once, so that a bad value shows here and nowhere later."""
-    stated = _pixel_spacing(ds)
-    spacing = stated or _imaged_spacing(ds, header)
+    header, ds = files[0].header, files[0].dataset
+    spacings, placement = Spacings(), Placement()
+    if header.is_volume:  # whatever a label says of itself, it is not asked
+        spacings = read_spacings(ds, header, places.spacings_mm)
+        placement = read_placement(ds, header)
     return SlideImage(
         header=header,
         parts=parts,
+        owners={file.header.sop_instance_uid: file.header.owner for file in files},
         dataset=ds,
         sop_class=UID(words(ds, "SOPClassUID")),
         transfer_syntax=UID(str(ds.file_meta.TransferSyntaxUID)),
         photometric=words(ds, "PhotometricInterpretation"),
         bits_stored=number(ds, "BitsStored") or 0,
         frames=sum(part.frames for part in parts),
+        parts_differ=differ,
         optical_paths=max(header.optical_paths, len(items(ds, "OpticalPathSequence"))),
-        spacing_mm=spacing,
-        spacing_is_derived=spacing is not None and stated is None,
-        geometry=_geometry(ds, header, spacing),
-        substances=tuple(_staining_substances(ds)),
-    )
-
-
-def _geometry(
-    dataset: Dataset, header: ImageHeader, spacing: tuple[float, float] | None
-) -> SlideGeometry | None:
-    origin = first(dataset, "TotalPixelMatrixOriginSequence")
-    x_mm = decimal(origin, "XOffsetInSlideCoordinateSystem")
-    y_mm = decimal(origin, "YOffsetInSlideCoordinateSystem")
-    orientation = decimals(dataset, "ImageOrientationSlide")
-    frame_of_reference = words(dataset, "FrameOfReferenceUID")
-    if x_mm is None or y_mm is None or len(orientation) != 6:
-        return None
-    if not is_uid(frame_of_reference) or spacing is None:
-        return None
-    a, b, c, d, e, f = orientation
-    return SlideGeometry(
-        frame_of_reference_uid=frame_of_reference,
-        origin_x_mm=x_mm,
-        origin_y_mm=y_mm,
-        orientation=(a, b, c, d, e, f),
-        spacing_row_mm=spacing[0],
-        spacing_col_mm=spacing[1],
-        rows=header.rows,
-        cols=header.cols,
+        spacings=spacings,
+        placement=placement,
+        places=places,
+        is_extended=words(ds, "ExtendedDepthOfField") == "YES",
+        geometry=placement.geometry(header, spacings.best),
+        substances=tuple(_staining_substances(ds)) if header.is_volume else (),
     )
 
 
@@ -202,23 +229,3 @@ def _code(item: Dataset, *, meaning: str) -> Code:
     values = (words(item, keyword) for keyword in ("CodeValue", "LongCodeValue", "URNCodeValue"))
     value = next(filter(None, values), "")
     return Code(value, words(item, "CodingSchemeDesignator"), meaning)
-
-
-def _pixel_spacing(dataset: Dataset) -> tuple[float, float] | None:
-    """(row, col) spacing in mm from the shared functional groups (PS3.3 C.7.6.16.2.1)."""
-    shared = first(dataset, "SharedFunctionalGroupsSequence")
-    spacing = decimals(first(shared, "PixelMeasuresSequence"), "PixelSpacing")
-    if not spacing:
-        return None
-    if len(spacing) != 2:
-        raise BadValue("PixelSpacing is no pair of numbers")
-    return spacing[0], spacing[1]
-
-
-def _imaged_spacing(dataset: Dataset, header: ImageHeader) -> tuple[float, float] | None:
-    """(row, col) spacing in mm from the size of the imaged volume (PS3.3 C.8.12.4)."""
-    width_mm = decimal(dataset, "ImagedVolumeWidth")
-    height_mm = decimal(dataset, "ImagedVolumeHeight")
-    if width_mm is None or height_mm is None or not header.rows or not header.cols:
-        return None
-    return height_mm / header.rows, width_mm / header.cols

@@ -2,45 +2,69 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from io import BufferedReader
 from typing import Any
 
 from pydicom.uid import JPEGBaseline8Bit
+from upath import UPath
+from wsidicom.cache import (  # type: ignore[import-untyped]  # published without types
+    DecodedFrameCache,
+    EncodedFrameCache,
+)
 from wsidicom.config import (  # type: ignore[import-untyped]  # published without types
     Settings,
     use_settings,
 )
 from wsidicom.errors import (  # type: ignore[import-untyped]  # published without types
     WsiDicomError,
+    WsiDicomFileError,
     WsiDicomNotFoundError,
+    WsiDicomNotSupportedError,
     WsiDicomUidDuplicateError,
 )
-from wsidicom.file import (  # type: ignore[import-untyped]  # published without types
-    WsiDicomFileSource,
+from wsidicom.file.io import (  # type: ignore[import-untyped]  # published without types
+    WsiDicomReader,
+)
+from wsidicom.file.io.wsidicom_io import (  # type: ignore[import-untyped]  # as above
+    WsiDicomReadIO,
+)
+from wsidicom.file.wsidicom_file_image_data import (  # type: ignore[import-untyped]  # as above
+    WsiDicomFileImageData,
+)
+from wsidicom.file.wsidicom_stream_opener import (  # type: ignore[import-untyped]  # as above
+    WsiDicomStreamOpener,
 )
 
 from inference.errors import MALFORMED, is_of_the_machine
-from inference.slide.codestream import JpegReader
+from inference.slide.claims.rewritten import RewrittenFile, Shifted, has_unknown_vr
+from inference.slide.codestream.jpeg import JpegReader
 from inference.slide.color import ToSrgb
-from inference.slide.decoding import shared_decoder
+from inference.slide.color_claims import color_fault
+from inference.slide.decoding import RgbDecoder
 from inference.slide.frames import Level
-from inference.slide.images import SlideImage
-from inference.slide.rules import JPEG, colors_to_convert, header_refusal
+from inference.slide.images import Part, SlideImage
+from inference.slide.rules.color import JPEG, colors_to_convert
+from inference.slide.rules.examination import level_refusal
+from inference.slide.rules.planes import Plane, middle, planes_of
 from inference.slide.stored import StoredFrames
 from inference.slide.terms import uid_name
 from inference.types import Reason
-
-SAME_ORIGIN_MM = 0.02
-"""Levels whose origins differ by less (and by less than a pixel) show the same place: writers
-differ in whether the origin is the corner or the center of the first pixel."""
 
 # Every frame is read once, so wsidicom's caches would only hold memory.
 _SETTINGS = Settings(
     decoded_frame_cache_size=0, encoded_frame_cache_size=0, strict_tile_size_check=False
 )
-_OPEN_ERRORS = (WsiDicomError, WsiDicomNotFoundError, WsiDicomUidDuplicateError, *MALFORMED)
+_OPEN_ERRORS = (
+    WsiDicomError,
+    WsiDicomFileError,
+    WsiDicomNotFoundError,
+    WsiDicomNotSupportedError,
+    WsiDicomUidDuplicateError,
+    *MALFORMED,
+)
 
 
 class LevelFault(Exception):
@@ -52,83 +76,39 @@ class LevelFault(Exception):
         self.sentence = sentence
 
 
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """An image as wsidicom sees it."""
-
-    image: SlideImage
-    image_data: Any  # wsidicom.instance.WsiDicomImageData, untyped
-    planes: tuple[float, ...]
-    optical_paths: tuple[str, ...]
-
-
 def open_level(
-    same_size: Sequence[SlideImage],
-    base: SlideImage,
-    color: ToSrgb | None,
-    files: ExitStack,
-    warnings: list[str],
-) -> Level:
-    """The level in VOLUME images of one size: their middle focal plane. Raises LevelFault.
+    same_size: Sequence[SlideImage], base: SlideImage, color: ToSrgb | None, files: ExitStack
+) -> tuple[Level, str]:
+    """The level in VOLUME images of one size: their middle focal plane, and what is to be said of
+    it, or ''. Raises LevelFault.
 
-    `color` converts what is decoded. The files stay open until `files` is closed. A sentence goes
-    to `warnings` where planes of the base level were left out.
+    `color` converts what is decoded. The files stay open until `files` is closed.
     """
     for image in same_size:
-        fault = header_refusal(image) or _misplaced(image, base) or _frames_missing(image)
+        fault = level_refusal(image, base)
         if fault:
             raise LevelFault(*fault)
-    opened = [_open_image(image, files) for image in same_size]
-    planes = sorted((z, n) for n, one in enumerate(opened) for z in one.planes)
-    if len({z for z, _ in planes}) < len(planes):
+    planes = [plane for image in same_size for plane in planes_of(image)]
+    alike = Counter((plane.z_um, plane.image.is_extended) for plane in planes)
+    if max(alike.values()) > 1:
         raise LevelFault(
             Reason.PIXEL_FORMAT,
             f"Found {len(planes)} images of {same_size[0].pixels} at "
             "the same focal plane; one is needed.",
         )
-    plane, n = planes[(len(planes) - 1) // 2]
-    if len(planes) > 1 and same_size[0] is base:
-        warnings.append(
-            f"The slide has {len(planes)} focal planes; the middle one ({plane:g} um) was analyzed."
-        )
-    return _level(opened[n], plane, base, color, files)
+    plane, said = middle(planes)
+    level = _level(plane, base, color, files)
+    if fault_of_color := color_fault(level):
+        raise LevelFault(Reason.PHOTOMETRIC_INTERPRETATION, fault_of_color)
+    return level, said
 
 
-def _open_image(image: SlideImage, files: ExitStack) -> _Opened:
-    """wsidicom's view of all parts; LevelFault where it left one out."""
-    what = f"The image of {image.pixels} in {uid_name(image.transfer_syntax)}"
-    try:
-        with use_settings(_SETTINGS):
-            paths = [str(part.path) for part in image.parts]
-            source = files.enter_context(WsiDicomFileSource.open(paths))
-            instances = list(source.level_instances)
-            found = {str(d.uids.instance) for instance in instances for d in instance.datasets}
-            data = instances[0].image_data
-            opened = _Opened(image, data, tuple(data.focal_planes), tuple(data.optical_paths))
-    except _OPEN_ERRORS as error:
-        if is_of_the_machine(error):
-            raise
-        raise LevelFault(
-            Reason.FRAMES_UNREADABLE, f"{what} cannot be opened ({type(error).__name__})."
-        ) from None
-    missing = [p.sop_instance_uid for p in image.parts if p.sop_instance_uid not in found]
-    if missing or len(instances) != 1:
-        raise LevelFault(
-            Reason.FRAMES_UNREADABLE,
-            f"{what} cannot be opened: {', '.join(missing) or 'its parts'} do not fit together.",
-        )
-    if len(opened.optical_paths) > 1:
-        raise LevelFault(Reason.PIXEL_FORMAT, f"{what} has several optical paths.")
-    return opened
-
-
-def _level(
-    opened: _Opened, plane: float, base: SlideImage, color: ToSrgb | None, files: ExitStack
-) -> Level:
-    image = opened.image
+def _level(plane: Plane, base: SlideImage, color: ToSrgb | None, files: ExitStack) -> Level:
+    image = plane.image
     mpp, base_mpp = image.mpp, base.mpp
     if not mpp or not base_mpp:
-        raise AssertionError("rules.header_refusal lets no level without spacing pass")
+        raise AssertionError("the rules of scale let no level without spacing pass")
+    data = _image_data(image, files)
     return Level(
         rows=image.header.rows,
         cols=image.header.cols,
@@ -139,50 +119,49 @@ def _level(
         frame_cols=image.header.frame_cols,
         frames=image.frames,
         parts=image.parts,
-        is_ycbcr=bool(colors_to_convert(image.transfer_syntax, image.photometric)),
+        index=plane.frames,
         is_encapsulated=image.transfer_syntax.is_encapsulated,
         is_baseline=image.transfer_syntax == JPEGBaseline8Bit,
         decodes_stated_ycbcr=image.photometric == "RGB" and image.transfer_syntax in JPEG,
-        image_data=opened.image_data,
-        decode=shared_decoder(opened.image_data.decoder),
-        stored=StoredFrames(opened.image_data, image.transfer_syntax.is_encapsulated, files),
+        decode=RgbDecoder(
+            data.decoder,
+            image.photometric,
+            is_ycbcr=bool(colors_to_convert(image.transfer_syntax, image.photometric)),
+        ),
+        stored=StoredFrames(data, image.transfer_syntax.is_encapsulated, files),
         jpegs=JpegReader(),
-        plane=plane,
-        optical_path=opened.optical_paths[0],
         color=color,
     )
 
 
-def _misplaced(image: SlideImage, base: SlideImage) -> tuple[Reason, str] | None:
-    """Why a level shows another place than the base level."""
-    here, there = image.geometry, base.geometry
-    if here is None or there is None:
-        return Reason.GEOMETRY_MISSING, "It does not state where it lies."
-    if here.frame_of_reference_uid != there.frame_of_reference_uid:
-        return Reason.GEOMETRY_MISSING, "It has another frame of reference than the base level."
-    near = max(SAME_ORIGIN_MM, here.spacing_row_mm)
-    shift = max(
-        abs(here.origin_x_mm - there.origin_x_mm), abs(here.origin_y_mm - there.origin_y_mm)
-    )
-    turn = max(abs(a - b) for a, b in zip(here.orientation, there.orientation, strict=True))
-    if shift > near or turn > 1e-3:
-        return Reason.GEOMETRY_MISSING, "It shows another place of the slide than the base level."
-    for own, all_of_it, spacing in (
-        (here.rows * here.spacing_row_mm, there.rows * there.spacing_row_mm, here.spacing_row_mm),
-        (here.cols * here.spacing_col_mm, there.cols * there.spacing_col_mm, here.spacing_col_mm),
-    ):
-        if abs(own - all_of_it) > 2 * spacing + 0.005 * all_of_it:
-            return Reason.GEOMETRY_MISSING, (
-                f"It covers {own:.3f} mm where the base level covers {all_of_it:.3f} mm."
+def _image_data(image: SlideImage, files: ExitStack) -> Any:
+    """wsidicom's view of all parts (WsiDicomFileImageData, untyped): where their frames are, and
+    how these are decoded. Which frame lies where is ours to know."""
+    try:
+        with use_settings(_SETTINGS):
+            opened = [_reader(part, files) for part in image.parts]
+            data = WsiDicomFileImageData(
+                [reader for reader, _ in opened], DecodedFrameCache(0), EncodedFrameCache(0)
             )
-    return None
+            data._readers = [
+                reader if file is None else Shifted(reader, file) for reader, file in opened
+            ]
+            return data
+    except _OPEN_ERRORS as error:
+        if is_of_the_machine(error):
+            raise
+        raise LevelFault(
+            Reason.FRAMES_UNREADABLE,
+            f"The image of {image.pixels} in {uid_name(image.transfer_syntax)} cannot be opened "
+            f"({type(error).__name__}).",
+        ) from None
 
 
-def _frames_missing(image: SlideImage) -> tuple[Reason, str] | None:
-    """Frames that TILED_FULL promises and the parts do not hold (PS3.3 C.7.6.17.3)."""
-    expected = image.header.tiled_full_frames
-    if expected is None or image.frames == expected:
-        return None
-    return Reason.FRAMES_UNREADABLE, (
-        f"The image of {image.pixels} has {image.frames} frames; its tiling needs {expected}."
-    )
+def _reader(part: Part, files: ExitStack) -> tuple[Any, RewrittenFile | None]:
+    """wsidicom's reader of a file, and the stream it reads where that is not the file itself."""
+    if has_unknown_vr(part.path):
+        file = files.enter_context(RewrittenFile(part.path))
+        return WsiDicomReader(WsiDicomReadIO(BufferedReader(file), UPath("rewritten"))), file
+    (stream,) = WsiDicomStreamOpener().open(str(part.path))
+    files.callback(stream.close)
+    return WsiDicomReader(stream), None

@@ -20,13 +20,11 @@ from inference.slide.color import to_srgb
 from inference.slide.frames import Level
 from inference.slide.images import SlideImage, read_images
 from inference.slide.levels import LevelFault, open_level
+from inference.slide.rules import flavors, identity, pyramids, scale
+from inference.slide.rules.pyramids import Pyramid
 from inference.types import LevelAccount, NotAssessable, Reason, SlideGeometry
 
 __all__ = ["Level", "Refused", "Slide", "SlideUnreadable", "open_slide"]
-
-_DERIVED_SPACING = (
-    "Pixel Spacing is missing; it was computed from the size of the imaged volume and the matrix."
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +38,8 @@ class Slide:
     stains: tuple[Code, ...]
     """Coded stains of the specimens; empty where none is stated."""
     warnings: tuple[str, ...]
+    base_uid: str
+    """SOP Instance UID of the image that has this geometry, or of its first part."""
     _images: tuple[SlideImage, ...]
     _left_aside: Mapping[str, str]
     _files: ExitStack = field(repr=False)
@@ -81,30 +81,36 @@ class Slide:
         self._files.close()
 
 
-def open_slide(paths: Sequence[Path], icc: Literal["ignore", "srgb"] = "ignore") -> Slide:
+def open_slide(
+    paths: Sequence[Path],
+    icc: Literal["ignore", "srgb"] = "ignore",
+    *,
+    coarsest_mpp: float | None = None,
+    base_uid: str = "",
+) -> Slide:
     """The slide in these files: VOLUME levels, and maybe label, overview, thumbnail.
 
     With `icc` "srgb" its colors are converted by its ICC profile; a warning says where it has none.
-    Raises SlideUnreadable for files that are broken or not of one slide, Refused, with the
-    NotAssessable that becomes the report, for a slide that must not be judged, and OSError for
-    files that cannot be read now.
+    Of several scans the one of `base_uid` is opened, or the latest complete one of `coarsest_mpp`
+    or finer, which is what a model needs. Raises SlideUnreadable for files that are broken or not
+    of one slide, Refused, with the NotAssessable that becomes the report, for a slide that must not
+    be judged, and OSError for files that cannot be read now.
     """
     images = read_images(paths)
-    volumes = [i for i in images if i.header.is_volume]
-    if not volumes:
-        found = ", ".join(sorted({i.kind for i in images}))
-        _refuse(images, None, Reason.NO_VOLUME_LEVEL, f"Found only {found}; VOLUME is needed.")
-    base = volumes[0]
+    scan, said = examined(images, coarsest_mpp, base_uid)
+    base = scan.base
     left_aside = _uses((i for i in images if not i.header.is_volume), None)
-    levels: list[Level] = []
-    warnings: list[str] = [_DERIVED_SPACING] if base.spacing_is_derived else []
+    other_scans = (i for i in images if i.header.is_volume and i not in scan.images)
+    left_aside |= _uses(other_scans, "left aside: another scan was analyzed")
+    warnings = list(said)
     color, warning = to_srgb(base.dataset) if icc == "srgb" else (None, "")
     warnings += [warning] if warning else []
+    levels: list[Level] = []
     with ExitStack() as files:
-        for _, group in groupby(volumes, key=lambda i: (i.header.rows, i.header.cols)):
+        for _, group in groupby(scan.images, key=lambda i: (i.header.rows, i.header.cols)):
             same_size = list(group)
             try:
-                level = open_level(same_size, base, color, files, warnings)
+                level, plane = open_level(same_size, base, color, files)
             except LevelFault as fault:
                 if same_size[0] is base:
                     _refuse(images, base, fault.reason, fault.sentence)
@@ -113,21 +119,48 @@ def open_slide(paths: Sequence[Path], icc: Literal["ignore", "srgb"] = "ignore")
                     f"The level of {same_size[0].pixels} was left aside: {fault.sentence}"
                 )
                 continue
+            if plane and same_size[0] is base:
+                warnings.append(plane)
             others = (i for i in same_size if i.parts != level.parts)
             left_aside |= _uses(others, "left aside: another focal plane was analyzed")
             levels.append(level)
         if base.geometry is None:
-            raise AssertionError("rules.header_refusal lets no slide without geometry pass")
+            raise AssertionError("the rules of geometry let no slide without a place pass")
         return Slide(
             levels=tuple(levels),
             geometry=base.geometry,
             base_header=base.dataset,
             stains=base.substances,
             warnings=tuple(warnings),
+            base_uid=base.parts[0].sop_instance_uid,
             _images=tuple(images),
             _left_aside=left_aside,
             _files=files.pop_all(),
         )
+
+
+def examined(
+    images: Sequence[SlideImage], coarsest_mpp: float | None, base_uid: str
+) -> tuple[Pyramid, tuple[str, ...]]:
+    """The scan of a slide that is analyzed, and what is to be said of the slide.
+
+    Raises SlideUnreadable and Refused, as `open_slide`.
+    """
+    differ = identity.images_of_several_owners(images)
+    if differ:
+        raise SlideUnreadable(f"Found {differ}.")
+    volumes = [i for i in images if i.header.is_volume]
+    nameless = identity.unnamed(image.header for image in volumes)
+    if nameless:
+        raise SlideUnreadable(f"Found that {nameless}: send the slide again with it.")
+    if not volumes:
+        _refuse(images, None, Reason.NO_VOLUME_LEVEL, flavors.no_volume(images))
+    scans = pyramids.pyramids(volumes)
+    scan, others = pyramids.choose(scans, coarsest_mpp, base_uid)
+    apart = pyramids.regions_apart(scans, coarsest_mpp)
+    if apart:
+        _refuse(images, scan.base, Reason.SEVERAL_REGIONS, apart)
+    return scan, (*scale.scale_cautions(scan.base), *others, *flavors.broken_beside(images))
 
 
 def _refuse(
@@ -139,6 +172,7 @@ def _refuse(
             detail=sentence,
             geometry=base.geometry if base else None,
             levels=_accounts(images, _uses((i for i in images if not i.header.is_volume), None)),
+            base=base.parts[0].sop_instance_uid if base else "",
         )
     )
 

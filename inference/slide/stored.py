@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
+from wsidicom.errors import WsiDicomFileError  # type: ignore[import-untyped]  # without types
+
 _ITEM = b"\xfe\xff\x00\xe0"
 _ITEM_HEADER = 8
 
@@ -34,12 +36,18 @@ class StoredFrames:
     def read(self, index: int) -> bytes | memoryview:
         """Coded bytes of a frame, its fragments joined (PS3.5 A.4).
 
-        Raises FrameBroken where the file ends before the frame does or fragments do not follow
-        each other, OSError where it cannot be read, and what wsidicom raises for a broken offset
-        table.
+        Raises FrameBroken where it has no place, the file ends before it does or its fragments do
+        not follow each other, OSError where it cannot be read, and what wsidicom raises for a
+        broken offset table.
         """
         part = bisect_right(self._first, index) - 1
-        position, length = self._readers[part].frame_index[index - self._first[part]]
+        try:
+            position, length = self._readers[part].frame_index[index - self._first[part]]
+        except WsiDicomFileError:  # its text names the file
+            raise FrameBroken(
+                "the offset table and the fragments of the pixel data do not give a place to each "
+                "frame; one without data has none"
+            ) from None
         if not self._is_encapsulated:
             return self._bytes(part, position, length)
         # With the length of its first item in front: a frame in several fragments is longer.

@@ -15,7 +15,9 @@ from pydicom.uid import UID
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _MOST_UID_CHARACTERS = 64  # PS3.5 9.1
 _SCT = re.compile(r"[0-9]{6,18}")
-_FLAVORS = frozenset({"VOLUME", "LABEL", "OVERVIEW", "THUMBNAIL"})  # PS3.3 C.8.12.4.1.1
+_FLAVORS = frozenset(
+    {"VOLUME", "LABEL", "OVERVIEW", "THUMBNAIL", "LOCALIZER"}
+)  # PS3.3 C.8.12.4.1.1
 # PS3.3 C.7.6.3.1.2, retired ones included
 _PHOTOMETRIC = frozenset(
     {"MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "HSV", "ARGB", "CMYK", "XYB"}

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engines.manifest import TileInput
+from inference.errors import Refused
+from inference.slide.color_claims import color_conflict
 from inference.slide.decoding import MOST_HALVINGS
 from inference.slide.frames import Level
+from inference.slide.rules.presence import tissue_missing
 from inference.slide.slide import Slide
 from inference.tiles.grid import TileGrid
 from inference.tiles.order import Source
+from inference.tissue.presence import lost_tissue, shown_by, unknown_to_all
 from inference.tissue.tissue import TissueMask, tissue_level, tissue_mask
-from inference.types import LevelAccount
+from inference.types import LevelAccount, NotAssessable, Reason
 
 LEAST_TISSUE_SHARE = 0.25
 """Least share of tissue in a cell that is analyzed: less is mostly glass, of which the encoder has
 seen little, and more would leave out the thin edges where tumors grow."""
+_LOST_RIM = 0.25
+"""Length of missing tissue, of the side of a cell and a pixel of the mask wide, from which on a
+cell is left out: what a scanner takes for glass begins a little elsewhere than what we do."""
+_UNKNOWN_SHARE = 0.5
+"""Share of a cell that no level shows from which on it counts as tissue where tissue ends at it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,30 +46,61 @@ def plan_tiles(slide: Slide, wanted: TileInput, warnings: tuple[str, ...]) -> Pl
     """The plan for a slide whose base level is fine enough. Raises FramesUnreadable.
 
     `warnings` are those that the header gave; warnings of the slide and its levels join them.
+    Tiles over tissue whose frames are not there are left out. Raises Refused where they are many.
     """
     tissue_from, tissue = tissue_level(slide), tissue_mask(slide)
     stored = {level: level for level in slide.levels}
     if wanted.scaled_decoding:
         stored = {**stored, **_scaled_views(slide)}
     levels = tuple(stored)
-    sources = []
+    sources, missing = [], []
     for grid in _grids(slide, levels, wanted):
-        shares = tissue.cell_shares(grid.stride_px, grid.rows, grid.cols)
-        cells = np.argwhere(shares >= LEAST_TISSUE_SHARE).astype(np.int32)
-        sources.append(Source.of(grid, levels[grid.level_index], cells))
+        level = levels[grid.level_index]
+        has_tissue = tissue.cell_shares(grid.stride_px, grid.rows, grid.cols) >= LEAST_TISSUE_SHARE
+        lost = _lost(tissue, has_tissue, slide.levels, level, grid)
+        sources.append(Source.of(grid, level, np.argwhere(has_tissue & ~lost).astype(np.int32)))
+        missing.append((int(lost.sum()), int((has_tissue | lost).sum())))
+    refusal, caution = tissue_missing(*missing[0])
+    if refusal:
+        raise Refused(NotAssessable(Reason.TISSUE_MISSING, refusal, slide.geometry, slide.accounts))
     tiles_from = tuple(stored[source.level] for source in sources)
-    conflicts = tuple(
-        f"The header of the level of {level.rows} x {level.cols} pixels says RGB, its JPEG frames "
-        "say YCbCr; the frames were believed, as viewers do."
-        for level in dict.fromkeys((*tiles_from, tissue_from))
-        if level.header_conflicts()
-    )
+    looked_at = dict.fromkeys((*tiles_from, tissue_from))
+    conflicts = tuple(filter(None, (color_conflict(level) for level in looked_at)))
     return Plan(
-        tissue=tissue,
+        tissue=_there(tissue, sources[0].level),
         sources=tuple(sources),
-        warnings=slide.warnings + warnings + conflicts,
+        warnings=slide.warnings + warnings + conflicts + ((caution,) if caution else ()),
         levels=slide.accounts_for(tiles=tiles_from, tissue=tissue_from),
     )
+
+
+def _lost(
+    tissue: TissueMask,
+    has_tissue: NDArray[np.bool_],
+    levels: Sequence[Level],
+    level: Level,
+    grid: TileGrid,
+) -> NDArray[np.bool_]:
+    """[rows, cols] cells whose tissue is not in the frames of their level."""
+    if level.has_all_frames:
+        return np.zeros(has_tissue.shape, np.bool_)
+
+    def shares(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+        return replace(tissue, mask=mask).cell_shares(grid.stride_px, grid.rows, grid.cols)
+
+    lost = lost_tissue(tissue.mask, level, levels, tissue.downsample)
+    unknown = unknown_to_all(levels, tissue.mask.shape, tissue.downsample)
+    side = grid.stride_px / tissue.downsample
+    is_lost = shares(lost) * side**2 > _LOST_RIM * side
+    return np.asarray(is_lost & (has_tissue | (shares(unknown) >= _UNKNOWN_SHARE)))
+
+
+def _there(tissue: TissueMask, level: Level) -> TissueMask:
+    """The tissue that the frames of a level show."""
+    if level.has_all_frames:
+        return tissue
+    shown = shown_by(level, tissue.mask.shape, tissue.downsample)
+    return replace(tissue, mask=tissue.mask & shown)
 
 
 def _grids(slide: Slide, levels: Sequence[Level], wanted: TileInput) -> Iterator[TileGrid]:

@@ -19,6 +19,7 @@ from PIL import Image, ImageFilter
 from inference.slide.frames import Level, read_rectangles
 from inference.slide.prepare import reduce
 from inference.slide.slide import Slide
+from inference.tissue.presence import fill_from_others
 from inference.tissue.regions import Regions, dilate, drop_small, fill_holes
 
 MASK_MPP = 8.0
@@ -69,8 +70,10 @@ def tissue_mask(slide: Slide) -> TissueMask:
     level = tissue_level(slide)
     factor = max(1, round(MASK_MPP / level.mpp))
     factor = max(factor, ceil((level.rows * level.cols / MOST_VIEW_PX) ** 0.5))
-    mpp = level.mpp * factor
-    return TissueMask(find_tissue(_view(level, factor), mpp), mpp, level.downsample * factor)
+    mpp, downsample = level.mpp * factor, level.downsample * factor
+    view = _view(level, factor)
+    fill_from_others(view, level, slide.levels, downsample)
+    return TissueMask(find_tissue(view, mpp), mpp, downsample)
 
 
 def tissue_level(slide: Slide) -> Level:

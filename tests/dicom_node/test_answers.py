@@ -22,7 +22,7 @@ from dicom_node.work.answers import (
 
 ANSWERS = st.one_of(
     st.builds(Opened, st.lists(st.text()).map(tuple)),
-    st.builds(Analyzed, st.text()),
+    st.builds(Analyzed, st.text(), st.text()),
     st.builds(Built, st.integers()),
     st.builds(Failed, st.text(), may_pass=st.booleans()),
     st.builds(NoRoom, st.text()),

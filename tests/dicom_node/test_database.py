@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from dicom_node.ledger.database.sqlite import require_sound
 from dicom_node.ledger.errors import LedgerBusy, LedgerDamaged
-from dicom_node.ledger.ledger import Ledger
+from dicom_node.ledger.ledger import IngestLedger, Ledger, WorkerLedger
 from dicom_node.ledger.states import State
 
 PAGE = 4096
@@ -92,3 +92,10 @@ def test_tables_of_another_version_are_no_busy_database(tmp_path):
         db.commit()
     with pytest.raises(LedgerDamaged, match="tables are not those of this version"):
         Ledger.open(path).queries.in_state(State.QUEUED)
+
+
+def test_each_process_has_the_writers_it_needs_and_no_others(tmp_path):
+    where = tmp_path / "node.sqlite"
+    ingest, worker = IngestLedger.open(where), WorkerLedger.open(where)
+    assert not any(hasattr(ingest, name) for name in ("studies", "deliveries", "queries"))
+    assert not hasattr(worker, "arrivals")

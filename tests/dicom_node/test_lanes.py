@@ -8,6 +8,7 @@ import pytest
 from nodes import Node, node, storescp, storescu, study_of, wait_for
 from sick_pacs import accepts_nothing_more, answers_no_request
 
+from dicom_node.ledger.counted import Evidence
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import Delivery, ReceivedInstance, Result, Run
 from dicom_node.ledger.states import DeliveryState, State
@@ -146,7 +147,7 @@ def _analyzed(ledger: Ledger, study: str, *, to: list[str]) -> None:
     ledger.arrivals.record(
         ReceivedInstance(f"{study}.9", "1", study, f"{study}.8", "1", 1, study, "A", "p")
     )
-    ledger.studies.close(study, 1, {"instances": 1})
+    ledger.studies.close(Run(study, 1, 0), Evidence(1))
     run = Run(study, 1, 1)
     ledger.studies.start_analysis(run, "engine", "digest")
     made = [Result(f"{study}.{n}", "1", "report", "s", f"{study}.{n}.dcm", "x") for n in (1, 2)]

@@ -15,12 +15,16 @@ from nodes import ROOT, dicom_node, node, storescp, storescu, study_of, wait_for
 from pydicom.uid import generate_uid
 from wsm_files import write_wsm
 
+from dicom_node.ledger.counted import Evidence
 from dicom_node.ledger.database.postgresql import LOCK_WAIT_S
 from dicom_node.ledger.errors import LedgerBusy, LedgerDamaged
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.ledger.rows import ReceivedInstance
+from dicom_node.ledger.rows import ReceivedInstance, Run
 from dicom_node.ledger.states import DeliveryState, State
+from dicom_node.study.closing import close_ready
 
+RESTARTS = 5
+"""Of the server under load."""
 NTH = {"in analyze, after some tiles": 4, "after the last delivery": 2}
 FEW_POINTS = [
     "in open_slides",
@@ -78,7 +82,7 @@ def test_a_server_that_restarts_again_and_again_loses_nothing(postgres, phantom_
         sender.start()
         rng = random.Random(7)
         try:
-            for _ in range(5):
+            for _ in range(RESTARTS):
                 time.sleep(rng.uniform(0.2, 1.0))
                 postgres.stop()
                 time.sleep(rng.uniform(0.2, 1.0))
@@ -221,7 +225,7 @@ def test_a_study_that_another_machine_analyzes_is_left_alone(postgres):
     east.arrivals.record(
         ReceivedInstance("1.2.1", "1.2", "1.9", "1.9.1", "1.2.1", 5, "aa/b", "PACS", "::1")
     )
-    assert east.studies.close("1.9", 1, {"instances": 1, "slides": []})
+    assert east.studies.close(Run("1.9", 1, 0), Evidence(1))
     run = east.queries.revision("1.9").run
     assert east.studies.start_analysis(run, "openvino", "digest")
     assert west.queries.my_analyses() == []
@@ -229,8 +233,22 @@ def test_a_study_that_another_machine_analyzes_is_left_alone(postgres):
     assert not west.studies.park(run, "no")
     assert not west.studies.try_later(run, "no", 0.0)
     assert not west.deliveries.start(run, [], ["pacs"])
+    assert west.studies.note_interruption(run) == 0, "another's crash"
     assert east.deliveries.start(run, [], ["pacs"])
     assert west.deliveries.finish(run) is State.DONE, "what is sent belongs to nobody"
+
+
+def test_a_study_in_the_spool_of_another_node_is_left_to_that_node(postgres, tmp_path, capsys):
+    database = postgres.create()
+    east, west = (Ledger.open(database, owner=name) for name in ("east", "west"))
+    east.arrivals.record(
+        ReceivedInstance("1.2.1", "1.2", "1.9", "1.9.1", "1.2.1", 5, "by-east/aa/b", "PACS", "::1")
+    )
+    assert close_ready(west, tmp_path, quiet_time_s=0, incomplete_after_s=0) == []
+    assert west.queries.revision("1.9").state is State.RECEIVING
+    (tmp_path / "by-east" / "aa").mkdir(parents=True)  # now it is in this spool, and lost
+    close_ready(west, tmp_path, quiet_time_s=0, incomplete_after_s=0)
+    assert west.queries.revision("1.9").state is State.PARKED
 
 
 def test_without_its_driver_the_node_says_what_to_install(run_python):

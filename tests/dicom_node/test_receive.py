@@ -26,6 +26,9 @@ from typing import Any
 import psutil
 import pydicom
 import pytest
+import sqlalchemy as sa
+from ingest_process import ledger_of, note_ledger
+from postgres import Server
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import generate_uid
@@ -48,9 +51,17 @@ GONE = "reset by peer|Broken pipe|Bad file descriptor"  # the last: closed by th
 LOCAL = Sender(ae_title="STORESCU", networks=(IPv4Network("127.0.0.0/8"),))
 
 
+ON_BOTH = pytest.mark.parametrize("data_dir", ["sqlite", "postgresql"], indirect=True)
+"""Once with the ledger in a file, once on a server."""
+
+
 @pytest.fixture
-def data_dir(tmp_path: Path) -> Path:
-    return tmp_path / "data"
+def data_dir(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    folder = tmp_path / "data"
+    if getattr(request, "param", "sqlite") == "postgresql":
+        server: Server = request.getfixturevalue("postgres")
+        note_ledger(folder, server.create())
+    return folder
 
 
 @pytest.fixture
@@ -64,7 +75,7 @@ def make_ingest(data_dir: Path) -> Iterator[Callable[..., Ingest]]:
             "port": 0,
             "senders": [LOCAL],
             "spool": Spool(data_dir / "spool", reserve_bytes=0),
-            "ledger": Ledger.open(data_dir / "node.sqlite"),
+            "ledger": Ledger.open(ledger_of(data_dir)),
             "maximum_associations": 16,
         }
         ingest = Ingest(**(settings | changes))
@@ -105,14 +116,17 @@ def dataset_bytes(path: Path) -> bytes:
     return content[144 + length :]
 
 
+def asked(data_dir: Path, query: str) -> list[tuple[Any, ...]]:
+    with Ledger.open(ledger_of(data_dir)).database.read() as db:
+        return [tuple(row) for row in db.execute(sa.text(query))]
+
+
 def instance_rows(data_dir: Path) -> list[tuple[Any, ...]]:
-    with sqlite3.connect(data_dir / "node.sqlite") as db:
-        return db.execute("SELECT sop_instance_uid, size_bytes, path FROM instances").fetchall()
+    return asked(data_dir, "SELECT sop_instance_uid, size_bytes, path FROM instances")
 
 
 def open_transfers(data_dir: Path) -> int:
-    with sqlite3.connect(data_dir / "node.sqlite") as db:
-        return int(db.execute("SELECT count(*) FROM transfers").fetchone()[0])
+    return int(asked(data_dir, "SELECT count(*) FROM transfers")[0][0])
 
 
 def unnamed_files(pid: int, data_dir: Path) -> list[str]:
@@ -168,6 +182,7 @@ def flood(sock: socket.socket, data: bytes, times: int) -> None:
 # -- what is accepted ---------------------------------------------------------------------------
 
 
+@ON_BOTH
 def test_a_sent_instance_is_on_the_spool_byte_for_byte_with_a_header_of_ours(
     ingest: Ingest, data_dir: Path, tmp_path: Path
 ) -> None:
@@ -250,6 +265,7 @@ def test_echo_is_answered(ingest: Ingest) -> None:
     assert subprocess.run(command, timeout=30, check=False).returncode == 0
 
 
+@ON_BOTH
 def test_two_studies_interleaved_on_one_association_are_kept_apart(
     ingest: Ingest, data_dir: Path, tmp_path: Path
 ) -> None:
@@ -258,13 +274,11 @@ def test_two_studies_interleaved_on_one_association_are_kept_apart(
     for i, file in enumerate(files):
         write_wsm(file, size_bytes=300_000, StudyInstanceUID=studies[i % 2])
     assert storescu(ingest.port, *files).returncode == 0
-    with sqlite3.connect(data_dir / "node.sqlite") as db:
-        counts = db.execute(
-            "SELECT study_instance_uid, count(*) FROM instances GROUP BY 1"
-        ).fetchall()
+    counts = asked(data_dir, "SELECT study_instance_uid, count(*) FROM instances GROUP BY 1")
     assert dict(counts) == dict.fromkeys(studies, 3)
 
 
+@ON_BOTH
 def test_eight_senders_at_once_lose_nothing(ingest: Ingest, data_dir: Path, tmp_path: Path) -> None:
     files = [tmp_path / f"{i}.dcm" for i in range(8)]
     for file in files:
@@ -289,10 +303,10 @@ def outcomes(logs: list[Any]) -> list[str]:
 
 
 def event_kinds(data_dir: Path) -> list[str]:
-    with sqlite3.connect(data_dir / "node.sqlite") as db:
-        return [kind for (kind,) in db.execute("SELECT kind FROM events ORDER BY id")]
+    return [kind for (kind,) in asked(data_dir, "SELECT kind FROM events ORDER BY id")]
 
 
+@ON_BOTH
 def test_a_second_identical_send_succeeds_and_publishes_nothing(
     ingest: Ingest, data_dir: Path, tmp_path: Path
 ) -> None:
@@ -328,6 +342,7 @@ def emptied(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [lost, cut_in_the_header, cut_in_the_dataset, emptied])
+@ON_BOTH
 def test_a_second_send_restores_a_file_that_was_lost_or_cut_short(
     ingest: Ingest, data_dir: Path, tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
@@ -360,6 +375,7 @@ def test_a_lost_file_is_not_restored_from_an_instance_of_another_size(
     assert spooled(data_dir) == []
 
 
+@ON_BOTH
 def test_one_changed_pixel_under_the_same_uid_is_refused_0111_and_the_first_stays(
     ingest: Ingest, data_dir: Path, tmp_path: Path
 ) -> None:
@@ -403,6 +419,7 @@ def send_at_once(ingest: Ingest, datasets: list[bytes], instance: str) -> list[i
     return statuses
 
 
+@ON_BOTH
 def test_two_simultaneous_first_sends_of_the_same_bytes_both_succeed_and_leave_one_row(
     ingest: Ingest, data_dir: Path
 ) -> None:
@@ -413,6 +430,7 @@ def test_two_simultaneous_first_sends_of_the_same_bytes_both_succeed_and_leave_o
         assert len(spooled(data_dir)) == len(instance_rows(data_dir)) == count
 
 
+@ON_BOTH
 def test_of_two_simultaneous_first_sends_with_other_content_one_is_kept_and_one_refused(
     ingest: Ingest, data_dir: Path
 ) -> None:
@@ -428,6 +446,7 @@ def test_of_two_simultaneous_first_sends_with_other_content_one_is_kept_and_one_
         assert len(spooled(data_dir)) == len(instance_rows(data_dir)) == count
 
 
+@ON_BOTH
 def test_of_simultaneous_sends_that_restore_a_lost_file_only_equal_ones_are_acknowledged(
     ingest: Ingest, data_dir: Path
 ) -> None:
@@ -645,6 +664,7 @@ def test_damaged_headers_never_pass_and_never_end_the_association(
 # -- when things break --------------------------------------------------------------------------
 
 
+@ON_BOTH
 def test_a_sender_killed_in_mid_transfer_leaves_no_file_no_descriptor_and_no_open_transfer(
     ingest: Ingest, data_dir: Path, tmp_path: Path
 ) -> None:
@@ -757,6 +777,7 @@ def test_below_the_reserve_instances_are_refused_before_a_byte_is_written(
     assert spooled(data_dir) == []
 
 
+@ON_BOTH
 def test_draining_waits_for_open_associations_and_turns_new_ones_away(
     ingest: Ingest, data_dir: Path
 ) -> None:
@@ -821,6 +842,7 @@ def start_process(data_dir: Path) -> Iterator[Callable[[], Process]]:
         process.kill()
 
 
+@ON_BOTH
 def test_a_full_disk_is_answered_a700_on_a_kept_association_and_passes_by_itself(
     start_process: Callable[[], Process], data_dir: Path, tmp_path: Path
 ) -> None:
@@ -843,6 +865,7 @@ def test_a_full_disk_is_answered_a700_on_a_kept_association_and_passes_by_itself
     assert len(instance_rows(data_dir)) == 2
 
 
+@ON_BOTH
 def test_whatever_was_acknowledged_survives_kills_at_random_moments(
     start_process: Callable[[], Process], data_dir: Path, tmp_path: Path
 ) -> None:
@@ -870,6 +893,7 @@ def test_whatever_was_acknowledged_survives_kills_at_random_moments(
     assert {str(p.relative_to(data_dir / "spool")) for p in spooled(data_dir)} == set(rows.values())
 
 
+@ON_BOTH
 def test_a_file_that_was_never_recorded_is_in_lost_and_found_after_a_start(
     start_process: Callable[[], Process], data_dir: Path, tmp_path: Path
 ) -> None:
@@ -934,6 +958,38 @@ def test_a_damaged_ledger_means_try_later_and_the_listener_knows_why(
     answer = storescu(ingest.port, tmp_path / "a.dcm")
     assert "OutOfResources" in answer.stdout
     assert "SQLITE_NOTADB" in str(ingest.damage)
+
+
+@ON_BOTH
+def test_two_named_listeners_share_spool_and_database_and_leave_each_other_alone(
+    make_ingest: Callable[..., Ingest], data_dir: Path, tmp_path: Path
+) -> None:
+    def listener(name: str) -> Ingest:
+        return make_ingest(
+            spool=Spool(data_dir / "spool", 0, writer=f"by-{name}"),
+            ledger=Ledger.open(ledger_of(data_dir), owner=name),
+        )
+
+    east = listener("east")
+    write_wsm(tmp_path / "a.dcm", size_bytes=300_000)
+    assert storescu(east.port, tmp_path / "a.dcm").returncode == 0
+    # Named, and not recorded yet: what a second node that starts just then must not take away.
+    new = data_dir / "spool" / "by-east" / "00" / "0.dcm"
+    new.write_bytes(b"just linked")
+    east.ledger.arrivals.open_transfer(calling_ae="STORESCU", peer="::1")
+
+    west = listener("west")
+
+    assert new.exists()
+    assert open_transfers(data_dir) == 1
+    [(uid, _, path)] = instance_rows(data_dir)
+    with capture_logs() as logs:
+        assert storescu(west.port, tmp_path / "a.dcm").returncode == 0
+    assert outcomes(logs) == ["identical"], "compared with the other's file"
+    lost(data_dir / "spool" / path)
+    assert storescu(west.port, tmp_path / "a.dcm").returncode == 0
+    assert dataset_bytes(data_dir / "spool" / path) == dataset_bytes(tmp_path / "a.dcm")
+    assert [row[::2] for row in instance_rows(data_dir)] == [(uid, path)]
 
 
 def test_a_second_listener_on_the_same_spool_refuses_to_start(

@@ -22,6 +22,7 @@ from dicom_node.deliver.retry import (
     for_analysis,
     for_delivery,
 )
+from dicom_node.ledger.counted import Evidence
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import Delivery, ReceivedInstance, Result, Run
 from dicom_node.ledger.states import DeliveryState, State
@@ -187,7 +188,7 @@ def _after(tries: int, ledger: Ledger, config: Config) -> Delivery:
 
 def _closed(ledger: Ledger) -> None:
     ledger.arrivals.record(ReceivedInstance("1.9", "1", "1.2", "1.8", "1", 1, "1.9", "A", "p"))
-    ledger.studies.close("1.2", 1, {"instances": 1})
+    ledger.studies.close(Run("1.2", 1, 0), Evidence(1))
 
 
 def _analyzed(ledger: Ledger) -> None:

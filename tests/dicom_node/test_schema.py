@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from dicom_node.ledger.counted import Evidence
 from dicom_node.ledger.database import schema
 from dicom_node.ledger.errors import LedgerDamaged, LedgerTooNew
 from dicom_node.ledger.ledger import Ledger
@@ -91,7 +92,7 @@ def test_a_database_of_0_1_0_goes_on_with_all_its_studies(old: Path, tmp_path: P
     ledger = Ledger.open(old)
     revision = ledger.queries.revision("1.2")
     assert revision is not None
-    assert (revision.state, revision.evidence) == (State.DONE, {"instances": 1})
+    assert (revision.state, revision.evidence) == (State.DONE, Evidence(1))
     assert [i.path for i in ledger.queries.instances("1.2", 1)] == ["ab/c.dcm"]
     (delivery,) = ledger.queries.deliveries("1.2", 1)
     assert (delivery.destination, delivery.status) == ("pacs", "0000")

@@ -15,6 +15,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate, encapsulate_extended
 from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit
 
+from dicom_node.ledger.counted import Evidence
 from dicom_node.ledger.errors import Conflict
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import ReceivedInstance, Result, Run
@@ -139,9 +140,9 @@ def test_a_complete_study_closes_once_it_has_been_quiet(arrive, close, clock, le
     assert close() == []
     revision = ledger.queries.revision(STUDY)
     assert revision.state is State.QUEUED
-    assert revision.evidence["instances"] == 1
-    assert revision.evidence["slides"][0]["levels"][0]["frames"] == 6
-    assert revision.evidence["slides"][0]["levels"][0]["expected_frames"] == 6
+    assert revision.evidence.instances == 1
+    assert revision.evidence.slides[0].levels[0].frames == 6
+    assert revision.evidence.slides[0].levels[0].expected_frames == 6
 
 
 def test_bytes_still_arriving_from_the_sender_hold_the_study_open(arrive, close, clock, ledger):
@@ -212,13 +213,16 @@ def test_a_concatenation_that_does_not_say_its_total_closes_on_the_frame_count(
     assert close() == [1]
 
 
-def test_a_study_that_stays_incomplete_is_parked_with_what_is_missing(arrive, close, clock, ledger):
+def test_a_study_that_stays_incomplete_is_closed_with_what_is_missing(arrive, close, clock, ledger):
     arrive("1.1", frames=2, declared=2, part=(1, 3))
-    clock.now += DEADLINE_S
+    clock.now += QUIET_S
     assert close() == []
+    clock.now += DEADLINE_S
+    assert close() == [1]
     revision = ledger.queries.revision(STUDY)
-    assert revision.state is State.PARKED
-    assert "part 2, 3 of 3 missing" in revision.reason
+    assert revision.state is State.QUEUED
+    assert "part 2, 3 of 3 missing" in revision.evidence.missing[0]
+    assert "study_incomplete" in [e.kind for e in ledger.queries.events(STUDY)]
 
 
 def test_a_malformed_instance_is_named_and_does_not_stop_the_rounds(
@@ -234,15 +238,29 @@ def test_a_malformed_instance_is_named_and_does_not_stop_the_rounds(
     assert ledger.queries.revision(STUDY).state is State.PARKED
 
 
-def test_retry_of_an_incomplete_study_counts_it_again(arrive, close, clock, ledger):
+def test_retry_of_an_incomplete_study_counts_it_again_as_a_new_revision(
+    arrive, close, clock, ledger
+):
     arrive("1.1", frames=2, declared=2, part=(1, 2))
     clock.now += DEADLINE_S
     close()
-    assert ledger.queries.revision(STUDY).state is State.PARKED
-    ledger.studies.retry(STUDY)
+    ledger.studies.park(ledger.queries.revision(STUDY).run, "reported")
+    assert ledger.studies.retry(STUDY) is None
+    assert ledger.queries.revision(STUDY, 1).state is State.SUPERSEDED
     assert ledger.queries.revision(STUDY).state is State.RECEIVING
+    arrive("1.2", frames=4, declared=4, part=(2, 2))
+    clock.now += QUIET_S
+    assert close() == [2]
+    assert ledger.queries.revision(STUDY).evidence.missing == ()
+
+
+def test_a_restored_file_of_an_incomplete_study_opens_a_new_revision(arrive, close, clock, ledger):
+    arrive("1.1", frames=2, declared=2, part=(1, 2))
+    clock.now += DEADLINE_S
     close()
-    assert "part 2 of 2 missing" in ledger.queries.revision(STUDY).reason
+    ledger.arrivals.note_restored(STUDY)
+    last = ledger.queries.revision(STUDY)
+    assert (last.revision, last.state) == (2, State.RECEIVING)
 
 
 def test_a_sender_that_never_pauses_cannot_hold_a_complete_study_for_ever(
@@ -310,7 +328,7 @@ def test_a_late_instance_opens_a_new_revision_with_all_instances(arrive, close, 
     assert ledger.queries.revision(STUDY, 1).state is State.SUPERSEDED
     clock.now += QUIET_S
     assert close() == [2]
-    assert ledger.queries.revision(STUDY).evidence["instances"] == 2
+    assert ledger.queries.revision(STUDY).evidence.instances == 2
 
 
 def test_a_late_instance_leaves_a_finished_revision_as_it_was(arrive, close, clock, ledger):
@@ -328,9 +346,9 @@ def test_a_late_instance_leaves_a_finished_revision_as_it_was(arrive, close, clo
 
 def test_an_instance_that_arrives_while_counting_keeps_the_study_open(arrive, clock, ledger):
     arrive("1.1")
-    evidence = {"instances": 1, "slides": []}
+    counted = Evidence(1)
     arrive("1.2")
-    assert not ledger.studies.close(STUDY, 1, evidence)
+    assert not ledger.studies.close(Run(STUDY, 1, 0), counted)
     assert ledger.queries.revision(STUDY).state is State.RECEIVING
 
 
@@ -462,7 +480,7 @@ def test_what_is_missing_is_counted_and_not_listed_without_end(
     assert revision.state is State.RECEIVING
     assert "and 65529 more" in revision.reason
     assert len(revision.reason) < 300
-    assert len(json.dumps(revision.evidence)) < 2000
+    assert len(json.dumps(revision.evidence.written())) < 2000
 
 
 def test_of_many_incomplete_images_the_first_are_named_and_the_rest_is_counted(
@@ -510,7 +528,7 @@ def test_a_slide_with_files_of_two_patients_is_parked_without_their_names(
     assert parked.state is State.PARKED
     (differing,) = {k for k in JANE if JANE[k] != other[k]}
     assert f"files of different patients: {differing} differ between 1.1 and 1.2" in parked.reason
-    told = parked.reason + str(ledger.queries.events()) + json.dumps(parked.evidence)
+    told = parked.reason + str(ledger.queries.events()) + json.dumps(parked.evidence.written())
     told += capsys.readouterr().out
     assert not any(value in told for value in ("ZZ", "19500101", "19600101"))
     assert ledger.queries.revision(OTHER).state is State.QUEUED
@@ -588,7 +606,8 @@ def test_the_evidence_of_a_study_is_written_as_it_always_was(arrive, close, cloc
     image |= {"expected_frames": 6, "missing": []}
     volume = {"sop_instance_uids": ["1.1", "1.2"], "flavor": "VOLUME"}
     label = {"sop_instance_uids": ["1.3"], "flavor": "LABEL"}
-    assert ledger.queries.revision(STUDY).evidence["slides"] == [
+    kept = json.loads(json.dumps(ledger.queries.revision(STUDY).evidence.written()))
+    assert kept["slides"] == [
         {
             "key": "e2e68704",
             "series_instance_uid": "1.2.3.1",
@@ -636,8 +655,8 @@ def test_what_is_no_short_text_is_no_container_and_stays_out_of_the_ledger(
     close()
     parked = ledger.queries.revision(STUDY)
     assert "ContainerIdentifier is no text of up to 256 characters" in parked.reason
-    assert "ZZ" not in json.dumps(parked.evidence) + parked.reason
-    assert len(json.dumps(parked.evidence)) < 1000
+    assert "ZZ" not in json.dumps(parked.evidence.written()) + parked.reason
+    assert len(json.dumps(parked.evidence.written())) < 1000
     assert ledger.queries.revision(OTHER).state is State.QUEUED
 
 
@@ -646,10 +665,10 @@ def test_an_error_in_storing_what_was_counted_parks_one_study_too(
 ):
     settle = Studies.close
 
-    def fails(self: Studies, study: str, revision: int, evidence: dict[str, object]) -> bool:
-        if study == STUDY:
+    def fails(self: Studies, run: Run, evidence: Evidence) -> bool:
+        if run.study == STUDY:
             raise ValueError("string or blob too big")
-        return settle(self, study, revision, evidence)
+        return settle(self, run, evidence)
 
     monkeypatch.setattr(Studies, "close", fails)
     arrive("1.1")
@@ -688,18 +707,18 @@ def test_a_text_in_the_place_of_a_uid_is_not_repeated(keyword, tmp_path):
 def test_a_text_that_no_database_can_keep_is_kept_readable(ledger, arrive):
     arrive("1.1")
     unstorable = "left\0right\udc80"
-    evidence = {"instances": 1, "slides": [], "missing": [unstorable], unstorable: 1}
-    assert ledger.studies.park_incomplete(STUDY, 1, evidence, unstorable)
-    ledger.events.record("note", text=unstorable)
+    evidence = Evidence(1, missing=(unstorable,))
+    assert ledger.studies.park_uncounted(Run(STUDY, 1, 0), evidence, unstorable)
+    ledger.events.record("note", text=unstorable, fields={unstorable: 1})
     revision = ledger.queries.revision(STUDY)
     assert revision.reason == "left\ufffdright\ufffd"
-    assert revision.evidence["missing"] == ["left\ufffdright\ufffd"]
+    assert revision.evidence.missing == ("left\ufffdright\ufffd",)
     assert "left" in ledger.queries.events()[-1].fields["text"]
 
 
 def test_a_study_whose_executor_is_gone_is_freed_by_a_retry(ledger, arrive, where):
     arrive("1.1")
-    assert ledger.studies.close(STUDY, 1, {"instances": 1, "slides": []})
+    assert ledger.studies.close(Run(STUDY, 1, 0), Evidence(1))
     gone = Ledger.open(where, owner="gone")
     assert gone.studies.start_analysis(ledger.queries.revision(STUDY).run, "engine", "digest")
     assert ledger.queries.my_analyses() == []

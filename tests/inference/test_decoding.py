@@ -31,7 +31,7 @@ from wsidicom.codec import decoder
 
 from inference import predict
 from inference.errors import FramesUnreadable
-from inference.slide.codestream import JpegReader, read_jpeg
+from inference.slide.codestream.jpeg import JpegReader, read_jpeg
 from inference.slide.slide import open_slide
 from inference.types import Prediction
 from slides import SlideStudy

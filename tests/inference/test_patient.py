@@ -8,7 +8,7 @@ import pytest
 from pydicom import Dataset, dcmread
 from pydicom.dataelem import DataElement
 
-from inference.slide.patient import first_difference, read_patient
+from inference.slide.claims.patient import first_difference, read_patient
 
 DOE = {
     "PatientID": "4711",

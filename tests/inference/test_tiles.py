@@ -16,7 +16,7 @@ from tiny_slides import noise, ramp, write_level
 from wsidicom import WsiDicom
 
 from engines.manifest import TileInput
-from inference.slide.codestream import JpegReader
+from inference.slide.codestream.jpeg import JpegReader
 from inference.slide.slide import Level, Slide, open_slide
 from inference.slide.stored import StoredFrames
 from inference.tiles import planning
@@ -39,16 +39,15 @@ def level_of(rows: int, cols: int, mpp: float, downsample: float) -> Level:
         frame_cols=256,
         frames=1,
         parts=(),
-        is_ycbcr=False,
         is_encapsulated=False,
         is_baseline=False,
         decodes_stated_ycbcr=False,
-        image_data=None,
-        decode=lambda frame: np.frombuffer(frame, np.uint8),
+        decode=None,  # type: ignore[arg-type]
         stored=None,  # type: ignore[arg-type]  # the grid reads no pixels
         jpegs=JpegReader(),
-        plane=0,
-        optical_path="1",
+        index=np.zeros(
+            (ceil(ceil(rows / downsample) / 256), ceil(ceil(cols / downsample) / 256)), np.int32
+        ),
     )
 
 

@@ -23,6 +23,18 @@ class AnySender:
     networks: tuple[IPv4Network, ...] = (IPv4Network("127.0.0.0/8"),)
 
 
+def ledger_of(data_dir: Path) -> Path | str:
+    """Where the ledger of a data folder is: on a server, if that was noted in the folder."""
+    noted = data_dir / "server"
+    return noted.read_text() if noted.exists() else data_dir / "node.sqlite"
+
+
+def note_ledger(data_dir: Path, url: str) -> None:
+    """Keep the ledger of a data folder on a server."""
+    data_dir.mkdir(parents=True)
+    (data_dir / "server").write_text(url)
+
+
 def main(data_dir: Path, port: int) -> None:
     ingest = Ingest(
         ae_title="NODE",
@@ -30,7 +42,7 @@ def main(data_dir: Path, port: int) -> None:
         port=port,
         senders=[AnySender()],
         spool=Spool(data_dir / "spool", reserve_bytes=0),
-        ledger=Ledger.open(data_dir / "node.sqlite"),
+        ledger=Ledger.open(ledger_of(data_dir)),
         maximum_associations=16,
     )
     stop = threading.Event()

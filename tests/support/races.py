@@ -11,6 +11,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
+from dicom_node.ledger.counted import Evidence
 from dicom_node.ledger.errors import Conflict, LedgerBusy
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import ReceivedInstance
@@ -80,8 +81,7 @@ def _close(race: Race, ledger: Ledger, pauses: list[float]) -> None:
         if last is not None and last.state is State.RECEIVING:
             counted = len(ledger.queries.instances(race.study, last.revision))
             time.sleep(pause_s)
-            evidence = {"instances": counted, "slides": []}
-            ledger.studies.close(race.study, last.revision, evidence)
+            ledger.studies.close(last.run, Evidence(counted))
         else:
             time.sleep(pause_s)
 
@@ -107,7 +107,7 @@ def faults(race: Race, ledger: Ledger) -> list[str]:
     for revision in revisions:
         there = len(ledger.queries.instances(race.study, revision.revision))
         if revision.state is State.QUEUED or revision.closed_at is not None:
-            counted = (revision.evidence or {})["instances"]
+            counted = revision.evidence.instances if revision.evidence else None
             if counted != there:
                 found.append(f"revision {revision.revision} closed with {counted} of {there}")
     if [r.revision for r in revisions] != list(range(1, len(revisions) + 1)):

@@ -44,7 +44,8 @@ def _slides(places: Sequence[Path]) -> list[tuple[Path, ...]]:
 def _tiles(paths: Sequence[Path], wanted: TileInput) -> NDArray[np.uint8]:
     """At most _MOST_TILES tiles [N, H, W, 3] of a slide, evenly over its tissue."""
     try:
-        with open_slide(paths, icc=wanted.icc) as slide:
+        coarsest = wanted.mpp * (1 + wanted.mpp_tolerance)
+        with open_slide(paths, icc=wanted.icc, coarsest_mpp=coarsest) as slide:
             source = plan_tiles(slide, wanted, ()).sources[0]
             step = -(-len(source.cells) // _MOST_TILES)
             batches = stream(source.level, source.grid, source.cells[::step], wanted.batch)

@@ -23,7 +23,7 @@ from engines.manifest import Applicability, TileInput
 from inference import quality
 from inference.durable import SUFFIX
 from inference.errors import FramesUnreadable, Refused, SlideUnreadable
-from inference.slide.rules import PLAUSIBLE_MPP
+from inference.slide.rules.scale import PLAUSIBLE_MPP
 from inference.slide.slide import Slide, open_slide
 from inference.tiles.grid import stream
 from inference.tiles.order import Source
@@ -105,7 +105,8 @@ def extract_slide(
         return Outcome(slide.slide, "skipped")
     content = slide_digest(slide.paths)
     try:
-        with open_slide(slide.paths, icc=encoder.icc) as opened:
+        coarsest = mpps[0] * (1 + encoder.mpp_tolerance)
+        with open_slide(slide.paths, icc=encoder.icc, coarsest_mpp=coarsest) as opened:
             bags = _plan(opened, encoder, mpps)
             for bag in bags:
                 _write(slide.slide, opened, bag, encoder, out, content, tick or _ignore)

@@ -7,6 +7,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+Json = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
+"""Parsed once, when it is written: a list of studies reads one number of each."""
+
 
 def is_shared(engine: sa.Engine) -> bool:
     """Whether several machines may use the database."""
@@ -33,5 +36,5 @@ def wait_for_others(db: sa.Connection) -> None:
 def array_length(column: Any, key: str, engine: sa.Engine) -> sa.ColumnElement[int]:
     """How long the array under a key of a JSON column is."""
     if is_shared(engine):
-        return sa.func.json_array_length(column[key])
+        return sa.func.jsonb_array_length(column[key])
     return sa.func.json_array_length(column, f"$.{key}")  # column[key] would be made a text first

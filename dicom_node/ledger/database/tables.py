@@ -6,7 +6,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import (
-    JSON,
     BigInteger,
     Column,
     Float,
@@ -17,6 +16,8 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
+
+from dicom_node.ledger.database.dialects import Json
 
 metadata = MetaData()
 
@@ -60,7 +61,7 @@ class ShortWords(Words):
 class Values(sa.types.TypeDecorator[Any]):
     """JSON whose texts are kept as `Words` are."""
 
-    impl = JSON
+    impl = Json
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Any) -> Any:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
-from decimal import Decimal
 
 import numpy as np
-from highdicom import AlgorithmIdentificationSequence, PixelMeasuresSequence
+from highdicom import AlgorithmIdentificationSequence
 from highdicom.seg import Segmentation, SegmentDescription
 from numpy.typing import NDArray
 from pydicom import Dataset
@@ -18,7 +17,13 @@ from dicom_node.results import codes
 from dicom_node.results.identity import Provenance, ResultNames
 from dicom_node.results.kinds import HEATMAP
 from dicom_node.results.making import BuiltObject, Making
-from dicom_node.results.modules import blank_header, complete, plain, series_description
+from dicom_node.results.modules import (
+    blank_header,
+    complete,
+    pixel_measures,
+    plain,
+    series_description,
+)
 from engines.manifest import Manifest
 from engines.outputs import HeatmapOutput
 from inference.types import Heatmap, Prediction, SlideGeometry
@@ -70,8 +75,9 @@ def build_segmentation(
     kind = f"heatmap {output.name}"
     names = ResultNames.of(source.StudyInstanceUID, input_uids, provenance, kind)
     device = provenance.device
+    base_mm = (result.geometry.spacing_row_mm, result.geometry.spacing_col_mm)
     segmentation: Dataset = Segmentation(
-        source_images=[blank_header(source)],
+        source_images=[blank_header(source, result.geometry)],
         pixel_array=(stored_values(heatmap, result) / np.float64(MAXIMUM))[np.newaxis],
         segmentation_type="FRACTIONAL",
         fractional_type="PROBABILITY",
@@ -88,7 +94,7 @@ def build_segmentation(
         content_label="HEATMAP",
         content_description=plain(output.description, 64),
         transfer_syntax_uid=JPEGLSLossless,
-        pixel_measures=_measures(source, result),
+        pixel_measures=pixel_measures(source, base_mm, times=result.stride_px),
         tile_pixel_array=True,
         tile_size=(FRAME_PX, FRAME_PX),
         dimension_organization_type="TILED_SPARSE",
@@ -153,17 +159,6 @@ def _output(manifest: Manifest, heatmap: Heatmap) -> HeatmapOutput:
             return output
     names = [output.name for output in manifest.heatmaps]
     raise ValueError(f"found heatmap {heatmap.name}, expected one of the manifest's: {names}")
-
-
-def _measures(source: Dataset, result: Prediction) -> PixelMeasuresSequence:
-    """Spacing of the grid. Decimal, since a ratio that is not whole would be rounded by viewers."""
-    base = (result.geometry.spacing_row_mm, result.geometry.spacing_col_mm)
-    measures = source.SharedFunctionalGroupsSequence[0].get("PixelMeasuresSequence") or [Dataset()]
-    thickness = measures[0].get("SliceThickness") or source.get("ImagedVolumeDepth")
-    return PixelMeasuresSequence(
-        pixel_spacing=[Decimal(repr(float(mm))) * result.stride_px for mm in base],
-        slice_thickness=None if thickness is None else float(thickness),
-    )
 
 
 def _segment(

@@ -17,7 +17,7 @@ from highdicom.sr import (
 from pydicom import Dataset
 
 from dicom_node.results import codes
-from dicom_node.results.identity import Provenance, ResultNames
+from dicom_node.results.identity import Provenance, is_preliminary, report_names
 from dicom_node.results.kinds import HEATMAP, REPORT, kind_of
 from dicom_node.results.making import BuiltObject, Making
 from dicom_node.results.modules import blank_header, complete, plain, series_description
@@ -64,13 +64,13 @@ def build_report(
     Raises ValueError for a result that lacks what the manifest promises, holds a number that is
     not finite, or belongs to another slide.
     """
-    names = ResultNames.of(source.StudyInstanceUID, input_uids, provenance, "report")
+    names = report_names(source.StudyInstanceUID, input_uids, provenance, result)
     if isinstance(result, Prediction):
         check_same_slide(source, result.geometry)
         groups = prediction_groups(result, manifest, provenance, names, _specimen_note(source))
     else:
         groups = refusal_groups(source, result, manifest, provenance, names)
-    header = blank_header(source)
+    header = blank_header(source, result.geometry)
     content = MeasurementReport(
         observation_context=_observation_context(source, provenance),
         procedure_reported=codes.IMAGING_PROCEDURE,
@@ -86,7 +86,7 @@ def build_report(
         series_number=series_number,
         sop_instance_uid=names.uid("instance"),
         instance_number=1,
-        is_complete=True,
+        is_complete=not is_preliminary(result),
         is_final=False,
         is_verified=False,
         previous_versions=None if predecessor is None else [predecessor],
@@ -143,8 +143,14 @@ def _specimen_note(source: Dataset) -> tuple[str, ...]:
     specimens = source.get("SpecimenDescriptionSequence") or ()
     if len(specimens) < 2:
         return ()
-    others = ", ".join(plain(str(s.get("SpecimenIdentifier", "?"))) for s in specimens)
+    others = ", ".join(plain(_identifier(specimen)) for specimen in specimens)
     return (f"The slide holds {len(specimens)} specimens, analyzed as one: {others}.",)
+
+
+def _identifier(specimen: Dataset) -> str:
+    """Specimen Identifier (LO); a backslash, which it must not hold, came back as two values."""
+    found = specimen.get("SpecimenIdentifier") or "?"
+    return str(found) if isinstance(found, str) else "/".join(map(str, found))
 
 
 def _separate(items: Iterable[Dataset]) -> None:

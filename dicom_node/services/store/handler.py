@@ -16,7 +16,7 @@ from pynetdicom import evt
 from dicom_node.association.admission import peer_of
 from dicom_node.association.service import Service
 from dicom_node.ledger.errors import LedgerDamaged, LedgerFailed
-from dicom_node.ledger.ledger import Ledger
+from dicom_node.ledger.ledger import IngestLedger
 from dicom_node.ledger.rows import ReceivedInstance
 from dicom_node.services.store.status import NOT_STORED, StoreStatus, answer_to
 from dicom_node.services.store.transfers import Transfer, Transfers
@@ -34,7 +34,7 @@ class StoreHandler:
     """Receives into a spool and a ledger; `start` before the first association, `stop` after the
     last."""
 
-    def __init__(self, spool: Spool, ledger: Ledger) -> None:
+    def __init__(self, spool: Spool, ledger: IngestLedger) -> None:
         self._spool = spool
         self._ledger = ledger
         self._transfers = Transfers(spool, ledger)

@@ -7,7 +7,7 @@ import threading
 import structlog
 
 from dicom_node.ledger.errors import LedgerFailed
-from dicom_node.ledger.ledger import Ledger
+from dicom_node.ledger.ledger import IngestLedger
 from dicom_node.spool.incoming import Incoming, SpoolFailed, SpoolFull
 from dicom_node.spool.refusals import Refused
 from dicom_node.spool.spool import Spool, SpoolUnusable
@@ -62,7 +62,7 @@ class Transfer:
 class Transfers:
     """The transfers in progress. The ledger is told when each starts, moves and ends."""
 
-    def __init__(self, spool: Spool, ledger: Ledger) -> None:
+    def __init__(self, spool: Spool, ledger: IngestLedger) -> None:
         self._spool = spool
         self._ledger = ledger
         self._lock = threading.Lock()  # guards the two collections below

@@ -5,8 +5,10 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy import BigInteger, Boolean, Column, Float, Integer, String, Text
+from sqlalchemy.dialects import postgresql
 
 Big = BigInteger().with_variant(Integer, "sqlite")
+Json = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
 
 revision = "0001"
 down_revision = None
@@ -63,7 +65,7 @@ def _revisions() -> None:
         Column("started_at", Float),
         Column("analyzed_at", Float),
         Column("finished_at", Float),
-        Column("evidence", sa.JSON),
+        Column("evidence", Json),
         Column("attempt", Integer, nullable=False),
         Column("failures", Integer, nullable=False),
         Column("crashes", Integer, nullable=False),
@@ -127,7 +129,7 @@ def _the_node() -> None:
         Column("name", String(32), primary_key=True),
         Column("checked_at", Float, nullable=False),
         Column("reachable", Boolean, nullable=False),
-        Column("accepted", sa.JSON, nullable=False),
+        Column("accepted", Json, nullable=False),
         Column("reason", Text, nullable=False),
         if_not_exists=True,
     )

@@ -1,0 +1,1 @@
+"""What the files of a slide claim: places of frames, placement of the matrix, scale."""

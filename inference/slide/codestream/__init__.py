@@ -1,0 +1,1 @@
+"""What coded frames say of themselves, read before and beside their codecs."""

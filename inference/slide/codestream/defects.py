@@ -1,0 +1,48 @@
+"""Why a coded frame must not be decoded as part of a level: one question for every codec."""
+
+from __future__ import annotations
+
+from inference.slide.codestream.jpeg import Jpeg, Stream, is_jpeg, read_jpeg
+from inference.slide.codestream.jpeg2000 import codestream, damage, is_jpeg_2000, read_jpeg_2000
+
+_END_OF_IMAGE = b"\xff\xd9"
+_BITS = 8
+
+
+def defect(data: Stream, rows: int, cols: int, jpeg: Jpeg | None = None) -> str:
+    """Why a coded frame must not be decoded as part of a level of rows x cols frames, or ''.
+
+    `jpeg`: its facts, where they are known already.
+    """
+    if not len(data):
+        return "it has no data"
+    data = codestream(data)
+    if is_jpeg(data):
+        return _jpeg_defect(data, rows, cols, jpeg or read_jpeg(data))
+    if not is_jpeg_2000(data):
+        return ""
+    stream = read_jpeg_2000(data)
+    if stream is None:
+        return "the header of the JPEG 2000 stream is broken"
+    wrong = _shape(stream.rows, stream.cols, rows, cols) or _depth(set(stream.bits))
+    return wrong or damage(bytes(data), stream)
+
+
+def _jpeg_defect(data: Stream, rows: int, cols: int, jpeg: Jpeg) -> str:
+    if _END_OF_IMAGE not in bytes(data[-64:]):
+        return "the JPEG stream ends before its end-of-image marker"
+    if not jpeg.rows:
+        return "the JPEG stream states no image size"
+    return _shape(jpeg.rows, jpeg.cols, rows, cols) or _depth({jpeg.bits})
+
+
+def _shape(found_rows: int, found_cols: int, rows: int, cols: int) -> str:
+    if found_rows > rows or found_cols > cols:
+        return f"the coded frame has {found_rows} x {found_cols} pixels, not {rows} x {cols}"
+    return ""
+
+
+def _depth(bits: set[int]) -> str:
+    if bits == {_BITS}:
+        return ""
+    return f"its samples have {abs(next(iter(bits - {_BITS})))} bits, not {_BITS} without a sign"

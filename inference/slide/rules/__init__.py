@@ -1,0 +1,1 @@
+"""What a slide says of itself, cross-examined before a tile is cut: one function a rule."""
