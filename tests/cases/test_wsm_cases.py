@@ -102,11 +102,12 @@ OUTCOMES: dict[str, tuple[Judge, ...]] = {
         slides_placed(MOVED, says=r"(?i)scan|pyramid", scores=[OF_MOVED], within=0.08),
         refused(r"(?i)scan|pyramid"),
     ),
+    # Coded from the picture without the JPEG noise of the untouched slide; wrong colors gave 1.0.
     "j2k_mct_says_full": (
-        right(r"(?i)codestream|stream|JPEG 2000"),
+        right(r"(?i)codestream|stream|JPEG 2000", within=0.35),
         refused(r"(?i)codestream|stream|JPEG 2000"),
     ),
-    "j2k_nomct_says_422": (right(),),
+    "j2k_nomct_says_422": (right(within=0.35),),
     "jpeg_hole_zeros": (refused(r"Frame \d+", "frames unreadable"),),
     "orient_zero": (refused(r"(?i)orientation", "Position on slide"),),
     "black_background": (right(), right(r"(?i)black|not scanned|unscanned", within=0.5)),
