@@ -131,7 +131,7 @@ def _specimen_context(source: Dataset) -> SubjectContext | None:
         subject_class=codes.SPECIMEN,
         subject_class_specific_context=SubjectContextSpecimen(
             uid=specimen.SpecimenUID,
-            identifier=specimen.SpecimenIdentifier,
+            identifier=_identifier(specimen),
             container_identifier=source.get("ContainerIdentifier") or None,
             specimen_type=kind,
         ),
