@@ -157,8 +157,9 @@ def _resume_key(source: Source, runtime: Runtime) -> dict[str, str]:
     """All that the values of a source are a function of."""
     places = hashlib.sha256(np.ascontiguousarray(source.rectangles).tobytes())
     return {
-        # Without it, 0.1.0 could keep values of wrong pixels after an error of a decoding thread.
-        "kept_by": "0.1.1",
+        # Of other rules for pixels no value is kept: until 0.1.0 those of a thread's error, until
+        # 0.1.1 those of damaged frames and of what was not scanned.
+        "kept_by": "0.1.2",
         "level": json.dumps([*source.level.sop_instance_uids, source.level.rows]),
         "places": places.hexdigest(),
         "bundle": runtime.bundle.digest,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,12 @@ _DECODER_ERRORS = (
 )
 
 
+class Fill(Protocol):
+    """What is asked of inference.tissue.unscanned.Unscanned."""
+
+    def whiten(self, pixels: NDArray[np.uint8], top: int, left: int, downsample: float) -> None: ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Level:
     """One VOLUME level. `downsample` and `mpp` are of this level; sizes are in its pixels."""
@@ -65,6 +72,8 @@ class Level:
     jpegs: JpegReader = field(repr=False)
     color: ToSrgb | None = None
     """Conversion by the slide's ICC profile, where the model asks for it."""
+    unscanned: Fill | None = None
+    """What was not scanned, once it is known: it is made white."""
     halvings: int = 0
     """Frames are decoded at 1/2^halvings of their size."""
 
@@ -97,6 +106,9 @@ class Level:
             self._decode_into(self.stored.read(index), index, (row, col), out)
             if self.color is not None:
                 self.color.convert(out)
+            if self.unscanned is not None:
+                place = row * self.frame_rows, col * self.frame_cols
+                self.unscanned.whiten(out, *place, self.downsample)
         except FrameBroken as broken:
             raise self._unreadable(index, str(broken)) from None
         except _DECODER_ERRORS as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -50,8 +50,10 @@ def plan_tiles(slide: Slide, wanted: TileInput, warnings: tuple[str, ...]) -> Pl
     """
     tissue_from, tissue = tissue_level(slide), tissue_mask(slide)
     stored = {level: level for level in slide.levels}
+    if tissue.unscanned is not None:
+        stored = {replace(level, unscanned=tissue.unscanned): level for level in stored}
     if wanted.scaled_decoding:
-        stored = {**stored, **_scaled_views(slide)}
+        stored = {**stored, **_scaled_views(stored)}
     levels = tuple(stored)
     sources, missing = [], []
     for grid in _grids(slide, levels, wanted):
@@ -69,7 +71,13 @@ def plan_tiles(slide: Slide, wanted: TileInput, warnings: tuple[str, ...]) -> Pl
     return Plan(
         tissue=_there(tissue, sources[0].level),
         sources=tuple(sources),
-        warnings=slide.warnings + warnings + conflicts + ((caution,) if caution else ()),
+        warnings=(
+            *slide.warnings,
+            *warnings,
+            *conflicts,
+            *((caution,) if caution else ()),
+            *_unscanned(tissue),
+        ),
         levels=slide.accounts_for(tiles=tiles_from, tissue=tissue_from),
     )
 
@@ -114,9 +122,21 @@ def _grids(slide: Slide, levels: Sequence[Level], wanted: TileInput) -> Iterator
         yield finest.nested(round(wanted.coarse_mpp / wanted.mpp), coarse, slide.geometry)
 
 
-def _scaled_views(slide: Slide) -> dict[Level, Level]:
+def _scaled_views(stored: Mapping[Level, Level]) -> dict[Level, Level]:
     """Views of levels decoded at a half, a quarter or an eighth, by the level they are of."""
     views = (
-        (level.scaled(k), level) for level in slide.levels for k in range(1, 1 + MOST_HALVINGS)
+        (level.scaled(k), origin)
+        for level, origin in stored.items()
+        for k in range(1, 1 + MOST_HALVINGS)
     )
-    return {view: level for view, level in views if view is not None}
+    return {view: origin for view, origin in views if view is not None}
+
+
+def _unscanned(tissue: TissueMask) -> tuple[str, ...]:
+    """What is said of areas that were not scanned."""
+    if tissue.unscanned is None:
+        return ()
+    return (
+        f"{tissue.unscanned_mm2:.2f} mm2 of the slide are black or of one gray: they were not "
+        "scanned, hold no tissue, and were analyzed as glass where they touch it.",
+    )

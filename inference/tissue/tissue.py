@@ -16,11 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from inference.errors import FramesUnreadable
 from inference.slide.frames import Level, read_rectangles
-from inference.slide.prepare import reduce
+from inference.slide.prepare import WHITE, reduce
 from inference.slide.slide import Slide
 from inference.tissue.presence import fill_from_others
 from inference.tissue.regions import Regions, dilate, drop_small, fill_holes
+from inference.tissue.unscanned import EVEN, Unscanned, find_unscanned
 
 MASK_MPP = 8.0
 """Wanted scale of the mask: cells blur into tissue, and a whole slide is a few megapixels."""
@@ -51,11 +53,18 @@ class TissueMask:
     mpp: float
     downsample: float
     """Base-level pixels per mask pixel."""
+    unscanned: Unscanned | None = None
+    """What was not scanned; None where all was."""
 
     @property
     def area_mm2(self) -> float:
         """Area of the tissue."""
-        return float(self.mask.sum()) * (self.mpp / 1000) ** 2
+        return self._mm2(self.mask)
+
+    @property
+    def unscanned_mm2(self) -> float:
+        """Area of what was not scanned."""
+        return 0.0 if self.unscanned is None else self._mm2(self.unscanned.mask)
 
     def cell_shares(self, stride_px: int, rows: int, cols: int) -> NDArray[np.float64]:
         """Share of tissue [rows, cols] in each cell of a grid; what is off the slide is glass."""
@@ -64,16 +73,39 @@ class TissueMask:
         by_cell = _sums_to(by_row.T, np.arange(cols + 1, dtype=np.float64) * cell).T
         return np.asarray(np.diff(np.diff(by_cell, axis=0), axis=1) / cell**2)
 
+    def _mm2(self, mask: NDArray[np.bool_]) -> float:
+        return float(mask.sum()) * (self.mpp / 1000) ** 2
+
 
 def tissue_mask(slide: Slide) -> TissueMask:
     """The tissue of a slide. Raises FramesUnreadable."""
     level = tissue_level(slide)
     factor = max(1, round(MASK_MPP / level.mpp))
     factor = max(factor, ceil((level.rows * level.cols / MOST_VIEW_PX) ** 0.5))
-    mpp, downsample = level.mpp * factor, level.downsample * factor
+    mpp = level.mpp * factor
     view = _view(level, factor)
+    downsample = level.downsample * factor
     fill_from_others(view, level, slide.levels, downsample)
-    return TissueMask(find_tissue(view, mpp), mpp, downsample)
+    empty = find_unscanned(view, lambda row, col: _is_even(slide.levels[0], downsample, row, col))
+    if not empty.any():
+        return TissueMask(find_tissue(view, mpp), mpp, downsample)
+    glass = _white(view)
+    whitened = view.copy()
+    whitened[empty] = WHITE if glass is None else glass  # as if glass had been scanned there
+    tissue = find_tissue(whitened, mpp) & ~empty
+    return TissueMask(tissue, mpp, downsample, Unscanned.of(empty, view, downsample))
+
+
+def _is_even(base: Level, downsample: float, row: int, col: int) -> bool:
+    """Whether the base level has one color under a pixel of the view."""
+    top, left = round(row * downsample), round(col * downsample)
+    bottom = min(top + ceil(downsample), base.rows)
+    right = min(left + ceil(downsample), base.cols)
+    try:
+        pixels = next(read_rectangles(base, np.array([[top, left, bottom, right]], np.int64)))
+    except FramesUnreadable:  # told when the frame's pixels are needed
+        return False
+    return int(np.ptp(pixels.reshape(-1, 3), axis=0).max()) <= 2 * EVEN
 
 
 def tissue_level(slide: Slide) -> Level:

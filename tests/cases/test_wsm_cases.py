@@ -85,26 +85,29 @@ def in_the_data() -> Mask:
     return present
 
 
+MISPLACED = refused(r"\(\d+, \d+\)", r"(?i)position")
+"""Refused, with a position that was found."""
 OUTCOMES: dict[str, tuple[Judge, ...]] = {
     "base": (right(),),
-    "sparse_offgrid_allnative": (slides_placed(without_first(255)), refused(r"(?i)position")),
-    "sparse_dup_frames": (refused(r"(?i)position|twice|more than one frame"),),
+    "sparse_offgrid_allnative": (slides_placed(without_first(255)), MISPLACED),
+    "sparse_dup_frames": (MISPLACED,),
     "sparse_missing_tissue": (
         only_where(in_the_data, slides_placed(F, says=r"\d+ of \d+ (tissue )?tiles")),
         refused(r"(?i)not in the (data|files)|missing|absent"),
     ),
     "z_varies_um_two": (right(), refused(r"(?i)focus|focal|plane")),
-    "full_but_colmajor_with_pffg": (right(r"(?i)position"), refused(r"(?i)position")),
+    "full_but_colmajor_with_pffg": (right(r"(?i)position"), MISPLACED),
     "two_pyramids_same_place_mixed_levels": (
         slides_placed(F, says=r"(?i)scan|pyramid", scores=[BASE], within=0.08),
         slides_placed(MOVED, says=r"(?i)scan|pyramid", scores=[OF_MOVED], within=0.08),
         refused(r"(?i)scan|pyramid"),
     ),
+    # Coded from the picture without the JPEG noise of the untouched slide; wrong colors gave 1.0.
     "j2k_mct_says_full": (
-        right(r"(?i)codestream|stream|JPEG 2000"),
+        right(r"(?i)codestream|stream|JPEG 2000", within=0.35),
         refused(r"(?i)codestream|stream|JPEG 2000"),
     ),
-    "j2k_nomct_says_422": (right(),),
+    "j2k_nomct_says_422": (right(within=0.35),),
     "jpeg_hole_zeros": (refused(r"Frame \d+", "frames unreadable"),),
     "orient_zero": (refused(r"(?i)orientation", "Position on slide"),),
     "black_background": (right(), right(r"(?i)black|not scanned|unscanned", within=0.5)),

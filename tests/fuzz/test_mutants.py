@@ -28,6 +28,7 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FuzzProcess]:
         yield running
 
 
+@pytest.mark.timeout(3600)  # of a machine that does much else
 @settings(
     max_examples=MUTANTS,
     derandomize=True,

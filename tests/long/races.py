@@ -1,4 +1,4 @@
-"""Random races of arrival and closing: python tests/long/races.py [N] [PROCESSES]."""
+"""Random races of arrival and closing: python tests/long/races.py [N] [PROCESSES] [KIND]."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ def main() -> int:
     processes = int(sys.argv[2]) if len(sys.argv) > 2 else 2
     bad = 0
     with tempfile.TemporaryDirectory() as folder, postgres.server() as server, Pool(processes) as p:
-        for where in (f"{folder}/node.sqlite", server.create()):
+        only = sys.argv[3] if len(sys.argv) > 3 else ""
+        kinds = {"sqlite": f"{folder}/node.sqlite", "postgresql": server.create()}
+        for where in [w for kind, w in kinds.items() if only in ("", kind)]:
             Ledger.open(where if "://" in where else Path(where))
             began, share = time.monotonic(), total // processes
             parts = [(where, 1 + n * share, share) for n in range(processes)]

@@ -281,6 +281,9 @@ def _all_positions(mutant: Mutant, rng: random.Random) -> str:
         }[how]
         position.RowPositionInTotalImagePixelMatrix = row
         position.ColumnPositionInTotalImagePixelMatrix = col
+    rows, cols = (max(c[n] for c in image.cells) for n in (0, 1))
+    if how == "row and column swapped" and rows == cols:
+        mutant.unknowable = "as many rows as columns of tiles: turned, they lie on the grid again"
     if how == "none":
         del image.header.PerFrameFunctionalGroupsSequence
     return f"{how} in {_names(mutant, [image])}"

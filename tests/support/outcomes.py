@@ -20,7 +20,7 @@ SR = "1.2.840.10008.5.1.4.1.1.88.34"
 LEAST_IOU = 0.9
 Mask = NDArray[np.bool_]
 _PATH = re.compile(r"/[\w.+-]+/[\w.+-]+|\.dcm\b")
-_LIST = re.compile(r"\[['\"]|['\"]\]|\((?:'|\d+, )")
+_LIST = re.compile(r"\[['\"]|['\"]\]|\('")
 
 
 @dataclass(frozen=True)
