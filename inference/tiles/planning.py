@@ -64,7 +64,11 @@ def plan_tiles(slide: Slide, wanted: TileInput, warnings: tuple[str, ...]) -> Pl
         missing.append((int(lost.sum()), int((has_tissue | lost).sum())))
     refusal, caution = tissue_missing(*missing[0])
     if refusal:
-        raise Refused(NotAssessable(Reason.TISSUE_MISSING, refusal, slide.geometry, slide.accounts))
+        raise Refused(
+            NotAssessable(
+                Reason.TISSUE_MISSING, refusal, slide.geometry, slide.accounts, slide.base_uid
+            )
+        )
     tiles_from = tuple(stored[source.level] for source in sources)
     looked_at = dict.fromkeys((*tiles_from, tissue_from))
     conflicts = tuple(filter(None, (color_conflict(level) for level in looked_at)))

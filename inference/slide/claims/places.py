@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,20 +28,19 @@ _MOST_BYTES_A_FRAME = 1 << 14
 _MOST_FRAMES = 1 << 20
 # Where a sequence of undefined length ends: its delimiter, and then an element of a later group
 _END = re.compile(rb"\xfe\xff\xdd\xe0\x00{4}(?=.[\x53-\x7f]|\xfc\xff)", re.DOTALL)
-# Z offset (0040,074A), if stated, and column and row (0048,021E), (0048,021F), as they follow each
-# other in an item of Plane Position (Slide) (PS3.3 C.8.12.6.1)
-_EXPLICIT = re.compile(
-    rb"(?:\x40\x00\x4a\x07DS.\x00([0-9+\-.eE ]{0,32}))?"
-    rb"\x48\x00\x1e\x02SL\x04\x00(.{4})\x48\x00\x1f\x02SL\x04\x00(.{4})",
-    re.DOTALL,
-)
-_IMPLICIT = re.compile(
-    rb"(?:\x40\x00\x4a\x07.\x00\x00\x00([0-9+\-.eE ]{0,32}))?"
-    rb"\x48\x00\x1e\x02\x04\x00\x00\x00(.{4})\x48\x00\x1f\x02\x04\x00\x00\x00(.{4})",
-    re.DOTALL,
-)
+# Column and row (0048,021E), (0048,021F) and, in front of them, Z offset (0040,074A) in an item of
+# Plane Position (Slide) (PS3.3 C.8.12.6.1), by whether VRs are implicit
+_COLUMN = {False: b"\x48\x00\x1e\x02SL\x04\x00", True: b"\x48\x00\x1e\x02\x04\x00\x00\x00"}
+_ROW = {False: b"\x48\x00\x1f\x02SL\x04\x00", True: b"\x48\x00\x1f\x02\x04\x00\x00\x00"}
+_Z = {False: b"\x40\x00\x4a\x07DS", True: b"\x40\x00\x4a\x07"}
+_Z_LENGTH_AT = {False: 6, True: 4}
+_HEAD = 8
+"""Bytes of tag, VR and length of each of these."""
 _SPACING = {False: rb"\x28\x00\x30\x00DS(..)", True: rb"\x28\x00\x30\x00(..)\x00\x00"}
 _LONGEST_SPACING = 64
+
+_Places: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
+"""Rows, columns and heights [F] of frames."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,10 +72,11 @@ def read_places(path: Path, at: int, header: Dataset, frames: int) -> FramePlace
         return _shared(header) if frames == 1 else NOWHERE
     data, is_implicit = found
     spacings = _spacings(data, is_implicit)
-    places = (_IMPLICIT if is_implicit else _EXPLICIT).findall(data)
-    if len(places) == frames:
-        zs, cols, rows = zip(*places, strict=True)
-        return FramePlaces(_numbers(rows), _numbers(cols), _z_um(zs), spacings)
+    if _COLUMN[is_implicit][:4] not in data:
+        return FramePlaces(spacings_mm=spacings)
+    places = _quickly(data, is_implicit, frames)
+    if places is not None:
+        return FramePlaces(*places, spacings)
     return _slowly(data, is_implicit, spacings)
 
 
@@ -131,19 +131,46 @@ def _until_end(file: BinaryIO, most: int) -> bytes:
     raise BadValue("PerFrameFunctionalGroupsSequence has no end")
 
 
-def _numbers(values: tuple[bytes, ...]) -> NDArray[np.int64]:
-    return np.frombuffer(b"".join(values), "<i4").astype(np.int64)
+def _quickly(data: bytes, is_implicit: bool, frames: int) -> _Places | None:
+    """Places of frames whose items are written as nearly all are; None for others."""
+    at = _all_of(_COLUMN[is_implicit], data)
+    if len(at) != frames or at[-1] + 2 * _HEAD + 8 > len(data):
+        return None
+    raw = np.frombuffer(data, np.uint8)
+    heads = raw[at[:, None] + np.arange(_HEAD + 4, 2 * _HEAD + 4)]
+    if bytes(heads[0]) != _ROW[is_implicit] or (heads != heads[0]).any():
+        return None
+    cols, rows = (
+        raw[at[:, None] + np.arange(first, first + 4)].view("<i4")[:, 0].astype(np.int64)
+        for first in (_HEAD, 2 * _HEAD + 4)
+    )
+    z_at = _all_of(_Z[is_implicit], data)
+    if not len(z_at):
+        return rows, cols, np.full(frames, np.nan)
+    if len(z_at) != frames:
+        return None
+    lengths = raw[z_at + _Z_LENGTH_AT[is_implicit]]
+    if (z_at + _HEAD + lengths != at).any():
+        return None
+    return rows, cols, _z_um(data, z_at + _HEAD, at)
 
 
-def _z_um(values: tuple[bytes, ...]) -> NDArray[np.float64]:
-    texts = np.array(values)
-    if not texts.dtype.itemsize or not any(values):
-        return np.full(len(values), np.nan)
+def _all_of(pattern: bytes, data: bytes) -> NDArray[np.intp]:
+    """Where a pattern of bytes occurs."""
+    found, at = [], data.find(pattern)
+    while at >= 0:
+        found.append(at)
+        at = data.find(pattern, at + len(pattern))
+    return np.array(found, np.intp)
+
+
+def _z_um(data: bytes, starts: NDArray[np.intp], stops: NDArray[np.intp]) -> NDArray[np.float64]:
+    texts = [data[a:b] for a, b in zip(starts.tolist(), stops.tolist(), strict=True)]
     try:
-        texts = np.char.strip(texts)
-        return np.where(texts == b"", b"nan", texts).astype(np.float64)
+        known = {text: float(text.strip(b"\0 ") or b"nan") for text in set(texts)}
     except ValueError:
         raise BadValue("ZOffsetInSlideCoordinateSystem is no number in some frame") from None
+    return np.array([known[text] for text in texts])
 
 
 def _spacings(data: bytes, is_implicit: bool) -> frozenset[tuple[float, ...]]:
@@ -181,9 +208,7 @@ def _shared(header: Dataset) -> FramePlaces:
     return FramePlaces(*_of_items([position])) if len(position) else NOWHERE
 
 
-def _of_items(
-    positions: list[Dataset],
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+def _of_items(positions: list[Dataset]) -> _Places:
     z_um = [decimal(position, "ZOffsetInSlideCoordinateSystem") for position in positions]
     return (
         np.array([whole(p, "RowPositionInTotalImagePixelMatrix") for p in positions], np.int64),
