@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from engines.manifest import TileInput
+from inference.quality import dispute_warning
 from inference.slide.color_claims import color_conflict
 from inference.slide.decoding import MOST_HALVINGS
 from inference.slide.frames import Level
@@ -56,7 +57,11 @@ def plan_tiles(slide: Slide, wanted: TileInput, warnings: tuple[str, ...]) -> Pl
     return Plan(
         tissue=tissue,
         sources=tuple(sources),
-        warnings=slide.warnings + warnings + conflicts + _unscanned(tissue),
+        warnings=slide.warnings
+        + warnings
+        + conflicts
+        + _unscanned(tissue)
+        + dispute_warning(tissue.disputed_mm2),
         levels=slide.accounts_for(tiles=tiles_from, tissue=tissue_from),
     )
 

@@ -113,7 +113,7 @@ def _strips(rgb: NDArray[np.uint8]) -> Iterator[tuple[slice, NDArray[np.uint8], 
 
 
 def _spread(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """[h, w] largest difference of a value to its four neighbors, at the edge to those there are."""
+    """[h, w] largest difference of a value to its neighbors in four directions."""
     found = np.zeros(values.shape, np.uint8)
     for view, into in ((values, found), (values.T, found.T)):
         step = np.maximum(view[1:], view[:-1]) - np.minimum(view[1:], view[:-1])
