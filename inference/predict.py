@@ -91,7 +91,9 @@ def _predict(
             return _not_assessable(slide, accounts, refusal or stain)
         plan = plan_tiles(slide, manifest.input, warnings)
         accounts = plan.levels
-        refusal = _too_little(plan, [len(source.cells) for source in plan.sources], manifest)
+        tissue = plan.tissue
+        refusal = quality.dispute_refusal(tissue.area_mm2, tissue.disputed_mm2)
+        refusal = refusal or _too_little(plan, [len(s.cells) for s in plan.sources], manifest)
         if refusal:
             return _not_assessable(slide, accounts, refusal)
         encoded = _encode(plan, runtime, progress, stop, resume)

@@ -34,6 +34,10 @@ _H_AND_E_METHOD = (
 SURVIVAL_RISE = 1e-4
 """Rounding allowed in a survival curve, which cannot rise."""
 
+DISPUTED_SHARE, DISPUTED_LEAST_MM2 = 0.5, 1.0
+"""A slide is refused where what may be tissue beside the mask has this share of it, and this area:
+dust and shade stayed below 0.5 mm2 on the slides looked at."""
+
 
 def magnification_refusal(base_mpp: float, wanted: TileInput) -> tuple[Reason, str] | None:
     """SPACING_TOO_COARSE when the slide has less detail than the model needs."""
@@ -63,6 +67,27 @@ def stain_refusal(
         return None, ()
     names = ", ".join(dict.fromkeys(substance_name(code) for code in foreign))
     return (Reason.STAIN, f"The slide is stained with {names}; the model is made for {known}."), ()
+
+
+def dispute_refusal(tissue_mm2: float, disputed_mm2: float) -> tuple[Reason, str] | None:
+    """Why a slide must not be judged of which much may be tissue that was not recognized."""
+    if disputed_mm2 < max(DISPUTED_LEAST_MM2, DISPUTED_SHARE * tissue_mm2):
+        return None
+    return Reason.TOO_LITTLE_TISSUE if tissue_mm2 > 0 else Reason.NO_TISSUE, (
+        f"{tissue_mm2:.2f} mm2 of tissue was recognized; {disputed_mm2:.2f} mm2 more take light as "
+        "pale or fatty tissue does. A slide is analyzed when that is less than "
+        f"{DISPUTED_LEAST_MM2:g} mm2 or {DISPUTED_SHARE:.0%} of its tissue."
+    )
+
+
+def dispute_warning(disputed_mm2: float) -> tuple[str, ...]:
+    """What is said of areas that may be tissue and were not analyzed."""
+    if disputed_mm2 <= 0:
+        return ()
+    return (
+        f"{disputed_mm2:.2f} mm2 of the slide take light as pale or fatty tissue does, were not "
+        "recognized as tissue, and were not analyzed.",
+    )
 
 
 def tissue_refusal(

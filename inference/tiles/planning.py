@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from engines.manifest import TileInput
 from inference.errors import Refused
+from inference.quality import dispute_warning
 from inference.slide.color_claims import color_conflict
 from inference.slide.decoding import MOST_HALVINGS
 from inference.slide.frames import Level
@@ -81,6 +82,7 @@ def plan_tiles(slide: Slide, wanted: TileInput, warnings: tuple[str, ...]) -> Pl
             *conflicts,
             *((caution,) if caution else ()),
             *_unscanned(tissue),
+            *dispute_warning(tissue.disputed_mm2),
         ),
         levels=slide.accounts_for(tiles=tiles_from, tissue=tissue_from),
     )

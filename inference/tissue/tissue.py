@@ -7,19 +7,19 @@ whose hue no stain has are taken out, specks are dropped, small holes are filled
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from math import ceil, floor, log
+from math import ceil, log
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
 
 from inference.errors import FramesUnreadable
 from inference.slide.frames import Level, read_rectangles
 from inference.slide.prepare import WHITE, reduce
 from inference.slide.slide import Slide
+from inference.tissue.dispute import find_disputed
+from inference.tissue.light import STRIP_PX, balanced, has_ink_hue, smooth_strips, white
 from inference.tissue.presence import fill_from_others
 from inference.tissue.regions import Regions, dilate, drop_small, fill_holes
 from inference.tissue.unscanned import EVEN, Unscanned, find_unscanned
@@ -39,9 +39,6 @@ PEN_REACH_UM = 60.0
 PEN_SHARE = 0.5
 """A region with at least this share of ink is all ink: faded and overlapping strokes change hue."""
 _BLOCK_PX = 1024
-_STRIP_PX = 256
-_GLASS_LEAST = 200
-_GLASS_TINT = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +50,8 @@ class TissueMask:
     mpp: float
     downsample: float
     """Base-level pixels per mask pixel."""
+    disputed_mm2: float = 0.0
+    """Area outside of the tissue that takes light as tissue does (dispute.py)."""
     unscanned: Unscanned | None = None
     """What was not scanned; None where all was."""
 
@@ -87,13 +86,21 @@ def tissue_mask(slide: Slide) -> TissueMask:
     downsample = level.downsample * factor
     fill_from_others(view, level, slide.levels, downsample)
     empty = find_unscanned(view, lambda row, col: _is_even(slide.levels[0], downsample, row, col))
-    if not empty.any():
-        return TissueMask(find_tissue(view, mpp), mpp, downsample)
-    glass = _white(view)
-    whitened = view.copy()
-    whitened[empty] = WHITE if glass is None else glass  # as if glass had been scanned there
-    tissue = find_tissue(whitened, mpp) & ~empty
-    return TissueMask(tissue, mpp, downsample, Unscanned.of(empty, view, downsample))
+    unscanned = None
+    if empty.any():
+        unscanned = Unscanned.of(empty, view, downsample)
+        glass = white(view)
+        view = view.copy()
+        view[empty] = WHITE if glass is None else glass  # as if glass had been scanned there
+    tissue = find_tissue(view, mpp) & ~empty
+    disputed = find_disputed(view, tissue, mpp)
+    return TissueMask(
+        tissue,
+        mpp,
+        downsample,
+        disputed_mm2=float(disputed.sum()) * (mpp / 1000) ** 2,
+        unscanned=unscanned,
+    )
 
 
 def _is_even(base: Level, downsample: float, row: int, col: int) -> bool:
@@ -119,14 +126,14 @@ def find_tissue(rgb: NDArray[np.uint8], mpp: float) -> NDArray[np.bool_]:
 
     The view is walked in strips, twice, so that little is held beside it.
     """
-    white = _white(rgb)
+    glass = white(rgb)
     chroma = np.empty(rgb.shape[:2], np.uint8)
     is_ink_hue = np.empty(rgb.shape[:2], np.bool_)
-    for rows, strip in _smooth_strips(rgb):
-        red, green, blue = np.moveaxis(_balanced(strip, white), 2, 0)
+    for rows, strip in smooth_strips(rgb):
+        red, green, blue = np.moveaxis(balanced(strip, glass), 2, 0)
         low = np.minimum(np.minimum(red, green), blue)
         chroma[rows] = np.maximum(np.maximum(red, green), blue) - low
-        is_ink_hue[rows] = _has_ink_hue(red, green, blue)
+        is_ink_hue[rows] = has_ink_hue(red, green, blue)
     low_limit, high_limit = CHROMA_LIMITS
     colored = chroma > min(max(_otsu(chroma), low_limit), high_limit)
     del chroma
@@ -134,15 +141,6 @@ def find_tissue(rgb: NDArray[np.uint8], mpp: float) -> NDArray[np.bool_]:
     mask = colored & ~_ink(is_ink_hue, colored, mpp)
     mask = drop_small(mask, SMALLEST_TISSUE_MM2 / pixel_mm2)
     return fill_holes(mask, LARGEST_HOLE_MM2 / pixel_mm2)
-
-
-def _smooth_strips(rgb: NDArray[np.uint8]) -> Iterator[tuple[slice, NDArray[np.uint8]]]:
-    """Strips of the view after a 3 x 3 mean, and which rows they are."""
-    for top in range(0, len(rgb), _STRIP_PX):
-        bottom = min(top + _STRIP_PX, len(rgb))
-        first, last = max(top - 1, 0), min(bottom + 1, len(rgb))
-        smooth = np.asarray(Image.fromarray(rgb[first:last]).filter(ImageFilter.BoxBlur(1)))
-        yield slice(top, bottom), smooth[top - first : bottom - first]
 
 
 def _view(level: Level, factor: int) -> NDArray[np.uint8]:
@@ -162,47 +160,6 @@ def _view(level: Level, factor: int) -> NDArray[np.uint8]:
     return view
 
 
-def _white(rgb: NDArray[np.uint8]) -> NDArray[np.float64] | None:
-    """[3] the color of the glass where bright and nearly gray pixels are found, else None."""
-    counts = np.zeros((3, 256), np.int64)
-    for _, strip in _smooth_strips(rgb):
-        red, green, blue = np.moveaxis(strip, 2, 0)
-        darkest = np.minimum(np.minimum(red, green), blue)
-        brightest = np.maximum(np.maximum(red, green), blue)
-        is_glass = (darkest >= _GLASS_LEAST) & (brightest - darkest <= _GLASS_TINT)
-        for n, channel in enumerate((red, green, blue)):
-            counts[n] += np.bincount(channel[is_glass], minlength=256)
-    if not counts.any():
-        return None
-    return np.array([_percentile(channel, 0.75) for channel in counts])
-
-
-def _percentile(counts: NDArray[np.int64], share: float) -> float:
-    """Of values 0..255 by how often each occurs, as numpy.percentile interpolates it."""
-    until = counts.cumsum()
-    place = share * (until[-1] - 1)
-    below, above = (int(np.searchsorted(until, n, "right")) for n in (floor(place), ceil(place)))
-    return float(below + (above - below) * (place - floor(place)))
-
-
-def _balanced(strip: NDArray[np.uint8], white: NDArray[np.float64] | None) -> NDArray[np.int16]:
-    """The strip with its glass made white."""
-    if white is None:
-        return strip.astype(np.int16)
-    levels = np.arange(256)[:, None] * (255.0 / white)
-    table = np.minimum(levels, 255).astype(np.int16)
-    return np.stack([table[strip[..., n], n] for n in range(3)], axis=2)
-
-
-def _has_ink_hue(
-    red: NDArray[np.int16], green: NDArray[np.int16], blue: NDArray[np.int16]
-) -> NDArray[np.bool_]:
-    """Green, blue and red marker: hues that hematoxylin, eosin, blood and DAB do not have."""
-    cool = green - red > 18  # stains absorb green at least as much as red
-    warm = (red - green > 60) & (blue - green < 0.25 * (red - green))  # eosin and blood are pinker
-    return np.asarray(cool | warm)
-
-
 def _ink(has_hue: NDArray[np.bool_], colored: NDArray[np.bool_], mpp: float) -> NDArray[np.bool_]:
     """Ink with its faded rim, and all of a region that is mostly ink."""
     core = drop_small(colored & has_hue, SMALLEST_TISSUE_MM2 / (mpp / 1000) ** 2)
@@ -216,8 +173,8 @@ def _ink(has_hue: NDArray[np.bool_], colored: NDArray[np.bool_], mpp: float) -> 
 def _otsu(values: NDArray[np.uint8]) -> float:
     """The threshold of 0..255 that separates two classes best (Otsu 1979)."""
     counts = np.zeros(256)
-    for top in range(0, len(values), _STRIP_PX):
-        counts += np.bincount(values[top : top + _STRIP_PX].ravel(), minlength=256)
+    for top in range(0, len(values), STRIP_PX):
+        counts += np.bincount(values[top : top + STRIP_PX].ravel(), minlength=256)
     weight = counts.cumsum()
     mass = (counts * np.arange(256)).cumsum()
     both = weight * (weight[-1] - weight)

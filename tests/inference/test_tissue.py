@@ -13,7 +13,7 @@ from tiny_slides import write_level
 
 from inference.phantom.draw import STEP, Kind
 from inference.slide.slide import open_slide
-from inference.tissue import tissue
+from inference.tissue import light, tissue
 from inference.tissue.outlines import MOST_POINTS, area, crosses_itself, outlines
 from inference.tissue.regions import dilate, drop_small, fill_holes, label
 from inference.tissue.tissue import TissueMask, find_tissue, tissue_mask
@@ -212,7 +212,7 @@ def test_walking_the_view_in_strips_changes_nothing(monkeypatch: pytest.MonkeyPa
     whole = find_tissue(view, 8.0)
     assert 0 < whole.mean() < 1
     for rows in (7, 64, 300):
-        monkeypatch.setattr(tissue, "_STRIP_PX", rows)
+        monkeypatch.setattr(light, "STRIP_PX", rows)
         np.testing.assert_array_equal(find_tissue(view, 8.0), whole)
 
 

@@ -157,9 +157,11 @@ def _plan(slide: Slide, encoder: Encoder, mpps: Sequence[float]) -> list[_Bag]:
     if coarse:
         raise _TooLittle(coarse[1])
     plan = plan_tiles(slide, wanted, ())  # what the node would cut
+    tissue = plan.tissue
+    disputed = quality.dispute_refusal(tissue.area_mm2, tissue.disputed_mm2)
     for source in plan.sources:
-        little = quality.tissue_refusal(
-            plan.tissue.area_mm2, len(source.cells), Applicability(minimum_tissue_mm2=0)
+        little = disputed or quality.tissue_refusal(
+            tissue.area_mm2, len(source.cells), Applicability(minimum_tissue_mm2=0)
         )
         if little:
             raise _TooLittle(little[1])
