@@ -37,9 +37,8 @@ class ToSrgb:
         try:
             source = ImageCms.ImageCmsProfile(BytesIO(self._profile))
             return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), "RGB", "RGB")
-        except (ImageCms.PyCMSError, OSError) as error:
-            kind = type(error).__name__
-            raise ValueError(f"the ICC profile cannot be used ({kind})") from None
+        except (ImageCms.PyCMSError, OSError):
+            raise ValueError("the ICC profile is none from RGB") from None
 
 
 def to_srgb(header: Dataset) -> tuple[ToSrgb | None, str]:
@@ -53,8 +52,9 @@ def to_srgb(header: Dataset) -> tuple[ToSrgb | None, str]:
         return None, "The model asks for sRGB colors; the slide has no ICC profile, and its " + _AS
     try:
         return ToSrgb(profile if isinstance(profile, bytes) else b""), ""
-    except ValueError as error:
-        return None, f"The model asks for sRGB colors; {error}. The slide's {_AS}"
+    except ValueError:
+        what = "the ICC profile cannot be used: it is damaged, or is not of RGB. The slide's"
+        return None, f"The model asks for sRGB colors; {what} {_AS}"
 
 
 _AS = "colors were taken as they are."
