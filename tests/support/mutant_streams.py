@@ -49,11 +49,20 @@ def streams() -> dict[str, Step]:
     }
 
 
+class _PassedOver(Exception):
+    """A frame with bytes that belong to no segment."""
+
+
 def strictly(image: Image, data: bytes) -> Pixels | None:
     """What an independent decoder that takes no warning makes of a frame; None: it refuses."""
     try:
         if image.syntax == JPEGBaseline8Bit:
-            found = simplejpeg.decode_jpeg(data, "RGB", strict=True)
+            try:
+                found = simplejpeg.decode_jpeg(data, "RGB", strict=True)
+            except ValueError as error:
+                if "extraneous bytes before marker" in str(error):
+                    raise _PassedOver from None
+                raise
         elif image.syntax == JPEG2000Lossless:
             found = imagecodecs.jpeg2k_decode(data)
         else:
@@ -74,7 +83,11 @@ def _replace(mutant: Mutant, image: Image, n: int, data: bytes) -> None:
     """Other bytes for a frame, and the truth that follows from them."""
     image.frames[n] = data
     number = mutant.slide.images.index(image)
-    found = strictly(image, data)
+    try:
+        found = strictly(image, data)
+    except _PassedOver:
+        mutant.unknowable = "bytes between the segments of a frame are passed over"
+        return
     if found is None:
         mutant.broken.add((number, n))
         return
