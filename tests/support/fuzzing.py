@@ -26,8 +26,8 @@ from mutants import Mutant, Step, make
 from straight import CameOut, straight_through
 
 from engines.runtime import Runtime
-from inference.tissue.regions import drop_small, fill_holes
-from inference.tissue.tissue import LARGEST_HOLE_MM2, SMALLEST_TISSUE_MM2
+from inference.tissue.regions import fill_holes
+from inference.tissue.tissue import LARGEST_HOLE_MM2
 from inference.types import Prediction
 
 MOST_S, MOST_MB = 30.0, 1024.0
@@ -128,12 +128,10 @@ def disagreements(mutant: Mutant, came: CameOut) -> list[str]:
 
 
 def _by_design(truth: Truth) -> Truth:
-    """With small holes filled and specks dropped where frames left some: the mask's own rules."""
+    """With small holes filled where altered frames left some: the mask's own rule."""
     if truth.has_outline:
         return truth
-    smallest = SMALLEST_TISSUE_MM2 / (MPP / 1000) ** 2
-    mask = fill_holes(drop_small(truth.mask, smallest), LARGEST_HOLE_MM2 / (MPP / 1000) ** 2)
-    return replace(truth, mask=mask)
+    return replace(truth, mask=fill_holes(truth.mask, LARGEST_HOLE_MM2 / (MPP / 1000) ** 2))
 
 
 def _impossible(found: Prediction) -> Sequence[str]:

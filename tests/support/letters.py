@@ -39,7 +39,8 @@ ORIGIN_MM, ORIENTATION = (20.0, 40.0), (0.0, -1.0, 0.0, -1.0, 0.0, 0.0)
 LEAST_IOU, MOST_OFF, MOST_SCORE_OFF = 0.9, 0.06, 0.03
 """Outline against the letter; value of a cell (0 to 1) and score (0 to 3) against the colors."""
 MOST_FILLED = 4
-"""Cells of a hole between pieces of an altered view that the mask may fill: 0.05 mm2 and a rim."""
+"""Cells of a hole that the mask fills or of a speck that it drops, where the view was altered:
+0.05 mm2 and a rim."""
 _STROKES = ((48, 64, 400, 208), (48, 64, 160, 480), (208, 64, 288, 320))
 
 
@@ -248,11 +249,12 @@ def judge(found: Prediction, truth: Truth) -> list[str]:
     means = _cell_means(truth.pixels, side, values.shape)
     shares = _cell_means(truth.mask[..., None].astype(np.float64), side, values.shape)[..., 0]
     analyzed = np.isfinite(values)
+    most = 0 if truth.has_outline else MOST_FILLED
     on_glass = int((analyzed & (np.nan_to_num(shares) < 0.05)).sum())
-    if on_glass > (0 if truth.has_outline else MOST_FILLED):
+    if on_glass > most:
         faults.append(f"{on_glass} cells of glass analyzed")
     left_out = int((~analyzed & (shares > 0.6)).sum())
-    if left_out and not truth.is_partial:
+    if left_out > most and not truth.is_partial:
         faults.append(f"{left_out} cells of tissue left out")
     if not analyzed.any():
         return [*faults, "no cell has a value"]

@@ -13,6 +13,7 @@ from letters import STEP, Image, Pixels
 from mutants import Mutant, NotHere, Step, colored
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit
 
+_BLACK = "native zeros are black pixels, scanned or not"
 _ITEM = b"\xfe\xff\x00\xe0"
 _PIXELS = (
     b"\xe0\x7f\x10\x00OB\x00\x00\xff\xff\xff\xff",
@@ -49,11 +50,20 @@ def streams() -> dict[str, Step]:
     }
 
 
+class _PassedOver(Exception):
+    """A frame with bytes that belong to no segment."""
+
+
 def strictly(image: Image, data: bytes) -> Pixels | None:
     """What an independent decoder that takes no warning makes of a frame; None: it refuses."""
     try:
         if image.syntax == JPEGBaseline8Bit:
-            found = simplejpeg.decode_jpeg(data, "RGB", strict=True)
+            try:
+                found = simplejpeg.decode_jpeg(data, "RGB", strict=True)
+            except ValueError as error:
+                if "extraneous bytes before marker" in str(error):
+                    raise _PassedOver from None
+                raise
         elif image.syntax == JPEG2000Lossless:
             found = imagecodecs.jpeg2k_decode(data)
         else:
@@ -74,7 +84,11 @@ def _replace(mutant: Mutant, image: Image, n: int, data: bytes) -> None:
     """Other bytes for a frame, and the truth that follows from them."""
     image.frames[n] = data
     number = mutant.slide.images.index(image)
-    found = strictly(image, data)
+    try:
+        found = strictly(image, data)
+    except _PassedOver:
+        mutant.unknowable = "bytes between the segments of a frame are passed over"
+        return
     if found is None:
         mutant.broken.add((number, n))
         return
@@ -118,6 +132,8 @@ def _hole(mutant: Mutant, rng: random.Random) -> str:
     data = image.frames[n]
     start = rng.randrange(len(data) // 3, len(data) - 2)
     stop = rng.randrange(start + 1, len(data) - 1) if start + 1 < len(data) - 1 else start + 1
+    if not image.syntax.is_encapsulated:
+        mutant.unknowable = _BLACK
     _replace(mutant, image, n, data[:start] + bytes(stop - start) + data[stop:])
     return f"frame {n}, bytes {start} to {stop}"
 
@@ -151,8 +167,8 @@ def _flipped_head(mutant: Mutant, rng: random.Random) -> str:
 
 def _zeroed(mutant: Mutant, rng: random.Random) -> str:
     image, n = _picked(mutant, rng)
-    if not image.syntax.is_encapsulated:  # black: as good a picture as any
-        mutant.unknowable = "native zeros are black pixels, scanned or not"
+    if not image.syntax.is_encapsulated:
+        mutant.unknowable = _BLACK
     _replace(mutant, image, n, bytes(len(image.frames[n])))
     return f"frame {n}"
 

@@ -9,7 +9,9 @@ in `unknowable`, and only the rest of the oracle holds (no traceback, no death, 
   sees them). Changed tables and headers of a coded frame give it colors of their own.
 - A scale that is stated in one place only, or that was changed in both places where it is stated.
 - Which of two frames has which position, where both are on the grid: the positions in millimeters
-  are often not kept up by those who write them, so nothing contradicts.
+  are often not kept up by those who write them, so nothing contradicts. The same
+  goes for rows and columns that were swapped where there are as many of either.
+- What stood between the segments of a coded frame: a decoder passes such bytes over.
 - Tissue that is in none of the levels that were left to compare.
 """
 
