@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from engines.foreign import OutOfDistribution
 from engines.outputs import HeatmapOutput, Output, ScoreOutput, SurvivalOutput
 from engines.precision import Precision, PrecisionLimits
 from engines.values import Code, Strict
@@ -76,17 +77,6 @@ class Applicability(Strict):
     minimum_tiles: Annotated[int, Field(ge=1)] = 1
     stains: tuple[Code, ...] = ()
     organs: tuple[Code, ...] = ()
-
-
-class OutOfDistribution(Strict):
-    """Mean tile feature of the training slides: a slide farther than `limit` is flagged.
-
-    Distance = root mean square over D of (slide mean feature - mean) / std.
-    """
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    limit: Annotated[float, Field(gt=0)]
 
 
 class Metric(Strict):

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.manifest import Manifest, OutOfDistribution, Tensor
+from engines.foreign import OutOfDistribution
+from engines.manifest import Manifest, Tensor
 from engines.outputs import HeatmapOutput
 from inference import quality
 from inference.archive import load, save
@@ -178,7 +179,8 @@ def _wanted(manifest: Manifest) -> list[Tensor]:
     """Encoder tensors that the aggregator takes, heatmaps show, or the comparison needs."""
     taken = {t.name.removesuffix(_COARSE) for t in manifest.graphs["aggregator"].inputs}
     shown = {h.tensor for h in manifest.heatmaps if h.graph == "encoder"}
-    compared = {_FEATURES} if manifest.out_of_distribution else set()
+    reference = manifest.out_of_distribution
+    compared = {_FEATURES} if reference and reference.is_proven else set()
     wanted = taken | shown | compared
     return [t for t in manifest.graphs["encoder"].outputs if t.name in wanted]
 
@@ -246,8 +248,13 @@ def _heatmap(
 def _out_of_distribution(
     features: Array | None, reference: OutOfDistribution | None
 ) -> tuple[str, ...]:
-    """The warning for a slide whose mean feature is far from that of the training slides."""
-    if reference is None or features is None:
+    """The warning for a slide whose mean feature is far from that of the training slides.
+
+    Nothing is said by a student whose limit was not shown to tell foreign slides from ordinary
+    ones: a caution that stands on sound slides too is one that nobody reads.
+    """
+    told = reference.measured if reference else None
+    if features is None or reference is None or told is None or not told.is_enough:
         return ()
     offset = (features.mean(0, dtype=np.float64) - reference.mean) / reference.std
     distance = float(np.sqrt(np.mean(offset**2)))
@@ -255,7 +262,9 @@ def _out_of_distribution(
         return ()
     return (
         f"The slide is unlike the training slides: distance {distance:.2f}, usual are up to "
-        f"{reference.limit:.2f}. Its results may be wrong.",
+        f"{reference.limit:.2f}. Its results may be wrong. In its test this was said of "
+        f"{told.hits} of {told.foreign_count} foreign slides and of {told.false_alarms} of "
+        f"{told.ordinary_count} ordinary ones.",
     )
 
 

@@ -116,7 +116,7 @@ class Prediction:
     tiles_analyzed: int
     levels: tuple[LevelAccount, ...]
     warnings: tuple[str, ...]
-    """Sentences a reader of the report must know, such as: unlike the training slides."""
+    """Sentences a reader of the report must know, such as: the stain is not stated."""
     base: str = ""
     """SOP Instance UID of the image that has this geometry, or of its first part."""
 

@@ -10,6 +10,7 @@ from bundles import TILE_PX, manifest, precision, write_bundle, write_probe, wri
 
 from engines.bundle import open_bundle
 from engines.errors import BundleRejected, EngineMissing
+from engines.foreign import ForeignSlidesTold
 from engines.runtime import open_runtime
 
 ENGINES = ["openvino", "onnxruntime"]
@@ -232,3 +233,20 @@ print(calls[:before])
 """
     )
     assert calls.strip() == "[]"
+
+
+def test_more_false_alarms_than_ordinary_sources_are_refused(bundle_dir):
+    measured = {"auroc": 1.0, "false_alarms": 3, "ordinary_count": 2, "hits": 1, "foreign_count": 1}
+    reference = {"mean": [0.5] * 3, "std": [0.1] * 3, "limit": 1.0, "measured": measured}
+    rewrite_manifest(bundle_dir, lambda m: m.update(out_of_distribution=reference))
+    with pytest.raises(BundleRejected, match="false_alarms"):
+        open_bundle(bundle_dir)
+
+
+def test_the_bar_of_the_comparison_is_met_at_its_bounds():
+    bounds = ForeignSlidesTold(
+        auroc=0.95, false_alarms=1, ordinary_count=20, hits=0, foreign_count=20
+    )
+    assert bounds.is_enough
+    for change in ({"auroc": 0.949}, {"false_alarms": 2}, {"ordinary_count": 19}):
+        assert not bounds.model_copy(update=change).is_enough

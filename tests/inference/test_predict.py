@@ -15,7 +15,8 @@ from pydicom.uid import JPEGBaseline8Bit
 from students import Change, student
 from tiny_slides import Edit, Pixels, noise, planted, write_level
 
-from engines.runtime import Runtime
+from engines.bundle import open_bundle
+from engines.runtime import Runtime, open_runtime
 from inference import heatmap, predict
 from inference.errors import SlideError
 from inference.types import NotAssessable, Prediction, Progress, Reason
@@ -267,16 +268,67 @@ def test_a_stain_that_the_model_does_not_know_is_refused_and_an_unstated_one_sai
         assert any("stain is not stated" in w for w in result.warnings) == warned
 
 
-def test_a_slide_unlike_the_training_slides_is_flagged(tmp_path: Path, slide: Path) -> None:
-    def near(values: dict[str, Any], limit: float) -> None:
+MEASURED = {
+    "auroc": 0.97,
+    "false_alarms": 2,
+    "ordinary_count": 40,
+    "hits": 27,
+    "foreign_count": 30,
+}
+
+
+def compared(limit: float, measured: dict[str, float] | None) -> Callable[[dict[str, Any]], None]:
+    """A student that compares slides with ones of the mean color of `stained`."""
+
+    def change(values: dict[str, Any]) -> None:
         mean = [142 / 255, 100 / 255, 99 / 255]
         values["out_of_distribution"] = {"mean": mean, "std": [0.1] * 3, "limit": limit}
+        if measured is not None:
+            values["out_of_distribution"]["measured"] = measured
 
-    for n, (limit, flagged) in enumerate(((1.0, False), (0.001, True))):
-        with student(tmp_path / f"b{n}", lambda v, limit=limit: near(v, limit)) as runtime:
-            result = predict.predict([slide], runtime)
-        assert isinstance(result, Prediction)
-        assert any("unlike the training slides" in w for w in result.warnings) == flagged
+    return change
+
+
+@pytest.mark.parametrize(("limit", "flagged"), [(1.0, False), (0.001, True)])
+def test_a_slide_unlike_the_training_slides_is_flagged_with_what_the_flag_is_worth(
+    tmp_path: Path, slide: Path, limit: float, flagged: bool
+) -> None:
+    with student(tmp_path / "b", compared(limit, MEASURED)) as runtime:
+        result = predict.predict([slide], runtime)
+    assert isinstance(result, Prediction)
+    said = [w for w in result.warnings if "unlike the training slides" in w]
+    assert bool(said) == flagged
+    if flagged:
+        assert "27 of 30 foreign slides and of 2 of 40 ordinary ones" in said[0]
+
+
+@pytest.mark.parametrize(
+    "measured",
+    [
+        None,  # as in every bundle made before the field was there
+        MEASURED | {"auroc": 0.94},
+        MEASURED | {"false_alarms": 3},  # 7.5 %
+        MEASURED | {"false_alarms": 0, "ordinary_count": 19},  # too few to see 5 %
+        MEASURED | {"hits": 3, "foreign_count": 3},
+    ],
+)
+def test_a_student_whose_limit_was_not_proven_says_nothing_of_the_distance(
+    tmp_path: Path, slide: Path, measured: dict[str, float] | None
+) -> None:
+    with student(tmp_path / "b", compared(0.001, measured)) as runtime:
+        result = predict.predict([slide], runtime)
+    assert isinstance(result, Prediction)
+    assert not any("unlike" in w or "distance" in w for w in result.warnings)
+
+
+def test_the_shipped_student_says_nothing_of_the_distance_of_the_sound_slide(shared: Path) -> None:
+    base = shared / "cases" / "wsm" / "base"
+    if not base.is_dir():
+        pytest.skip("needs ../shared/cases/wsm, which is not here")
+    with open_runtime(open_bundle("default"), engine="onnxruntime") as runtime:
+        result = predict.predict(sorted(base.glob("*.dcm")), runtime)
+    assert isinstance(result, Prediction)
+    assert not any("unlike" in w for w in result.warnings)
 
 
 @dataclass
