@@ -22,7 +22,7 @@ from dicom_node.commands.studies_of_files import Found, Unusable, find_studies
 from dicom_node.exit_status import FAILED, REFUSED
 from dicom_node.observe.log import configure, os_reason, place_of
 from dicom_node.results import kinds
-from dicom_node.results.build import build_objects
+from dicom_node.results.build import objects_of
 from dicom_node.results.files import write
 from dicom_node.results.identity import Provenance
 from dicom_node.results.making import Making
@@ -165,15 +165,21 @@ def _analyze_one(
         created_at=datetime.now(UTC),
         comes_again=False,
     )
-    making = Making(
-        source=dcmread(slide.path_of(result.base), stop_before_pixels=True),
-        result=result,
-        manifest=bundle.manifest,
-        provenance=provenance,
-        slide=slide,
-        number=0,
+    built, trouble = objects_of(
+        result,
+        lambda r: Making(
+            source=dcmread(slide.path_of(r.base), stop_before_pixels=True),
+            result=r,
+            manifest=bundle.manifest,
+            provenance=provenance,
+            slide=slide,
+            number=0,
+        ),
     )
-    built = build_objects(making)
+    if not built:
+        raise SlideUnreadable(f"slide {slide.key}: {trouble}")
+    if trouble:
+        console.print(f"slide {slide.key}: {trouble}", style="yellow")
     folder.mkdir(parents=True, exist_ok=True)
     written = {item.kind: folder / f"{item.kind}.dcm" for item in built}
     for item in built:

@@ -2,11 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 
+import structlog
+
+from dicom_node.observe.log import place_of, trace_of
 from dicom_node.results import kinds
 from dicom_node.results.making import BuiltObject, Making
-from inference.types import Prediction
+from inference.types import NotAssessable, Prediction, Reason
+
+log = structlog.get_logger()
+
+Result = Prediction | NotAssessable
+
+
+def objects_of(
+    result: Result,
+    making: Callable[[Result], Making],
+    *,
+    may_pass: tuple[type[Exception], ...] = (OSError,),
+) -> tuple[list[BuiltObject], str]:
+    """The objects of a result, and what an operator must see to.
+
+    A result that no objects can be made of leaves a report that says so; where that cannot be made
+    either, nothing. Raises what `may_pass`.
+    """
+    built = _tried(result, making, may_pass)
+    if not isinstance(built, str):
+        return built, ""
+    trouble = f"no objects can be made of its result: {built}"
+    built = _tried(_not_representable(result), making, may_pass)
+    if not isinstance(built, str):
+        return built, trouble
+    return [], f"no report can be made of it: {built}"
+
+
+def _tried(
+    result: Result, making: Callable[[Result], Making], may_pass: tuple[type[Exception], ...]
+) -> list[BuiltObject] | str:
+    """The objects of a result, or the class and place of the error that ended their making."""
+    try:
+        return build_objects(making(result))
+    except may_pass:
+        raise  # of the machine
+    except Exception as error:  # noqa: BLE001 - of this slide; the study's others go on
+        log.error("objects_not_built", trace=trace_of(error))
+        return place_of(error)
+
+
+def _not_representable(result: Result) -> NotAssessable:
+    detail = (
+        "The slide was analyzed, but its results cannot be put into DICOM objects; the log of the "
+        "node says why."
+    )
+    return NotAssessable(Reason.RESULTS_FAILED, detail, None, result.levels, result.base)
 
 
 def build_objects(making: Making) -> list[BuiltObject]:

@@ -15,19 +15,18 @@ from dicom_node.config import Config
 from dicom_node.ledger.errors import LedgerFailed
 from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Result, Revision, Run
-from dicom_node.observe.log import place_of, trace_of
-from dicom_node.results.build import build_objects
+from dicom_node.results.build import objects_of
 from dicom_node.results.files import write as write_file
 from dicom_node.results.identity import Provenance, report_names
 from dicom_node.results.kinds import REPORT
 from dicom_node.results.making import BuiltObject, Making
-from dicom_node.study.evidence import slides_of
+from dicom_node.study.evidence import missing_of, slides_of
 from dicom_node.study.facts import read_facts
 from engines.runtime import Runtime
 from inference import archive
 from inference.durable import whole
 from inference.slide.files import SlideFiles
-from inference.types import NotAssessable, Prediction, Reason
+from inference.types import NotAssessable, Prediction
 
 log = structlog.get_logger()
 
@@ -67,16 +66,7 @@ class ResultObjects:
     def missing_of(self, run: Run, slide: SlideFiles) -> str:
         """What a slide of a study that was closed incomplete lacks; empty if nothing."""
         counted = self._closed(run).evidence
-        if counted is None or not counted.missing:
-            return ""
-        uids = set(slide.input_uids)
-        levels = (level for known in counted.slides for level in known.levels)
-        return "; ".join(
-            sentence
-            for level in levels
-            if uids.intersection(level.sop_instance_uids)
-            for sentence in level.missing
-        )
+        return "; ".join(missing_of(slide, counted.slides)) if counted else ""
 
     def trouble_of(self, run: Run) -> str:
         """What a study that was closed incomplete lacks, for the operator."""
@@ -92,25 +82,13 @@ class ResultObjects:
         that says so, and where that cannot be made either, nothing.
         """
         result = archive.load(self.prediction_path(run, slide.key))
-        trouble, built = "", self._tried(run, slide, number, result)
-        if isinstance(built, str):
-            trouble = f"slide {slide.key}: no objects can be made of its result: {built}"
-            built = self._tried(run, slide, number, _not_representable(result))
-        if isinstance(built, str):
-            trouble, built = f"slide {slide.key}: no report can be made of it: {built}", []
-        return [self._keep(run, item) for item in built], trouble
-
-    def _tried(
-        self, run: Run, slide: SlideFiles, number: int, result: Prediction | NotAssessable
-    ) -> list[BuiltObject] | str:
-        """The objects of a slide, or the class and place of the error that ended their making."""
-        try:
-            return build_objects(self._making(run, slide, number, result))
-        except (OSError, LedgerFailed):
-            raise  # of the machine, which may pass
-        except Exception as error:  # noqa: BLE001 - of this slide; the study's others go on
-            log.error("objects_not_built", slide=slide.key, trace=trace_of(error))
-            return place_of(error)
+        built, trouble = objects_of(
+            result,
+            lambda r: self._making(run, slide, number, r),
+            may_pass=(OSError, LedgerFailed),
+        )
+        told = f"slide {slide.key}: {trouble}" if trouble else ""
+        return [self._keep(run, item) for item in built], told
 
     def _making(
         self, run: Run, slide: SlideFiles, number: int, result: Prediction | NotAssessable
@@ -183,14 +161,6 @@ class ResultObjects:
                 if is_report and result.sop_instance_uid != uid:
                     return dcmread(self._config.node.data_dir / result.path)
         return None
-
-
-def _not_representable(result: Prediction | NotAssessable) -> NotAssessable:
-    detail = (
-        "The slide was analyzed, but its results cannot be put into DICOM objects; the log of the "
-        "node says why."
-    )
-    return NotAssessable(Reason.RESULTS_FAILED, detail, None, result.levels, result.base)
 
 
 def _digest(path: Path) -> str:

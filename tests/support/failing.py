@@ -13,7 +13,7 @@ from typing import Any
 from pydicom import dcmread
 
 from dicom_node.cli import main
-from dicom_node.work import outputs
+from dicom_node.results import build
 from inference import predict
 from inference.types import Prediction
 
@@ -22,13 +22,13 @@ WORDS = "ZZSECRET of a library"
 
 def arm(point: str, container: str) -> None:
     """Make `analyze`, the `objects` of a prediction, or also the `report` of it fail."""
-    build, analyze = outputs.build_objects, predict.predict
+    builder, analyze = build.build_objects, predict.predict
 
     def builds(making: Any) -> Any:
         is_result = isinstance(making.result, Prediction) or point == "report"
         if is_result and making.source.ContainerIdentifier == container:
             raise AttributeError(WORDS)
-        return build(making)
+        return builder(making)
 
     def analyzes(paths: Any, *args: Any, **kwargs: Any) -> Any:
         if dcmread(paths[0], stop_before_pixels=True).ContainerIdentifier == container:
@@ -38,7 +38,7 @@ def arm(point: str, container: str) -> None:
     if point == "analyze":
         predict.predict = analyzes
     else:
-        outputs.build_objects = builds
+        build.build_objects = builds
 
 
 if __name__ == "__main__":

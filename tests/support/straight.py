@@ -14,7 +14,7 @@ from pydicom import Dataset, dcmread
 
 from dicom_node import __version__
 from dicom_node.commands.studies_of_files import Unusable, find_studies
-from dicom_node.results.build import build_objects
+from dicom_node.results.build import objects_of
 from dicom_node.results.identity import Provenance
 from dicom_node.results.making import Making
 from dicom_node.study.evidence import PatientsDiffer, gather_evidence, slides_of
@@ -70,7 +70,7 @@ def straight_through(
                 result = predict(slide.paths, runtime)
                 out.results.append(result)
                 if with_objects:
-                    out.objects += _objects(slide, result, runtime)
+                    out.objects += _objects(slide, result, runtime, out)
         except (Uncountable, PatientsDiffer, SlideUnreadable) as error:
             out.troubles.append(str(error))
     return out
@@ -86,7 +86,7 @@ def _slides(files: Sequence[Path], out: CameOut) -> tuple[SlideFiles, ...]:
 
 
 def _objects(
-    slide: SlideFiles, result: Prediction | NotAssessable, runtime: Runtime
+    slide: SlideFiles, result: Prediction | NotAssessable, runtime: Runtime, out: CameOut
 ) -> list[Dataset]:
     bundle = runtime.bundle
     provenance = Provenance(
@@ -97,12 +97,17 @@ def _objects(
         node_version=__version__,
         created_at=_MADE,
     )
-    making = Making(
-        source=dcmread(slide.base_path, stop_before_pixels=True),
-        result=result,
-        manifest=bundle.manifest,
-        provenance=provenance,
-        slide=slide,
-        number=0,
+    built, trouble = objects_of(
+        result,
+        lambda r: Making(
+            source=dcmread(slide.path_of(r.base), stop_before_pixels=True),
+            result=r,
+            manifest=bundle.manifest,
+            provenance=provenance,
+            slide=slide,
+            number=0,
+        ),
     )
-    return [made.dataset for made in build_objects(making)]
+    if trouble:
+        out.troubles.append(trouble)
+    return [made.dataset for made in built]
