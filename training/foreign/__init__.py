@@ -1,0 +1,1 @@
+"""Slides unlike the training slides: how well a student tells them from ordinary ones."""
