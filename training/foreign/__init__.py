@@ -1,1 +1,1 @@
-"""Slides unlike the training slides: how well a student tells them from ordinary ones."""
+"""Slides unlike the training slides, and how well a student tells them."""

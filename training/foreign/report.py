@@ -74,9 +74,9 @@ def _lines(found: Measured, by_score: dict[str, Figures], runtime: Runtime) -> I
     }
     yield f"# Foreign slides: {manifest.name} {manifest.version}"
     yield ""
-    yield f"Bundle {runtime.bundle.digest[:19]}, {runtime.engine}. The unit is a source, never a"
+    yield f"Bundle {runtime.bundle.digest[:12]}, {runtime.engine}. The unit is a source, never a"
     yield f"tile: {counts['reference']} set the limits ({LIMIT} % of bags of as many tiles drawn"
-    yield f"from each, against the others), {counts['ordinary']} other ordinary ones, "
+    yield f"from each, against the others), {counts['ordinary']} other ordinary ones,"
     yield f"{counts['foreign']} foreign ones. Intervals are 95 %."
     yield ""
     yield "| score | AUROC | false alarms | hits | bar |"
