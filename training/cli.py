@@ -33,6 +33,7 @@ COMMANDS = {
     "precisions": Command(
         "training.commands.precisions", "cheaper forms of a bundle's encoder, measured on slides"
     ),
+    "ood": Command("training.commands.ood", "how well a student tells foreign slides"),
 }
 
 

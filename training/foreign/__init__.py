@@ -1,0 +1,1 @@
+"""Slides unlike the training slides, and how well a student tells them."""
