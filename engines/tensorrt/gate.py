@@ -17,6 +17,7 @@ from engines.precision import Precision
 from engines.tensorrt.compiler import Sizes, compiled
 from engines.tensorrt.libraries import TENSORRT_RTX, Capability, spelled
 from engines.tensorrt.plans import profiles
+from engines.tensorrt.runtime import lacks
 
 CAPABILITIES: tuple[Capability, ...] = ((8, 6), (8, 9), (12, 0))
 """One of each generation of cards that TensorRT for RTX is made for: Ampere, Ada, Blackwell."""
@@ -75,9 +76,9 @@ def compiler() -> str:
 
 
 def _forms(bundle: Bundle) -> Iterator[tuple[str, Precision | None]]:
-    """What TensorRT is given of a bundle: a precision without a file of its own is no graph."""
+    """What TensorRT is given of a bundle."""
     yield ENCODER, None
     for precision in bundle.manifest.precisions:
-        if precision.file is not None:
+        if not lacks(precision):
             yield ENCODER, precision
     yield AGGREGATOR, None

@@ -46,7 +46,14 @@ SLOTS = 2
 
 def lacks(precision: Precision) -> str:
     """Empty where TensorRT computes the precision, else why not."""
-    return "" if precision.file else f"TensorRT takes {precision.name} from a graph file only"
+    if precision.file is None:
+        return f"TensorRT takes {precision.name} from a graph file only"
+    if precision.name == "int8":
+        return (
+            "the bundle's int8 graph is a CPU's, with asymmetric activations, and TensorRT takes "
+            "symmetric ones only"
+        )
+    return ""
 
 
 def prepare(
