@@ -6,6 +6,7 @@ seen on a GPU of its kind.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ Shape = tuple[int, ...]
 Sizes = tuple[int, int, int]
 Progress = Callable[[str, int, int], None]
 """Called with a phase of the build, its steps done and their number."""
+_NODE = re.compile(r"[Pp]arsing node: (\S*) \[(\w+)\]")
+"""How the parser's log names a node, before its inputs are looked at."""
 _NO_DRIVER = "cudaError 35"
 """What the libraries say once on a machine without a driver, which they do not need to build."""
 
@@ -46,7 +49,7 @@ def compiled(
         errors = [parser.get_error(i) for i in range(parser.num_errors)]
         raise BundleRejected(
             f"{onnx}: {target.library.name} cannot parse this graph: "
-            f"{'; '.join(map(_reason, errors))}"
+            f"{'; '.join(_reason(error, told.node()) for error in errors)}"
         )
     config = builder.create_builder_config()
     config.clear_flag(trt.BuilderFlag.TF32)  # 10 bits of mantissa: not the numbers of fp32
@@ -63,28 +66,34 @@ def compiled(
             raise BundleRejected(
                 f"{onnx}: {target.library.name} refuses its shapes for {sizes} tiles"
             )
-    known = timings.read_bytes() if timings is not None and timings.is_file() else b""
-    cache = config.create_timing_cache(known)
-    config.set_timing_cache(cache, False)
+    cache = None
+    if timings is not None and target.library.needs_device:  # the other one times nothing
+        cache = config.create_timing_cache(timings.read_bytes() if timings.is_file() else b"")
+        config.set_timing_cache(cache, False)
     plan = builder.build_serialized_network(network, config)
     del monitor  # lives as long as the build, which calls it
     if plan is None:
         raise BundleRejected(
             f"{onnx}: {target.library.name} cannot build this graph: {told.errors()}"
         )
-    if timings is not None:
+    if timings is not None and cache is not None:
         timings.parent.mkdir(exist_ok=True)
         timings.write_bytes(bytes(cache.serialize()))
     return bytes(plan)
 
 
-def _reason(error: Any) -> str:
-    """Node, operator and the parser's words, without what it says of its own sources."""
+def _reason(error: Any, told: str) -> str:
+    """Node, operator and the parser's words, without what it says of its own sources.
+
+    `told` names the node where the error itself does not.
+    """
     lines = [line.partition(" In ")[0].strip() for line in error.desc().splitlines()]
     kept = [line for line in lines if line and _NO_DRIVER not in line and "CudaError" not in line]
     said = " ".join(line for line in kept if not line.startswith("Invalid Node"))
     said = said.partition(" Error (")[2].rstrip(")") or said  # without numbers of its own errors
-    return f"node {error.node_name()} ({error.node_operator()}): {said or ' '.join(kept)}"
+    name = error.node_name()
+    node = f"{name} ({error.node_operator()})" if name else told
+    return f"node {node}: {said or ' '.join(kept)}"
 
 
 def _sized(shape: tuple[int | str, ...], size: int) -> Shape:
@@ -96,7 +105,8 @@ class _Told:
 
     def __init__(self, trt: Any) -> None:
         self._said: list[str] = []
-        said = self._said
+        self._last: tuple[str, ...] = ()
+        told = self
 
         class Logger(trt.ILogger):  # type: ignore[misc]  # its base is known at run time
             def __init__(self) -> None:
@@ -104,9 +114,15 @@ class _Told:
 
             def log(self, severity: Any, text: str) -> None:
                 if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
-                    said.append(text.splitlines()[0])
+                    told._said.append(text.splitlines()[0])
+                elif parsed := _NODE.search(text):
+                    told._last = parsed.groups()
 
         self.logger = Logger()
+
+    def node(self) -> str:
+        """Name and operator of the node that was parsed last, as far as the log has them."""
+        return "{} ({})".format(*self._last) if self._last else "that it does not name"
 
     def errors(self) -> str:
         """In the order in which they came."""
