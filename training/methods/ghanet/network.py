@@ -22,7 +22,7 @@ from training.learning.survival import BINS
 Hyperedges = Literal["both", "e1", "e2"]
 
 
-_HALVINGS = 48
+_PARTS, _ROUNDS = 16, 12
 """Leave a part in 10^14 of the range of the scores: below the resolution of float32."""
 
 
@@ -243,24 +243,30 @@ def genomic_hyperedges(scores: Tensor, mask: Tensor, kept: Fraction) -> Tensor:
 def kth_highest(scores: Tensor, k: Tensor) -> Tensor:
     """[B, T, 1] the k-th highest of each row of scores [B, T, N], k int64 [B] from 1 to N.
 
-    Sorted in torch. In an exported graph it is searched by halving, to a bound that keeps the same
+    Sorted in torch. In an exported graph it is searched between bounds, until these keep the same
     scores: TensorRT sorts at most 3840 values, and a slide has more instances.
     """
     if not torch.onnx.is_in_onnx_export():
         places = (k - 1).view(-1, 1, 1).expand(-1, scores.shape[1], 1)
         return scores.sort(dim=-1, descending=True).values.gather(-1, places)
     wanted = k.view(-1, 1, 1).to(scores.dtype)
-
-    def enough(bound: Tensor) -> Tensor:
-        return (scores >= bound).to(scores.dtype).sum(dim=-1, keepdim=True) >= wanted
-
+    parts = torch.arange(1, _PARTS, dtype=scores.dtype, device=scores.device) / _PARTS
     low, high = scores.amin(dim=-1, keepdim=True), scores.amax(dim=-1, keepdim=True)
-    top, is_top = high, enough(high)
-    for _ in range(_HALVINGS):
-        middle = low / 2 + high / 2
-        is_low = enough(middle)
-        low, high = torch.where(is_low, middle, low), torch.where(is_low, high, middle)
-    return torch.where(is_top, top, low)
+    top = high
+    for _ in range(_ROUNDS):
+        bounds = low + (high - low) * parts
+        is_low = _count(scores, bounds) >= wanted
+        low, high = (
+            torch.where(is_low, bounds, low).amax(dim=-1, keepdim=True),
+            torch.where(is_low, high, bounds).amin(dim=-1, keepdim=True),
+        )
+    return torch.where(_count(scores, top) >= wanted, top, low)
+
+
+def _count(scores: Tensor, bounds: Tensor) -> Tensor:
+    """[B, T, P] how many of each row of scores [B, T, N] reach each of bounds [B, T, P]."""
+    reached: Tensor = scores.unsqueeze(-2) >= bounds.unsqueeze(-1)
+    return reached.to(scores.dtype).sum(dim=-1)
 
 
 def hyper_attention(e1: Tensor, e2: Tensor, hyperedges: Hyperedges) -> Tensor:
