@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-EngineName = Literal["auto", "openvino", "onnxruntime", "onnxruntime-cuda", "tensorrt"]
+EngineName = Literal[
+    "auto", "openvino", "onnxruntime", "onnxruntime-cuda", "tensorrt", "tensorrt-rtx"
+]
 """`auto` is OpenVINO on the CPU; a GPU is used when its engine is named."""
 PrecisionName = Literal["shipped", "fp32", "bf16", "fp16", "int8"]
 """`shipped` is what the bundle chose, or fp32 where this machine cannot compute that."""

@@ -1,13 +1,14 @@
 """ONNX Runtime: on the CPU the neutral reference; CUDA where TensorRT is not.
 
-The CUDA provider needs the package onnxruntime-gpu in place of onnxruntime (extra `cuda`). It has
-not been run by us on a GPU.
+The CUDA provider needs the package onnxruntime-gpu in place of onnxruntime (extra `cuda`). It was
+run on one H100 (deploy/benchmarks/2026-11-26-gpu.md).
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,9 @@ def cpu_lacks(precision: Precision) -> str:
 
 def cuda_lacks(precision: Precision) -> str:
     """Empty where the CUDA provider computes the precision, else why not."""
+    if precision.name == "int8":
+        # Measured on an H100: all of it is computed in fp32, its biases on the CPU, and slower.
+        return "onnxruntime-cuda computes int8 graphs in fp32, and slower than the fp32 graph"
     return cpu_lacks(precision)
 
 
@@ -63,10 +67,13 @@ def open_cuda(bundle: Bundle, precision: Precision | None, threads: int) -> Iter
             "engine 'onnxruntime-cuda': this onnxruntime has no CUDA provider; pip uninstall "
             "onnxruntime, then pip install 'dicom-node[cuda]'"
         )
-    # TF32 keeps 10 bits of the mantissa: not the numbers of fp32.
-    yield _OnnxRuntime(
-        onnxruntime, bundle, precision, threads or cores(), [(CUDA, {"use_tf32": "0"}), CPU]
-    )
+    # Libraries of CUDA that pip installed are found by nobody else. What it prints is not ours.
+    with redirect_stdout(sys.stderr):
+        onnxruntime.preload_dlls()
+    # TF32 keeps 10 bits of the mantissa: not the numbers of fp32. By default cuDNN's kernels are
+    # timed at every start and the fastest is taken: two starts could take different ones.
+    settings = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+    yield _OnnxRuntime(onnxruntime, bundle, precision, threads or cores(), [(CUDA, settings), CPU])
 
 
 class _OnnxRuntime:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,8 @@ from engines.manifest import Manifest, Tensor
 from engines.names import EngineName, PrecisionName
 from engines.precision import Precision
 from engines.tensorrt import runtime as tensorrt
-from engines.tensorrt.plans import Progress
+from engines.tensorrt.compiler import Progress
+from engines.tensorrt.libraries import TENSORRT, TENSORRT_RTX, Capability, Library
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +33,26 @@ class Engine:
 
     lacks: Callable[[Precision], str]
     open: Callable[[Bundle, Precision | None, int], AbstractContextManager[Executor]]
-    prepare: Callable[[Bundle, Precision | None, Progress], list[str]] | None = None
-    """Builds what the engine needs once per device, None where it needs nothing."""
+    prepare: Callable[[Bundle, Precision | None, Progress, Capability | None], list[str]] | None = (
+        None
+    )
+    """Builds what the engine needs once per kind of GPU, None where it needs nothing."""
+
+
+def _tensorrt(library: Library) -> Engine:
+    return Engine(
+        tensorrt.lacks,
+        partial(tensorrt.open_tensorrt, library),
+        prepare=partial(tensorrt.prepare, library),
+    )
 
 
 ENGINES: dict[str, Engine] = {
     "openvino": Engine(openvino.lacks, openvino.open_openvino),
     "onnxruntime": Engine(onnx.cpu_lacks, onnx.open_cpu),
     "onnxruntime-cuda": Engine(onnx.cuda_lacks, onnx.open_cuda),
-    "tensorrt": Engine(tensorrt.lacks, tensorrt.open_tensorrt, prepare=tensorrt.prepare),
+    "tensorrt": _tensorrt(TENSORRT),
+    "tensorrt-rtx": _tensorrt(TENSORRT_RTX),
 }
 
 
@@ -185,15 +198,20 @@ def open_unexamined(
 
 
 def prepare(
-    bundle: Bundle, engine: EngineName, precision: PrecisionName, progress: Progress
+    bundle: Bundle,
+    engine: EngineName,
+    precision: PrecisionName,
+    progress: Progress,
+    capability: Capability | None = None,
 ) -> list[str]:
-    """Names of the files that an engine needs for this device, built where they are missing.
+    """Names of the files that an engine needs for a GPU, built where they are missing.
 
-    Empty for an engine that needs none. Raises as `open_runtime` does.
+    By default for the GPU that is here. Empty for an engine that needs none. Raises as
+    `open_runtime` does.
     """
     chosen = ENGINES["openvino" if engine == "auto" else engine]
     form, _ = _form(bundle.manifest, precision, chosen)
-    return [] if chosen.prepare is None else chosen.prepare(bundle, form, progress)
+    return [] if chosen.prepare is None else chosen.prepare(bundle, form, progress, capability)
 
 
 def _silent(phase: str, done: int, steps: int) -> None:

@@ -19,6 +19,7 @@ from engines.compare import Comparison, compare
 from engines.errors import BundleRejected, DeviceFailed, EngineMissing
 from engines.names import PRECISION_NAMES, EngineName, PrecisionName
 from engines.runtime import prepare
+from engines.tensorrt.libraries import Capability, read_capability
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ class Build:
     bundle: str
     engine: EngineName
     precision: PrecisionName
+    target: Capability | None
+    """The GPU to build for; None: the one here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +45,16 @@ class Compare:
 def add(parser: argparse.ArgumentParser) -> None:
     """The flags of `engine build` and `engine compare`."""
     actions = parser.add_subparsers(required=True, metavar="ACTION")
-    help = "build the plans of a bundle for this machine's GPU"
+    help = "build the plans of a bundle for a GPU, by default this machine's"
     build = actions.add_parser("build", help=help, description=help)
     build.add_argument("bundle", metavar="BUNDLE", help="a shipped name or a directory")
-    build.add_argument("--engine", default="tensorrt", choices=["tensorrt"])
+    build.add_argument("--engine", default="tensorrt", choices=["tensorrt", "tensorrt-rtx"])
     build.add_argument("--precision", default="shipped", choices=PRECISION_NAMES)
+    build.add_argument(
+        "--target", type=_capability, metavar="X.Y",
+        help="compute capability of the GPU, such as 8.9; tensorrt-rtx builds for any of its GPUs "
+        "on any machine",
+    )  # fmt: skip
     flags.gives(build, Build)
     help = "run the bundle's probe on every engine and precision, and print a table"
     compare = actions.add_parser("compare", help=help, description=help)
@@ -71,6 +79,13 @@ def run(arguments: Build | Compare) -> int:
         return FAILED
 
 
+def _capability(text: str) -> Capability:
+    try:
+        return read_capability(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _build(bundle: Bundle, arguments: Build) -> int:
     console = Console(soft_wrap=True)
     bars = Progress(
@@ -88,7 +103,7 @@ def _build(bundle: Bundle, arguments: Build) -> int:
                 tasks[phase] = bars.add_task(phase, total=steps)
             bars.update(tasks[phase], completed=done, total=steps)
 
-        names = prepare(bundle, arguments.engine, arguments.precision, show)
+        names = prepare(bundle, arguments.engine, arguments.precision, show, arguments.target)
     for name in names:
         console.print(f"{bundle.root / 'plans' / name}")
     return 0

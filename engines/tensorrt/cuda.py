@@ -17,18 +17,18 @@ from numpy.typing import DTypeLike, NDArray
 from engines.errors import DeviceFailed, EngineMissing
 
 
-def load_cuda() -> Any:
+def load_cuda(engine: str) -> Any:
     """The module `cuda.bindings.runtime`; EngineMissing without it or without a GPU."""
     try:
         from cuda.bindings import runtime as cuda
     except ImportError as error:
         raise EngineMissing(
-            "engine 'tensorrt': the package cuda-bindings is not installed; pip install "
-            "'dicom-node[tensorrt]'"
+            f"engine '{engine}': the package cuda-bindings is not installed; pip install "
+            f"'dicom-node[{engine}]'"
         ) from error
     status, count = cuda.cudaGetDeviceCount()
     if status != cuda.cudaError_t.cudaSuccess or not count:
-        raise EngineMissing(f"engine 'tensorrt': no CUDA device found ({status.name})")
+        raise EngineMissing(f"engine '{engine}': no CUDA device found ({status.name})")
     return cuda
 
 
@@ -41,7 +41,7 @@ def call(cuda: Any, function: Callable[..., Any], *arguments: Any) -> Any:
     return results[0] if results else None
 
 
-def capability(cuda: Any) -> tuple[int, int]:
+def device_capability(cuda: Any) -> tuple[int, int]:
     """Compute capability of device 0."""
     attributes = cuda.cudaDeviceAttr
     major = attributes.cudaDevAttrComputeCapabilityMajor

@@ -1,10 +1,10 @@
-"""TensorRT on an NVIDIA GPU, through plans that were built on the same kind of GPU.
+"""TensorRT, or TensorRT for RTX, on an NVIDIA GPU, through plans that are there before it starts.
 
 Two slots of fixed buffers go round among the callers: while the block in one is computed, that in
 the other is copied to the device on a second stream. A block's kernels are one CUDA graph a slot.
 
-This engine has not been run: neither TensorRT's libraries nor a GPU with them were at hand. Its
-calls are checked against the published bindings of TensorRT 11.4 and cuda-bindings 13.5
+Plans of TensorRT for RTX are built in the tests; none has been run: no such GPU was at hand. What
+is called to run one is checked against the bindings of both libraries and of cuda-bindings 13.5
 (tests/engines/test_tensorrt.py); tests marked `gpu` wait for the hardware.
 """
 
@@ -25,11 +25,12 @@ from engines.executor import AGGREGATOR, ENCODER, Arrays, Executor, precision_na
 from engines.machine import cores
 from engines.manifest import Graph, Tensor
 from engines.precision import Precision
+from engines.tensorrt.compiler import Progress
 from engines.tensorrt.cuda import (
     call,
-    capability,
     captured,
     device_bytes,
+    device_capability,
     load_cuda,
     new_event,
     new_stream,
@@ -37,41 +38,60 @@ from engines.tensorrt.cuda import (
     to_device,
     to_host,
 )
-from engines.tensorrt.plans import (
-    BAG,
-    Progress,
-    Target,
-    build_command,
-    build_plans,
-    encoder_sizes,
-    read_plan,
-)
+from engines.tensorrt.libraries import Capability, Library, Target, spelled
+from engines.tensorrt.plans import BAG, build_command, build_plans, encoder_sizes, read_plan
 
 SLOTS = 2
 
 
 def lacks(precision: Precision) -> str:
     """Empty where TensorRT computes the precision, else why not."""
-    return "" if precision.file else f"TensorRT takes {precision.name} from a graph file only"
+    if precision.file is None:
+        return f"TensorRT takes {precision.name} from a graph file only"
+    if precision.name == "int8":
+        return (
+            "the bundle's int8 graph is a CPU's, with asymmetric activations, and TensorRT takes "
+            "symmetric ones only"
+        )
+    return ""
 
 
-def prepare(bundle: Bundle, precision: Precision | None, progress: Progress) -> list[str]:
-    """Names of the plans of a bundle for this device, built where they are missing."""
-    trt, cuda = _tensorrt(), load_cuda()
-    target = Target(trt.__version__, capability(cuda))
+def prepare(
+    library: Library,
+    bundle: Bundle,
+    precision: Precision | None,
+    progress: Progress,
+    capability: Capability | None = None,
+) -> list[str]:
+    """Names of the plans of a bundle for a GPU, by default the one here, built where missing.
+
+    Raises EngineMissing for another GPU where the library builds on the GPU itself only.
+    """
+    trt = library.load()
+    if capability is None or library.needs_device:
+        here = device_capability(load_cuda(library.engine))
+        if capability not in (None, here):
+            raise EngineMissing(
+                f"engine '{library.engine}': found a GPU of compute capability {spelled(here)}, "
+                f"asked for {spelled(capability)}; {library.name} builds for the GPU that is here"
+            )
+        capability = here
+    target = library.target(trt.__version__, capability)
     return [path.name for path in build_plans(bundle, precision, target, trt, progress)]
 
 
 @contextmanager
-def open_tensorrt(bundle: Bundle, precision: Precision | None, threads: int) -> Iterator[Executor]:
+def open_tensorrt(
+    library: Library, bundle: Bundle, precision: Precision | None, threads: int
+) -> Iterator[Executor]:
     """The bundle's plans on device 0. `threads` are those that make its tiles; 0 means all cores.
 
-    Raises EngineMissing without TensorRT, a GPU or a plan for it, and DeviceFailed when the device
-    cannot take the plan.
+    Raises EngineMissing without the library, a GPU that it takes or a plan for it, and DeviceFailed
+    when the device cannot take the plan.
     """
-    trt, cuda = _tensorrt(), load_cuda()
+    trt, cuda = library.load(), load_cuda(library.engine)
     call(cuda, cuda.cudaSetDevice, 0)
-    target = Target(trt.__version__, capability(cuda))
+    target = library.target(trt.__version__, device_capability(cuda))
     with ExitStack() as owner:
         yield _TensorRt(trt, cuda, owner, bundle, precision, target, threads or cores())
 
@@ -91,8 +111,8 @@ class _TensorRt:
         sizes = encoder_sizes(bundle.manifest.input.batch)
         self.batch = sizes[0]
         major, minor = target.capability
-        name = precision_name(precision)
-        self.description = f"tensorrt {target.tensorrt} {name} sm{major}{minor}"
+        library, name = target.library, precision_name(precision)
+        self.description = f"{library.engine} {target.release} {name} sm{major}{minor}"
         self._cuda = cuda
         self._lock = threading.Lock()
         self._graphs = bundle.manifest.graphs
@@ -104,8 +124,8 @@ class _TensorRt:
             engines[graph_name] = engine = runtime.deserialize_cuda_engine(plan)
             if engine is None:
                 raise EngineMissing(
-                    f"engine 'tensorrt': the plan of graph {graph_name} cannot be read by "
-                    f"{target}; delete it and run: {build_command(bundle, precision)}"
+                    f"engine '{library.engine}': the plan of graph {graph_name} cannot be read by "
+                    f"{target}; delete it and run: {build_command(bundle, precision, target)}"
                 )
         self._idle: dict[int, SimpleQueue[_Slot]] = {size: SimpleQueue() for size in sizes}
         graph = self._graphs[ENCODER]
@@ -251,14 +271,3 @@ def _names(tensor: Tensor) -> list[str]:
 def _empty(tensor: Tensor, axes: dict[str, int]) -> NDArray[Any]:
     shape = [axes[axis] if isinstance(axis, str) else axis for axis in tensor.shape]
     return np.empty(shape, tensor.dtype)
-
-
-def _tensorrt() -> Any:
-    try:
-        import tensorrt
-    except (ImportError, OSError) as error:  # OSError: the bindings without their libraries
-        raise EngineMissing(
-            f"engine 'tensorrt': TensorRT cannot be loaded ({error}); pip install "
-            "'dicom-node[tensorrt]'"
-        ) from error
-    return tensorrt

@@ -6,7 +6,7 @@ Written out here in plain torch, so that every environment of a benchmark has th
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engines.bundle import SHIPPED
+from engines.names import PrecisionName
 from training.bundle.precisions import Material, add_precisions
 from training.learning.graphs import write_graph, write_manifest, write_probe, write_sums
 
@@ -185,8 +186,15 @@ class MeanPool(nn.Module):
         return risk, torch.sigmoid(-risk) ** years, torch.softmax(features.mean(1), 0)
 
 
-def write_bundle(name: str, root: Path, tiles: Tensor, *, batch: int = 16) -> Path:
-    """The shape `name` as a bundle with bf16 and int8 forms; `tiles` [N, ...] calibrate int8."""
+def write_bundle(
+    name: str,
+    root: Path,
+    tiles: Tensor,
+    *,
+    batch: int = 16,
+    forms: Sequence[PrecisionName] = ("bf16", "int8"),
+) -> Path:
+    """The shape `name` as a bundle with cheaper forms; `tiles` [N, ...] calibrate int8."""
     root.mkdir(parents=True)
     encoder = Encoder(name).eval()
     few = tiles[:4]
@@ -213,5 +221,5 @@ def write_bundle(name: str, root: Path, tiles: Tensor, *, batch: int = 16) -> Pa
     write_sums(root)
     images = tiles.numpy()
     material = Material(images[:16], images[16:], [np.arange(len(images) - 16)], "random weights")
-    add_precisions(root, material, ["bf16", "int8"])
+    add_precisions(root, material, forms)
     return root

@@ -22,7 +22,7 @@ def rows_of(capsys):
 def test_compare_tells_error_cosine_and_speed_of_every_engine_that_is_there(bundle_dir, capsys):
     assert main(["engine", "compare", str(bundle_dir), "--json", "--threads", "1"]) == 0
     rows = rows_of(capsys)
-    assert len(rows) == 8  # four engines in fp32 and int8
+    assert len(rows) == 10  # five engines in fp32 and int8
     exact = rows["onnxruntime", "fp32"]
     assert (exact["verdict"], exact["max_error"], exact["cosine"]) == ("ok", 0.0, 1.0)
     coarse = rows["openvino", "int8"]
@@ -92,3 +92,23 @@ def test_a_command_line_that_is_not_one_is_refused(words, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["engine", *words])
     assert "usage: dicom-node engine" in capsys.readouterr().err
+
+
+def test_plans_for_a_card_that_is_elsewhere_are_built_and_named_on_a_machine_without_one(
+    bundle_dir, capsys
+):
+    pytest.importorskip("tensorrt_rtx_libs", reason="TensorRT for RTX is not installed")
+    build = ["engine", "build", str(bundle_dir), "--engine", "tensorrt-rtx"]
+    assert main([*build, "--target", "8.9"]) == 0
+    out = "".join(capsys.readouterr().out.split())
+    for graph in ("encoder", "aggregator"):
+        (path,) = (bundle_dir / "plans").glob(f"{graph}-fp32-rtx*.plan")
+        assert path.name in out
+    assert main([*build, "--target", "9.0"]) == 3
+    assert "TensorRT for RTX takes 7.5, 8.0, 8.6" in capsys.readouterr().err
+
+
+def test_a_target_that_is_no_compute_capability_is_told(bundle_dir, capsys):
+    with pytest.raises(SystemExit):
+        main(["engine", "build", str(bundle_dir), "--engine", "tensorrt-rtx", "--target", "ada"])
+    assert "expected a compute capability such as 8.9" in capsys.readouterr().err

@@ -1,8 +1,9 @@
-"""The TensorRT engine without TensorRT: every name it uses, its plan keys and its refusals.
+"""Both TensorRT engines without a GPU: every name they use, their plans and their refusals.
 
-TensorRT's libraries and a GPU were not at hand. What can be known without them is checked: that
-each name occurs in the published bindings, that each CUDA call fits its signature, and what a
-person is told. Tests marked `gpu` run the engine itself where it is.
+Plans of TensorRT for RTX are built here; running one needs a card that it takes, and TensorRT's own
+libraries were not at hand. What can be known without is checked: that each name is in the bindings
+of both, that each CUDA call fits its signature, and what a person is told. Tests marked `gpu` run
+the engines where they are.
 """
 
 from __future__ import annotations
@@ -19,18 +20,21 @@ from bundles import add_precisions, precision, write_bundle, write_sums
 from engines.bundle import open_bundle
 from engines.errors import BundleRejected, DeviceFailed, EngineMissing
 from engines.executor import AGGREGATOR, ENCODER
-from engines.runtime import open_runtime
+from engines.runtime import open_runtime, prepare
+from engines.tensorrt import compiler, plans
 from engines.tensorrt import cuda as cuda_module
-from engines.tensorrt import plans
 from engines.tensorrt import runtime as tensorrt_gpu
-from engines.tensorrt.plans import Target, plan_path, read_plan, write_plan
+from engines.tensorrt.libraries import TENSORRT, TENSORRT_RTX, Target
+from engines.tensorrt.plans import plan_path, read_plan, write_plan
 
-HOPPER = Target("11.4.0.106", (9, 0))
+HOPPER = Target("11.4.0.106", (9, 0), TENSORRT)
+ADA = Target("1.7.1.116", (8, 9), TENSORRT_RTX)
 TENSORRT_OBJECTS = {
-    *("trt", "builder", "network", "parser", "config", "profile", "cache", "plan"),
+    *("trt", "builder", "network", "parser", "config", "profile", "cache", "plan", "error"),
     *("context", "engine", "runtime"),
 }
-SOURCES = [Path(m.__file__) for m in (plans, cuda_module, tensorrt_gpu)]
+SOURCES = [Path(m.__file__) for m in (compiler, plans, cuda_module, tensorrt_gpu)]
+ONLY_RTX = {"num_compute_capabilities", "set_compute_capability", "ComputeCapability"}
 
 
 @pytest.fixture
@@ -74,7 +78,13 @@ def names_of_tensorrt():
     for node in ast.walk(ast.parse(SOURCES[0].read_text())):  # what TensorRT calls back
         if isinstance(node, ast.ClassDef) and node.name == "Monitor":
             used.update(f.name for f in node.body if isinstance(f, ast.FunctionDef))
-    return used - {"__init__", "__version__"}
+    return used - {"__init__", "__version__", "strerror"}  # the last is an OSError's
+
+
+@pytest.fixture(scope="module")
+def rtx():
+    pytest.importorskip("tensorrt_rtx_libs", reason="TensorRT for RTX is not installed")
+    return TENSORRT_RTX.load()
 
 
 def test_every_name_used_of_tensorrt_is_in_its_published_bindings(bindings):
@@ -83,7 +93,14 @@ def test_every_name_used_of_tensorrt_is_in_its_published_bindings(bindings):
     assert len(used) > 25
     assert b"no_such_method\0" not in bindings
     absent = {name for name in used if name.encode() + b"\0" not in bindings}
-    assert not absent
+    assert absent <= ONLY_RTX
+
+
+def test_every_name_used_is_an_attribute_of_tensorrt_for_rtx(rtx):
+    classes = [value for value in vars(rtx).values() if isinstance(value, type)]
+    known = {name for one in (rtx, *classes) for name in dir(one)}
+    assert "no_such_method" not in known
+    assert not names_of_tensorrt() - known
 
 
 def test_every_cuda_call_exists_and_takes_the_arguments_it_is_given(cuda):
@@ -138,16 +155,57 @@ def test_a_plan_is_named_by_graph_tensorrt_device_and_precision(bundle, tmp_path
     form = int8.manifest.precision("int8")
     names = {
         path.name,
-        plan_path(bundle, ENCODER, None, Target("11.4.0.107", (9, 0))).name,
-        plan_path(bundle, ENCODER, None, Target("11.4.0.106", (8, 9))).name,
+        plan_path(bundle, ENCODER, None, Target("11.4.0.107", (9, 0), TENSORRT)).name,
+        plan_path(bundle, ENCODER, None, Target("11.4.0.106", (8, 9), TENSORRT)).name,
+        plan_path(bundle, ENCODER, None, ADA).name,
         plan_path(bundle, AGGREGATOR, None, HOPPER).name,
         plan_path(int8, ENCODER, form, HOPPER).name,
     }
-    assert len(names) == 5
+    assert len(names) == 6
     assert (
         plan_path(int8, AGGREGATOR, form, HOPPER).name
         == plan_path(bundle, AGGREGATOR, None, HOPPER).name
     )
+
+
+def test_cards_of_one_family_share_a_plan_of_tensorrt_for_rtx_and_others_do_not(bundle):
+    def name(*capability):
+        target = TENSORRT_RTX.target("1.7.1.116", capability)
+        return plan_path(bundle, ENCODER, None, target).name
+
+    assert name(8, 6) == name(8, 9) == name(12, 0) == name(12, 1)
+    assert name(8, 9).startswith("encoder-fp32-rtx1.7.1.116-sm86-89-120-121-")
+    assert name(7, 5) != name(8, 9)
+
+
+@pytest.mark.parametrize("capability", [(9, 0), (7, 0), (10, 0)])
+def test_tensorrt_for_rtx_refuses_cards_that_it_does_not_take(capability):
+    with pytest.raises(EngineMissing, match=r"takes 7\.5, 8\.0, 8\.6, 8\.9, 12\.0, 12\.1"):
+        TENSORRT_RTX.target("1.7.1.116", capability)
+
+
+def test_plans_are_built_for_a_card_that_is_not_here_and_found_by_another_of_its_family(
+    rtx, bundle
+):
+    names = prepare(bundle, "tensorrt-rtx", "fp32", lambda *_: None, (8, 9))
+    assert [name.partition("-")[0] for name in names] == ["encoder", "aggregator"]
+    for graph in (ENCODER, AGGREGATOR):
+        other = TENSORRT_RTX.target(rtx.__version__, (12, 0))
+        assert len(read_plan(bundle, graph, None, other)) > 1000
+    before = {p: p.stat().st_mtime_ns for p in (bundle.root / "plans").glob("*.plan")}
+    prepare(bundle, "tensorrt-rtx", "fp32", lambda *_: None, (8, 6))
+    assert before == {p: p.stat().st_mtime_ns for p in (bundle.root / "plans").glob("*.plan")}
+
+
+def test_a_missing_plan_of_tensorrt_for_rtx_is_refused_with_a_command_that_runs_anywhere(bundle):
+    command = rf"engine build {bundle.root} --engine tensorrt-rtx --precision fp32 --target 8\.9"
+    with pytest.raises(EngineMissing, match=command):
+        read_plan(bundle, ENCODER, None, ADA)
+
+
+def test_int8_of_a_bundle_is_a_cpus_and_nothing_for_tensorrt(tmp_path):
+    root = add_precisions(write_bundle(tmp_path / "tiny"), precision("int8"))
+    assert "symmetric" in tensorrt_gpu.lacks(open_bundle(root).manifest.precision("int8"))
 
 
 def test_a_changed_graph_has_another_plan(bundle):
@@ -164,7 +222,7 @@ def test_a_missing_plan_is_refused_with_the_command_that_builds_it(bundle):
 
 
 def test_a_plan_of_another_device_is_refused_by_its_name(bundle):
-    ada = Target("11.4.0.106", (8, 9))
+    ada = Target("11.4.0.106", (8, 9), TENSORRT)
     write_plan(plan_path(bundle, ENCODER, None, ada), b"plan")
     with pytest.raises(EngineMissing, match=r"found encoder-fp32-.*-sm89-.*capability 9\.0"):
         read_plan(bundle, ENCODER, None, HOPPER)
@@ -207,7 +265,7 @@ def test_a_machine_without_a_gpu_is_told(cuda):
     if status == cuda.cudaError_t.cudaSuccess and count:
         pytest.skip("this machine has a GPU")
     with pytest.raises(EngineMissing, match="no CUDA device found"):
-        cuda_module.load_cuda()
+        cuda_module.load_cuda("tensorrt")
 
 
 def test_bf16_without_a_graph_file_is_nothing_for_tensorrt(tmp_path):
@@ -231,7 +289,7 @@ def test_blocks_cover_every_tile_once_and_only_the_last_is_short(tiles):
 def hardware():
     pytest.importorskip("tensorrt", reason="TensorRT is not installed")
     try:
-        cuda_module.load_cuda()
+        cuda_module.load_cuda("tensorrt")
     except EngineMissing as error:
         pytest.skip(str(error))
 

@@ -1,8 +1,9 @@
 """Cheaper forms of an encoder's graph: int8 and fp16.
 
-int8 is static quantization after training: a Q/DQ graph that OpenVINO, ONNX Runtime and TensorRT
-read alike. fp16 keeps inputs, outputs, norms and softmax in fp32, for engines that take the
-precision from the graph.
+int8 is static quantization after training, as a Q/DQ graph: one for CPUs (OpenVINO, ONNX Runtime),
+and another for GPUs (TensorRT), which take symmetric activations only and biases in floating point.
+fp16 keeps inputs, outputs, norms and softmax in fp32, for engines that take the precision from the
+graph.
 """
 
 from __future__ import annotations
@@ -29,8 +30,22 @@ _STAYS_FP32 = ("LayerNormalization", "InstanceNormalization", "GroupNormalizatio
                "Softmax", "Sigmoid", "Sqrt", "Pow")  # fmt: skip
 
 
-def quantize(encoder: Path, calibration: Tiles, out: Path, *, batch: int, is_careful: bool) -> None:
+_SYMMETRIC = {"ActivationSymmetric": True, "AddQDQPairToWeight": True, "QuantizeBias": False}
+
+
+def quantize(
+    encoder: Path,
+    calibration: Tiles,
+    out: Path,
+    *,
+    batch: int,
+    is_careful: bool,
+    is_symmetric: bool = False,
+) -> None:
     """Writes the int8 Q/DQ graph: weights per channel, activations by the range of calibration.
+
+    With `is_symmetric` as TensorRT takes it: activations around 0, which leaves those behind a ReLU
+    seven bits of eight, and biases in floating point.
 
     With `is_careful` only the body: all convolutions but the first, which sees raw colors; in a
     graph without such, all matrix products but the last. The head stays in fp32.
@@ -45,10 +60,11 @@ def quantize(encoder: Path, calibration: Tiles, out: Path, *, batch: int, is_car
             _Reader(name, calibration, batch),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
-            activation_type=QuantType.QUInt8,
+            activation_type=QuantType.QInt8 if is_symmetric else QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
             nodes_to_quantize=_body(prepared) if is_careful else None,
+            extra_options=_SYMMETRIC if is_symmetric else None,
         )
     _clean(out)
 
@@ -67,10 +83,20 @@ def halve(encoder: Path, out: Path) -> None:
         keep_io_types=True,
         op_block_list=[*DEFAULT_OP_BLOCK_LIST, *_STAYS_FP32],
     )
+    _once_each(model.graph)
     ordered = OnnxModel(model)
     ordered.topological_sort()
     onnx.save(ordered.model, out)
     _clean(out)
+
+
+def _once_each(graph: onnx.GraphProto) -> None:
+    """Drops repeated nodes: the converter writes one cast of a tensor for every use of it."""
+    seen: set[str] = set()
+    for node in list(graph.node):
+        if seen.issuperset(node.output):
+            graph.node.remove(node)
+        seen.update(node.output)
 
 
 def _clean(path: Path) -> None:

@@ -35,6 +35,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: Export) -> int:
     """Writes the bundle and says how to try it."""
+    from training.bundle.compilers import said_of
     from training.bundle.export import Request, export
 
     out = export(
@@ -48,5 +49,6 @@ def run(arguments: Export) -> int:
             seed=arguments.seed,
         )
     )
+    print(said_of(out))
     print(f"{out}: a bundle; next: dicom-node engine compare {out}")
     return 0

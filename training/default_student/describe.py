@@ -14,7 +14,7 @@ from training.default_student.simulate import HAZARD, TIMES_MONTHS
 from training.default_student.slides import Reference
 from training.default_student.tiles import Row
 
-VERSION = "0.3.0"
+VERSION = "0.4.0"
 TOLERANCE = 1e-3
 FEWEST_TILES = 4
 SCT = "SCT"

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from engines.manifest import Manifest
 from inference.durable import whole
 from training.errors import TrainingError
+from training.learning.compilable import compilable
 
 Arrays = dict[str, NDArray[np.generic]]
 Axes = Mapping[str, Mapping[int, str]]
@@ -64,9 +65,8 @@ def write_graph(
     model = onnx.load_model_from_string(traced.getvalue())
     for node in model.graph.node:
         node.ClearField("doc_string")  # the exporter writes source paths of this machine
-    onnx.checker.check_model(model, full_check=True)
     with whole(path) as file:
-        onnx.save(model, file)
+        onnx.save(compilable(model), file)
     for given in (example, *_other_sizes(example, inputs, dynamic)):
         _check_parity(path, positional, given, inputs, outputs)
     return path

@@ -22,6 +22,10 @@ from training.learning.survival import BINS
 Hyperedges = Literal["both", "e1", "e2"]
 
 
+_PARTS, _ROUNDS = 16, 12
+"""Leave a part in 10^14 of the range of the scores: below the resolution of float32."""
+
+
 @dataclass(frozen=True)
 class Widths:
     """Sizes and switches of the network; the defaults are the published ones."""
@@ -226,15 +230,43 @@ def genomic_hyperedges(scores: Tensor, mask: Tensor, kept: Fraction) -> Tensor:
     """e2 [B, T, N]: softmax over the highest scores of each row of M [B, T, N], detached.
 
     k = max(1, floor(kept * n)) of the n instances that `mask` [B, N] holds for real; ties with the
-    k-th are kept too. Sorted, not `topk`, so that n stays dynamic in the export; and k is counted,
-    not divided: OpenVINO rounds the quotient of whole numbers that ONNX rounds down.
+    k-th are kept too. k is counted, not divided: OpenVINO rounds the quotient of whole numbers that
+    ONNX rounds down.
     """
     places = torch.arange(1, scores.shape[-1] + 1, device=scores.device) * kept.denominator
     keep = (places <= mask.sum(dim=1, keepdim=True) * kept.numerator).sum(dim=1).clamp(min=1)
     real = torch.where(mask.unsqueeze(1), scores, torch.finfo(scores.dtype).min)
-    ranked = real.sort(dim=-1, descending=True).values
-    threshold = ranked.gather(-1, (keep - 1).view(-1, 1, 1).expand(-1, scores.shape[1], 1))
+    threshold = kth_highest(real, keep)
     return masked_softmax(real, real >= threshold).detach()
+
+
+def kth_highest(scores: Tensor, k: Tensor) -> Tensor:
+    """[B, T, 1] the k-th highest of each row of scores [B, T, N], k int64 [B] from 1 to N.
+
+    Sorted in torch. In an exported graph it is searched between bounds, until these keep the same
+    scores: TensorRT sorts at most 3840 values, and a slide has more instances.
+    """
+    if not torch.onnx.is_in_onnx_export():
+        places = (k - 1).view(-1, 1, 1).expand(-1, scores.shape[1], 1)
+        return scores.sort(dim=-1, descending=True).values.gather(-1, places)
+    wanted = k.view(-1, 1, 1).to(scores.dtype)
+    parts = torch.arange(1, _PARTS, dtype=scores.dtype, device=scores.device) / _PARTS
+    low, high = scores.amin(dim=-1, keepdim=True), scores.amax(dim=-1, keepdim=True)
+    top = high
+    for _ in range(_ROUNDS):
+        bounds = low + (high - low) * parts
+        is_low = _count(scores, bounds) >= wanted
+        low, high = (
+            torch.where(is_low, bounds, low).amax(dim=-1, keepdim=True),
+            torch.where(is_low, high, bounds).amin(dim=-1, keepdim=True),
+        )
+    return torch.where(_count(scores, top) >= wanted, top, low)
+
+
+def _count(scores: Tensor, bounds: Tensor) -> Tensor:
+    """[B, T, P] how many of each row of scores [B, T, N] reach each of bounds [B, T, P]."""
+    reached: Tensor = scores.unsqueeze(-2) >= bounds.unsqueeze(-1)
+    return reached.to(scores.dtype).sum(dim=-1)
 
 
 def hyper_attention(e1: Tensor, e2: Tensor, hyperedges: Hyperedges) -> Tensor:
