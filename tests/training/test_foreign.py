@@ -10,10 +10,12 @@ import pytest
 from PIL import Image
 from students import tiny_bundle
 
+from engines.manifest import TileInput
 from training.cli import REFUSED, main
+from training.errors import TrainingError
 from training.foreign.figures import area, flagged
 from training.foreign.scores import SCORES, Bag, Reference, far_share, shares
-from training.foreign.sources import SHIPPED, read_table
+from training.foreign.sources import SHIPPED, read_table, tiles_of
 
 PINK, BLUE = (190, 120, 160), (40, 60, 200)
 
@@ -100,6 +102,32 @@ def test_without_foreign_sources_there_is_no_figure(tmp_path, data, capsys):
     words = ["ood", str(bundle), "--data", str(data), "--sources", str(path)]
     assert main([*words, "--out", str(tmp_path / "out")]) == REFUSED
     assert "found 0 foreign sources" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ('each = "slide"', 'each = "section"', "no column section"),
+        ("known.csv", "unknown.csv", "no table"),
+        ('use = "yes"', 'use = "maybe"', "no picture that"),
+        ('files = "*.png"', 'files = "/*.png"', "relative path"),
+        ('files = "*.png"', 'files = "*.csv"', "no picture that"),
+    ],
+)
+def test_what_a_table_names_and_the_folder_lacks_is_told(tmp_path, data, capsys, old, new, why):
+    bundle, mpp = student_of(tmp_path)
+    path = table(data, mpp)
+    path.write_text(path.read_text().replace(old, new, 1))
+    words = ["ood", str(bundle), "--data", str(data), "--sources", str(path)]
+    assert main([*words, "--out", str(tmp_path / "out")]) == REFUSED
+    assert why in capsys.readouterr().err
+
+
+def test_an_unreadable_picture_is_left_out_by_name(data):
+    (data / "usual-3.png").write_bytes(b"no picture")
+    entry = read_table(table(data, 0.5))[4]
+    with pytest.raises(TrainingError, match="usual-3"):
+        list(tiles_of(entry, [data], TileInput(tile_px=32, mpp=0.5, mpp_tolerance=0.05), 9))
 
 
 @pytest.mark.parametrize(

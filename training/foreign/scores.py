@@ -62,25 +62,30 @@ class Reference:
         scaled = (tiles - self._center) / self._spread
         self._neighbors = cKDTree(scaled)
         owners = np.repeat(np.arange(len(bags)), [len(bag.features) for bag in bags])
-        self.own = float(np.percentile(self._own_distances(scaled, owners), _OWN))
+        self.own = max(float(np.percentile(self._own_distances(scaled, owners), _OWN)), _SMALLEST)
         """Distance of reference tiles to tiles of other bags, 95th percentile."""
 
     def _own_distances(self, scaled: Floats, owners: NDArray[np.intp]) -> Floats:
         """[T] distance of every tile to the fifth of the other bags (of all, if there is one)."""
         if len(set(owners.tolist())) == 1:
-            found: Floats = self._neighbors.query(scaled, NEIGHBOR + 1)[0][:, -1]
-            return found
+            return _distances(self._neighbors, scaled, NEIGHBOR + 1)
         parts = []
         for owner in range(int(owners.max()) + 1):
             others = cKDTree(scaled[owners != owner])
-            parts.append(others.query(scaled[owners == owner], NEIGHBOR)[0][:, -1])
+            parts.append(_distances(others, scaled[owners == owner], NEIGHBOR))
         return np.concatenate(parts)
 
     def seen(self, bag: Bag) -> Seen:
         """The bag beside this reference."""
         scaled = (bag.features - self._center) / self._spread
-        distances = self._neighbors.query(scaled, NEIGHBOR)[0][:, -1] / self.own
+        distances = _distances(self._neighbors, scaled, NEIGHBOR) / self.own
         return Seen(scaled, distances, self._precision, bag.attention)
+
+
+def _distances(tiles: cKDTree, of: Floats, neighbor: int) -> Floats:
+    """Distance of each row to the n-th nearest tile, or to the last of fewer."""
+    found: Floats = tiles.query(of, [min(neighbor, tiles.n)])[0][:, 0]
+    return found
 
 
 def pooled(bag: Seen) -> float:

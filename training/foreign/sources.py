@@ -78,6 +78,8 @@ def tiles_of(
 
     Raises TrainingError where there is none, and for a slide that inference would refuse.
     """
+    if Path(entry.files).is_absolute() or not entry.files:
+        raise TrainingError(f"{entry.name}: found files {entry.files!r}, expected a relative path")
     found = (sorted(folder.glob(entry.files)) for folder in folders)
     paths = next((paths for paths in found if paths), [])
     if not paths:
@@ -99,7 +101,12 @@ def _units(entry: Entry, folders: Sequence[Path], paths: Sequence[Path]) -> dict
     if table is None:
         raise TrainingError(f"{entry.name}: found no table at {entry.table}")
     with table.open(newline="", encoding="utf-8") as stream_:
-        rows = {Path(row[entry.file_column]).name: row for row in csv.DictReader(stream_)}
+        lines = csv.DictReader(stream_)
+        columns = {entry.file_column, *entry.where, *([entry.each] if entry.each else [])}
+        missing = columns - set(lines.fieldnames or ())
+        if missing:
+            raise TrainingError(f"{table}: found no column {', '.join(sorted(missing))}")
+        rows = {Path(row[entry.file_column]).name: row for row in lines}
     units: dict[str, list[Path]] = {}
     for path in paths:
         row = rows.get(path.name)
@@ -137,8 +144,11 @@ def _pictures(paths: Sequence[Path], wanted: TileInput, mpp: float, most: int) -
 
 def _cut(path: Path, wanted: TileInput, scale: float) -> list[Tiles]:
     """Tiles side by side around the center of a picture at the student's spacing."""
-    with Image.open(path) as image:
-        picture = _rgb(image)
+    try:
+        with Image.open(path) as image:
+            picture = _rgb(image)
+    except OSError as error:
+        raise TrainingError(f"{path}: no picture that can be read") from error
     size = [round(side * scale) for side in picture.size]
     pixels = np.asarray(picture.resize((size[0], size[1]), Image.Resampling.LANCZOS))
     side = wanted.tile_px
