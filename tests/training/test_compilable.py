@@ -60,7 +60,7 @@ def test_every_methods_exported_student_builds_for_every_generation_of_cards(
     assert refusals(path, width) == []
 
 
-@pytest.mark.parametrize("label", STUDENTS)
+@pytest.mark.parametrize("label", [label for label in STUDENTS if "published" not in label])
 def test_a_student_says_the_same_in_the_compilers_words(
     label: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
