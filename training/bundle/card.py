@@ -40,8 +40,8 @@ Cohort `{cohort}`, {patients} patients{beside}, digest `{digest}`. Left out: {dr
 
 - Trained and measured on one cohort. No external cohort was used.
 - {site}
-- A slide far from the training slides is flagged (distance over {limit:.2f}); a slide that is not
-  flagged may still be unlike them.
+- A slide farther than {limit:.2f} from the training slides is unlike them. A report says so only
+  where the manifest states how often that was right (`dicom-train ood`).
 - Weights carry the licence terms of the data and features they were trained on.
 """
 
