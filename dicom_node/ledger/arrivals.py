@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import sqlalchemy as sa
 
 from dicom_node.ledger.database.database import Database
@@ -22,7 +24,10 @@ class Arrivals:
     def find(self, sop_instance_uid: str) -> StoredInstance | None:
         """What is stored under a SOP Instance UID, to compare a second sending with."""
         query = sa.select(
-            instances.c.path, instances.c.transfer_syntax_uid, instances.c.size_bytes
+            instances.c.path,
+            instances.c.transfer_syntax_uid,
+            instances.c.size_bytes,
+            instances.c.study_instance_uid,
         ).where(instances.c.sop_instance_uid == sop_instance_uid)
         with self._database.read() as db:
             row = db.execute(query).first()
@@ -42,16 +47,20 @@ class Arrivals:
             if not insert_once(db, instances, **values, **mine, received_at=at):
                 raise Conflict(instance.sop_instance_uid)  # which undoes the revision, too
 
-    def note_restored(self, study: str) -> None:
-        """A lost or damaged file of a study is whole again: what was counted is counted anew."""
+    def restore(self, study: str, replace: Callable[[], None]) -> None:
+        """Have a lost or damaged file of a study replaced, and what was counted counted anew.
+
+        One transaction: a file that is whole again is never left without the note.
+        """
         with self._database.write(study=study) as db:
-            last = db.execute(latest(study)).first()
-            if last is None:
-                return
-            if last.state == State.RECEIVING:
-                db.execute(the(study, last.revision).values(evidence=None))
-            elif (last.evidence or {}).get("missing"):
-                open_revision(db, study, self._database.now(), "a restored instance")
+            last, at = db.execute(latest(study)).first(), self._database.now()
+            if last is not None and last.state == State.RECEIVING:
+                # The time tells a closing that is counting just now that its count is old.
+                anew = {"evidence": None, "last_instance_at": at}
+                db.execute(the(study, last.revision).values(**anew))
+            elif last is not None and (last.evidence or {}).get("missing"):
+                open_revision(db, study, at, "a restored instance")
+            replace()
 
     def known_paths(self) -> set[str]:
         """Spool paths that have a row."""

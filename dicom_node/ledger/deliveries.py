@@ -41,6 +41,7 @@ class Deliveries:
             again = {DeliveryState.REFUSED} | (
                 {DeliveryState.DELIVERED} if current.resend else set()
             )
+            _forget_others(db, run, made, to)
             for result in made:
                 _record_result(db, run, result)
                 for name in to:
@@ -150,6 +151,24 @@ class Deliveries:
 def _pending(destination: str) -> sa.Update:
     return deliveries.update().where(
         deliveries.c.destination == destination, deliveries.c.state == DeliveryState.PENDING
+    )
+
+
+def _forget_others(db: sa.Connection, run: Run, made: Sequence[Result], to: Sequence[str]) -> None:
+    """Forget what earlier attempts had to send, and did not, that is not to be sent any more."""
+    of_revision = sa.select(results.c.sop_instance_uid).where(
+        results.c.study_instance_uid == run.study, results.c.revision == run.revision
+    )
+    wanted = sa.and_(
+        deliveries.c.sop_instance_uid.in_([result.sop_instance_uid for result in made]),
+        deliveries.c.destination.in_(to),
+    )
+    db.execute(
+        deliveries.delete().where(
+            deliveries.c.sop_instance_uid.in_(of_revision),
+            deliveries.c.state != DeliveryState.DELIVERED,
+            sa.not_(wanted),
+        )
     )
 
 

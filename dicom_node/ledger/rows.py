@@ -52,6 +52,7 @@ class StoredInstance:
     path: str
     transfer_syntax_uid: str
     size_bytes: int
+    study_instance_uid: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,9 @@ class Studies:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def close(self, run: Run, evidence: Evidence) -> bool:
-        """Queue a revision with what was counted; False if an instance came between.
+    def close(self, run: Run, evidence: Evidence, *, as_of: float | None = None) -> bool:
+        """Queue a revision with what was counted; False if an instance came between, new or in
+        place of a damaged one: `as_of` is when the last had come before the count.
 
         One that lacks something was waited for long enough.
         """
@@ -33,31 +34,42 @@ class Studies:
             "reason": None,
         }
         kind = "study_incomplete" if evidence.missing else "study_closed"
-        return self._settle(run, evidence, values, kind)
+        return self._settle(run, evidence, values, kind, as_of)
 
-    def park_uncounted(self, run: Run, evidence: Evidence, reason: str) -> bool:
+    def park_uncounted(
+        self, run: Run, evidence: Evidence, reason: str, *, as_of: float | None = None
+    ) -> bool:
         """Park a revision that cannot be counted; False if an instance came between."""
         values = {"state": State.PARKED, "reason": reason, "finished_at": self._database.now()}
-        return self._settle(run, evidence, values, "study_parked")
+        return self._settle(run, evidence, values, "study_parked", as_of)
 
-    def note_missing(self, run: Run, evidence: Evidence, reason: str) -> None:
+    def note_missing(
+        self, run: Run, evidence: Evidence, reason: str, *, as_of: float | None = None
+    ) -> None:
         """Store what a still incomplete revision lacks."""
         with self._database.write(study=run.study) as db:
-            db.execute(_receiving(run).values(evidence=evidence.written(), reason=reason))
+            db.execute(_receiving(run, as_of).values(evidence=evidence.written(), reason=reason))
 
     def note_waiting(self, run: Run, reason: str) -> None:
         """Store why a revision that is not counted yet waits."""
         with self._database.write(study=run.study) as db:
             db.execute(_receiving(run).values(reason=reason))
 
-    def _settle(self, run: Run, evidence: Evidence, values: dict[str, Any], kind: str) -> bool:
+    def _settle(
+        self,
+        run: Run,
+        evidence: Evidence,
+        values: dict[str, Any],
+        kind: str,
+        as_of: float | None,
+    ) -> bool:
         """Move a receiving revision on, if its instances are still those that were counted."""
         of_study = instances.c.study_instance_uid == run.study
         with self._database.write(study=run.study) as db:
             present = db.scalar(sa.select(sa.func.count()).select_from(instances).where(of_study))
             if present != evidence.instances:
                 return False
-            kept = _receiving(run).values(**values, evidence=evidence.written())
+            kept = _receiving(run, as_of).values(**values, evidence=evidence.written())
             if not db.execute(kept).rowcount:
                 return False
             fields: dict[str, Any] = {"revision": run.revision, "instances": evidence.instances}
@@ -153,7 +165,8 @@ class Studies:
                 db.execute(the(study, last.revision).values(**_UNCOUNTED, reason=why))
             elif (last.evidence or {}).get("missing"):
                 attempt = None
-                open_revision(db, study, now, "a retry")
+                number = open_revision(db, study, now, "a retry")
+                db.execute(the(study, number).values(resend=True))
             else:
                 attempt = int(last.attempt) + 1
                 again = {"attempt": attempt, "reason": why}
@@ -170,9 +183,12 @@ _ANEW: dict[str, Any] = {**_FREE, "state": State.QUEUED, "resend": True}
 _ANEW |= {"failures": 0, "crashes": 0, "not_before": 0.0}
 
 
-def _receiving(run: Run) -> sa.Update:
-    """An update of the revision of this run, as long as instances may be added to it."""
-    still = revisions.c.state == State.RECEIVING, revisions.c.attempt == run.attempt
+def _receiving(run: Run, as_of: float | None = None) -> sa.Update:
+    """An update of the revision of this run, as long as instances may be added to it, and none
+    was since `as_of`."""
+    still = [revisions.c.state == State.RECEIVING, revisions.c.attempt == run.attempt]
+    if as_of is not None:
+        still.append(revisions.c.last_instance_at == as_of)
     return the(run.study, run.revision).where(*still)
 
 

@@ -61,11 +61,22 @@ class Filing:
             self._spool.withdraw(instance.path)
             return self._ledger.arrivals.find(instance.sop_instance_uid)
         except LedgerBusy:
-            # Certainly not recorded. After any other error it might be: then the file stays, and
-            # the next start moves it to lost+found if there is no row.
-            self._spool.withdraw(instance.path)
+            # After any other error it might be recorded: then the file stays, and the next start
+            # moves it to lost+found if there is no row.
+            if self._is_unrecorded(instance):
+                self._spool.withdraw(instance.path)
             raise
         return None
+
+    def _is_unrecorded(self, instance: ReceivedInstance) -> bool:
+        """Whether a row that could not be written is certainly absent.
+
+        A server may have written it and gone away before it could say so.
+        """
+        try:
+            return self._ledger.arrivals.find(instance.sop_instance_uid) is None
+        except LedgerBusy:
+            return not self._ledger.database.is_shared
 
     def _compare(
         self, incoming: WholeInstance, instance: ReceivedInstance, stored: StoredInstance
@@ -79,8 +90,12 @@ class Filing:
             with self._lock:
                 # Again: another association may have restored it meanwhile.
                 if self._spool.is_damaged(stored.path, stored.size_bytes):
-                    self._spool.replace(stored.path, incoming)
-                    self._ledger.arrivals.note_restored(instance.study_instance_uid)
+                    if instance.study_instance_uid != stored.study_instance_uid:
+                        raise Conflict(instance.sop_instance_uid)
+                    self._ledger.arrivals.restore(
+                        stored.study_instance_uid,
+                        lambda: self._spool.replace(stored.path, incoming),
+                    )
                     return Outcome.RESTORED
         if not self._spool.holds(stored.path, incoming):
             raise Conflict(instance.sop_instance_uid)

@@ -33,7 +33,7 @@ def close_ready(
     """Close every study that is quiet and complete, or was long enough; those closed now."""
     closed = []
     for revision in ledger.queries.in_state(State.RECEIVING):
-        quiet_s = _quiet_s(ledger, revision.study_instance_uid, quiet_time_s)
+        quiet_s = _quiet_s(ledger, revision, quiet_time_s)
         if quiet_s < quiet_time_s:
             continue
         rows = ledger.queries.instances(revision.study_instance_uid, revision.revision)
@@ -64,7 +64,10 @@ def is_here(rows: Sequence[Instance], spool: Path) -> bool:
     They are not where another node, with a spool of its own, received them into a database that
     both share: its studies are its own to close and to analyze.
     """
-    return all(folder.is_dir() for folder in {(spool / row.path).parent for row in rows})
+    try:
+        return all(folder.is_dir() for folder in {(spool / row.path).parent for row in rows})
+    except OSError:  # of another user, or of a server that is gone
+        return False
 
 
 def _settle(ledger: WorkerLedger, revision: Revision, evidence: Evidence, is_late: bool) -> bool:
@@ -75,10 +78,12 @@ def _settle(ledger: WorkerLedger, revision: Revision, evidence: Evidence, is_lat
     study, run = revision.study_instance_uid, revision.run
     missing = "; ".join(evidence.missing)
     if missing and not is_late:
-        ledger.studies.note_missing(run, evidence, f"waiting: {missing}")
+        ledger.studies.note_missing(
+            run, evidence, f"waiting: {missing}", as_of=revision.last_instance_at
+        )
         log.info("study_waits", study=study, missing=missing)
         return False
-    if not ledger.studies.close(run, evidence):
+    if not ledger.studies.close(run, evidence, as_of=revision.last_instance_at):
         return False
     if missing:
         log.warning("study_incomplete", study=study, missing=missing)
@@ -92,7 +97,9 @@ def _settle(ledger: WorkerLedger, revision: Revision, evidence: Evidence, is_lat
 def _park(ledger: WorkerLedger, revision: Revision, rows: Sequence[Instance], reason: str) -> None:
     """Stop a study that no further waiting will make countable."""
     evidence = Evidence(len(rows), _bytes(rows), missing=(reason,))
-    if ledger.studies.park_uncounted(revision.run, evidence, reason):
+    if ledger.studies.park_uncounted(
+        revision.run, evidence, reason, as_of=revision.last_instance_at
+    ):
         log.error("study_parked", study=revision.study_instance_uid, reason=reason)
 
 
@@ -108,13 +115,14 @@ def _wait_for_storage(
         log.error("spool_unreadable", study=revision.study_instance_uid, reason=why)
 
 
-def _quiet_s(ledger: WorkerLedger, study: str, quiet_time_s: float) -> float:
+def _quiet_s(ledger: WorkerLedger, revision: Revision, quiet_time_s: float) -> float:
     """Seconds since the last byte for this study.
 
     Bytes of its senders that are still arriving may be for it, so they count; but a sender that
     never pauses must not hold a study for ever.
     """
-    stored_at, arriving_at = ledger.queries.last_byte_at(study)
+    stored_at, arriving_at = ledger.queries.last_byte_at(revision.study_instance_uid)
+    stored_at = max(stored_at, revision.last_instance_at)  # or restored, or asked for again
     since_stored = ledger.database.now() - stored_at
     if since_stored >= _LONGEST_HOLD * quiet_time_s and since_stored >= _LEAST_HOLD_S:
         return since_stored

@@ -254,11 +254,69 @@ def test_retry_of_an_incomplete_study_counts_it_again_as_a_new_revision(
     assert ledger.queries.revision(STUDY).evidence.missing == ()
 
 
+def test_a_count_that_a_restored_file_overtook_closes_nothing(arrive, clock, ledger):
+    arrive("1.1")
+    before = ledger.queries.revision(STUDY)
+    clock.now += 1
+    ledger.arrivals.restore(STUDY, lambda: None)
+    counted = Evidence(1, missing=("what the damaged file lacked",))
+    assert not ledger.studies.close(before.run, counted, as_of=before.last_instance_at)
+    now = ledger.queries.revision(STUDY)
+    assert now.state is State.RECEIVING
+    assert ledger.studies.close(now.run, Evidence(1), as_of=now.last_instance_at)
+
+
+def test_a_file_that_cannot_be_restored_leaves_the_study_as_it_was(arrive, close, clock, ledger):
+    arrive("1.1", frames=2, declared=2, part=(1, 2))
+    clock.now += DEADLINE_S
+    close()
+
+    def fails() -> None:
+        raise OSError("no room")
+
+    with pytest.raises(OSError, match="no room"):
+        ledger.arrivals.restore(STUDY, fails)
+    assert ledger.queries.revision(STUDY).revision == 1
+
+
+def test_a_revision_that_has_a_successor_is_superseded_and_not_parked(arrive, close, clock, ledger):
+    arrive("1.1", frames=2, declared=2, part=(1, 2))
+    clock.now += DEADLINE_S
+    close()
+    run = ledger.queries.revision(STUDY).run
+    ledger.studies.start_analysis(run, "engine", "digest")
+    arrive("1.2", frames=4, declared=4, part=(2, 2))
+    ledger.deliveries.start(run, [], [], trouble="incomplete")
+    ledger.deliveries.finish(run)
+    assert ledger.queries.revision(STUDY, 1).state is State.SUPERSEDED
+    assert ledger.queries.revision(STUDY).state is State.RECEIVING
+
+
+def test_a_refusal_of_an_object_that_is_not_made_any_more_parks_nothing(
+    arrive, close, clock, ledger
+):
+    arrive("1.1")
+    clock.now += QUIET_S
+    close()
+    for attempt, uid, destination in ((1, "2.1", "old"), (2, "2.2", "new")):
+        run = ledger.queries.revision(STUDY).run
+        assert run.attempt == attempt
+        ledger.studies.start_analysis(run, "engine", "digest")
+        made = [Result(uid, "1", "report", "s", f"{uid}.dcm", "x")]
+        ledger.deliveries.start(run, made, [destination])
+        state = DeliveryState.REFUSED if attempt == 1 else DeliveryState.DELIVERED
+        ledger.deliveries.record(uid, destination, state, status="0122", error="no")
+        ended = ledger.deliveries.finish(run)
+        assert ended is (State.PARKED if attempt == 1 else State.DONE)
+        if attempt == 1:
+            ledger.studies.retry(STUDY)
+
+
 def test_a_restored_file_of_an_incomplete_study_opens_a_new_revision(arrive, close, clock, ledger):
     arrive("1.1", frames=2, declared=2, part=(1, 2))
     clock.now += DEADLINE_S
     close()
-    ledger.arrivals.note_restored(STUDY)
+    ledger.arrivals.restore(STUDY, lambda: None)
     last = ledger.queries.revision(STUDY)
     assert (last.revision, last.state) == (2, State.RECEIVING)
 
@@ -665,10 +723,10 @@ def test_an_error_in_storing_what_was_counted_parks_one_study_too(
 ):
     settle = Studies.close
 
-    def fails(self: Studies, run: Run, evidence: Evidence) -> bool:
+    def fails(self: Studies, run: Run, evidence: Evidence, **others: float) -> bool:
         if run.study == STUDY:
             raise ValueError("string or blob too big")
-        return settle(self, run, evidence)
+        return settle(self, run, evidence, **others)
 
     monkeypatch.setattr(Studies, "close", fails)
     arrive("1.1")
@@ -690,8 +748,12 @@ def test_a_file_that_was_replaced_by_a_whole_one_is_counted_again(
     assert close() == []
     assert "1.1" in ledger.queries.revision(STUDY).reason
     (tmp_path / "spare").write_bytes(whole)
-    (tmp_path / "spare").replace(path)
-    ledger.arrivals.note_restored(STUDY)
+
+    def replace() -> None:
+        (tmp_path / "spare").replace(path)
+
+    ledger.arrivals.restore(STUDY, replace)
+    clock.now += QUIET_S
     assert close() == [1]
 
 
