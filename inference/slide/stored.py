@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+import numpy as np
 from wsidicom.errors import WsiDicomFileError  # type: ignore[import-untyped]  # without types
 
 _ITEM = b"\xfe\xff\x00\xe0"
@@ -32,6 +33,7 @@ class StoredFrames:
         self._first = [int(reader.frame_offset) for reader in self._readers]
         self._descriptors = [_open(str(reader.filepath), files) for reader in self._readers]
         self._sizes = [os.fstat(descriptor).st_size for descriptor in self._descriptors]
+        self._in_order: dict[int, bool] = {}
 
     def read(self, index: int) -> bytes | memoryview:
         """Coded bytes of a frame, its fragments joined (PS3.5 A.4).
@@ -42,7 +44,13 @@ class StoredFrames:
         """
         part = bisect_right(self._first, index) - 1
         try:
-            position, length = self._readers[part].frame_index[index - self._first[part]]
+            places = self._readers[part].frame_index
+            position, length = places[index - self._first[part]]
+            if not self._are_in_order(part, places):
+                raise FrameBroken(
+                    "the offset table does not give each frame a place of its own, after the one "
+                    "before"
+                )
         except WsiDicomFileError:  # its text names the file
             raise FrameBroken(
                 "the offset table and the fragments of the pixel data do not give a place to each "
@@ -57,6 +65,15 @@ class StoredFrames:
             rest = self._fragments_from(part, position + length) if is_last else b""
             return bytes(found[4:]) + rest if rest else memoryview(found)[4:]
         return _joined(self._bytes(part, position - _ITEM_HEADER, length + _ITEM_HEADER))
+
+    def _are_in_order(self, part: int, places: Iterable[tuple[int, int]]) -> bool:
+        """Whether the frames of a part follow each other in the file (PS3.5 A.4, PS3.3
+        C.7.6.3.1.8); asked once, since a table that errs in one place is no table."""
+        if part not in self._in_order:
+            found = np.array(list(places), np.int64).reshape(-1, 2)
+            ends = found[:-1].sum(1)
+            self._in_order[part] = bool((found[1:, 0] >= ends).all())
+        return self._in_order[part]
 
     def _fragments_from(self, part: int, position: int) -> bytes:
         """The values of items from here to the end of the pixel data: no offset table says how far

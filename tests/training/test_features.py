@@ -343,7 +343,7 @@ def test_refused_slides_get_a_sentence_and_are_counted_and_the_rest_goes_on(
     report = features.run([study], str(tiny_bundle), tmp_path / "out", quiet=True)
     assert report.sentence == "3 slides: 1 written, 0 skipped, 2 refused."
     reasons = {o.slide: o.reason for o in report.of("refused")}
-    assert "neither Pixel Spacing nor the size" in reasons["no-spacing"]
+    assert "Pixel Spacing stands neither" in reasons["no-spacing"]
     assert "cannot be read as one" in reasons["broken"]
     assert [p.stem for p in (tmp_path / "out" / "mpp-0.5").iterdir()] == ["whole"]
 
