@@ -97,6 +97,9 @@ def _replace(mutant: Mutant, image: Image, n: int, data: bytes) -> None:
 
 def _show(mutant: Mutant, image: Image, n: int, found: Pixels) -> None:
     """The truth with another picture in the place of a frame."""
+    if len(mutant.truths) > 1:
+        mutant.unknowable = "a frame of one of several scans was changed, and either may be chosen"
+        return
     rows, cols = image.frame
     top, left = image.cells[n][0] * rows, image.cells[n][1] * cols
     is_lower = image.pixels.shape[:2] != mutant.truths[0].pixels.shape[:2]
