@@ -42,6 +42,7 @@ class Deliveries:
                 {DeliveryState.DELIVERED} if current.resend else set()
             )
             _forget_others(db, run, made, to)
+            self._supersede_earlier(db, run)
             for result in made:
                 _record_result(db, run, result)
                 for name in to:
@@ -64,6 +65,21 @@ class Deliveries:
                 objects=len(made),
             )
         return True
+
+    def _supersede_earlier(self, db: sa.Connection, run: Run) -> None:
+        """What an earlier revision still has to send would reach a PACS after what replaces it."""
+        earlier = db.execute(
+            sa.select(revisions.c.revision).where(
+                revisions.c.study_instance_uid == run.study,
+                revisions.c.revision < run.revision,
+                revisions.c.state == State.DELIVERING,
+            )
+        )
+        for (number,) in earlier.all():
+            reason = f"the results of revision {run.revision} are sent instead"
+            db.execute(the(run.study, number).values(state=State.SUPERSEDED, reason=reason))
+            now = self._database.now()
+            note(db, now, "study_superseded", run.study, revision=number, reason=reason)
 
     def record(
         self,

@@ -19,7 +19,7 @@ class State(StrEnum):
     PARKED = "parked"
     """Cannot go on by itself; the reason says why. `retry` or a late instance moves it."""
     SUPERSEDED = "superseded"
-    """A late instance opened a newer revision before this one was analyzed."""
+    """A newer revision stands in its place: this one is not analyzed, sent or seen to any more."""
 
 
 MAY_FOLLOW = {

@@ -292,6 +292,21 @@ def test_a_revision_that_has_a_successor_is_superseded_and_not_parked(arrive, cl
     assert ledger.queries.revision(STUDY).state is State.RECEIVING
 
 
+def test_what_an_earlier_revision_has_to_send_is_not_sent_after_what_replaces_it(
+    arrive, close, clock, ledger
+):
+    for number in (1, 2):
+        arrive(f"1.{number}")
+        clock.now += QUIET_S
+        close()
+        run = ledger.queries.revision(STUDY).run
+        ledger.studies.start_analysis(run, "engine", "digest")
+        made = [Result(f"2.{number}", "1", "report", "s", f"{number}.dcm", "x")]
+        assert ledger.deliveries.start(run, made, ["pacs"])
+    assert ledger.queries.revision(STUDY, 1).state is State.SUPERSEDED
+    assert [d.sop_instance_uid for d in ledger.queries.due_deliveries("pacs")] == ["2.2"]
+
+
 def test_a_refusal_of_an_object_that_is_not_made_any_more_parks_nothing(
     arrive, close, clock, ledger
 ):
