@@ -41,21 +41,35 @@ def close_ready(
         if _counted_before(revision, rows) and not is_late:
             continue
         if ledger.database.is_shared and not is_here(rows, spool):
+            if is_late:
+                _leave_to_another(ledger, revision)
             continue
-        try:
-            evidence = _evidence(rows, spool, quiet_s)
-            if _settle(ledger, revision, evidence, is_late):
-                closed.append(revision)
-        except LedgerFailed:
-            raise  # of the database, so of all studies
-        except OSError as error:
-            _wait_for_storage(ledger, revision, rows, os_reason(error), is_late)
-        except (Uncountable, PatientsDiffer) as error:
-            _park(ledger, revision, rows, str(error))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it must not reach other studies
-            log.error("counting_failed", study=revision.study_instance_uid, trace=trace_of(error))
-            _park(ledger, revision, rows, f"cannot be counted: {place_of(error)}")
+        if _counted(ledger, revision, rows, spool, quiet_s, is_late):
+            closed.append(revision)
     return closed
+
+
+def _counted(
+    ledger: WorkerLedger,
+    revision: Revision,
+    rows: Sequence[Instance],
+    spool: Path,
+    quiet_s: float,
+    is_late: bool,
+) -> bool:
+    """Count one study, and settle it; True if closed. What goes wrong is its own affair."""
+    try:
+        return _settle(ledger, revision, _evidence(rows, spool, quiet_s), is_late)
+    except LedgerFailed:
+        raise  # of the database, so of all studies
+    except OSError as error:
+        _wait_for_storage(ledger, revision, rows, os_reason(error), is_late)
+    except (Uncountable, PatientsDiffer) as error:
+        _park(ledger, revision, rows, str(error))
+    except Exception as error:  # noqa: BLE001 - whatever it is, it must not reach other studies
+        log.error("counting_failed", study=revision.study_instance_uid, trace=trace_of(error))
+        _park(ledger, revision, rows, f"cannot be counted: {place_of(error)}")
+    return False
 
 
 def is_here(rows: Sequence[Instance], spool: Path) -> bool:
@@ -68,6 +82,14 @@ def is_here(rows: Sequence[Instance], spool: Path) -> bool:
         return all(folder.is_dir() for folder in {(spool / row.path).parent for row in rows})
     except OSError:  # of another user, or of a server that is gone
         return False
+
+
+def _leave_to_another(ledger: WorkerLedger, revision: Revision) -> None:
+    """Say once what a study waits for that no node which sees all of it has closed."""
+    reason = "waits for a node that sees the spool its files are in"
+    if revision.reason != reason:
+        ledger.studies.note_waiting(revision.run, reason)
+        log.error("study_elsewhere", study=revision.study_instance_uid, reason=reason)
 
 
 def _settle(ledger: WorkerLedger, revision: Revision, evidence: Evidence, is_late: bool) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import structlog
 from pydicom import Dataset, dcmread, dcmwrite
+from pydicom.errors import InvalidDicomError
 
 from dicom_node import __version__
 from dicom_node.config import Config
@@ -154,12 +155,18 @@ class ResultObjects:
                 file.write(again.getbuffer())
 
     def _predecessor(self, run: Run, key: str, uid: str) -> Dataset | None:
-        """The last report of the same slide under another UID; the one of `uid` replaces it."""
+        """The last report of the same slide under another UID; the one of `uid` replaces it.
+
+        One whose file is lost or damaged cannot be named, which must not hold back the new one.
+        """
         for number in range(run.revision, 0, -1):
             for result in reversed(self._ledger.queries.results(run.study, number)):
                 is_report = result.kind == REPORT.name and result.slide == key
                 if is_report and result.sop_instance_uid != uid:
-                    return dcmread(self._config.node.data_dir / result.path)
+                    try:
+                        return dcmread(self._config.node.data_dir / result.path)
+                    except (FileNotFoundError, EOFError, InvalidDicomError):
+                        log.error("predecessor_lost", sop_instance_uid=result.sop_instance_uid)
         return None
 
 

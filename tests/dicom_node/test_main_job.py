@@ -206,6 +206,26 @@ def test_a_late_level_gives_a_new_report_that_names_the_one_it_replaces(drawn, t
     assert replaced.ReferencedSOPInstanceUID == first.SOPInstanceUID
 
 
+@pytest.mark.parametrize("damage", ["lost", "emptied"])
+def test_a_new_report_is_sent_though_the_one_it_replaces_is_not_to_be_had(damage, drawn, tmp_path):
+    study = study_of(drawn)
+    *early, late = sorted(drawn.glob("*.dcm"))
+    with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
+        n.start()
+        storescu(n.port, *early)
+        assert n.finished(study).state is State.DONE
+        (old,) = (r for r in n.ledger.queries.results(study, 1) if r.sop_class_uid == SR)
+        path = n.folder / "node-data" / old.path
+        path.unlink()
+        if damage == "emptied":
+            path.write_bytes(b"")
+        storescu(n.port, late)
+        wait_for(lambda: n.ledger.queries.revision(study).revision == 2, what="a new revision")
+        assert n.finished(study).state is State.DONE
+        assert len([o for o in pacs.objects() if o.SOPClassUID == SR]) == 2
+        assert "predecessor_lost" in n.log
+
+
 def test_a_destination_without_jpeg_ls_gets_the_same_heatmap_decompressed(drawn, tmp_path):
     study = study_of(drawn)
     with (

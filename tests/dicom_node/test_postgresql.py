@@ -245,7 +245,9 @@ def test_a_study_in_the_spool_of_another_node_is_left_to_that_node(postgres, tmp
         ReceivedInstance("1.2.1", "1.2", "1.9", "1.9.1", "1.2.1", 5, "by-east/aa/b", "PACS", "::1")
     )
     assert close_ready(west, tmp_path, quiet_time_s=0, incomplete_after_s=0) == []
-    assert west.queries.revision("1.9").state is State.RECEIVING
+    left = west.queries.revision("1.9")
+    assert left.state is State.RECEIVING
+    assert left.reason == "waits for a node that sees the spool its files are in"
     (tmp_path / "by-east" / "aa").mkdir(parents=True)  # now it is in this spool, and lost
     close_ready(west, tmp_path, quiet_time_s=0, incomplete_after_s=0)
     assert west.queries.revision("1.9").state is State.PARKED
