@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +14,14 @@ from engines.manifest import Manifest, Tensor
 from engines.outputs import HeatmapOutput
 from inference import quality
 from inference.archive import load, save
+from inference.encoded import Encoded, encode
 from inference.errors import FramesUnreadable, Refused, Stopped, is_of_the_machine, without_path
 from inference.heatmap import assemble
 from inference.slide.slide import Slide, open_slide
-from inference.tiles.encoding import Encoding, Runtime
+from inference.tiles.encoding import Runtime
 from inference.tiles.grid import TileGrid
-from inference.tiles.order import Source
 from inference.tiles.planning import LEAST_TISSUE_SHARE, Plan, plan_tiles
-from inference.tiles.values import Resume, TileValues, discard
+from inference.tiles.values import discard
 from inference.tissue.outlines import outlines
 from inference.types import Heatmap, LevelAccount, NotAssessable, Prediction, Progress, Reason
 
@@ -35,16 +32,6 @@ _COARSE = "_coarse"
 _POSITIONS = "positions"
 
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class _Encoded:
-    """What the encoder said of the tiles that could be read, by source."""
-
-    cells: tuple[NDArray[np.int32], ...]
-    values: tuple[Mapping[str, Array], ...]
-    """[N, ...] by tensor name."""
-    warnings: tuple[str, ...]
 
 
 def predict(
@@ -97,10 +84,10 @@ def _predict(
         refusal = refusal or _too_little(plan, [len(s.cells) for s in plan.sources], manifest)
         if refusal:
             return _not_assessable(slide, accounts, refusal)
-        encoded = _encode(plan, runtime, progress, stop, resume)
+        encoded = encode(plan, _wanted(manifest), runtime, progress, stop, resume)
     except FramesUnreadable as error:
         return _not_assessable(slide, accounts, (Reason.FRAMES_UNREADABLE, str(error)))
-    refusal = _too_little(plan, [len(cells) for cells in encoded.cells], manifest)
+    refusal = encoded.refusal or _too_little(plan, [len(c) for c in encoded.cells], manifest)
     if refusal:
         return _not_assessable(slide, accounts, refusal)
     outputs = runtime.run("aggregator", _aggregator_inputs(manifest, encoded))
@@ -119,62 +106,6 @@ def _too_little(plan: Plan, tiles: Sequence[int], manifest: Manifest) -> tuple[R
     return quality.tissue_refusal(plan.tissue.area_mm2, min(tiles), manifest.applicability)
 
 
-def _encode(
-    plan: Plan,
-    runtime: Runtime,
-    progress: Callable[[Progress], None],
-    stop: Callable[[], bool],
-    resume: Path | None,
-) -> _Encoded:
-    """Outputs of the encoder that anything asks for. Raises FramesUnreadable."""
-    layout = {t.name: (t.dtype, _row_shape(t)) for t in _wanted(runtime.manifest)}
-    values = [
-        TileValues(
-            len(source.cells),
-            layout,
-            None if resume is None else Resume(resume / str(n), _resume_key(source, runtime)),
-        )
-        for n, source in enumerate(plan.sources)
-    ]
-    encoding = Encoding(plan.sources, values, runtime)
-    encoding.run(progress, stop)
-    readable = [encoding.readable(n) for n in range(len(plan.sources))]
-    warnings: tuple[str, ...] = ()
-    if encoding.unreadable:
-        total = sum(len(source.cells) for source in plan.sources)
-        warnings = (
-            f"{len(encoding.unreadable)} of {total} tiles could not be read and were left out; "
-            f"the first: {encoding.first_fault()}",
-        )
-    return _Encoded(
-        cells=tuple(s.cells[mask] for s, mask in zip(plan.sources, readable, strict=True)),
-        values=tuple(
-            v.arrays if mask.all() else {name: array[mask] for name, array in v.arrays.items()}
-            for v, mask in zip(values, readable, strict=True)
-        ),
-        warnings=warnings,
-    )
-
-
-def _resume_key(source: Source, runtime: Runtime) -> dict[str, str]:
-    """All that the values of a source are a function of."""
-    places = hashlib.sha256(np.ascontiguousarray(source.rectangles).tobytes())
-    return {
-        # Of other rules for pixels no value is kept: until 0.1.0 those of a thread's error, until
-        # 0.1.1 those of damaged frames and of what was not scanned.
-        "kept_by": "0.1.2",
-        "level": json.dumps([*source.level.sop_instance_uids, source.level.rows]),
-        "places": places.hexdigest(),
-        "bundle": runtime.bundle.digest,
-        "engine": runtime.engine,
-    }
-
-
-def _row_shape(tensor: Tensor) -> tuple[int, ...]:
-    """Shape of one tile's values."""
-    return tuple(int(size) for size in tensor.shape[1:])
-
-
 def _wanted(manifest: Manifest) -> list[Tensor]:
     """Encoder tensors that the aggregator takes, heatmaps show, or the comparison needs."""
     taken = {t.name.removesuffix(_COARSE) for t in manifest.graphs["aggregator"].inputs}
@@ -185,7 +116,7 @@ def _wanted(manifest: Manifest) -> list[Tensor]:
     return [t for t in manifest.graphs["encoder"].outputs if t.name in wanted]
 
 
-def _aggregator_inputs(manifest: Manifest, encoded: _Encoded) -> dict[str, Array]:
+def _aggregator_inputs(manifest: Manifest, encoded: Encoded) -> dict[str, Array]:
     """By the convention of the manifest: an encoder output, `positions`, or either `_coarse`."""
     inputs: dict[str, Array] = {}
     for tensor in manifest.graphs["aggregator"].inputs:
@@ -202,7 +133,7 @@ def _prediction(
     slide: Slide,
     manifest: Manifest,
     plan: Plan,
-    encoded: _Encoded,
+    encoded: Encoded,
     outputs: Mapping[str, Array],
     tile_values: Mapping[str, Array],
 ) -> Prediction:

@@ -31,6 +31,7 @@ class Reason(StrEnum):
     FRAME_POSITIONS = "frame-positions"
     TISSUE_MISSING = "tissue-missing"
     SEVERAL_REGIONS = "several-regions"
+    LEVELS_DIFFER = "levels-differ"
     MODEL_OUTPUT = "model-output"
     INCOMPLETE = "incomplete"
     ANALYSIS_FAILED = "analysis-failed"

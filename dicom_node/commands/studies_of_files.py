@@ -76,11 +76,11 @@ def _identity(path: Path) -> tuple[str, str]:
     try:
         header = dcmread(path, stop_before_pixels=True, specific_tags=_IDENTIFYING)
         sop_class, instance, study = (header.get(keyword) for keyword in _IDENTIFYING)
+        announced = header.file_meta.get("MediaStorageSOPClassUID")
     except InvalidDicomError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever a malformed file makes the parser raise
         raise Unusable(f"{path}: cannot be read: {place_of(error)}") from None
-    announced = header.file_meta.get("MediaStorageSOPClassUID")
     if VL_WHOLE_SLIDE_MICROSCOPY.uid not in (sop_class, announced):
         raise _NoSlide
     if sop_class != announced:

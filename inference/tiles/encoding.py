@@ -21,6 +21,7 @@ from engines.bundle import Bundle
 from engines.errors import DeviceFailed
 from engines.manifest import Manifest
 from inference.errors import FramesUnreadable, Stopped
+from inference.tiles.agreement import MEAN, tile_means
 from inference.tiles.cutter import TileCutter
 from inference.tiles.order import Batch, Source, in_order
 from inference.tiles.shared_frames import SharedFrames
@@ -155,6 +156,7 @@ class Encoding:
                 return
             pixels, faults = cutter.cut(batch)
             outputs = self._runtime.run("encoder", {self._input: pixels})
+            outputs[MEAN] = tile_means(pixels)
             self._values[batch.source].put(batch, outputs, list(faults))
             self._note(batch, faults)
 

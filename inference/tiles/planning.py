@@ -14,12 +14,15 @@ from inference.quality import dispute_warning
 from inference.slide.color_claims import color_conflict
 from inference.slide.decoding import MOST_HALVINGS
 from inference.slide.frames import Level
+from inference.slide.rules.likeness import frames_around_differ
 from inference.slide.rules.presence import tissue_missing
 from inference.slide.slide import Slide
+from inference.tiles.agreement import Expected, expected_of, outside_contradicted, witness
 from inference.tiles.grid import TileGrid
 from inference.tiles.order import Source
 from inference.tissue.presence import lost_tissue, shown_by, unknown_to_all
-from inference.tissue.tissue import TissueMask, tissue_level, tissue_mask
+from inference.tissue.tissue import TissueMask, tissue_mask
+from inference.tissue.view import View, tissue_level
 from inference.types import LevelAccount, NotAssessable, Reason
 
 LEAST_TISSUE_SHARE = 0.25
@@ -39,6 +42,8 @@ class Plan:
     tissue: TissueMask
     sources: tuple[Source, ...]
     """The grid of the model, then the coarser one where it takes two magnifications."""
+    expected: tuple[Expected | None, ...]
+    """What another level shows under the tiles of each source; None where no other is left."""
     warnings: tuple[str, ...]
     levels: tuple[LevelAccount, ...]
 
@@ -47,7 +52,8 @@ def plan_tiles(slide: Slide, wanted: TileInput, warnings: tuple[str, ...]) -> Pl
     """The plan for a slide whose base level is fine enough. Raises FramesUnreadable.
 
     `warnings` are those that the header gave; warnings of the slide and its levels join them.
-    Tiles over tissue whose frames are not there are left out. Raises Refused where they are many.
+    Tiles over tissue whose frames are not there are left out. Raises Refused where they are many,
+    and where levels show different pictures around the tissue.
     """
     tissue_from, tissue = tissue_level(slide), tissue_mask(slide)
     stored = {level: level for level in slide.levels}
@@ -65,27 +71,41 @@ def plan_tiles(slide: Slide, wanted: TileInput, warnings: tuple[str, ...]) -> Pl
         missing.append((int(lost.sum()), int((has_tissue | lost).sum())))
     refusal, caution = tissue_missing(*missing[0])
     if refusal:
-        raise Refused(
-            NotAssessable(
-                Reason.TISSUE_MISSING, refusal, slide.geometry, slide.accounts, slide.base_uid
-            )
-        )
+        raise _refused(slide, Reason.TISSUE_MISSING, refusal)
+    views = [witness(levels, source.level, tissue.view) for source in sources]
+    around, doubt = _around(sources[0], tissue, views[0])
+    if around:
+        raise _refused(slide, Reason.LEVELS_DIFFER, around)
     tiles_from = tuple(stored[source.level] for source in sources)
     looked_at = dict.fromkeys((*tiles_from, tissue_from))
     conflicts = tuple(filter(None, (color_conflict(level) for level in looked_at)))
     return Plan(
-        tissue=_there(tissue, sources[0].level),
+        tissue=_there(replace(tissue, view=None), sources[0].level),
         sources=tuple(sources),
+        expected=tuple(map(expected_of, sources, views)),
         warnings=(
             *slide.warnings,
             *warnings,
             *conflicts,
             *((caution,) if caution else ()),
+            *((doubt,) if doubt else ()),
             *_unscanned(tissue),
             *dispute_warning(tissue.disputed_mm2),
         ),
         levels=slide.accounts_for(tiles=tiles_from, tissue=tissue_from),
     )
+
+
+def _refused(slide: Slide, reason: Reason, sentence: str) -> Refused:
+    return Refused(NotAssessable(reason, sentence, slide.geometry, slide.accounts, slide.base_uid))
+
+
+def _around(source: Source, tissue: TissueMask, view: View | None) -> tuple[str | None, str]:
+    """A refusal, or a caution, where the tiles' level shows something outside of the tissue that
+    the view does not show: the mask is not believed there."""
+    if view is None:
+        return None, ""
+    return frames_around_differ(*outside_contradicted(source, tissue, view))
 
 
 def _lost(

@@ -7,28 +7,24 @@ whose hue no stain has are taken out, specks are dropped, small holes are filled
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from math import ceil, log
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inference.errors import FramesUnreadable
 from inference.slide.frames import Level, read_rectangles
-from inference.slide.prepare import WHITE, reduce
+from inference.slide.prepare import WHITE
 from inference.slide.slide import Slide
 from inference.tissue.dispute import find_disputed
 from inference.tissue.light import STRIP_PX, balanced, has_ink_hue, smooth_strips, white
 from inference.tissue.presence import fill_from_others
 from inference.tissue.regions import Regions, dilate, drop_small, fill_holes
-from inference.tissue.unscanned import EVEN, Unscanned, find_unscanned
+from inference.tissue.unscanned import EVEN, REACH_PX, Unscanned, find_unscanned
+from inference.tissue.view import View, tissue_level, view_of
 
-MASK_MPP = 8.0
-"""Wanted scale of the mask: cells blur into tissue, and a whole slide is a few megapixels."""
-COARSEST_MPP = 12.0
-MOST_VIEW_PX = 2**23
-"""A larger view is reduced further: at MASK_MPP this is 537 mm2, more than most sections."""
 CHROMA_LIMITS = (11.0, 22.0)
 """Least and largest threshold on max(RGB) - min(RGB) of 255, after white balance. Glass stays below
 10 on the slides looked at; without the upper limit Otsu splits a full field within the tissue."""
@@ -38,7 +34,6 @@ PEN_REACH_UM = 60.0
 """How far the faded rim of an ink reaches beyond what its hue gives away."""
 PEN_SHARE = 0.5
 """A region with at least this share of ink is all ink: faded and overlapping strokes change hue."""
-_BLOCK_PX = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +49,8 @@ class TissueMask:
     """Area outside of the tissue that takes light as tissue does (dispute.py)."""
     unscanned: Unscanned | None = None
     """What was not scanned; None where all was."""
+    view: View | None = field(default=None, repr=False)
+    """What it was made from; None once it is not needed any more."""
 
     @property
     def area_mm2(self) -> float:
@@ -79,27 +76,25 @@ class TissueMask:
 def tissue_mask(slide: Slide) -> TissueMask:
     """The tissue of a slide. Raises FramesUnreadable."""
     level = tissue_level(slide)
-    factor = max(1, round(MASK_MPP / level.mpp))
-    factor = max(factor, ceil((level.rows * level.cols / MOST_VIEW_PX) ** 0.5))
-    mpp = level.mpp * factor
-    view = _view(level, factor)
-    downsample = level.downsample * factor
-    fill_from_others(view, level, slide.levels, downsample)
-    empty = find_unscanned(view, lambda row, col: _is_even(slide.levels[0], downsample, row, col))
+    view = view_of(level)
+    pixels, mpp, downsample = view.pixels, view.mpp, view.downsample
+    fill_from_others(pixels, level, slide.levels, downsample)
+    empty = find_unscanned(pixels, lambda row, col: _is_even(slide.levels[0], downsample, row, col))
     unscanned = None
     if empty.any():
-        unscanned = Unscanned.of(empty, view, downsample)
-        glass = white(view)
-        view = view.copy()
-        view[empty] = WHITE if glass is None else glass  # as if glass had been scanned there
-    tissue = find_tissue(view, mpp) & ~empty
-    disputed = find_disputed(view, tissue, mpp)
+        unscanned = Unscanned.of(empty, pixels, downsample)
+        glass = white(pixels)
+        pixels = pixels.copy()
+        pixels[empty] = WHITE if glass is None else glass  # as if glass had been scanned there
+    tissue = find_tissue(pixels, mpp) & ~empty
+    disputed = find_disputed(pixels, tissue, mpp)
     return TissueMask(
         tissue,
         mpp,
         downsample,
         disputed_mm2=float(disputed.sum()) * (mpp / 1000) ** 2,
         unscanned=unscanned,
+        view=replace(view, pixels=pixels, unsaid=dilate(empty, REACH_PX)),
     )
 
 
@@ -113,12 +108,6 @@ def _is_even(base: Level, downsample: float, row: int, col: int) -> bool:
     except FramesUnreadable:  # told when the frame's pixels are needed
         return False
     return int(np.ptp(pixels.reshape(-1, 3), axis=0).max()) <= 2 * EVEN
-
-
-def tissue_level(slide: Slide) -> Level:
-    """The level whose scale is nearest to the mask's; the finest where all are coarser."""
-    fine_enough = [level for level in slide.levels if level.mpp <= COARSEST_MPP]
-    return min(fine_enough or slide.levels[:1], key=lambda v: abs(log(v.mpp / MASK_MPP)))
 
 
 def find_tissue(rgb: NDArray[np.uint8], mpp: float) -> NDArray[np.bool_]:
@@ -141,23 +130,6 @@ def find_tissue(rgb: NDArray[np.uint8], mpp: float) -> NDArray[np.bool_]:
     mask = colored & ~_ink(is_ink_hue, colored, mpp)
     mask = drop_small(mask, SMALLEST_TISSUE_MM2 / pixel_mm2)
     return fill_holes(mask, LARGEST_HOLE_MM2 / pixel_mm2)
-
-
-def _view(level: Level, factor: int) -> NDArray[np.uint8]:
-    """The whole level reduced by `factor`, block by block so that memory stays bounded."""
-    view = np.empty((-(-level.rows // factor), -(-level.cols // factor), 3), np.uint8)
-    step = max(1, _BLOCK_PX // factor) * factor
-    blocks = [
-        (top, left, min(top + step, level.rows), min(left + step, level.cols))
-        for top in range(0, level.rows, step)
-        for left in range(0, level.cols, step)
-    ]
-    regions = read_rectangles(level, np.array(blocks, np.int64))
-    for (top, left, _, _), region in zip(blocks, regions, strict=True):
-        small = reduce(region, factor)
-        row, col = top // factor, left // factor
-        view[row : row + small.shape[0], col : col + small.shape[1]] = small
-    return view
 
 
 def _ink(has_hue: NDArray[np.bool_], colored: NDArray[np.bool_], mpp: float) -> NDArray[np.bool_]:

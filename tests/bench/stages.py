@@ -71,8 +71,8 @@ def run_slide(paths: list[Path], out: Path) -> dict[str, Any]:
         with stages.of("tiles"):
             return _encode(*given)
 
-    _encode = predict._encode
-    predict.plan_tiles, predict._encode = plan, encode  # the stages have no seams of their own
+    _encode = predict.encode
+    predict.plan_tiles, predict.encode = plan, encode  # the stages have no seams of their own
     with open_runtime(bundle) as runtime:
         start = perf_counter()
 

@@ -13,7 +13,7 @@ from tiny_slides import write_level
 
 from inference.phantom.draw import STEP, Kind
 from inference.slide.slide import open_slide
-from inference.tissue import light, tissue
+from inference.tissue import light, view
 from inference.tissue.outlines import MOST_POINTS, area, crosses_itself, outlines
 from inference.tissue.regions import dilate, drop_small, fill_holes, label
 from inference.tissue.tissue import TissueMask, find_tissue, tissue_mask
@@ -227,7 +227,7 @@ def test_a_mask_grows_by_a_square() -> None:
 def test_the_view_of_a_gigantic_slide_is_reduced_until_it_is_small_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tissue, "MOST_VIEW_PX", 60 * 40)
+    monkeypatch.setattr(view, "MOST_VIEW_PX", 60 * 40)
     pixels = np.full((320, 480, 3), (150, 100, 99), np.uint8)
     with open_slide([write_level(tmp_path / "a.dcm", pixels, mpp=8.0)]) as slide:
         found = tissue_mask(slide)

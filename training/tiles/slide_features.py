@@ -17,14 +17,17 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 import inference
 from engines.manifest import Applicability, TileInput
 from inference import quality
 from inference.durable import SUFFIX
 from inference.errors import FramesUnreadable, Refused, SlideUnreadable
+from inference.slide.rules.likeness import tiles_differ
 from inference.slide.rules.scale import PLAUSIBLE_MPP
 from inference.slide.slide import Slide, open_slide
+from inference.tiles.agreement import Expected, tile_means
 from inference.tiles.grid import stream
 from inference.tiles.order import Source
 from inference.tiles.planning import plan_tiles
@@ -107,14 +110,15 @@ def extract_slide(
     try:
         coarsest = mpps[0] * (1 + encoder.mpp_tolerance)
         with open_slide(slide.paths, icc=encoder.icc, coarsest_mpp=coarsest) as opened:
-            bags = _plan(opened, encoder, mpps)
-            for bag in bags:
+            written = [
                 _write(slide.slide, opened, bag, encoder, out, content, tick or _ignore)
+                for bag in _plan(opened, encoder, mpps)
+            ]
     except Refused as refused:
         return Outcome(slide.slide, "refused", refused.verdict.detail)
     except (SlideUnreadable, FramesUnreadable, _TooLittle, TrainingError) as error:
         return Outcome(slide.slide, "refused", str(error))
-    return Outcome(slide.slide, "written", tiles=len(bags[0].source.cells))
+    return Outcome(slide.slide, "written", tiles=written[0])
 
 
 def is_finished(slide: SlideFiles, encoder: Encoder, out: Path, mpps: Sequence[float]) -> bool:
@@ -145,6 +149,7 @@ class _Bag:
 
     mpp: float
     source: Source
+    expected: Expected | None
 
 
 class _TooLittle(Exception):
@@ -165,7 +170,8 @@ def _plan(slide: Slide, encoder: Encoder, mpps: Sequence[float]) -> list[_Bag]:
         )
         if little:
             raise _TooLittle(little[1])
-    return [_Bag(mpp, source) for mpp, source in zip(mpps, plan.sources, strict=True)]
+    bags = zip(mpps, plan.sources, plan.expected, strict=True)
+    return [_Bag(mpp, source, expected) for mpp, source, expected in bags]
 
 
 def _tile_input(encoder: Encoder, mpps: Sequence[float]) -> TileInput:
@@ -188,15 +194,20 @@ def _write(
     out: Path,
     content: str,
     tick: Tick,
-) -> None:
+) -> int:
+    """The file of a bag; how many tiles it has."""
     feats = np.empty((len(bag.source.cells), encoder.width), np.float32)
+    means = np.empty((len(feats), 3), np.float32)
     done = 0
     tick(0, len(feats))
     for batch in stream(bag.source.level, bag.source.grid, bag.source.cells, encoder.batch):
         feats[done : done + len(batch.cells)] = encoder(batch.pixels)
+        means[done : done + len(batch.cells)] = tile_means(batch.pixels)
         done += len(batch.cells)
         tick(done, len(feats))
-    coords = bag.source.cells[:, ::-1].astype(np.int64) * bag.source.grid.stride_px
+    believed = _believed(bag, means)
+    feats, cells = feats[believed], bag.source.cells[believed]
+    coords = cells[:, ::-1].astype(np.int64) * bag.source.grid.stride_px
     origin = Origin(
         slide=name,
         slide_digest=content,
@@ -215,6 +226,18 @@ def _write(
     path = feature_path(out, name, bag.mpp)
     _sweep(path)
     write_h5(path, feats, coords, origin)
+    return len(feats)
+
+
+def _believed(bag: _Bag, means: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """[N] the tiles that are what another level shows too. Raises _TooLittle where many are not."""
+    if bag.expected is None:
+        return np.ones(len(means), np.bool_)
+    unlike = bag.expected.contradicted(means)
+    refusal, _ = tiles_differ(int(unlike.sum()), bag.expected.count)
+    if refusal:
+        raise _TooLittle(refusal)
+    return ~unlike
 
 
 def _sweep(path: Path) -> None:

@@ -1,0 +1,198 @@
+"""A second source for pixels: what another level shows under a tile.
+
+No header and no checksum tells that frames lie in each other's place, that a stream with flipped
+bits still decodes, or that a level is of another scan. But the levels of a slide show one picture,
+so the mean color of a tile must be what the view of the tissue mask has there, allowing for levels
+that lie a little apart and were compressed each by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import log
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.errors import FramesUnreadable
+from inference.slide.frames import Level
+from inference.slide.prepare import WHITE
+from inference.tiles.order import Source
+from inference.tissue.presence import shown_by
+from inference.tissue.regions import Mask
+from inference.tissue.tissue import TissueMask
+from inference.tissue.view import COARSEST_MPP, View, view_of
+
+MEAN = "tile.mean"
+"""The name of the mean colors among the values of tiles, which no tensor of a graph has."""
+FAR = 20.0
+"""Of 255: colors of one place differ by less in two levels, of two places of tissue by more."""
+APART_PX = 2
+"""Pixels of the view by which levels may lie apart: stitched ones do."""
+LEAST_PX = 4
+"""Pixels of the view across a tile, from which on its mean is one."""
+MOST_OFFSET = 16.0
+"""Color that all tiles may be off: levels made by another interpolation differ evenly."""
+LEAST_TILES, LEAST_CONTRAST, LEAST_ALIKE = 30, 6.0, 0.5
+"""So many tiles of such a spread of brightness are told apart well enough that the one level must
+explain this share of the variance of the other."""
+MOST_OUTSIDE = 32
+"""Frames outside of the tissue that are compared: decoding them costs, and what is wrong with a
+level is seldom wrong in one place."""
+_PHASE, _STEP = 4, 8
+_BLACK = 4.0
+
+Array = NDArray[np.float32]
+
+
+def tile_means(pixels: NDArray[np.uint8]) -> Array:
+    """[n, 3] mean color of tiles [n, h, w, 3], of every eighth pixel of every eighth row."""
+    means: Array = pixels[:, _PHASE::_STEP, _PHASE::_STEP].mean((1, 2), dtype=np.float32)
+    return means
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Expected:
+    """Mean colors [N, 3] that a view has under N places."""
+
+    middle: Array
+    low: Array
+    """With the view moved by APART_PX, the least."""
+    high: Array
+    is_told: Mask
+    """[N] whether the view says anything there."""
+
+    @property
+    def count(self) -> int:
+        """Number of places of which it says something."""
+        return int(self.is_told.sum())
+
+    def among(self, places: Mask) -> Expected:
+        """The same, which says nothing of other places [N]."""
+        return replace(self, is_told=self.is_told & places)
+
+    def contradicted(self, means: Array) -> Mask:
+        """[N] which of the means [N, 3] that were read are not of what the view shows."""
+        told = self.is_told
+        found = np.zeros(len(told), np.bool_)
+        if not told.any():
+            return found
+        off = np.median((means - self.middle)[told], axis=0)
+        off = np.clip(off, -MOST_OFFSET, MOST_OFFSET)
+        there = means - off
+        beyond = np.maximum(self.low - there, there - self.high).max(1)
+        found[told] = beyond[told] > FAR
+        if self._is_another_picture(there):
+            found |= told
+        return found
+
+    def _is_another_picture(self, means: Array) -> bool:
+        """Whether all tiles together are not in the places where the view has them."""
+        seen, expected = means[self.is_told].mean(1), self.middle[self.is_told].mean(1)
+        if len(seen) < LEAST_TILES or expected.std() < LEAST_CONTRAST:
+            return False
+        unexplained = float(np.mean((seen - expected - np.mean(seen - expected)) ** 2))
+        return unexplained > (1 - LEAST_ALIKE) * float(expected.var())
+
+
+def expected_of(source: Source, view: View | None) -> Expected | None:
+    """What a view has under the tiles of a source; None without a view of another level."""
+    if view is None:
+        return None
+    return expected_at(source.level, source.rectangles, view)
+
+
+def expected_at(level: Level, rectangles: NDArray[np.int64], view: View) -> Expected:
+    """What a view has under rectangles [N, 4] (top, left, bottom, right) of a level."""
+    edges = np.rint(rectangles * (level.downsample / view.downsample)).astype(np.int64)
+    sums = [_summed(view.pixels[..., channel]) for channel in range(3)]
+    moved = [
+        np.stack([_block_means(s, edges + np.tile(move, 2)) for s in sums], 1)
+        for move in ((0, 0), (APART_PX, 0), (-APART_PX, 0), (0, APART_PX), (0, -APART_PX))
+    ]
+    unsaid = view.unsaid
+    if not level.has_all_frames:
+        unsaid = unsaid | ~shown_by(level, unsaid.shape, view.downsample)
+    sides = np.minimum(edges[:, 2] - edges[:, 0], edges[:, 3] - edges[:, 1])
+    is_told = (sides >= LEAST_PX) & (_block_sums(_summed(unsaid), edges) == 0)
+    return Expected(moved[0], np.min(moved, 0), np.max(moved, 0), is_told)
+
+
+def witness(levels: Sequence[Level], level: Level, mask_view: View | None) -> View | None:
+    """A view of another level than the tiles': that of the mask, or of the next coarser one."""
+    if mask_view and mask_view.level.sop_instance_uids != level.sop_instance_uids:
+        return mask_view
+    coarser = [v for v in levels if level.mpp * 1.5 < v.mpp <= 2 * COARSEST_MPP]
+    if not coarser:
+        return None
+    try:
+        return view_of(min(coarser, key=lambda v: abs(log(v.mpp / level.mpp))))
+    except FramesUnreadable:  # it is not needed, and what is not needed refuses nothing
+        return None
+
+
+def outside_contradicted(
+    source: Source, tissue: TissueMask, view: View
+) -> tuple[int, int, int, float]:
+    """Of the frames of a source that have no tissue: how many are not what the view shows, how
+    many were compared, how many there are; and the area of the tissue in frames."""
+    level = source.level
+    sides = np.array([level.frame_rows, level.frame_cols])
+    places = np.argwhere(level.index >= 0)
+    corners = np.minimum((places + 1) * sides, (level.rows, level.cols))
+    rectangles = np.concatenate((places * sides, corners), 1)
+    edges = np.rint(rectangles * (level.downsample / tissue.downsample)).astype(np.int64)
+    in_mask = _block_sums(_summed(tissue.mask), edges)
+    expected = expected_at(level, rectangles, view)
+    around = np.flatnonzero((in_mask == 0) & expected.is_told)
+    wrong = compared = 0
+    for n in around[_spread(len(around))].tolist():
+        try:
+            frame = level.read_frame(*places[n].tolist())
+        except FramesUnreadable:  # no number needs it
+            continue
+        rows, cols = (corners[n] - places[n] * sides).tolist()
+        mean = frame[:rows:_STEP, :cols:_STEP].mean((0, 1), dtype=np.float32)
+        beyond = np.maximum(expected.low[n] - mean, mean - expected.high[n]).max()
+        compared += 1
+        wrong += bool(beyond > FAR and mean.max() > _BLACK)
+    frame_px = float(np.prod(sides)) * (level.downsample / tissue.downsample) ** 2
+    return wrong, compared, len(around), float(tissue.mask.sum()) / frame_px
+
+
+def _spread(count: int) -> NDArray[np.intp]:
+    """At most MOST_OUTSIDE of so many indices, evenly, without chance."""
+    return np.unique(np.linspace(0, count - 1, min(count, MOST_OUTSIDE)).astype(np.intp))
+
+
+def _summed(values: NDArray[np.uint8] | Mask) -> NDArray[np.uint32]:
+    """[h + 1, w + 1] sums of [h, w] above and left; they wrap, which differences undo."""
+    found = np.zeros((values.shape[0] + 1, values.shape[1] + 1), np.uint32)
+    np.cumsum(values, axis=0, dtype=np.uint32, out=found[1:, 1:])
+    np.cumsum(found[1:, 1:], axis=1, out=found[1:, 1:])
+    return found
+
+
+def _block_sums(sums: NDArray[np.uint32], edges: NDArray[np.int64]) -> NDArray[np.uint32]:
+    """[N] sums within edges [N, 4], of what is inside of the view."""
+    top, bottom = (np.clip(edges[:, n], 0, len(sums) - 1) for n in (0, 2))
+    left, right = (np.clip(edges[:, n], 0, sums.shape[1] - 1) for n in (1, 3))
+    within: NDArray[np.uint32] = sums[bottom, right] - sums[top, right]
+    return within - sums[bottom, left] + sums[top, left]
+
+
+def _block_means(sums: NDArray[np.uint32], edges: NDArray[np.int64]) -> Array:
+    """[N] means within edges [N, 4]; outside of the view it is white."""
+    heights = _lengths(edges[:, 0::2], len(sums))
+    widths = _lengths(edges[:, 1::2], sums.shape[1])
+    areas = (edges[:, 2] - edges[:, 0]) * (edges[:, 3] - edges[:, 1])
+    white = (areas - heights * widths) * float(WHITE)
+    means = (_block_sums(sums, edges) + white) / np.maximum(areas, 1)
+    return np.asarray(means, np.float32)
+
+
+def _lengths(spans: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """[N] lengths of spans [N, 2] inside of a view with so many edges."""
+    inside = np.clip(spans, 0, size - 1)
+    return inside[:, 1] - inside[:, 0]
