@@ -10,6 +10,7 @@ import structlog
 from dicom_node.observe.log import place_of, trace_of
 from dicom_node.results import kinds
 from dicom_node.results.making import BuiltObject, Making
+from inference.errors import is_of_the_machine
 from inference.types import NotAssessable, Prediction, Reason
 
 log = structlog.get_logger()
@@ -44,9 +45,11 @@ def _tried(
     """The objects of a result, or the class and place of the error that ended their making."""
     try:
         return build_objects(making(result))
-    except may_pass:
-        raise  # of the machine
     except Exception as error:  # noqa: BLE001 - of this slide; the study's others go on
+        if isinstance(error, may_pass) and (
+            not isinstance(error, OSError) or is_of_the_machine(error)
+        ):
+            raise
         log.error("objects_not_built", trace=trace_of(error))
         return place_of(error)
 

@@ -17,6 +17,7 @@ from dicom_node import implementation
 from dicom_node.results import codes
 from dicom_node.results.identity import Provenance
 from engines.manifest import Manifest
+from inference.errors import MALFORMED, is_of_the_machine
 from inference.types import SlideGeometry
 
 _NOMINAL_THICKNESS_MM = 0.001
@@ -138,9 +139,19 @@ def plain(text: str, limit: int | None = None) -> str:
 
 
 def _copied(source: Dataset) -> Dataset:
-    """The header with elements of its own; only those of the frames, which are many, are shared."""
+    """The header with elements of its own; only those of the frames, which are many, are shared.
+
+    An element that cannot be read is left out: what the analysis needs was read before, and an
+    attribute that nobody could read in a result is none.
+    """
     header = Dataset()
-    for element in source:
+    for tag in sorted(source.keys()):
+        try:
+            element = source[tag]
+        except MALFORMED as error:
+            if is_of_the_machine(error):
+                raise
+            continue
         shared = element.keyword == "PerFrameFunctionalGroupsSequence"
         header.add(element if shared else deepcopy(element))
     return header

@@ -1,7 +1,7 @@
 """Mutants of slides: a right number or a stated refusal, whatever was changed.
 
 A mutant is a function of its number, which is all that is needed to see one again that fails. These
-are the same ones every time; `tests/long/fuzz.py` hunts among all others, and still finds some.
+are the same ones every time; `tests/long/fuzz.py` hunts among all others.
 
     python tests/long/fuzz.py --only NUMBER
 """
@@ -9,31 +9,28 @@ are the same ones every time; `tests/long/fuzz.py` hunts among all others, and s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from fuzz_process import FuzzProcess
+from fuzzing import Verdict
 
-FIRST, MUTANTS = 500_500, 600
+FIRST, MUTANTS, PROCESSES = 500_500, 2_000, 2
 _SEEN: Counter[str] = Counter()
 
 
-@pytest.fixture(scope="module")
-def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FuzzProcess]:
-    folder: Path = tmp_path_factory.mktemp("fuzz")
-    with FuzzProcess(folder, objects_every=10) as running:
-        yield running
-
-
 @pytest.mark.timeout(3600)  # of a machine that does much else
-def test_a_mutant_gives_a_right_number_or_a_stated_refusal(process: FuzzProcess) -> None:
-    failed = []
-    for number in range(FIRST, FIRST + MUTANTS):
-        verdict = process.verdict(number)
-        _SEEN[verdict.outcome] += 1
-        failed += [verdict] if verdict.faults else []
-    assert failed == []
+def test_a_mutant_gives_a_right_number_or_a_stated_refusal(tmp_path: Path) -> None:
+    def share(n: int) -> list[Verdict]:
+        with FuzzProcess(tmp_path / str(n), objects_every=10) as process:
+            numbers = range(FIRST + n, FIRST + MUTANTS, PROCESSES)
+            return [process.verdict(number) for number in numbers]
+
+    with ThreadPoolExecutor(PROCESSES) as pool:
+        verdicts = [verdict for part in pool.map(share, range(PROCESSES)) for verdict in part]
+    _SEEN.update(verdict.outcome for verdict in verdicts)
+    assert [verdict for verdict in verdicts if verdict.faults] == []
 
 
 def test_mutants_end_in_every_way() -> None:

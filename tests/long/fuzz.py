@@ -35,6 +35,9 @@ def main() -> int:
     parser.add_argument("--start", type=int, default=0, help="the first number")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--log", type=Path, default=Path("build/fuzz.log"))
+    parser.add_argument(
+        "--objects-every", type=int, default=5, help="of how many mutants one has objects built"
+    )
     parser.add_argument("--only", type=int, help="one mutant, shown")
     parser.add_argument("--keep", type=Path, help="with --only: where its files go")
     arguments = parser.parse_args()
@@ -59,7 +62,7 @@ def _hunt(arguments: argparse.Namespace) -> int:
     numbers = iter([n for n in wanted if n not in done])
     arguments.log.parent.mkdir(parents=True, exist_ok=True)
     with arguments.log.open("a") as log, tempfile.TemporaryDirectory() as folder:
-        hunt = _Hunt(numbers, log)
+        hunt = _Hunt(numbers, log, arguments.objects_every)
         threads = [
             threading.Thread(target=hunt.work, args=(Path(folder) / str(n),))
             for n in range(arguments.processes)
@@ -82,15 +85,15 @@ def _hunt(arguments: argparse.Namespace) -> int:
 class _Hunt:
     """What the threads share: the numbers to run, and the log."""
 
-    def __init__(self, numbers: Iterator[int], log: object) -> None:
-        self._numbers, self._log = numbers, log
+    def __init__(self, numbers: Iterator[int], log: object, objects_every: int) -> None:
+        self._numbers, self._log, self._objects_every = numbers, log, objects_every
         self._lock = threading.Lock()
         self._seen: Counter[str] = Counter()
         self._started = time.monotonic()
 
     def work(self, folder: Path) -> None:
         """Run mutants until there are no more."""
-        with FuzzProcess(folder) as process:
+        with FuzzProcess(folder, objects_every=self._objects_every) as process:
             while (number := self._next()) is not None:
                 self._note(process.verdict(number))
 
