@@ -45,7 +45,7 @@ def _tried(
     """The objects of a result, or the class and place of the error that ended their making."""
     try:
         return build_objects(making(result))
-    except Exception as error:  # noqa: BLE001 - of this slide; the study's others go on
+    except Exception as error:  # of this slide; the study's others go on
         if isinstance(error, may_pass) and (
             not isinstance(error, OSError) or is_of_the_machine(error)
         ):

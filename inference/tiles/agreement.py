@@ -8,9 +8,7 @@ that lie a little apart and were compressed each by itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import log
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +20,7 @@ from inference.tiles.order import Source
 from inference.tissue.presence import shown_by
 from inference.tissue.regions import Mask
 from inference.tissue.tissue import TissueMask
-from inference.tissue.view import COARSEST_MPP, View, view_of
+from inference.tissue.view import View
 
 MEAN = "tile.mean"
 """The name of the mean colors among the values of tiles, which no tensor of a graph has."""
@@ -96,11 +94,17 @@ class Expected:
         return unexplained > (1 - LEAST_ALIKE) * float(expected.var())
 
 
-def expected_of(source: Source, view: View | None) -> Expected | None:
-    """What a view has under the tiles of a source; None without a view of another level."""
-    if view is None:
+def expected_of(source: Source, view: View) -> Expected | None:
+    """What a view has under the tiles of a source; None where it is of the very level that they are
+    cut from."""
+    if is_of(view, source.level):
         return None
     return expected_at(source.level, source.rectangles, view)
+
+
+def is_of(view: View, level: Level) -> bool:
+    """Whether a view is of that level, at whatever scale it is decoded."""
+    return view.level.sop_instance_uids == level.sop_instance_uids
 
 
 def expected_at(level: Level, rectangles: NDArray[np.int64], view: View) -> Expected:
@@ -117,19 +121,6 @@ def expected_at(level: Level, rectangles: NDArray[np.int64], view: View) -> Expe
     sides = np.minimum(edges[:, 2] - edges[:, 0], edges[:, 3] - edges[:, 1])
     is_told = (sides >= LEAST_PX) & (_block_sums(_summed(unsaid), edges) == 0)
     return Expected(moved[0], np.min(moved, 0), np.max(moved, 0), is_told)
-
-
-def witness(levels: Sequence[Level], level: Level, mask_view: View | None) -> View | None:
-    """A view of another level than the tiles': that of the mask, or of the next coarser one."""
-    if mask_view and mask_view.level.sop_instance_uids != level.sop_instance_uids:
-        return mask_view
-    coarser = [v for v in levels if level.mpp * 1.5 < v.mpp <= 2 * COARSEST_MPP]
-    if not coarser:
-        return None
-    try:
-        return view_of(min(coarser, key=lambda v: abs(log(v.mpp / level.mpp))))
-    except FramesUnreadable:  # it is not needed, and what is not needed refuses nothing
-        return None
 
 
 def outside_contradicted(

@@ -17,12 +17,12 @@ from inference.slide.frames import Level
 from inference.slide.rules.likeness import frames_around_differ
 from inference.slide.rules.presence import tissue_missing
 from inference.slide.slide import Slide
-from inference.tiles.agreement import Expected, expected_of, outside_contradicted, witness
+from inference.tiles.agreement import Expected, expected_of, is_of, outside_contradicted
 from inference.tiles.grid import TileGrid
 from inference.tiles.order import Source
 from inference.tissue.presence import lost_tissue, shown_by, unknown_to_all
-from inference.tissue.tissue import TissueMask, tissue_mask
-from inference.tissue.view import View, tissue_level
+from inference.tissue.tissue import TissueMask, tissue_and_view
+from inference.tissue.view import View
 from inference.types import LevelAccount, NotAssessable, Reason
 
 LEAST_TISSUE_SHARE = 0.25
@@ -55,7 +55,7 @@ def plan_tiles(slide: Slide, wanted: TileInput, warnings: tuple[str, ...]) -> Pl
     Tiles over tissue whose frames are not there are left out. Raises Refused where they are many,
     and where levels show different pictures around the tissue.
     """
-    tissue_from, tissue = tissue_level(slide), tissue_mask(slide)
+    tissue, view = tissue_and_view(slide)
     stored = {level: level for level in slide.levels}
     if tissue.unscanned is not None:
         stored = {replace(level, unscanned=tissue.unscanned): level for level in stored}
@@ -72,17 +72,16 @@ def plan_tiles(slide: Slide, wanted: TileInput, warnings: tuple[str, ...]) -> Pl
     refusal, caution = tissue_missing(*missing[0])
     if refusal:
         raise _refused(slide, Reason.TISSUE_MISSING, refusal)
-    views = [witness(levels, source.level, tissue.view) for source in sources]
-    around, doubt = _around(sources[0], tissue, views[0])
+    around, doubt = _around(sources[0], tissue, view)
     if around:
         raise _refused(slide, Reason.LEVELS_DIFFER, around)
     tiles_from = tuple(stored[source.level] for source in sources)
-    looked_at = dict.fromkeys((*tiles_from, tissue_from))
+    looked_at = dict.fromkeys((*tiles_from, view.level))
     conflicts = tuple(filter(None, (color_conflict(level) for level in looked_at)))
     return Plan(
-        tissue=_there(replace(tissue, view=None), sources[0].level),
+        tissue=_there(tissue, sources[0].level),
         sources=tuple(sources),
-        expected=tuple(map(expected_of, sources, views)),
+        expected=tuple(expected_of(source, view) for source in sources),
         warnings=(
             *slide.warnings,
             *warnings,
@@ -92,7 +91,7 @@ def plan_tiles(slide: Slide, wanted: TileInput, warnings: tuple[str, ...]) -> Pl
             *_unscanned(tissue),
             *dispute_warning(tissue.disputed_mm2),
         ),
-        levels=slide.accounts_for(tiles=tiles_from, tissue=tissue_from),
+        levels=slide.accounts_for(tiles=tiles_from, tissue=view.level),
     )
 
 
@@ -100,10 +99,10 @@ def _refused(slide: Slide, reason: Reason, sentence: str) -> Refused:
     return Refused(NotAssessable(reason, sentence, slide.geometry, slide.accounts, slide.base_uid))
 
 
-def _around(source: Source, tissue: TissueMask, view: View | None) -> tuple[str | None, str]:
+def _around(source: Source, tissue: TissueMask, view: View) -> tuple[str | None, str]:
     """A refusal, or a caution, where the tiles' level shows something outside of the tissue that
     the view does not show: the mask is not believed there."""
-    if view is None:
+    if is_of(view, source.level):
         return None, ""
     return frames_around_differ(*outside_contradicted(source, tissue, view))
 

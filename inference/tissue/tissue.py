@@ -7,7 +7,7 @@ whose hue no stain has are taken out, specks are dropped, small holes are filled
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import ceil
 
@@ -49,8 +49,6 @@ class TissueMask:
     """Area outside of the tissue that takes light as tissue does (dispute.py)."""
     unscanned: Unscanned | None = None
     """What was not scanned; None where all was."""
-    view: View | None = field(default=None, repr=False)
-    """What it was made from; None once it is not needed any more."""
 
     @property
     def area_mm2(self) -> float:
@@ -75,6 +73,11 @@ class TissueMask:
 
 def tissue_mask(slide: Slide) -> TissueMask:
     """The tissue of a slide. Raises FramesUnreadable."""
+    return tissue_and_view(slide)[0]
+
+
+def tissue_and_view(slide: Slide) -> tuple[TissueMask, View]:
+    """The tissue of a slide, and the view that it was found in. Raises FramesUnreadable."""
     level = tissue_level(slide)
     view = view_of(level)
     pixels, mpp, downsample = view.pixels, view.mpp, view.downsample
@@ -88,14 +91,14 @@ def tissue_mask(slide: Slide) -> TissueMask:
         pixels[empty] = WHITE if glass is None else glass  # as if glass had been scanned there
     tissue = find_tissue(pixels, mpp) & ~empty
     disputed = find_disputed(pixels, tissue, mpp)
-    return TissueMask(
+    mask = TissueMask(
         tissue,
         mpp,
         downsample,
         disputed_mm2=float(disputed.sum()) * (mpp / 1000) ** 2,
         unscanned=unscanned,
-        view=replace(view, pixels=pixels, unsaid=dilate(empty, REACH_PX)),
     )
+    return mask, replace(view, pixels=pixels, unsaid=dilate(empty, REACH_PX))
 
 
 def _is_even(base: Level, downsample: float, row: int, col: int) -> bool:
