@@ -15,20 +15,18 @@ from numpy.typing import NDArray
 
 from inference.errors import FramesUnreadable
 from inference.slide.frames import Level
-from inference.slide.prepare import WHITE
 from inference.tiles.order import Source
 from inference.tissue.presence import shown_by
 from inference.tissue.regions import Mask
-from inference.tissue.tissue import TissueMask
-from inference.tissue.view import View
+from inference.tissue.sums import SummedView, block_sums, summed
 
 MEAN = "tile.mean"
 """The name of the mean colors among the values of tiles, which no tensor of a graph has."""
 FAR = 20.0
 """Of 255: colors of one place differ by less in two levels, of two places of tissue by more."""
-APART_PX = 2
+APART_PX = 1
 """Pixels of the view by which levels may lie apart: stitched ones do."""
-LEAST_PX = 4
+LEAST_PX = 3
 """Pixels of the view across a tile, from which on its mean is one."""
 MOST_OFFSET = 16.0
 """Color that all tiles may be off: levels made by another interpolation differ evenly."""
@@ -38,16 +36,18 @@ explain this share of the variance of the other."""
 MOST_OUTSIDE = 32
 """Frames outside of the tissue that are compared: decoding them costs, and what is wrong with a
 level is seldom wrong in one place."""
-_PHASE, _STEP = 4, 8
+_PHASE, _ROW_STEP, _COL_STEP = 2, 16, 4
+"""Which pixels a mean is of: few rows, since each costs as many reads of memory as a whole one."""
 _BLACK = 4.0
 
 Array = NDArray[np.float32]
 
 
 def tile_means(pixels: NDArray[np.uint8]) -> Array:
-    """[n, 3] mean color of tiles [n, h, w, 3], of every eighth pixel of every eighth row."""
-    means: Array = pixels[:, _PHASE::_STEP, _PHASE::_STEP].mean((1, 2), dtype=np.float32)
-    return means
+    """[n, 3] mean color of tiles [n, h, w, 3], of every fourth pixel of every sixteenth row."""
+    few = pixels[:, _PHASE::_ROW_STEP, _PHASE::_COL_STEP]
+    few = few.reshape(len(pixels), -1, 3).astype(np.float32)
+    return np.asarray(np.full(few.shape[1], 1 / few.shape[1], np.float32) @ few)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,7 +94,7 @@ class Expected:
         return unexplained > (1 - LEAST_ALIKE) * float(expected.var())
 
 
-def expected_of(source: Source, view: View) -> Expected | None:
+def expected_of(source: Source, view: SummedView) -> Expected | None:
     """What a view has under the tiles of a source; None where it is of the very level that they are
     cut from."""
     if is_of(view, source.level):
@@ -102,41 +102,39 @@ def expected_of(source: Source, view: View) -> Expected | None:
     return expected_at(source.level, source.rectangles, view)
 
 
-def is_of(view: View, level: Level) -> bool:
+def is_of(view: SummedView, level: Level) -> bool:
     """Whether a view is of that level, at whatever scale it is decoded."""
-    return view.level.sop_instance_uids == level.sop_instance_uids
+    return view.view.level.sop_instance_uids == level.sop_instance_uids
 
 
-def expected_at(level: Level, rectangles: NDArray[np.int64], view: View) -> Expected:
+def expected_at(level: Level, rectangles: NDArray[np.int64], view: SummedView) -> Expected:
     """What a view has under rectangles [N, 4] (top, left, bottom, right) of a level."""
-    edges = np.rint(rectangles * (level.downsample / view.downsample)).astype(np.int64)
-    sums = [_summed(view.pixels[..., channel]) for channel in range(3)]
+    edges = view.edges(rectangles, level.downsample)
     moved = [
-        np.stack([_block_means(s, edges + np.tile(move, 2)) for s in sums], 1)
+        view.means(edges + np.tile(move, 2))
         for move in ((0, 0), (APART_PX, 0), (-APART_PX, 0), (0, APART_PX), (0, -APART_PX))
     ]
-    unsaid = view.unsaid
-    if not level.has_all_frames:
-        unsaid = unsaid | ~shown_by(level, unsaid.shape, view.downsample)
     sides = np.minimum(edges[:, 2] - edges[:, 0], edges[:, 3] - edges[:, 1])
-    is_told = (sides >= LEAST_PX) & (_block_sums(_summed(unsaid), edges) == 0)
+    unsaid = view.view.unsaid
+    if not level.has_all_frames:
+        unsaid = unsaid | ~shown_by(level, unsaid.shape, view.view.downsample)
+    is_told = (sides >= LEAST_PX) & (block_sums(summed(unsaid), edges) == 0)
     return Expected(moved[0], np.min(moved, 0), np.max(moved, 0), is_told)
 
 
 def outside_contradicted(
-    source: Source, tissue: TissueMask, view: View
+    source: Source, tissue: Mask, view: SummedView
 ) -> tuple[int, int, int, float]:
-    """Of the frames of a source that have no tissue: how many are not what the view shows, how
-    many were compared, how many there are; and the area of the tissue in frames."""
+    """Of the frames of a source that have no tissue [h, w] in the view: how many are not what it
+    shows, how many were compared, how many there are; and the area of the tissue in frames."""
     level = source.level
     sides = np.array([level.frame_rows, level.frame_cols])
     places = np.argwhere(level.index >= 0)
     corners = np.minimum((places + 1) * sides, (level.rows, level.cols))
     rectangles = np.concatenate((places * sides, corners), 1)
-    edges = np.rint(rectangles * (level.downsample / tissue.downsample)).astype(np.int64)
-    in_mask = _block_sums(_summed(tissue.mask), edges)
+    in_tissue = block_sums(summed(tissue), view.edges(rectangles, level.downsample))
     expected = expected_at(level, rectangles, view)
-    around = np.flatnonzero((in_mask == 0) & expected.is_told)
+    around = np.flatnonzero((in_tissue == 0) & expected.is_told)
     wrong = compared = 0
     for n in around[_spread(len(around))].tolist():
         try:
@@ -144,46 +142,14 @@ def outside_contradicted(
         except FramesUnreadable:  # no number needs it
             continue
         rows, cols = (corners[n] - places[n] * sides).tolist()
-        mean = frame[:rows:_STEP, :cols:_STEP].mean((0, 1), dtype=np.float32)
+        mean = frame[:rows:_COL_STEP, :cols:_COL_STEP].mean((0, 1), dtype=np.float32)
         beyond = np.maximum(expected.low[n] - mean, mean - expected.high[n]).max()
         compared += 1
         wrong += bool(beyond > FAR and mean.max() > _BLACK)
-    frame_px = float(np.prod(sides)) * (level.downsample / tissue.downsample) ** 2
-    return wrong, compared, len(around), float(tissue.mask.sum()) / frame_px
+    frame_px = float(np.prod(sides)) * (level.downsample / view.view.downsample) ** 2
+    return wrong, compared, len(around), float(tissue.sum()) / frame_px
 
 
 def _spread(count: int) -> NDArray[np.intp]:
     """At most MOST_OUTSIDE of so many indices, evenly, without chance."""
     return np.unique(np.linspace(0, count - 1, min(count, MOST_OUTSIDE)).astype(np.intp))
-
-
-def _summed(values: NDArray[np.uint8] | Mask) -> NDArray[np.uint32]:
-    """[h + 1, w + 1] sums of [h, w] above and left; they wrap, which differences undo."""
-    found = np.zeros((values.shape[0] + 1, values.shape[1] + 1), np.uint32)
-    np.cumsum(values, axis=0, dtype=np.uint32, out=found[1:, 1:])
-    np.cumsum(found[1:, 1:], axis=1, out=found[1:, 1:])
-    return found
-
-
-def _block_sums(sums: NDArray[np.uint32], edges: NDArray[np.int64]) -> NDArray[np.uint32]:
-    """[N] sums within edges [N, 4], of what is inside of the view."""
-    top, bottom = (np.clip(edges[:, n], 0, len(sums) - 1) for n in (0, 2))
-    left, right = (np.clip(edges[:, n], 0, sums.shape[1] - 1) for n in (1, 3))
-    within: NDArray[np.uint32] = sums[bottom, right] - sums[top, right]
-    return within - sums[bottom, left] + sums[top, left]
-
-
-def _block_means(sums: NDArray[np.uint32], edges: NDArray[np.int64]) -> Array:
-    """[N] means within edges [N, 4]; outside of the view it is white."""
-    heights = _lengths(edges[:, 0::2], len(sums))
-    widths = _lengths(edges[:, 1::2], sums.shape[1])
-    areas = (edges[:, 2] - edges[:, 0]) * (edges[:, 3] - edges[:, 1])
-    white = (areas - heights * widths) * float(WHITE)
-    means = (_block_sums(sums, edges) + white) / np.maximum(areas, 1)
-    return np.asarray(means, np.float32)
-
-
-def _lengths(spans: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    """[N] lengths of spans [N, 2] inside of a view with so many edges."""
-    inside = np.clip(spans, 0, size - 1)
-    return inside[:, 1] - inside[:, 0]

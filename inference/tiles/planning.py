@@ -21,8 +21,9 @@ from inference.tiles.agreement import Expected, expected_of, is_of, outside_cont
 from inference.tiles.grid import TileGrid
 from inference.tiles.order import Source
 from inference.tissue.presence import lost_tissue, shown_by, unknown_to_all
+from inference.tissue.regions import halved
+from inference.tissue.sums import SummedView
 from inference.tissue.tissue import TissueMask, tissue_and_view
-from inference.tissue.view import View
 from inference.types import LevelAccount, NotAssessable, Reason
 
 LEAST_TISSUE_SHARE = 0.25
@@ -55,7 +56,8 @@ def plan_tiles(slide: Slide, wanted: TileInput, warnings: tuple[str, ...]) -> Pl
     Tiles over tissue whose frames are not there are left out. Raises Refused where they are many,
     and where levels show different pictures around the tissue.
     """
-    tissue, view = tissue_and_view(slide)
+    tissue, half = tissue_and_view(slide)
+    view = SummedView.of(half)
     stored = {level: level for level in slide.levels}
     if tissue.unscanned is not None:
         stored = {replace(level, unscanned=tissue.unscanned): level for level in stored}
@@ -76,7 +78,7 @@ def plan_tiles(slide: Slide, wanted: TileInput, warnings: tuple[str, ...]) -> Pl
     if around:
         raise _refused(slide, Reason.LEVELS_DIFFER, around)
     tiles_from = tuple(stored[source.level] for source in sources)
-    looked_at = dict.fromkeys((*tiles_from, view.level))
+    looked_at = dict.fromkeys((*tiles_from, half.level))
     conflicts = tuple(filter(None, (color_conflict(level) for level in looked_at)))
     return Plan(
         tissue=_there(tissue, sources[0].level),
@@ -91,7 +93,7 @@ def plan_tiles(slide: Slide, wanted: TileInput, warnings: tuple[str, ...]) -> Pl
             *_unscanned(tissue),
             *dispute_warning(tissue.disputed_mm2),
         ),
-        levels=slide.accounts_for(tiles=tiles_from, tissue=view.level),
+        levels=slide.accounts_for(tiles=tiles_from, tissue=half.level),
     )
 
 
@@ -99,12 +101,12 @@ def _refused(slide: Slide, reason: Reason, sentence: str) -> Refused:
     return Refused(NotAssessable(reason, sentence, slide.geometry, slide.accounts, slide.base_uid))
 
 
-def _around(source: Source, tissue: TissueMask, view: View) -> tuple[str | None, str]:
+def _around(source: Source, tissue: TissueMask, view: SummedView) -> tuple[str | None, str]:
     """A refusal, or a caution, where the tiles' level shows something outside of the tissue that
     the view does not show: the mask is not believed there."""
     if is_of(view, source.level):
         return None, ""
-    return frames_around_differ(*outside_contradicted(source, tissue, view))
+    return frames_around_differ(*outside_contradicted(source, halved(tissue.mask), view))
 
 
 def _lost(

@@ -73,6 +73,8 @@ def label(mask: Mask) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
 
 def drop_small(mask: Mask, smallest_px: float) -> Mask:
     """The mask without regions of fewer than `smallest_px` pixels."""
+    if not mask.any():
+        return mask.copy()
     regions = Regions.of(mask)
     return regions.painted(regions.areas >= smallest_px)
 
@@ -89,14 +91,31 @@ def fill_holes(mask: Mask, largest_px: float) -> Mask:
 
 def dilate(mask: Mask, reach_px: int) -> Mask:
     """The mask grown by `reach_px` pixels in every direction, corners included."""
-    for _ in range(2):  # a square is a row of columns
-        total = np.zeros((mask.shape[0] + 1, mask.shape[1]), np.int32)
-        np.cumsum(mask, axis=0, out=total[1:])
-        at = np.arange(mask.shape[0])
-        low = np.maximum(at - reach_px, 0)
-        high = np.minimum(at + reach_px + 1, mask.shape[0])
-        mask = (total[high] > total[low]).T
-    return mask
+    if not mask.any():
+        return mask.copy()
+    return _grown(_grown(mask, reach_px).T, reach_px).T  # a square is a row of columns
+
+
+def halved(mask: Mask) -> Mask:
+    """[ceil(h / 2), ceil(w / 2)] whether any of 2 x 2 pixels is set."""
+    rows = mask[::2].copy()
+    rows[: len(mask) // 2] |= mask[1::2]
+    cols = rows[:, ::2].copy()
+    cols[:, : rows.shape[1] // 2] |= rows[:, 1::2]
+    return cols
+
+
+def _grown(mask: Mask, reach_px: int) -> Mask:
+    """The mask grown by `reach_px` rows up and down: windows of twice the length each time."""
+    window = 2 * reach_px + 1
+    found = np.zeros((len(mask) + 2 * reach_px, mask.shape[1]), np.bool_)
+    found[reach_px : reach_px + len(mask)] = mask
+    length = 1
+    while length < window:
+        step = min(length, window - length)
+        found[:-step] |= found[step:].copy()
+        length += step
+    return found[: len(mask)]
 
 
 def _runs(mask: Mask) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:

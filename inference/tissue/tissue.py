@@ -7,7 +7,7 @@ whose hue no stain has are taken out, specks are dropped, small holes are filled
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
 
@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from inference.errors import FramesUnreadable
 from inference.slide.frames import Level, read_rectangles
-from inference.slide.prepare import WHITE
+from inference.slide.prepare import WHITE, reduce
 from inference.slide.slide import Slide
 from inference.tissue.dispute import find_disputed
 from inference.tissue.light import STRIP_PX, balanced, has_ink_hue, smooth_strips, white
 from inference.tissue.presence import fill_from_others
-from inference.tissue.regions import Regions, dilate, drop_small, fill_holes
+from inference.tissue.regions import Regions, dilate, drop_small, fill_holes, halved
 from inference.tissue.unscanned import EVEN, REACH_PX, Unscanned, find_unscanned
 from inference.tissue.view import View, tissue_level, view_of
 
@@ -77,7 +77,7 @@ def tissue_mask(slide: Slide) -> TissueMask:
 
 
 def tissue_and_view(slide: Slide) -> tuple[TissueMask, View]:
-    """The tissue of a slide, and the view that it was found in. Raises FramesUnreadable."""
+    """The tissue of a slide, and half of the view that it was found in. Raises FramesUnreadable."""
     level = tissue_level(slide)
     view = view_of(level)
     pixels, mpp, downsample = view.pixels, view.mpp, view.downsample
@@ -90,15 +90,17 @@ def tissue_and_view(slide: Slide) -> tuple[TissueMask, View]:
         pixels = pixels.copy()
         pixels[empty] = WHITE if glass is None else glass  # as if glass had been scanned there
     tissue = find_tissue(pixels, mpp) & ~empty
-    disputed = find_disputed(pixels, tissue, mpp)
+    half, half_tissue = reduce(pixels, 2), halved(tissue)
+    disputed = find_disputed(half, half_tissue, 2 * mpp)
     mask = TissueMask(
         tissue,
         mpp,
         downsample,
-        disputed_mm2=float(disputed.sum()) * (mpp / 1000) ** 2,
+        disputed_mm2=float(disputed.sum()) * (2 * mpp / 1000) ** 2,
         unscanned=unscanned,
     )
-    return mask, replace(view, pixels=pixels, unsaid=dilate(empty, REACH_PX))
+    unsaid = halved(dilate(empty, REACH_PX))
+    return mask, View(level, half, 2 * mpp, 2 * downsample, unsaid)
 
 
 def _is_even(base: Level, downsample: float, row: int, col: int) -> bool:

@@ -89,7 +89,9 @@ def find_unscanned(rgb: NDArray[np.uint8], is_even: Confirm) -> Mask:
         darkest = np.minimum(np.minimum(red, green), blue)
         black[rows] = brightest <= BLACKEST
         is_gray = (darkest < GLASS_LEAST) & (brightest - darkest <= MOST_TINT)
-        even[rows] = is_gray & (_spread(strip[..., 1]) <= EVEN)[inside]
+        if is_gray.any():
+            is_gray &= (_spread(strip[..., 1]) <= EVEN)[inside]
+        even[rows] = is_gray
     black = drop_small(black, LEAST_PX)
     return black | _fills(drop_small(even & ~black, LEAST_PX), rgb, is_even)
 

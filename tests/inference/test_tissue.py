@@ -15,7 +15,7 @@ from inference.phantom.draw import STEP, Kind
 from inference.slide.slide import open_slide
 from inference.tissue import light, view
 from inference.tissue.outlines import MOST_POINTS, area, crosses_itself, outlines
-from inference.tissue.regions import dilate, drop_small, fill_holes, label
+from inference.tissue.regions import dilate, drop_small, fill_holes, halved, label
 from inference.tissue.tissue import TissueMask, find_tissue, tissue_mask
 from slides import PhantomStudy, SlideStudy
 
@@ -234,3 +234,12 @@ def test_the_view_of_a_gigantic_slide_is_reduced_until_it_is_small_enough(
     assert found.mask.shape == (40, 60)
     assert found.mpp == 64
     assert found.area_mm2 == pytest.approx(320 * 480 * 64e-6, rel=0.05)
+
+
+@given(masks)
+def test_a_halved_mask_is_set_where_any_of_four_pixels_is(mask: NDArray[np.bool_]) -> None:
+    rows, cols = (side + side % 2 for side in mask.shape)
+    padded = np.zeros((rows, cols), bool)
+    padded[: mask.shape[0], : mask.shape[1]] = mask
+    expected = padded.reshape(rows // 2, 2, cols // 2, 2).any((1, 3))
+    np.testing.assert_array_equal(halved(mask), expected)
