@@ -62,7 +62,7 @@ class Level:
     """[tile rows, tile columns] 0-based frame over all parts; -1 where the data holds none."""
     is_encapsulated: bool
     is_baseline: bool
-    """Baseline JPEG, which is decoded in place."""
+    """Baseline JPEG, or extended JPEG of 8 bits, which is decoded in place."""
     decodes_stated_ycbcr: bool
     """Whether a JPEG stream that says YCbCr is believed against a header that says RGB: viewers
     do so, and the analysis must see what people see."""

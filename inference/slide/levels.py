@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from io import BufferedReader
 from typing import Any
 
-from pydicom.uid import JPEGBaseline8Bit
 from upath import UPath
 from wsidicom.cache import (  # type: ignore[import-untyped]  # published without types
     DecodedFrameCache,
@@ -121,7 +120,7 @@ def _level(plane: Plane, base: SlideImage, color: ToSrgb | None, files: ExitStac
         parts=image.parts,
         index=plane.frames,
         is_encapsulated=image.transfer_syntax.is_encapsulated,
-        is_baseline=image.transfer_syntax == JPEGBaseline8Bit,
+        is_baseline=image.transfer_syntax in JPEG,
         decodes_stated_ycbcr=image.photometric == "RGB" and image.transfer_syntax in JPEG,
         decode=RgbDecoder(
             data.decoder,
