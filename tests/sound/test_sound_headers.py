@@ -214,6 +214,8 @@ CONDITIONS: dict[str, Condition] = {
     "a decimal of more digits than allowed": long_decimal,
     "dates that are none": stating(StudyDate="2026.01.01", PatientBirthDate="19600229"),
     "sex and age that are none": stating(PatientSex="X", PatientAge="abc"),
+    "time zone that is none": stating(TimezoneOffsetFromUTC="CET"),
+    "time zone without a sign": stating(TimezoneOffsetFromUTC="0100"),
     "lossy ratio of several values": stating(
         LossyImageCompressionRatio=[10, 20], LossyImageCompressionMethod=["ISO_10918_1"] * 2
     ),
