@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
@@ -51,15 +52,19 @@ _ASCII = str.maketrans(
     }
 )
 
+_OFFSET = re.compile(r"([+-]?)([01]\d)([0-5]\d)")
+
 
 def blank_header(source: Dataset, geometry: SlideGeometry | None) -> Dataset:
     """Copy of the slide's header with the type 2 patient and study attributes empty, and with the
     Pixel Measures that were calculated with in the shared groups, wherever the slide states them.
 
     highdicom parses the former on construction and refuses (or logs) values it dislikes; `complete`
-    puts them back as they came. The latter it takes for granted.
+    puts them back as they came. The latter it takes for granted, and Number of Frames too, which
+    some writers leave out where there is one.
     """
     header = _copied(source)
+    header.NumberOfFrames = header.get("NumberOfFrames") or 1
     for keyword in _TYPE_2:
         setattr(header, keyword, None)
     if geometry is not None:
@@ -110,6 +115,8 @@ def complete(dataset: Dataset, source: Dataset, manifest: Manifest, provenance: 
     for keyword in ("SpecificCharacterSet", "TimezoneOffsetFromUTC"):
         if keyword in source:
             dataset.add(deepcopy(source[keyword]))
+    if _zone(source) is None:
+        dataset.pop("TimezoneOffsetFromUTC", None)
     created_at = _in_zone_of(dataset, provenance.created_at)
     _set_dates(dataset, created_at)
     _set_equipment(dataset, provenance, created_at)
@@ -165,9 +172,7 @@ def _in_zone_of(dataset: Dataset, created_at: datetime) -> datetime:
     """
     if created_at.utcoffset() is None:
         raise ValueError(f"created_at {created_at} has no time zone; expected an aware datetime")
-    offset = dataset.get("TimezoneOffsetFromUTC")
-    zone: tzinfo = _zone(str(offset)) if offset else UTC
-    return created_at.astimezone(zone)
+    return created_at.astimezone(_zone(dataset) or UTC)
 
 
 def _set_dates(dataset: Dataset, created_at: datetime) -> None:
@@ -176,11 +181,14 @@ def _set_dates(dataset: Dataset, created_at: datetime) -> None:
         setattr(dataset, f"{kind}Time", created_at.strftime("%H%M%S"))
 
 
-def _zone(offset: str) -> timezone:
-    """Time zone of Timezone Offset From UTC, `+HHMM` or `-HHMM`."""
-    sign = -1 if offset.startswith("-") else 1
-    digits = offset.lstrip("+-")
-    return timezone(sign * timedelta(hours=int(digits[:2]), minutes=int(digits[2:])))
+def _zone(header: Dataset) -> tzinfo | None:
+    """Time zone of Timezone Offset From UTC, `+HHMM` or `-HHMM` (PS3.3 C.12.1.1.8); the sign may be
+    missing, and what is no offset is as good as none."""
+    found = _OFFSET.fullmatch(str(header.get("TimezoneOffsetFromUTC") or "").strip())
+    if found is None:
+        return None
+    sign = -1 if found[1] == "-" else 1
+    return timezone(sign * timedelta(hours=int(found[2]), minutes=int(found[3])))
 
 
 def _set_equipment(dataset: Dataset, provenance: Provenance, created_at: datetime) -> None:

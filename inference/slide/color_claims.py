@@ -16,34 +16,45 @@ from inference.slide.codestream.jpeg2000 import (
 from inference.slide.decoding import TRANSFORMED
 from inference.slide.frames import Level
 from inference.slide.stored import FrameBroken
+from inference.slide.terms import photometric_name
 
-MOST_FRAMES = 16
-"""How many frames of a level are looked at for glass."""
+MOST_FRAMES, MOST_PIXELS = 16, 2**24
+"""How many frames of a level are looked at for glass, one of them even if it is larger."""
+_MOST_OF_A_FRAME = 2**16
 LEAST_GLASS, MOST_BY_CHANCE = 0.05, 0.005
 """Least share of pixels that are glass in the right reading, and largest in the wrong one."""
 _GLASS_LEAST, _GLASS_TINT = 200, 15
 _ERRORS = (*MALFORMED, RuntimeError, FrameBroken)
+Samples = NDArray[np.uint8]
 
 
 def color_fault(level: Level) -> str:
     """Why nobody can know which colors a level has, or ''.
 
-    Looks at pixels only where a JPEG 2000 stream applied no transform and the header says that
-    one was: its samples may be RGB or YCbCr then, both are met. Glass is gray in one reading.
+    Samples are RGB or YCbCr by what the header and the streams say, and both err; glass is gray in
+    one reading alone. Where a JPEG 2000 stream applied no transform and the header says that one
+    was, both are met, and the reading is chosen by it.
     """
     stated = level.decode.photometric
+    samples = _samples(level)
     stream = _first_jpeg_2000(level)
-    if stream is None or stated not in TRANSFORMED:
-        return ""
-    if stream.is_transformed or stream.is_subsampled:
-        return ""
-    level.decode.reads_untransformed_as = _reading(_samples(level))
-    if level.decode.reads_untransformed_as:
-        return ""
-    return (
-        f"Photometric Interpretation is {stated}, but the JPEG 2000 frames say that no color "
-        "transform was applied; whether they hold RGB or YCbCr cannot be seen from their glass."
-    )
+    if stream is not None and stated in TRANSFORMED and not _tells(stream):
+        level.decode.reads_untransformed_as = _reading(np.concatenate(list(samples.values())))
+        if level.decode.reads_untransformed_as:
+            return ""
+        return (
+            f"Photometric Interpretation is {stated}, but the JPEG 2000 frames say that no color "
+            "transform was applied; whether they hold RGB or YCbCr cannot be seen from their glass."
+        )
+    for read_as, found in samples.items():
+        seen = _reading(found)
+        if seen not in ("", read_as):
+            return (
+                f"Photometric Interpretation is {photometric_name(stated)}, by which, and by what "
+                f"its frames say, they are read as {read_as}; but their glass is gray only if they "
+                f"hold {seen}."
+            )
+    return ""
 
 
 def color_conflict(level: Level) -> str:
@@ -90,18 +101,27 @@ def _first_jpeg_2000(level: Level) -> Jpeg2000 | None:
     return read_jpeg_2000(data) if is_jpeg_2000(data) else None
 
 
-def _samples(level: Level) -> NDArray[np.uint8]:
-    """Samples [n, 3] of some frames of a level, as they are stored."""
-    found = [np.empty((0, 3), np.uint8)]
-    for index in np.unique(np.linspace(0, level.frames - 1, MOST_FRAMES).astype(int)).tolist():
+def _tells(stream: Jpeg2000) -> bool:
+    """Whether a stream says by itself what its samples are."""
+    return stream.is_transformed or stream.is_subsampled
+
+
+def _samples(level: Level) -> dict[str, Samples]:
+    """Samples [n, 3] of some frames of a level as they are stored, by what they are read as."""
+    found: dict[str, list[Samples]] = {"RGB": [], "YCbCr": []}
+    count = min(MOST_FRAMES, max(1, MOST_PIXELS // (level.frame_rows * level.frame_cols)))
+    for index in np.unique(np.linspace(0, level.frames - 1, count).astype(int)).tolist():
         try:
-            found.append(level.decode.samples(bytes(level.stored.read(index))).reshape(-1, 3))
+            read_as, samples = level.stored_samples(index)
         except _ERRORS:  # told when the frame's pixels are needed
             continue
-    return np.concatenate(found)
+        some = samples.reshape(-1, 3)
+        found[read_as].append(some[:: max(1, len(some) // _MOST_OF_A_FRAME)])
+    none = np.empty((0, 3), np.uint8)
+    return {read_as: np.concatenate([none, *parts]) for read_as, parts in found.items()}
 
 
-def _reading(samples: NDArray[np.uint8]) -> str:
+def _reading(samples: Samples) -> str:
     """ "RGB" or "YCbCr", as which of them samples [n, 3] have gray glass; "" where that is not
     clear."""
     first, others = samples[:, 0].astype(np.int16), samples[:, 1:].astype(np.int16)

@@ -114,6 +114,14 @@ class RgbDecoder:
         data = bytes(codestream(data))
         return to_rgb(self.samples(data), is_ycbcr=self._comes_as_ycbcr(data))
 
+    def reading(self, data: bytes) -> str:
+        """What the samples of a frame are read as: "RGB" or "YCbCr"; as RGB where the header says
+        that a transform was applied and nothing else has told yet. Raises FrameBroken."""
+        data = bytes(codestream(data))
+        if self.photometric in TRANSFORMED and not self.reads_untransformed_as:
+            return "RGB"
+        return "YCbCr" if self._comes_as_ycbcr(data) else "RGB"
+
     def samples(self, data: bytes) -> NDArray[np.uint8]:
         """The samples of a frame as the decoder gives them."""
         pixels = self._decode(bytes(codestream(data)))

@@ -62,7 +62,7 @@ class Level:
     """[tile rows, tile columns] 0-based frame over all parts; -1 where the data holds none."""
     is_encapsulated: bool
     is_baseline: bool
-    """Baseline JPEG, which is decoded in place."""
+    """Baseline JPEG, or extended JPEG of 8 bits, which is decoded in place."""
     decodes_stated_ycbcr: bool
     """Whether a JPEG stream that says YCbCr is believed against a header that says RGB: viewers
     do so, and the analysis must see what people see."""
@@ -136,6 +136,26 @@ class Level:
             frame_cols=self.frame_cols // step,
             halvings=k,
         )
+
+    def stored_samples(self, index: int) -> tuple[str, NDArray[np.uint8]]:
+        """What the samples of a frame (0-based, over all parts) are read as, "RGB" or "YCbCr", and
+        the samples [H, W, 3] as they are stored, before they become RGB: of baseline JPEG at
+        an eighth of their size.
+
+        Raises FrameBroken, and what its decoder raises.
+        """
+        data = bytes(self.stored.read(index))
+        if not self.is_baseline:
+            return self.decode.reading(data), self.decode.samples(data)
+        jpeg = self.jpegs.read(data)
+        if not 0 < jpeg.rows <= self.frame_rows or not 0 < jpeg.cols <= self.frame_cols:
+            raise FrameBroken("its size is not that of the frames")
+        scale = 2**MOST_HALVINGS
+        size = -(-jpeg.rows // scale), -(-jpeg.cols // scale), 3
+        pixels, samples = np.empty(size, np.uint8), np.empty(size, np.uint8)
+        decode_jpeg(data, pixels, is_plain=self.decodes_stated_ycbcr and not jpeg.says_ycbcr)
+        decode_jpeg(data, samples, is_plain=True)
+        return "RGB" if np.array_equal(pixels, samples) else "YCbCr", samples
 
     @property
     def has_all_frames(self) -> bool:

@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from io import BufferedReader
 from typing import Any
 
-from pydicom.uid import JPEGBaseline8Bit
 from upath import UPath
 from wsidicom.cache import (  # type: ignore[import-untyped]  # published without types
     DecodedFrameCache,
@@ -39,7 +38,7 @@ from wsidicom.file.wsidicom_stream_opener import (  # type: ignore[import-untype
 )
 
 from inference.errors import MALFORMED, is_of_the_machine
-from inference.slide.claims.rewritten import RewrittenFile, Shifted, has_unknown_vr
+from inference.slide.claims.rewritten import RewrittenFile, Shifted, needs_rewriting
 from inference.slide.codestream.jpeg import JpegReader
 from inference.slide.color import ToSrgb
 from inference.slide.color_claims import color_fault
@@ -121,7 +120,7 @@ def _level(plane: Plane, base: SlideImage, color: ToSrgb | None, files: ExitStac
         parts=image.parts,
         index=plane.frames,
         is_encapsulated=image.transfer_syntax.is_encapsulated,
-        is_baseline=image.transfer_syntax == JPEGBaseline8Bit,
+        is_baseline=image.transfer_syntax in JPEG,
         decodes_stated_ycbcr=image.photometric == "RGB" and image.transfer_syntax in JPEG,
         decode=RgbDecoder(
             data.decoder,
@@ -159,7 +158,7 @@ def _image_data(image: SlideImage, files: ExitStack) -> tuple[Any, StoredFrames]
 
 def _reader(part: Part, files: ExitStack) -> tuple[Any, RewrittenFile | None]:
     """wsidicom's reader of a file, and the stream it reads where that is not the file itself."""
-    if has_unknown_vr(part.path):
+    if needs_rewriting(part.path):
         file = files.enter_context(RewrittenFile(part.path))
         return WsiDicomReader(WsiDicomReadIO(BufferedReader(file), UPath("rewritten"))), file
     (stream,) = WsiDicomStreamOpener().open(str(part.path))

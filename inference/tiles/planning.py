@@ -164,6 +164,6 @@ def _unscanned(tissue: TissueMask) -> tuple[str, ...]:
     if tissue.unscanned is None:
         return ()
     return (
-        f"{tissue.unscanned_mm2:.2f} mm2 of the slide are black or of one gray: they were not "
-        "scanned, hold no tissue, and were analyzed as glass where they touch it.",
+        f"{tissue.unscanned_mm2:.2f} mm2 of the slide are black or of one even color: they were "
+        "not scanned, hold no tissue, and were analyzed as glass where they touch it.",
     )

@@ -1,6 +1,7 @@
-"""Where a slide was not scanned: black, or gray that no camera gives so evenly.
+"""Where a slide was not scanned: black, or a gray or green that no camera gives so evenly.
 
-Scanners and converters fill what they did not scan with black, with gray or with white.
+Scanners and converters fill what they did not scan with black, with gray or with white, and with
+zeros that turn out to be YCbCr.
 At a low magnification such a place has one value, whatever its coding; glass, tissue and ink have
 noise, which the mean of a pixel does not take away.
 """
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.slide.prepare import WHITE
+from inference.tissue.light import has_ink_hue
 from inference.tissue.regions import Mask, Regions, dilate, drop_small
 
 BLACKEST = 2
@@ -21,7 +23,8 @@ BLACKEST = 2
 EVEN = 1
 """How far neighbors of one color differ by rounding."""
 MOST_TINT = 10
-"""A fill is gray: what differs more between its channels may be stained, however even."""
+"""A fill is gray, or has a hue that no stain has: what differs more between its channels may be
+stained, however even."""
 GLASS_LEAST = 200
 """From here on one color is white, and glass or padding with white are alike."""
 LEAST_PX = 16
@@ -29,6 +32,8 @@ LEAST_PX = 16
 that have even ones on all sides."""
 STRAIGHT_PX, STRAIGHT_SHARE = 4, 0.8
 """Fills other than black are made of rectangles: share of their border in straight runs."""
+ALIKE_SHARE = 0.9
+"""Share of a fill that has its one color: JPEG rings where it ends in the middle of a block."""
 REACH_PX = 2
 """How far beyond its even pixels a fill may reach: they are means, and JPEG rings."""
 LIKE_IT = 32
@@ -89,9 +94,12 @@ def find_unscanned(rgb: NDArray[np.uint8], is_even: Confirm) -> Mask:
         darkest = np.minimum(np.minimum(red, green), blue)
         black[rows] = brightest <= BLACKEST
         is_gray = (darkest < GLASS_LEAST) & (brightest - darkest <= MOST_TINT)
-        if is_gray.any():
-            is_gray &= (_spread(strip[..., 1]) <= EVEN)[inside]
-        even[rows] = is_gray
+        # A buffer of zeros read as YCbCr is green.
+        wide = (channel.astype(np.int16) for channel in (red, green, blue))
+        is_fill = is_gray | has_ink_hue(*wide)
+        if is_fill.any():
+            is_fill &= (_spread(strip[..., 1]) <= EVEN)[inside]
+        even[rows] = is_fill
     black = drop_small(black, LEAST_PX)
     return black | _fills(drop_small(even & ~black, LEAST_PX), rgb, is_even)
 
@@ -137,10 +145,11 @@ def _fills(even: Mask, rgb: NDArray[np.uint8], is_even: Confirm) -> Mask:
         for row, start, stop in zip(rows - top, starts - left, stops - left, strict=True):
             part[row, start:stop] = True
         colors = rgb[top : top + part.shape[0], left : left + part.shape[1]][part]
-        spread = colors.max(0) - colors.min(0)
-        longest = int(np.argmax(stops - starts))
+        off = np.abs(colors.astype(np.int16) - np.median(colors, axis=0)).max(1)
+        widest = np.flatnonzero(stops - starts == (stops - starts).max())
+        longest = int(widest[len(widest) // 2])
         keep[number] = (
-            spread.max() <= 2 * EVEN
+            (off <= EVEN + 0.5).mean() >= ALIKE_SHARE
             and _straight_share(part) >= STRAIGHT_SHARE
             and is_even(int(rows[longest]), int(starts[longest] + stops[longest]) // 2)
         )

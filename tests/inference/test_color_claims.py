@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import imagecodecs
@@ -9,7 +10,16 @@ import numpy as np
 import pytest
 from coded_slides import FRAME, Pixels, boxed, jpeg_2000, slide_of, subsampled
 from PIL import Image
-from pydicom.uid import HTJ2K, JPEG2000, UID, JPEG2000Lossless, JPEGLSLossless, RLELossless
+from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    UID,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLSLossless,
+    RLELossless,
+)
+from wsidicom.codec.rle import RleCodec
 
 from inference.errors import FramesUnreadable, Refused
 from inference.slide.color_claims import color_conflict
@@ -136,3 +146,62 @@ def test_a_coding_that_knows_no_ycbcr_of_half_width_says_what_it_knows(tmp_path:
         "Photometric Interpretation is YBR_FULL_422 in RLE Lossless; in that coding color images "
         "are RGB or YBR_FULL."
     )
+
+
+def unmarked(samples: Pixels) -> bytes:
+    """A JPEG of these samples in which nothing says what they are."""
+    data = bytes(imagecodecs.jpeg8_encode(samples, level=95, colorspace="RGB", outcolorspace="RGB"))
+    at = data.find(b"\xff\xee")
+    return data if at < 0 else data[:at] + data[at + 2 + int.from_bytes(data[at + 2 : at + 4]) :]
+
+
+def with_jfif(samples: Pixels) -> bytes:
+    """A JPEG of these samples that says that they are YCbCr, by components 1, 2 and 3."""
+    data = bytes(
+        imagecodecs.jpeg8_encode(samples, level=95, colorspace="YCBCR", outcolorspace="YCBCR")
+    )
+    return data
+
+
+def in_rle(samples: Pixels) -> bytes:
+    return bytes(RleCodec.encode(samples))
+
+
+def in_jpeg_2000(samples: Pixels) -> bytes:
+    return jpeg_2000(samples, transform=False)
+
+
+def in_jpeg_ls(samples: Pixels) -> bytes:
+    return bytes(imagecodecs.jpegls_encode(samples))
+
+
+@pytest.mark.parametrize(
+    ("encode", "syntax", "stated", "is_ycbcr"),
+    [
+        (in_jpeg_2000, JPEG2000, "YBR_FULL", False),
+        (in_jpeg_2000, JPEG2000, "RGB", True),
+        (in_rle, RLELossless, "YBR_FULL", False),
+        (in_rle, RLELossless, "RGB", True),
+        (in_jpeg_ls, JPEGLSLossless, "RGB", True),
+        (unmarked, JPEGBaseline8Bit, "RGB", True),
+        (with_jfif, JPEGBaseline8Bit, "YBR_FULL", False),
+    ],
+)
+def test_samples_whose_glass_is_gray_only_in_another_reading_are_refused(
+    tmp_path: Path, encode: Callable[[Pixels], bytes], syntax: UID, stated: str, is_ycbcr: bool
+) -> None:
+    samples = as_ycbcr(picture()) if is_ycbcr else picture()
+    path = slide_of(tmp_path / "a.dcm", [encode(samples)], syntax, stated)
+    with pytest.raises(Refused, match="glass is gray only if they hold") as refused:
+        open_slide([path])
+    assert refused.value.verdict.reason is Reason.PHOTOMETRIC_INTERPRETATION
+
+
+@pytest.mark.parametrize("encode", [in_jpeg_2000, in_rle])
+def test_without_glass_the_stated_reading_is_believed(
+    tmp_path: Path, encode: Callable[[Pixels], bytes]
+) -> None:
+    syntax = JPEG2000 if encode is in_jpeg_2000 else RLELossless
+    tissue = picture(glass=False)
+    pixels, _ = read(slide_of(tmp_path / "a.dcm", [encode(tissue)], syntax, "RGB"))
+    np.testing.assert_array_equal(pixels, tissue)

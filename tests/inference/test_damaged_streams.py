@@ -16,6 +16,7 @@ from pydicom.uid import (
     JPEG2000,
     UID,
     JPEGBaseline8Bit,
+    JPEGExtended12Bit,
     JPEGLSLossless,
     RLELossless,
 )
@@ -66,15 +67,16 @@ def blocks_left_over(s: bytes, at: int) -> bytes:
     return s[:-2] + s[at : at + 200].replace(b"\xff", b"\x55") + s[-2:]
 
 
+@pytest.mark.parametrize("syntax", [JPEGBaseline8Bit, JPEGExtended12Bit])
 @pytest.mark.parametrize(
     "damage", [zeros_in_the_middle, all_zeros, cut, a_marker_inside, blocks_left_over]
 )
 def test_a_jpeg_frame_that_libjpeg_fills_with_gray_is_unreadable(
-    tmp_path: Path, damage: Damage
+    tmp_path: Path, damage: Damage, syntax: UID
 ) -> None:
     frames = [jpeg(tissue(n)) for n in range(3)]
     frames[1] = damage(frames[1], scan_of(frames[1]))
-    path = slide_of(tmp_path / "a.dcm", frames, JPEGBaseline8Bit, "YBR_FULL_422")
+    path = slide_of(tmp_path / "a.dcm", frames, syntax, "YBR_FULL_422")
     read(path, 0)
     read(path, 2)
     with pytest.raises(FramesUnreadable, match=r"^Frame 2 of instance .* data is damaged \(the "):

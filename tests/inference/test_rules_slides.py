@@ -449,3 +449,30 @@ def test_holes_of_the_level_of_the_mask_are_looked_up_in_the_others(tmp_path: Pa
         plan = plan_tiles(slide, WANTED, ())
     assert len(plan.sources[0].cells) == 256
     assert plan.warnings == ()
+
+
+def test_a_level_that_names_the_objective_of_its_scan_is_none_of_another_scale(
+    tmp_path: Path,
+) -> None:
+    """Some writers do not say of any level that it was resampled."""
+    unmarked = both(
+        objective(20),
+        setting(ImageType=["ORIGINAL", "PRIMARY", "VOLUME", "NONE"], PyramidUID="1.2"),
+    )
+    base = write_level(tmp_path / "a.dcm", noise(128, 192), mpp=0.5, edit=unmarked)
+    lower = write_level(tmp_path / "b.dcm", noise(32, 48), mpp=2.0, edit=unmarked)
+    with open_slide([base, lower]) as slide:
+        assert [level.mpp for level in slide.levels] == [0.5, 2.0]
+        assert slide.warnings == ()
+
+
+@pytest.mark.parametrize("side", [700_000, 2**31 - 1, 2**32 - 1])
+def test_a_sparse_matrix_larger_than_any_slide_is_refused(tmp_path: Path, side: int) -> None:
+    larger = both(
+        without("ImagedVolumeWidth", "ImagedVolumeHeight"),
+        setting(TotalPixelMatrixRows=side, TotalPixelMatrixColumns=side),
+    )
+    path = write_level(tmp_path / "a.dcm", noise(64, 96), absent=[(0, 0)], edit=larger)
+    with pytest.raises(Refused, match="up to 300 mm are plausible") as refused:
+        open_slide([path])
+    assert refused.value.verdict.reason is Reason.GEOMETRY_MISSING

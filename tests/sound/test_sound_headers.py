@@ -214,6 +214,8 @@ CONDITIONS: dict[str, Condition] = {
     "a decimal of more digits than allowed": long_decimal,
     "dates that are none": stating(StudyDate="2026.01.01", PatientBirthDate="19600229"),
     "sex and age that are none": stating(PatientSex="X", PatientAge="abc"),
+    "time zone that is none": stating(TimezoneOffsetFromUTC="CET"),
+    "time zone without a sign": stating(TimezoneOffsetFromUTC="0100"),
     "lossy ratio of several values": stating(
         LossyImageCompressionRatio=[10, 20], LossyImageCompressionMethod=["ISO_10918_1"] * 2
     ),
@@ -238,6 +240,7 @@ CONDITIONS: dict[str, Condition] = {
     "profile of noise": optical_path(ICCProfile=b"\x01\x02\x03\x04" * 64),
     "no imaged volume": stating(ImagedVolumeWidth=None, ImagedVolumeHeight=None),
     "imaged volume depth of zero": stating(ImagedVolumeDepth=0.0),
+    "planes of samples, though they are coded": stating(PlanarConfiguration=1),
     "UID with a zero in front": stating(SeriesInstanceUID="1.2.826.0.01.4"),
     "levels in series of their own": lower_in_a_series_of_its_own,
     "three levels": copied_level,

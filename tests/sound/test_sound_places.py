@@ -178,6 +178,13 @@ def native_tiles(slide: Drawn) -> None:
         )
 
 
+def one_frame_a_level(slide: Drawn) -> None:
+    """Untiled, and without the number of frames, as single images often are."""
+    for image in slide.images:
+        image.encode(frame=image.pixels.shape[:2])
+        del image.header.NumberOfFrames
+
+
 def short_edges(slide: Drawn) -> None:
     """Tiles at the edge hold only what is inside of the matrix."""
     for image in slide.images:
@@ -324,6 +331,7 @@ CONDITIONS: dict[str, Condition] = {
     "tiles of 72 x 104": tiles_of(72, 104),
     "native tiles of 255 x 257": native_tiles,
     "short edge tiles": short_edges,
+    "one frame a level": one_frame_a_level,
     "concatenation": concatenated(3),
     "concatenation of one": concatenated(1),
     "concatenation without a total": concatenated(3, total=False),

@@ -20,6 +20,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
+    JPEGExtended12Bit,
     JPEGLSLossless,
     RLELossless,
 )
@@ -134,6 +135,16 @@ def padded(tile: Pixels) -> bytes:
     return jpeg(tile) + b"\0" * 6
 
 
+def filled_up(value: int) -> Encode:
+    """To a whole number of blocks, as hardware encoders and some file systems have it."""
+
+    def encode(tile: Pixels) -> bytes:
+        data = jpeg(tile)
+        return data + bytes((value,)) * (4096 - len(data) % 4096)
+
+    return encode
+
+
 def tabled(table: str, *, fragments: int = 1) -> Condition:
     def change(slide: Drawn) -> None:
         for image in slide.images:
@@ -168,6 +179,11 @@ CONDITIONS: dict[str, Condition] = {
     "JPEG with a comment": coded(with_comment, JPEGS, "YBR_FULL_422"),
     "JPEG with fill bytes": coded(with_fill, JPEGS, "YBR_FULL_422"),
     "JPEG with padding behind its end": coded(padded, JPEGS, "YBR_FULL_422"),
+    "JPEG filled up with zeros": coded(filled_up(0), JPEGS, "YBR_FULL_422"),
+    "JPEG filled up with ones": coded(filled_up(255), JPEGS, "YBR_FULL_422"),
+    "JPEG extended": coded(jpeg, JPEGExtended12Bit, "YBR_FULL_422"),
+    "JPEG extended of RGB, unmarked": coded(plain_rgb(marked=False), JPEGExtended12Bit, "RGB"),
+    "JPEG extended of YCbCr beside a header that says RGB": coded(jpeg, JPEGExtended12Bit, "RGB"),
     "JPEG of RGB, marked": coded(plain_rgb(marked=True), JPEGS, "RGB"),
     "JPEG of RGB, unmarked": coded(plain_rgb(marked=False), JPEGS, "RGB"),
     "JPEG of RGB, marked, beside a header that says YCbCr": coded(

@@ -1,7 +1,8 @@
-"""A file whose header has public attributes as VR UN, read as if they had their own VR.
+"""A file whose header is sound and not for wsidicom, read with a header written anew.
 
-Legal (PS3.5 6.2.2), and common behind old archives. pydicom understands it, wsidicom does not: so
-it is given a stream whose header we wrote anew, in front of the same pixel data.
+Public attributes as VR UN are legal (PS3.5 6.2.2), and common behind old archives. And a Planar
+Configuration of 1 says nothing of coded frames, whose coding orders the samples (PS3.5 8.2), yet
+some writers state it. wsidicom is given a stream with another header in front of the same pixels.
 """
 
 from __future__ import annotations
@@ -13,15 +14,18 @@ from typing import Any
 
 from pydicom import Dataset, dcmwrite
 from pydicom.dataelem import RawDataElement
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from inference.slide.claims.places import end_of_groups
 from inference.slide.headers import read_front
 
 
-def has_unknown_vr(path: Path) -> bool:
-    """Whether the header has a public attribute whose VR its writer did not know."""
+def needs_rewriting(path: Path) -> bool:
+    """Whether the header has a public attribute whose VR its writer did not know, or the order of
+    samples that only native pixels have."""
     header, _ = read_front(path, "The file")
+    if _is_encapsulated(header) and header.get("PlanarConfiguration"):
+        return True
     elements = (header.get_item(tag) for tag in header.keys())  # noqa: SIM118 - values stay raw
     return any(
         isinstance(e, RawDataElement) and e.VR == "UN" and not e.tag.is_private for e in elements
@@ -105,8 +109,14 @@ def _written(header: Dataset) -> bytes:
     for element in header:
         clean.add(deepcopy(element))
     clean.file_meta = deepcopy(header.file_meta)
+    if _is_encapsulated(header) and "PlanarConfiguration" in clean:
+        clean.PlanarConfiguration = 0
     file = io.BytesIO()
     syntax = header.file_meta.TransferSyntaxUID
     clean.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian if syntax.is_implicit_VR else syntax
     dcmwrite(file, clean, implicit_vr=False, little_endian=True, enforce_file_format=True)
     return file.getvalue()
+
+
+def _is_encapsulated(header: Dataset) -> bool:
+    return bool(UID(str(header.file_meta.TransferSyntaxUID)).is_encapsulated)

@@ -6,6 +6,9 @@ from inference.slide.codestream.jpeg import Jpeg, Stream, is_jpeg, read_jpeg
 from inference.slide.codestream.jpeg2000 import codestream, damage, is_jpeg_2000, read_jpeg_2000
 
 _END_OF_IMAGE = b"\xff\xd9"
+_PADDING = b"\0\xff"
+"""Some encoders fill up to a multiple of 4, 512 or more bytes; no decoder comes to it."""
+_LOOKED_AT = 64
 _BITS = 8
 
 
@@ -29,11 +32,18 @@ def defect(data: Stream, rows: int, cols: int, jpeg: Jpeg | None = None) -> str:
 
 
 def _jpeg_defect(data: Stream, rows: int, cols: int, jpeg: Jpeg) -> str:
-    if _END_OF_IMAGE not in bytes(data[-64:]):
+    if not _ends(data):
         return "the JPEG stream ends before its end-of-image marker"
     if not jpeg.rows:
         return "the JPEG stream states no image size"
     return _shape(jpeg.rows, jpeg.cols, rows, cols) or _depth({jpeg.bits})
+
+
+def _ends(data: Stream) -> bool:
+    """Whether the end marker is there, near the end or behind it only padding."""
+    if _END_OF_IMAGE in bytes(data[-_LOOKED_AT:]):
+        return True
+    return bytes(data).rstrip(_PADDING).endswith(_END_OF_IMAGE)
 
 
 def _shape(found_rows: int, found_cols: int, rows: int, cols: int) -> str:

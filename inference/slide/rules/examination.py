@@ -21,6 +21,7 @@ OF_THE_HEADER: tuple[tuple[Reason, Rule], ...] = (
     (Reason.SPACING_MISSING, scale.spacing_missing),
     (Reason.SPACING_IMPLAUSIBLE, scale.spacing_implausible),
     (Reason.GEOMETRY_MISSING, geometry.matrix_missing),
+    (Reason.GEOMETRY_MISSING, geometry.matrix_absurd),
     (Reason.GEOMETRY_MISSING, geometry.placement_missing),
     (Reason.GEOMETRY_MISSING, geometry.directions_degenerate),
     (Reason.GEOMETRY_MISSING, geometry.origin_absurd),
@@ -38,14 +39,19 @@ OF_THE_FRAMES: tuple[tuple[Reason, Rule], ...] = (
     (Reason.FRAME_POSITIONS, planes.spacing_of_planes_missing),
     (Reason.SPACING_IMPLAUSIBLE, scale.frames_of_several_scales),
     (Reason.SPACING_IMPLAUSIBLE, scale.volume_of_another_scale),
-    (Reason.SPACING_IMPLAUSIBLE, scale.objective_of_another_scale),
 )
 """What the frames say, and whether it fits the header."""
+
+OF_THE_BASE: tuple[tuple[Reason, Rule], ...] = (
+    (Reason.SPACING_IMPLAUSIBLE, scale.objective_of_another_scale),
+)
+"""What only the pixels of the scanner answer for. A level names the objective of its scan too, and
+not every writer says that it was resampled."""
 
 
 def image_refusal(image: SlideImage) -> Refusal | None:
     """The first rule that an image breaks by itself."""
-    return _first(image, OF_THE_HEADER) or _first(image, OF_THE_FRAMES)
+    return _first(image, (*OF_THE_HEADER, *OF_THE_FRAMES, *OF_THE_BASE))
 
 
 def level_refusal(image: SlideImage, base: SlideImage) -> Refusal | None:
@@ -54,7 +60,7 @@ def level_refusal(image: SlideImage, base: SlideImage) -> Refusal | None:
     elsewhere = geometry.misplaced(image, base)
     if found is None and elsewhere:
         found = Reason.GEOMETRY_MISSING, elsewhere
-    return found or _first(image, OF_THE_FRAMES)
+    return found or _first(image, (*OF_THE_FRAMES, *(OF_THE_BASE if image is base else ())))
 
 
 def _first(image: SlideImage, rules: tuple[tuple[Reason, Rule], ...]) -> Refusal | None:

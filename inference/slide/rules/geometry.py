@@ -10,6 +10,9 @@ SAME_ORIGIN_MM = 0.02
 """Levels whose origins differ by less (and by less than a pixel) show the same place: writers
 differ in whether the origin is the corner or the center of the first pixel."""
 
+LARGEST_MM = 300.0
+"""The largest slides have 0.2 m; a larger matrix is in another unit, or no count of pixels."""
+
 
 def matrix_missing(image: SlideImage) -> str | None:
     """The total pixel matrix has a size."""
@@ -19,6 +22,20 @@ def matrix_missing(image: SlideImage) -> str | None:
             "are needed."
         )
     return None
+
+
+def matrix_absurd(image: SlideImage) -> str | None:
+    """The matrix is not larger than any slide; a sparse one may state any size."""
+    if image.spacing_mm is None:
+        return None
+    header, (row, col) = image.header, image.spacing_mm
+    height, width = header.rows * row, header.cols * col
+    if max(height, width) <= LARGEST_MM:
+        return None
+    return (
+        f"The total pixel matrix of {image.pixels} covers {height:.4g} x {width:.4g} mm; up to "
+        f"{LARGEST_MM:g} mm are plausible. Its size or Pixel Spacing is wrong."
+    )
 
 
 def placement_missing(image: SlideImage) -> str | None:
