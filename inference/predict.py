@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from inference.tiles.order import Source
 from inference.tiles.planning import LEAST_TISSUE_SHARE, Plan, plan_tiles
 from inference.tiles.values import Resume, TileValues, discard
 from inference.tissue.outlines import outlines
+from inference.tissue.overview import outside_scan_mm2, outside_scan_warning
 from inference.types import Heatmap, LevelAccount, NotAssessable, Prediction, Progress, Reason
 
 __all__ = ["LEAST_TISSUE_SHARE", "Stopped", "discard", "load", "predict", "save"]
@@ -93,16 +94,18 @@ def _predict(
         plan = plan_tiles(slide, manifest.input, warnings)
         accounts = plan.levels
         tissue = plan.tissue
+        beyond = outside_scan_warning(outside_scan_mm2(slide, tissue))
+        plan = replace(plan, warnings=plan.warnings + beyond)
         refusal = quality.dispute_refusal(tissue.area_mm2, tissue.disputed_mm2)
         refusal = refusal or _too_little(plan, [len(s.cells) for s in plan.sources], manifest)
         if refusal:
-            return _not_assessable(slide, accounts, refusal)
+            return _not_assessable(slide, accounts, quality.with_tissue_beyond(refusal, beyond))
         encoded = _encode(plan, runtime, progress, stop, resume)
     except FramesUnreadable as error:
         return _not_assessable(slide, accounts, (Reason.FRAMES_UNREADABLE, str(error)))
     refusal = _too_little(plan, [len(cells) for cells in encoded.cells], manifest)
     if refusal:
-        return _not_assessable(slide, accounts, refusal)
+        return _not_assessable(slide, accounts, quality.with_tissue_beyond(refusal, beyond))
     outputs = runtime.run("aggregator", _aggregator_inputs(manifest, encoded))
     tile_values = {
         h.name: (encoded.values[0] if h.graph == "encoder" else outputs)[h.tensor].reshape(-1)

@@ -82,7 +82,7 @@ def tissue_mask(slide: Slide) -> TissueMask:
     factor = max(1, round(MASK_MPP / level.mpp))
     factor = max(factor, ceil((level.rows * level.cols / MOST_VIEW_PX) ** 0.5))
     mpp = level.mpp * factor
-    view = _view(level, factor)
+    view = reduced_view(level, factor)
     downsample = level.downsample * factor
     fill_from_others(view, level, slide.levels, downsample)
     empty = find_unscanned(view, lambda row, col: _is_even(slide.levels[0], downsample, row, col))
@@ -143,8 +143,11 @@ def find_tissue(rgb: NDArray[np.uint8], mpp: float) -> NDArray[np.bool_]:
     return fill_holes(mask, LARGEST_HOLE_MM2 / pixel_mm2)
 
 
-def _view(level: Level, factor: int) -> NDArray[np.uint8]:
-    """The whole level reduced by `factor`, block by block so that memory stays bounded."""
+def reduced_view(level: Level, factor: int) -> NDArray[np.uint8]:
+    """The whole level reduced by `factor`, block by block so that memory stays bounded.
+
+    Raises FramesUnreadable.
+    """
     view = np.empty((-(-level.rows // factor), -(-level.cols // factor), 3), np.uint8)
     step = max(1, _BLOCK_PX // factor) * factor
     blocks = [
