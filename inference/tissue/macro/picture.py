@@ -24,8 +24,8 @@ from inference.slide.slide import Slide
 from inference.tissue.tissue import reduced_view
 from inference.types import SlideGeometry
 
-VIEW_MM = 0.06
-"""Wanted size of a pixel of the view: a piece of 1 mm2 has 280 of them."""
+VIEW_MM = 0.1
+"""Wanted size of a pixel of the view: a piece of 1 mm2 has 100 of them."""
 SPACING_MM = (0.002, 0.15)
 """Plausible size of a pixel of an overview: finer ones are scans, in coarser ones small pieces of
 tissue have too few pixels."""

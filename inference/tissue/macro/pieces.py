@@ -26,6 +26,8 @@ LABEL_MM, LABEL_SHARE = 27.0, 0.4
 """Length of the part of a slide that can have a label, and its share of a short picture."""
 PRINTED = 0.01
 """Share of an end of the slide that is neither glass nor tissue from which on it is a label."""
+BLACKED_MM = 10.0
+"""A black end longer than this is no border: the label was made black, and ends where it ends."""
 RECTANGLE = 0.85
 """Share of its bounding box that a sticker fills and no tissue does: an ellipse fills 0.79."""
 _DARK_SHARE = 0.7
@@ -101,8 +103,12 @@ def _ends(dark: Mask, pixel_mm: Size) -> Iterator[tuple[slice, slice]]:
         if sizes[axis] * 1.3 < sizes[1 - axis]:
             continue
         (start, stop), length = spans[axis], sizes[axis]
+        last = dark.shape[axis]
         reach = ceil(min(LABEL_MM, LABEL_SHARE * length) / pixel_mm[axis])
-        for part in (slice(0, start + reach), slice(max(stop - reach, 0), None)):
+        blacked = BLACKED_MM / pixel_mm[axis]
+        first_end = reach if start > blacked else start + reach
+        second_end = last - reach if last - stop > blacked else stop - reach
+        for part in (slice(0, first_end), slice(max(second_end, 0), None)):
             yield (part, slice(None)) if axis == 0 else (slice(None), part)
 
 

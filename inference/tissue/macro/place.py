@@ -30,6 +30,8 @@ LEAST_TISSUE_MM2 = 0.5
 """Less tissue tells no place."""
 _RIM_MM = 0.3
 """Edges of tissue are blurred in an overview: so near to them nothing is compared."""
+_FFT_STEP = 24
+"""Lengths with small factors are transformed faster."""
 
 Shift = tuple[int, int]
 """Rows and columns of the view by which the tissue lies beside its stated place."""
@@ -68,7 +70,9 @@ def laid_over(
         np.clip(cols / tissue.downsample, 0, tissue.mask.shape[1] - 1).astype(np.intp),
     )
     inside = _is_inside(rows, cols, geometry)
-    there = ~unknown_to_all(levels, tissue.mask.shape, tissue.downsample)
+    there = np.ones(tissue.mask.shape, np.bool_)
+    if not any(level.has_all_frames for level in levels):
+        there = ~unknown_to_all(levels, tissue.mask.shape, tissue.downsample)
     if tissue.unscanned is not None:
         there &= ~tissue.unscanned.mask
     shown = inside & there[at]
@@ -83,11 +87,15 @@ def found_shift(scan: Scan, colored: Mask, pixel_mm: tuple[float, float]) -> Shi
     its stated place; None where that is not near, or not clear."""
     if not scan.shown.any():
         return None
-    template = np.where(scan.shown, scan.tissue - scan.tissue[scan.shown].mean(), 0.0)
     reach = tuple(max(1, round(_SEARCHED_MM / size)) for size in pixel_mm)
-    shape = tuple(n + r for n, r in zip(colored.shape, reach, strict=True))
-    spectrum = np.fft.rfft2(colored.astype(np.float64), shape)
-    spectrum *= np.conj(np.fft.rfft2(template, shape))
+    window = _window(scan.shown, reach)
+    shown, tissue = scan.shown[window], scan.tissue[window]
+    template = np.where(shown, tissue - tissue[shown].mean(), 0.0)
+    shape = tuple(
+        -(-(n + r) // _FFT_STEP) * _FFT_STEP for n, r in zip(shown.shape, reach, strict=True)
+    )
+    spectrum = np.fft.rfft2(colored[window].astype(np.float32), shape)
+    spectrum *= np.conj(np.fft.rfft2(template.astype(np.float32), shape))
     score = np.fft.irfft2(spectrum, shape)
     rows, cols = (np.arange(-r, r + 1) for r in reach)
     score = score[np.ix_(rows % shape[0], cols % shape[1])]
@@ -97,6 +105,15 @@ def found_shift(scan: Scan, colored: Mask, pixel_mm: tuple[float, float]) -> Shi
     if off_mm > FARTHEST_MM or agreement(scan.moved(shift), colored, pixel_mm) < LEAST_AGREEMENT:
         return None
     return shift
+
+
+def _window(mask: Mask, reach: tuple[int, ...]) -> tuple[slice, ...]:
+    """The part of a view that holds what is set in a mask, and so many pixels on all sides."""
+    found = []
+    for axis, more in enumerate(reach):
+        places = np.flatnonzero(mask.any(1 - axis))
+        found.append(slice(max(int(places[0]) - more, 0), int(places[-1]) + 1 + more))
+    return tuple(found)
 
 
 def agreement(scan: Scan, colored: Mask, pixel_mm: tuple[float, float]) -> float:

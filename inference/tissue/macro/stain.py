@@ -52,7 +52,7 @@ def sorted_by_color(
     """
     pixel_mm2 = pixel_mm[0] * pixel_mm[1]
     near = ceil(_NEAR_MM / min(pixel_mm))
-    is_glass = ~dilate(~(scan.shown & ~dilate(scan.tissue, near)), 1)
+    is_glass = ~dilate(scan.tissue | ~scan.shown, near)  # some mark the scanned area by a line
     if is_glass.sum() * pixel_mm2 < LEAST_GLASS_MM2:
         return None
     glass = np.median(rgb[is_glass], axis=0).astype(np.float64)
