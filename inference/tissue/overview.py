@@ -32,7 +32,7 @@ def outside_scan_mm2(slide: Slide, tissue: TissueMask) -> float:
     for overview in read_overviews(slide):
         others = tuple(g for g in placed if not _is_covered(g, slide.geometry))
         scan = laid_over(overview, slide.geometry, tissue, slide.levels, others)
-        area = _area_mm2(overview, scan)
+        area = _area_mm2(overview, scan, tissue.disputed_mm2)
         if area is not None:
             return area
     return 0.0
@@ -48,7 +48,7 @@ def outside_scan_warning(area_mm2: float) -> tuple[str, ...]:
     )
 
 
-def _area_mm2(overview: Overview, scan: Scan) -> float | None:
+def _area_mm2(overview: Overview, scan: Scan, disputed_mm2: float) -> float | None:
     """None where the overview cannot be compared with the scan."""
     pixel_mm = overview.pixel_mm
     colors = sorted_by_color(overview.rgb, scan, pixel_mm)
@@ -60,8 +60,8 @@ def _area_mm2(overview: Overview, scan: Scan) -> float | None:
         if shift is None:
             return None
         scan = scan.moved(shift)
-    elif not _shows_as_little(scan, colors, pixel_mm2):
-        return None
+    elif disputed_mm2 >= LEAST_TISSUE_MM2 or not _shows_as_little(scan, colors, pixel_mm2):
+        return None  # the overview may show what the scan does show, unrecognized
     dark = overview.rgb.mean(2) < DARK
     return float(pieces_outside(colors, dark, scan.seen, pixel_mm).sum()) * pixel_mm2
 

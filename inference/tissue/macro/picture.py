@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,10 +30,14 @@ VIEW_MM = 0.1
 SPACING_MM = (0.002, 0.15)
 """Plausible size of a pixel of an overview: finer ones are scans, in coarser ones small pieces of
 tissue have too few pixels."""
+MOST_UNEQUAL = 2.0
+"""Largest ratio of its row and column spacing."""
 SIZE_MM = (5.0, 250.0)
 """Plausible length of its sides; the largest slides have 0.2 m."""
 MOST_PX = 1 << 24
 """The largest overview that is decoded: cameras for them have less than 10 megapixels."""
+MOST_VIEW_PX = 1 << 20
+"""A larger view is reduced further; that of a usual slide has a fifth of it."""
 MOST_OVERVIEWS = 2
 """So many are looked at, largest first."""
 _RULES = (
@@ -103,6 +108,7 @@ def _is_beside(image: SlideImage, scan: SlideGeometry) -> bool:
     stored_px = header.cells * header.frame_rows * header.frame_cols
     return (
         all(SPACING_MM[0] <= spacing <= SPACING_MM[1] for spacing in spacings)
+        and max(spacings) <= MOST_UNEQUAL * min(spacings)
         and all(SIZE_MM[0] <= size <= SIZE_MM[1] for size in sizes)
         and found.rows * found.cols <= MOST_PX
         and stored_px <= MOST_PX
@@ -116,6 +122,7 @@ def _read(image: SlideImage) -> Overview | None:
         raise AssertionError("asked of placed images only")
     coarser = max(place.spacing_row_mm, place.spacing_col_mm)
     factor = max(1, round(VIEW_MM / coarser))
+    factor = max(factor, ceil((place.rows * place.cols / MOST_VIEW_PX) ** 0.5))
     try:
         with ExitStack() as files:
             return Overview(reduced_view(open_picture(image, files), factor), factor, place)
