@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from inference.tiles.grid import TileGrid
 from inference.tiles.planning import LEAST_TISSUE_SHARE, Plan, plan_tiles
 from inference.tiles.values import discard
 from inference.tissue.outlines import outlines
+from inference.tissue.overview import outside_scan_mm2, outside_scan_warning
 from inference.types import Heatmap, LevelAccount, NotAssessable, Prediction, Progress, Reason
 
 __all__ = ["LEAST_TISSUE_SHARE", "Stopped", "discard", "load", "predict", "save"]
@@ -80,16 +82,18 @@ def _predict(
         plan = plan_tiles(slide, manifest.input, warnings)
         accounts = plan.levels
         tissue = plan.tissue
+        beyond = outside_scan_warning(outside_scan_mm2(slide, tissue))
+        plan = replace(plan, warnings=plan.warnings + beyond)
         refusal = quality.dispute_refusal(tissue.area_mm2, tissue.disputed_mm2)
         refusal = refusal or _too_little(plan, [len(s.cells) for s in plan.sources], manifest)
         if refusal:
-            return _not_assessable(slide, accounts, refusal)
+            return _not_assessable(slide, accounts, quality.with_tissue_beyond(refusal, beyond))
         encoded = encode(plan, _wanted(manifest), runtime, progress, stop, resume)
     except FramesUnreadable as error:
         return _not_assessable(slide, accounts, (Reason.FRAMES_UNREADABLE, str(error)))
     refusal = encoded.refusal or _too_little(plan, [len(c) for c in encoded.cells], manifest)
     if refusal:
-        return _not_assessable(slide, accounts, refusal)
+        return _not_assessable(slide, accounts, quality.with_tissue_beyond(refusal, beyond))
     outputs = runtime.run("aggregator", _aggregator_inputs(manifest, encoded))
     tile_values = {
         h.name: (encoded.values[0] if h.graph == "encoder" else outputs)[h.tensor].reshape(-1)

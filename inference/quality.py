@@ -109,6 +109,13 @@ def tissue_refusal(
     return None
 
 
+def with_tissue_beyond(refusal: tuple[Reason, str], beyond: Sequence[str]) -> tuple[Reason, str]:
+    """A refusal for want of tissue with what is said of tissue that was not scanned."""
+    if not beyond:
+        return refusal
+    return refusal[0], " ".join((refusal[1], *beyond, "Scan the slide again with it."))
+
+
 def output_refusal(
     manifest: Manifest,
     slide_outputs: Mapping[str, NDArray[np.float32]],

@@ -102,6 +102,15 @@ def open_level(
     return level, said
 
 
+def open_picture(image: SlideImage, files: ExitStack) -> Level:
+    """A picture beside the levels, whose header broke no rule of colors and positions, as a level
+    of its own scale. Raises LevelFault. It stays open until `files` is closed."""
+    level = _level(planes_of(image)[0], image, None, files)
+    if fault_of_color := color_fault(level):
+        raise LevelFault(Reason.PHOTOMETRIC_INTERPRETATION, fault_of_color)
+    return level
+
+
 def _level(plane: Plane, base: SlideImage, color: ToSrgb | None, files: ExitStack) -> Level:
     image = plane.image
     mpp, base_mpp = image.mpp, base.mpp

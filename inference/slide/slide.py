@@ -50,6 +50,16 @@ class Slide:
         return self.levels[0].mpp
 
     @property
+    def scanned(self) -> tuple[SlideGeometry | None, ...]:
+        """Where its VOLUME images lie, of other scans too; None for one that does not say."""
+        return tuple(image.geometry for image in self._images if image.header.is_volume)
+
+    def images_of(self, flavor: str) -> tuple[SlideImage, ...]:
+        """Its images of one flavor, largest first."""
+        of_slide = (image for image in self._images if image.header.is_whole_slide_image)
+        return tuple(image for image in of_slide if image.header.flavor == flavor)
+
+    @property
     def accounts(self) -> tuple[LevelAccount, ...]:
         """What became of each instance, before anything was analyzed."""
         return self.accounts_for(tiles=(), tissue=None)
