@@ -17,10 +17,12 @@ from engines.manifest import Manifest, Tensor
 from engines.outputs import HeatmapOutput
 from inference import quality
 from inference.archive import load, save
+from inference.condition.focus import Focus
+from inference.condition.shares import condition_of
 from inference.errors import FramesUnreadable, Refused, Stopped, is_of_the_machine, without_path
 from inference.heatmap import assemble
 from inference.slide.slide import Slide, open_slide
-from inference.tiles.encoding import Encoding, Runtime
+from inference.tiles.encoding import FOCUS, Encoding, Runtime
 from inference.tiles.grid import TileGrid
 from inference.tiles.order import Source
 from inference.tiles.planning import LEAST_TISSUE_SHARE, Plan, plan_tiles
@@ -131,12 +133,13 @@ def _encode(
     values = [
         TileValues(
             len(source.cells),
-            layout,
+            layout if n else {**layout, FOCUS: ("uint8", ())},
             None if resume is None else Resume(resume / str(n), _resume_key(source, runtime)),
         )
         for n, source in enumerate(plan.sources)
     ]
-    encoding = Encoding(plan.sources, values, runtime)
+    focus = Focus(len(plan.sources[0].cells), runtime.manifest.input.mpp)
+    encoding = Encoding(plan.sources, values, runtime, focus)
     encoding.run(progress, stop)
     readable = [encoding.readable(n) for n in range(len(plan.sources))]
     warnings: tuple[str, ...] = ()
@@ -163,6 +166,7 @@ def _resume_key(source: Source, runtime: Runtime) -> dict[str, str]:
         # Of other rules for pixels no value is kept: until 0.1.0 those of a thread's error, until
         # 0.1.1 those of damaged frames and of what was not scanned.
         "kept_by": "0.1.2",
+        "focus": "1",  # another number where other tiles are looked at, or in another way
         "level": json.dumps([*source.level.sop_instance_uids, source.level.rows]),
         "places": places.hexdigest(),
         "bundle": runtime.bundle.digest,
@@ -230,6 +234,7 @@ def _prediction(
         levels=plan.levels,
         warnings=plan.warnings + encoded.warnings + unusual,
         base=slide.base_uid,
+        condition=condition_of(plan.marks, cells, encoded.values[0].get(FOCUS)),
     )
 
 

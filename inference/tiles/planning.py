@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.manifest import TileInput
+from inference.condition.marks import Marks, find_marks
 from inference.errors import Refused
 from inference.quality import dispute_warning
 from inference.slide.color_claims import color_conflict
@@ -41,6 +42,8 @@ class Plan:
     """The grid of the model, then the coarser one where it takes two magnifications."""
     warnings: tuple[str, ...]
     levels: tuple[LevelAccount, ...]
+    marks: Marks | None = None
+    """Folds, pen and bubbles in the cells of the first source."""
 
 
 def plan_tiles(slide: Slide, wanted: TileInput, warnings: tuple[str, ...]) -> Plan:
@@ -73,8 +76,9 @@ def plan_tiles(slide: Slide, wanted: TileInput, warnings: tuple[str, ...]) -> Pl
     tiles_from = tuple(stored[source.level] for source in sources)
     looked_at = dict.fromkeys((*tiles_from, tissue_from))
     conflicts = tuple(filter(None, (color_conflict(level) for level in looked_at)))
+    first = sources[0].grid
     return Plan(
-        tissue=_there(tissue, sources[0].level),
+        tissue=replace(_there(tissue, sources[0].level), view=None),
         sources=tuple(sources),
         warnings=(
             *slide.warnings,
@@ -85,6 +89,7 @@ def plan_tiles(slide: Slide, wanted: TileInput, warnings: tuple[str, ...]) -> Pl
             *dispute_warning(tissue.disputed_mm2),
         ),
         levels=slide.accounts_for(tiles=tiles_from, tissue=tissue_from),
+        marks=find_marks(tissue, first.stride_px, first.rows, first.cols),
     )
 
 

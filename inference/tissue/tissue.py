@@ -54,6 +54,8 @@ class TissueMask:
     """Area outside of the tissue that takes light as tissue does (dispute.py)."""
     unscanned: Unscanned | None = None
     """What was not scanned; None where all was."""
+    view: NDArray[np.uint8] | None = None
+    """[h, w, 3] the RGB view it was found in, what was not scanned made glass; None once let go."""
 
     @property
     def area_mm2(self) -> float:
@@ -100,6 +102,7 @@ def tissue_mask(slide: Slide) -> TissueMask:
         downsample,
         disputed_mm2=float(disputed.sum()) * (mpp / 1000) ** 2,
         unscanned=unscanned,
+        view=view,
     )
 
 
