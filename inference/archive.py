@@ -11,6 +11,8 @@ import numpy as np
 
 from inference.durable import whole
 from inference.types import (
+    Condition,
+    Found,
     Heatmap,
     LevelAccount,
     NotAssessable,
@@ -89,7 +91,15 @@ def _prediction(meta: dict[str, Any], arrays: dict[str, Any]) -> Prediction:
         levels=_levels(meta["levels"]),
         warnings=tuple(meta["warnings"]),
         base=meta.get("base", ""),  # not kept before 0.1.2
+        condition=_condition(meta.get("condition")),
     )
+
+
+def _condition(values: dict[str, Any] | None) -> Condition | None:
+    """None of a file that was saved before it was measured."""
+    if values is None:
+        return None
+    return Condition(**{name: None if v is None else Found(**v) for name, v in values.items()})
 
 
 def _geometry(values: dict[str, Any] | None) -> SlideGeometry | None:

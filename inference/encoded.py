@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.manifest import Tensor
+from inference.condition.focus import Focus
 from inference.slide.rules.likeness import tiles_differ
 from inference.tiles.agreement import MEAN
-from inference.tiles.encoding import Encoding, Runtime
+from inference.tiles.encoding import FOCUS, Encoding, Runtime
 from inference.tiles.order import Source
 from inference.tiles.planning import Plan
 from inference.tiles.values import Resume, TileValues
@@ -50,12 +51,13 @@ def encode(
     values = [
         TileValues(
             len(source.cells),
-            layout,
+            layout if n else {**layout, FOCUS: (np.uint8, ())},
             None if resume is None else Resume(resume / str(n), _resume_key(source, runtime)),
         )
         for n, source in enumerate(plan.sources)
     ]
-    encoding = Encoding(plan.sources, values, runtime)
+    focus = Focus(len(plan.sources[0].cells), runtime.manifest.input.mpp)
+    encoding = Encoding(plan.sources, values, runtime, focus)
     encoding.run(progress, stop)
     warnings = []
     if encoding.unreadable:
@@ -93,6 +95,7 @@ def _resume_key(source: Source, runtime: Runtime) -> dict[str, str]:
         # Of other rules for pixels no value is kept: until 0.1.0 those of a thread's error, until
         # 0.1.1 those of damaged frames and of what was not scanned.
         "kept_by": "0.1.2",
+        "focus": "1",  # another number where other tiles are looked at, or in another way
         "level": json.dumps([*source.level.sop_instance_uids, source.level.rows]),
         "places": places.hexdigest(),
         "bundle": runtime.bundle.digest,

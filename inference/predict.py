@@ -15,11 +15,12 @@ from engines.manifest import Manifest, Tensor
 from engines.outputs import HeatmapOutput
 from inference import quality
 from inference.archive import load, save
+from inference.condition.shares import condition_of
 from inference.encoded import Encoded, encode
 from inference.errors import FramesUnreadable, Refused, Stopped, is_of_the_machine, without_path
 from inference.heatmap import assemble
 from inference.slide.slide import Slide, open_slide
-from inference.tiles.encoding import Runtime
+from inference.tiles.encoding import FOCUS, Runtime
 from inference.tiles.grid import TileGrid
 from inference.tiles.planning import LEAST_TISSUE_SHARE, Plan, plan_tiles
 from inference.tiles.values import discard
@@ -165,6 +166,7 @@ def _prediction(
         levels=plan.levels,
         warnings=plan.warnings + encoded.warnings + unusual,
         base=slide.base_uid,
+        condition=condition_of(plan.marks, cells, encoded.values[0].get(FOCUS)),
     )
 
 

@@ -98,6 +98,34 @@ class Heatmap:
 
 
 @dataclass(frozen=True, slots=True)
+class Found:
+    """In how many of the tiles that were looked at something was found."""
+
+    tiles: int
+    of: int
+    """Tiles looked at, all of which were analyzed."""
+
+    @property
+    def share(self) -> float | None:
+        """In [0, 1]; None where no tile was looked at."""
+        return self.tiles / self.of if self.of else None
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What befell a slide before it was analyzed; None of what was not measured."""
+
+    blurred: Found | None = None
+    """Out of focus."""
+    folded: Found | None = None
+    """Tissue lies double."""
+    inked: Found | None = None
+    """Pen, or black dirt."""
+    bubbles: Found | None = None
+    """Air under the cover slip."""
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """What the student says of one slide."""
 
@@ -120,6 +148,8 @@ class Prediction:
     """Sentences a reader of the report must know, such as: the stain is not stated."""
     base: str = ""
     """SOP Instance UID of the image that has this geometry, or of its first part."""
+    condition: Condition | None = None
+    """None where it was not measured: in results of earlier versions."""
 
 
 @dataclass(frozen=True, slots=True)

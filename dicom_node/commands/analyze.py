@@ -37,7 +37,7 @@ from engines.runtime import Runtime, open_runtime
 from inference import predict
 from inference.errors import SlideUnreadable
 from inference.slide.files import SlideFiles
-from inference.types import Progress
+from inference.types import Prediction, Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +190,7 @@ def _analyze_one(
         slide_paths=slide.paths,
         seg_path=heatmaps[0] if heatmaps else None,
         sr_path=written[kinds.REPORT.name],
+        condition=result.condition if isinstance(result, Prediction) else None,
     )
     (report,) = [item.dataset for item in built if item.kind == kinds.REPORT.name]
     print_report(console, report)

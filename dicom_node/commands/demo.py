@@ -37,10 +37,12 @@ from dicom_node.ledger.states import State
 from dicom_node.sop_classes import VL_WHOLE_SLIDE_MICROSCOPY
 from dicom_node.view.page import write_page
 from dicom_node.view.table import print_report
+from inference import archive
 from inference.errors import SlideUnreadable
 from inference.phantom.draw import draw
 from inference.slide.files import files_in, group
 from inference.slide.headers import read_header
+from inference.types import Condition, Prediction
 
 _SEED = 2026
 _ROWS, _COLS = 4096, 6144
@@ -129,7 +131,7 @@ def _main_job(
             megabytes = sum(p.stat().st_size for p in paths) / 1e6
             console.print(f"Sent     {len(sent)} instances, {megabytes:.0f} MB, by C-STORE")
             revision = _wait(config, console)
-    _show(paths, out, revision, console, truth)
+    _show(paths, out, revision, console, truth, _condition(config.results_dir))
 
 
 def _show(
@@ -138,6 +140,7 @@ def _show(
     revision: Revision,
     console: Console,
     truth: NDArray[np.uint8] | None,
+    condition: Condition | None,
 ) -> None:
     received = sorted((out / "received").glob("*.dcm"))
     by_modality: dict[str, Path] = {}
@@ -152,6 +155,7 @@ def _show(
         seg_path=by_modality.get("SEG"),
         sr_path=by_modality["SR"],
         truth=truth,
+        condition=condition,
     )
     console.print(f"Page     {page}")
     console.print(f"Objects  {out / 'received'}  ({', '.join(sorted(by_modality))})")
@@ -159,6 +163,14 @@ def _show(
         console.print(
             "The slide is drawn by this program and the student is a research demonstration."
         )
+
+
+def _condition(results: Path) -> Condition | None:
+    """What the node kept of the condition of the slide: no object of a PACS holds it."""
+    for path in sorted(results.rglob("prediction-*.npz")):
+        result = archive.load(path)
+        return result.condition if isinstance(result, Prediction) else None
+    return None
 
 
 def _fresh_folder(out: Path) -> Path:

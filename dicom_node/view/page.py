@@ -1,7 +1,8 @@
 """One HTML page that shows a slide, its heatmap and its report side by side.
 
 Everything is read from the DICOM files: numbers and outlines from the Structured Report, the
-heatmap from the Segmentation. The page needs nothing but itself.
+heatmap from the Segmentation. Only the condition of the slide is in none of them and is handed in.
+The page needs nothing but itself.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from PIL import Image
 from pydicom import Dataset, dcmread
 
 from dicom_node.view import pictures
+from dicom_node.view.condition import condition_rows
 from dicom_node.view.reading import Group, Measurement, read_groups
 from inference.errors import SlideError
 from inference.phantom.draw import DRAWN, Kind
 from inference.slide.slide import Slide, open_slide
+from inference.types import Condition
 
 _WIDTH_PX = 1000
 _PATCH_PX = 224
@@ -44,10 +47,12 @@ def write_page(
     seg_path: Path | None,
     sr_path: Path,
     truth: NDArray[np.uint8] | None = None,
+    condition: Condition | None = None,
 ) -> Path:
     """Writes the page to `out`; returns `out`.
 
-    `seg_path` None says that there is no heatmap. `truth` is the label map of a drawn slide. A
+    `seg_path` None says that there is no heatmap, `condition` None that the condition of the slide
+    was not measured. `truth` is the label map of a drawn slide. A
     slide whose pixels cannot be shown gives a page that says why, with the report. Raises
     ValueError for a report or heatmap that is none, or that belongs to another slide.
     """
@@ -72,6 +77,9 @@ def write_page(
             identity=_identity(header, sr),
             color_bar=pictures.COLOR_BAR_CSS,
             pictures=shown,
+            condition=_card(
+                "Condition of the slide", f"<table>{condition_rows(condition)}</table>", "wide"
+            ),
             report=_report(groups, patches),
             patches=close_ups,
             truth="" if truth is None else _truth(truth),

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from engines.bundle import Bundle
 from engines.errors import DeviceFailed
 from engines.manifest import Manifest
+from inference.condition.focus import Focus
 from inference.errors import FramesUnreadable, Stopped
 from inference.tiles.agreement import MEAN, tile_means
 from inference.tiles.cutter import TileCutter
@@ -29,6 +30,8 @@ from inference.tiles.values import TileValues
 from inference.types import Progress
 
 Array = NDArray[Any]
+FOCUS = "focus_of_tile"
+"""Name of what is said of a tile's focus, beside the tensors of the encoder."""
 _LOOK_EVERY_S = 0.1
 """How often the calling thread reports progress and asks whether to stop."""
 
@@ -58,14 +61,20 @@ class Encoding:
     """One run of the encoder over the sources of a slide."""
 
     def __init__(
-        self, sources: Sequence[Source], values: Sequence[TileValues], runtime: Runtime
+        self,
+        sources: Sequence[Source],
+        values: Sequence[TileValues],
+        runtime: Runtime,
+        focus: Focus | None = None,
     ) -> None:
-        """`values`: where the outputs of each source go; what is there is not made again."""
+        """`values`: where the outputs of each source go; what is there is not made again. `focus`
+        looks at the tiles of the first source, whose values have a place FOCUS for it."""
         self.unreadable: dict[tuple[int, int], FramesUnreadable] = {}
         """Tiles that could not be read, by number of the batch and place in it, and why."""
         manifest = runtime.manifest
         self._input = manifest.graphs["encoder"].inputs[0].name
         self._size = runtime.batch
+        self._focus = focus
         self._runtime = runtime
         self._sources, self._values = sources, values
         self._batches = in_order(sources, self._size)
@@ -157,6 +166,8 @@ class Encoding:
             pixels, faults = cutter.cut(batch)
             outputs = self._runtime.run("encoder", {self._input: pixels})
             outputs[MEAN] = tile_means(pixels)
+            if self._focus is not None and batch.source == 0:
+                outputs[FOCUS] = self._focus.look(batch.tiles, pixels)
             self._values[batch.source].put(batch, outputs, list(faults))
             self._note(batch, faults)
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.manifest import TileInput
+from inference.condition.marks import Marks, find_marks
 from inference.errors import Refused
 from inference.quality import dispute_warning
 from inference.slide.color_claims import color_conflict
@@ -47,6 +48,8 @@ class Plan:
     """What another level shows under the tiles of each source; None where no other is left."""
     warnings: tuple[str, ...]
     levels: tuple[LevelAccount, ...]
+    marks: Marks
+    """Folds, pen and bubbles in the cells of the first source."""
 
 
 def plan_tiles(slide: Slide, wanted: TileInput, warnings: tuple[str, ...]) -> Plan:
@@ -80,6 +83,7 @@ def plan_tiles(slide: Slide, wanted: TileInput, warnings: tuple[str, ...]) -> Pl
     tiles_from = tuple(stored[source.level] for source in sources)
     looked_at = dict.fromkeys((*tiles_from, half.level))
     conflicts = tuple(filter(None, (color_conflict(level) for level in looked_at)))
+    first = sources[0].grid
     return Plan(
         tissue=_there(tissue, sources[0].level),
         sources=tuple(sources),
@@ -94,6 +98,7 @@ def plan_tiles(slide: Slide, wanted: TileInput, warnings: tuple[str, ...]) -> Pl
             *dispute_warning(tissue.disputed_mm2),
         ),
         levels=slide.accounts_for(tiles=tiles_from, tissue=half.level),
+        marks=find_marks(half, tissue, first.stride_px, first.rows, first.cols),
     )
 
 

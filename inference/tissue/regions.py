@@ -53,6 +53,16 @@ class Regions:
         of_run = np.add.reduceat(inside.astype(np.int32), first)
         return np.bincount(self.numbers, of_run, len(self.areas)).astype(np.int64)
 
+    def extents(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """[n] heights and [n] widths of the boxes around the regions."""
+        top, left = (np.full(len(self.areas), max(self.shape)) for _ in range(2))
+        bottom, right = (np.zeros(len(self.areas), np.int64) for _ in range(2))
+        np.minimum.at(top, self.numbers, self.rows)
+        np.maximum.at(bottom, self.numbers, self.rows + 1)
+        np.minimum.at(left, self.numbers, self.starts)
+        np.maximum.at(right, self.numbers, self.stops)
+        return bottom - top, right - left
+
     def painted(self, keep: NDArray[np.bool_]) -> Mask:
         """The mask of the regions [n] to keep."""
         kept = keep[self.numbers]

@@ -42,11 +42,20 @@ def tissue_level(slide: Slide) -> Level:
 
 
 def view_of(level: Level) -> View:
-    """A level at about MASK_MPP, or coarser where it is coarser or huge, block by block so that
-    memory stays bounded. Raises FramesUnreadable."""
+    """A level at about MASK_MPP, or coarser if it is or is huge. Raises FramesUnreadable."""
     factor = max(1, round(MASK_MPP / level.mpp))
     factor = max(factor, ceil((level.rows * level.cols / MOST_VIEW_PX) ** 0.5))
-    pixels = np.empty((-(-level.rows // factor), -(-level.cols // factor), 3), np.uint8)
+    pixels = reduced_view(level, factor)
+    nowhere = np.zeros(pixels.shape[:2], np.bool_)
+    return View(level, pixels, level.mpp * factor, level.downsample * factor, nowhere)
+
+
+def reduced_view(level: Level, factor: int) -> NDArray[np.uint8]:
+    """The whole level reduced by `factor`, block by block so that memory stays bounded.
+
+    Raises FramesUnreadable.
+    """
+    view = np.empty((-(-level.rows // factor), -(-level.cols // factor), 3), np.uint8)
     step = max(1, _BLOCK_PX // factor) * factor
     blocks = [
         (top, left, min(top + step, level.rows), min(left + step, level.cols))
@@ -57,6 +66,5 @@ def view_of(level: Level) -> View:
     for (top, left, _, _), region in zip(blocks, regions, strict=True):
         small = reduce(region, factor)
         row, col = top // factor, left // factor
-        pixels[row : row + small.shape[0], col : col + small.shape[1]] = small
-    nowhere = np.zeros(pixels.shape[:2], np.bool_)
-    return View(level, pixels, level.mpp * factor, level.downsample * factor, nowhere)
+        view[row : row + small.shape[0], col : col + small.shape[1]] = small
+    return view

@@ -18,13 +18,23 @@ from dicom_node.results.identity import Provenance
 from dicom_node.results.seg.heatmap import build_segmentation
 from dicom_node.results.sr.report import build_report
 from dicom_node.view import page as page_of
+from dicom_node.view.condition import told
 from dicom_node.view.page import write_page
 from dicom_node.view.pictures import heatmap, to_pixels
 from dicom_node.view.reading import read_groups
 from dicom_node.view.table import report_as_json
 from engines.manifest import Manifest
 from inference.slide.slide import open_slide
-from inference.types import Heatmap, NotAssessable, Patch, Prediction, Reason, SlideGeometry
+from inference.types import (
+    Condition,
+    Found,
+    Heatmap,
+    NotAssessable,
+    Patch,
+    Prediction,
+    Reason,
+    SlideGeometry,
+)
 from slides import (
     ComposedStudy,
     PhantomStudy,
@@ -220,6 +230,55 @@ def test_a_zone_is_shown_only_where_the_report_tells_one(
     item.ContributionDateTime = contributed
     sr.ContributingEquipmentSequence = [item]
     assert page_of._moment(sr) == shown
+
+
+def test_the_page_tells_the_condition_of_the_slide_in_four_lines(
+    phantom_study: PhantomStudy, results: Results, tmp_path: Path
+) -> None:
+    out = write_page(
+        tmp_path / "p.html",
+        slide_paths=phantom_study.paths,
+        seg_path=results.seg,
+        sr_path=results.sr,
+        condition=Condition(
+            blurred=Found(24, 200), folded=Found(3, 9_589), inked=Found(0, 9_589), bubbles=None
+        ),
+    )
+    page = out.read_text(encoding="utf-8")
+
+    card = page[page.index("Condition of the slide") :]
+    card = re.sub(r"<p.*?</p>", "", card[: card.index("</section>")])
+    lines = re.findall(r'scope="row">([^<]+)<.*?"words">([^<]+)<', card)
+    assert lines == [
+        ("Blurred", "12 % (24 of 200 tiles)"),
+        ("Folded", "under 1 % (3 of 9,589 tiles)"),
+        ("Pen or black dirt", "0 % (0 of 9,589 tiles)"),
+        ("Air bubbles", "not measured"),
+    ]
+    assert "Scan the slide again." in page
+    assert "Mount it again." not in page
+
+
+def test_a_condition_that_was_not_measured_is_never_shown_as_none_found(page: str) -> None:
+    card = page[page.index("Condition of the slide") :]
+    card = card[: card.index("</section>")]
+    assert card.count("not measured") == 4
+    assert "%" not in card
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (None, "not measured"),
+        (Found(0, 0), "not measured"),
+        (Found(0, 200), "0 % (0 of 200 tiles)"),
+        (Found(1, 200), "under 1 % (1 of 200 tiles)"),
+        (Found(9_588, 9_589), "over 99 % (9,588 of 9,589 tiles)"),
+        (Found(200, 200), "100 % (200 of 200 tiles)"),
+    ],
+)
+def test_a_share_is_told_with_its_counts(found: Found | None, words: str) -> None:
+    assert told(found) == words
 
 
 def test_the_page_needs_nothing_but_itself(page: str) -> None:

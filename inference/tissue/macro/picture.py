@@ -22,7 +22,7 @@ from inference.slide.images import SlideImage
 from inference.slide.levels import LevelFault, open_picture
 from inference.slide.rules import color, geometry, positions, scale
 from inference.slide.slide import Slide
-from inference.tissue.tissue import reduced_view
+from inference.tissue.view import reduced_view
 from inference.types import SlideGeometry
 
 VIEW_MM = 0.1

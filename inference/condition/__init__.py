@@ -1,0 +1,1 @@
+"""What befell a slide: blur, folds, pen and air bubbles, by share of its tiles."""
