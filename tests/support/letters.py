@@ -84,7 +84,7 @@ class Truth:
     """Whether it was said that tissue was left out: then some of it may be missing."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Image:
     """One image before it is written: its header, and its frames in the order of the file."""
 

@@ -159,7 +159,7 @@ def _flipped_head(mutant: Mutant, rng: random.Random) -> str:
     image, n = _picked(mutant, rng)
     data = bytearray(image.frames[n])
     first = _head(image, data)
-    if first == 0:
+    if not 0 < first <= len(data):
         raise NotHere
     at = rng.randrange(first)
     data[at] = rng.randrange(256)
