@@ -127,8 +127,8 @@ def _converted(dataset: Dataset, keyword: str, convert: Callable[[Any], _T]) -> 
     tag = tag_of(keyword)
     try:
         return convert(dataset[tag].value if tag in dataset else None)
-    except Exception as error:  # noqa: BLE001 - of a damaged element; the library names no class
-        raise BadValue(f"{keyword} cannot be read ({type(error).__name__})") from None
+    except Exception:  # noqa: BLE001 - of a damaged element; the library names no class
+        raise BadValue(f"{keyword} cannot be read") from None
 
 
 def _none_if_empty(found: Any) -> Any:

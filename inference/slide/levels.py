@@ -160,8 +160,8 @@ def _image_data(image: SlideImage, files: ExitStack) -> tuple[Any, StoredFrames]
             raise
         raise LevelFault(
             Reason.FRAMES_UNREADABLE,
-            f"The image of {image.pixels} in {uid_name(image.transfer_syntax)} cannot be opened "
-            f"({type(error).__name__}).",
+            f"The image of {image.pixels} in {uid_name(image.transfer_syntax)} cannot be opened: "
+            "its header or pixel data do not have the form that the standard gives them.",
         ) from None
 
 
