@@ -91,7 +91,8 @@ def test_levels_come_finest_first_and_every_file_is_accounted_for(tmp_path: Path
         (setting(BitsStored=7), Reason.PIXEL_FORMAT),
         (setting(NumberOfOpticalPaths=2), Reason.PIXEL_FORMAT),
         (setting(NumberOfFrames=7), Reason.FRAMES_UNREADABLE),
-        (setting(PixelRepresentation=1), Reason.FRAMES_UNREADABLE),
+        (setting(PixelRepresentation=1), Reason.PIXEL_FORMAT),
+        (setting(PlanarConfiguration=1), Reason.PIXEL_FORMAT),
         (setting(ImageType=["ORIGINAL", "PRIMARY", "OVERVIEW", "NONE"]), Reason.NO_VOLUME_LEVEL),
     ],
 )
@@ -137,7 +138,7 @@ def test_files_that_are_not_of_one_slide_are_refused_by_number(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("edit", "why"),
     [
-        (setting(PixelRepresentation=1), "cannot be opened"),
+        (setting(PixelRepresentation=1), "its samples are signed"),
         (setting(NumberOfFrames=1), "1 frames; its tiling needs"),
         (setting(FrameOfReferenceUID="1.2.3"), "another frame of reference"),
         (spacing(0.0015, 0.0015), "covers"),

@@ -153,8 +153,12 @@ def _broken_under(found: Prediction, mutant: Mutant) -> list[tuple[int, int]]:
     analyzed = np.isfinite(found.heatmaps[0].values)
     side = found.stride_px
     under = []
+    bases = {i.header.get("SOPInstanceUID") for i in mutant.slide.images}
     for file, n in mutant.broken:
         image = mutant.slide.images[file]
+        is_of_another = image.header.get("SOPInstanceUID") != found.base and found.base in bases
+        if is_of_another and "ConcatenationUID" not in image.header:
+            continue
         if image.pixels.shape[:2] != mutant.truths[0].pixels.shape[:2] or n >= len(image.cells):
             continue
         (row, col), (rows, cols) = image.cells[n], image.frame

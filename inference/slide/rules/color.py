@@ -14,7 +14,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from inference.slide.attributes import value
+from inference.slide.attributes import BadValue, value
 from inference.slide.images import SlideImage
 from inference.slide.terms import photometric_name, uid_name
 
@@ -62,9 +62,14 @@ def samples_that_are_no_color(image: SlideImage) -> str | None:
             f"Found {samples[0]} samples per pixel, {samples[1]} bits allocated and {samples[2]} "
             "bits stored; 3, 8 and 8 are needed."
         )
-    if value(image.dataset, "PixelRepresentation"):
+    try:
+        is_signed = value(image.dataset, "PixelRepresentation")
+        is_planar = value(image.dataset, "PlanarConfiguration")
+    except BadValue as bad:
+        return f"{bad}."
+    if is_signed:
         return "Pixel Representation is 1: its samples are signed; 0 is needed."
-    if not image.transfer_syntax.is_encapsulated and value(image.dataset, "PlanarConfiguration"):
+    if is_planar and not image.transfer_syntax.is_encapsulated:
         return "Planar Configuration is 1: its samples are stored color by color; 0 is needed."
     if image.header.frame_rows < 1 or image.header.frame_cols < 1:
         return "The size of the frames is not stated."
