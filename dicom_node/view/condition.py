@@ -48,7 +48,7 @@ def _row(name: str, found: Found | None, meaning: str, limits: str) -> str:
     said = [meaning, limits] if found is not None and found.tiles else [limits]
     return (
         f'<tr><th scope="row">{escape(name)}{_bar(found)}<p class="note">{escape(" ".join(said))}'
-        f'</p></th><td class="words">{escape(told(found))}</td></tr>'
+        f'</p></th><td class="words whole">{escape(told(found))}</td></tr>'
     )
 
 
