@@ -75,6 +75,12 @@ class NodeSection(_Section):
     answers A700."""
     maximum_associations: Annotated[int, Field(ge=1, le=256)] = 32
     """Number of associations open at once; a further one is rejected."""
+    associations_per_sender: Annotated[int, Field(ge=1, le=256)] | None = None
+    """Number of them that one calling AE title may have open; by default three quarters of them
+    where several may send, and all of them where one may."""
+    proxy_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Networks of load balancers, in CIDR form. Every connection from there must begin with a
+    header of the PROXY protocol, version 2; the address it names is the sender's."""
     most_crashes: Annotated[int, Field(ge=1)] = 5
     """Number of times. A study during whose analysis the worker died more often is parked."""
     drain_s: Annotated[float, Field(ge=0)] = 30

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network
 
 import structlog
 
@@ -21,6 +23,7 @@ log = structlog.get_logger()
 
 _LEAVING_S = 15.0
 """Longer than a listener takes to end after its drain time."""
+_DESCRIPTORS = 8192
 _LOOK_S = 0.5  # between two looks at whether the database is still one
 
 
@@ -37,6 +40,8 @@ class Ingest:
         spool: Spool,
         ledger: IngestLedger,
         maximum_associations: int,
+        share: int | None = None,
+        proxies: Sequence[IPv4Network | IPv6Network] = (),
     ) -> None:
         self.ae_title = ae_title
         self.spool = spool
@@ -49,6 +54,8 @@ class Ingest:
             senders=senders,
             services=(echo.service(), self._store.service),
             maximum_associations=maximum_associations,
+            share=share,
+            proxies=proxies,
         )
 
     @property
@@ -101,6 +108,14 @@ class Ingest:
         return not aborted
 
 
+def _allow_many_descriptors() -> None:
+    """As many as the system lets us have: 1024, what is usual, are fewer than the lobby takes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def run_ingest(config: Config, stop: threading.Event) -> None:
     """Receive until `stop` is set, then let open associations finish within the drain time.
 
@@ -118,7 +133,10 @@ def run_ingest(config: Config, stop: threading.Event) -> None:
         spool=spool,
         ledger=ledger,
         maximum_associations=config.node.maximum_associations,
+        share=config.node.associations_per_sender,
+        proxies=config.node.proxy_networks,
     )
+    _allow_many_descriptors()
     try:
         # What a supervisor that was killed has left drains first.
         ingest.start(stop=stop, patience_s=config.node.drain_s + _LEAVING_S)
