@@ -24,10 +24,11 @@ from dicom_node.association.admission import (
 )
 from dicom_node.association.contexts import accepted_contexts
 from dicom_node.association.limits import ACCEPTED, Limits, prepare
-from dicom_node.association.lobby import LOBBY, Door, Lobby, LobbyLimits, listen
-from dicom_node.association.repeats import Repeats
+from dicom_node.association.lobby.lobby import LOBBY, Door, Lobby, LobbyLimits, listen
+from dicom_node.association.lobby.repeats import Repeats
+from dicom_node.association.lobby.visitor import Entrant
 from dicom_node.association.service import Service
-from dicom_node.association.visitor import Entrant
+from dicom_node.association.tls import ServerTls
 from dicom_node.association.wire import ABORT, titles
 
 log = structlog.get_logger()
@@ -41,12 +42,14 @@ class Acceptor:
         *,
         ae_title: str,
         bind: str,
-        port: int,
+        port: int | None,
         senders: Sequence[AllowedSender],
         services: Sequence[Service],
         maximum_associations: int,
         share: int | None = None,
         proxies: Sequence[IPv4Network | IPv6Network] = (),
+        tls: ServerTls | None = None,
+        tls_port: int = 0,
         limits: Limits = ACCEPTED,
         lobby_limits: LobbyLimits = LOBBY,
     ) -> None:
@@ -59,20 +62,33 @@ class Acceptor:
         self._admission = Admission(ae_title, senders, maximum_associations, share)
         self._repeats = Repeats()
         self._associations: dict[Caller, Any] = {}
+        self._tls = tls
         self._lobby: Lobby | None = None
         self._server: hardened.ReceivingServer | None = None
         self.port = port
-        """The port listened on: after `start`, also when 0 was asked for."""
+        """The port without TLS, None where there is none: after `start`, also when 0 was asked
+        for."""
+        self.tls_port = tls_port if tls is not None else None
+        """The port with TLS, in the same way."""
 
     def start(self) -> None:
         """Listen. Raises OSError when the address cannot be bound."""
         hardened.quiet()
-        address = AddressInformation.from_tuple((self._bind, self.port))
-        door = listen(address.address_family, (address.address, self.port))
-        self.port = int(door.getsockname()[1])
-        self._server = self._library_server((address.address, self.port))
+        address = AddressInformation.from_tuple((self._bind, 0))
+        doors = []
+        with contextlib.ExitStack() as undo:
+            for port, tls in ((self.port, None), (self.tls_port, self._tls)):
+                if port is not None:
+                    door = Door(listen(address.address_family, (address.address, port)), tls)
+                    undo.callback(door.sock.close)
+                    doors.append(door)
+            undo.pop_all()
+        for door in doors:
+            port = int(door.sock.getsockname()[1])
+            self.port, self.tls_port = (self.port, port) if door.tls else (port, self.tls_port)
+        self._server = self._library_server((address.address, self.port or self.tls_port or 0))
         self._lobby = Lobby(
-            [Door(door)],
+            doors,
             decide=self._decide,
             admit=self._admit,
             proxies=self._proxies,
@@ -105,7 +121,7 @@ class Acceptor:
         named = titles(entrant.request)
         if named is None:
             return ABORT
-        caller = Caller(*named, peer=address_of(entrant.host))
+        caller = Caller(*named, address_of(entrant.host), entrant.certificate)
         refusal = self._admission.decide(caller)
         if refusal is None:
             entrant.caller = caller

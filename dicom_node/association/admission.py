@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from dicom_node.association.certificates import PeerCertificate
 from dicom_node.association.wire import (
     CALLED_AE_UNKNOWN,
     CALLING_AE_UNKNOWN,
@@ -33,6 +34,10 @@ class AllowedSender(Protocol):
     def networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
         """Networks it may connect from."""
 
+    @property
+    def certificate(self) -> tuple[str, ...]:
+        """Certificates of which it has to show one, `dns:NAME` or `sha256:DIGITS`; () for any."""
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -50,6 +55,8 @@ class Caller:
     calling_ae: str
     called_ae: str
     peer: IPv4Address | IPv6Address
+    certificate: PeerCertificate | None = None
+    """What it has shown, where its connection is TLS and it was asked."""
 
 
 class Admission:
@@ -110,13 +117,30 @@ class Admission:
                     f"networks = [{host}]"
                 },
             )
-        if not any(caller.peer in network for sender in known for network in sender.networks):
+        near = [s for s in known if any(caller.peer in network for network in s.networks)]
+        if not near:
             return Refusal(
                 CALLING_AE_UNKNOWN,
                 "known calling AE title from an address outside its networks",
                 {"to_allow_it_add": f"{host} to the networks of that sender"},
             )
-        return None
+        shown = caller.certificate
+        pins = [pin for sender in near for pin in sender.certificate]
+        if not all(sender.certificate for sender in near):
+            return None
+        if shown is not None and any(map(shown.matches, pins)):
+            return None
+        if shown is None:
+            return Refusal(
+                CALLING_AE_UNKNOWN,
+                "known calling AE title without the certificate of that sender",
+                {"expected": "a connection to the TLS port"},
+            )
+        return Refusal(
+            CALLING_AE_UNKNOWN,
+            "known calling AE title with a certificate that is not that sender's",
+            {"to_allow_it_add": f'"sha256:{shown.sha256}" to the certificate of that sender'},
+        )
 
     def ended(self, caller: Caller) -> None:
         """Forget an association that is over."""

@@ -25,8 +25,8 @@ from pynetdicom.transport import AssociationServer, AssociationSocket, RequestHa
 from dicom_node.association.admission import Caller
 from dicom_node.association.channel import Channel, ConnectionLost
 from dicom_node.association.dul import ReceivingDul
+from dicom_node.association.lobby.visitor import Entrant
 from dicom_node.association.pdus import PduStream
-from dicom_node.association.visitor import Entrant
 
 MESSAGE_LIMIT_BYTES = 256 << 10  # a command set, or a dataset that is no C-STORE
 QUEUE_LIMIT = 8  # requests waiting; we negotiate no asynchronous operations (PS3.7 D.3.3.3)

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import structlog
 
+from dicom_node.association.tls import TlsUnusable
 from dicom_node.commands import flags
 from dicom_node.config import Config, load_config
 from dicom_node.exit_status import FAILED, MAY_PASS, REFUSED
 from dicom_node.ledger.database.look import Where, require_sound
 from dicom_node.ledger.errors import LedgerBusy, LedgerDamaged
 from dicom_node.observe.log import configure, os_reason
-from dicom_node.processes.supervisor import ROLES, stop_on_signals, supervise, watch_supervisor
+from dicom_node.processes.signals import stop_on_signals
+from dicom_node.processes.supervisor import ROLES, supervise, watch_supervisor
 from dicom_node.spool.spool import SpoolUnusable
 from engines.errors import BundleRejected, EngineMissing
 
@@ -61,6 +63,9 @@ def run(arguments: Serve) -> int:
         ROLES[role](config, stop)
     except (BundleRejected, EngineMissing) as error:
         log.error("model_refused", reason=str(error))
+        return REFUSED
+    except TlsUnusable as error:
+        log.error("tls_unusable", reason=str(error))
         return REFUSED
     except LedgerDamaged as error:
         log.error("database_unusable", reason=str(error))

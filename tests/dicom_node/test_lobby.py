@@ -25,8 +25,8 @@ from pynetdicom import AE
 from structlog.testing import capture_logs
 
 from dicom_node.association.acceptor import Acceptor
-from dicom_node.association.lobby import LobbyLimits
-from dicom_node.association.repeats import Repeats
+from dicom_node.association.lobby.lobby import LobbyLimits
+from dicom_node.association.lobby.repeats import Repeats
 from dicom_node.association.service import Service
 from dicom_node.config import Sender
 from dicom_node.sop_classes import VERIFICATION

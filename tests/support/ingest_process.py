@@ -21,6 +21,7 @@ from dicom_node.spool.spool import Spool
 class AnySender:
     ae_title: str = "STORESCU"
     networks: tuple[IPv4Network, ...] = (IPv4Network("127.0.0.0/8"),)
+    certificate: tuple[str, ...] = ()
 
 
 def ledger_of(data_dir: Path) -> Path | str:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
+import ssl
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
 from dicom_node.association.admission import Caller
-from dicom_node.association.channel import Channel, PlainChannel
-from dicom_node.association.proxy import HEADER_BYTES as PROXY_HEADER_BYTES
-from dicom_node.association.proxy import NotProxied, length_of_rest, origin
+from dicom_node.association.certificates import PeerCertificate
+from dicom_node.association.channel import Channel, PlainChannel, TlsChannel, farewell
+from dicom_node.association.lobby.proxy import HEADER_BYTES as PROXY_HEADER_BYTES
+from dicom_node.association.lobby.proxy import NotProxied, length_of_rest, origin
+from dicom_node.association.tls import peer_certificate, reason_of
 from dicom_node.association.wire import (
     ABORT,
     ASSOCIATE_LIMIT_BYTES,
@@ -42,11 +45,14 @@ class Entrant:
     port: int
     request: bytes
     """The PDU with its header, and what came with it."""
+    certificate: PeerCertificate | None = None
     caller: Caller | None = None
     """Who asks, once that is decided on."""
 
     def channel(self) -> Channel:
         """What carries the association."""
+        if isinstance(self.sock, ssl.SSLSocket):
+            return TlsChannel(self.sock)
         return PlainChannel(self.sock)
 
 
@@ -59,6 +65,8 @@ class Visitor:
     port: int
     deadline: float
     is_proxied: bool
+    context: ssl.SSLContext | None = None
+    """Of TLS, where its door asks for that."""
     fd: int = field(init=False)
     course: Iterator[int] = field(init=False)
     accounted: int = 0
@@ -108,29 +116,54 @@ class Visitor:
 
     def _exactly(self, count: int) -> Generator[int, None, bytes]:
         """Read so many bytes and not one more: what follows may be TLS."""
-        found = bytearray()
+        found = b""
         while len(found) < count:
+            found += yield from self._receive(count - len(found))
+        return found
+
+    def _receive(self, count: int, flags: int = 0) -> Generator[int, None, bytes]:
+        """At most so many bytes, as soon as there are some."""
+        while True:
             try:
-                piece = self.sock.recv(count - len(found))
-            except BlockingIOError:
+                # A socket of TLS takes no flags.
+                piece = self.sock.recv(count, flags) if flags else self.sock.recv(count)
+            except (BlockingIOError, ssl.SSLWantReadError):
                 yield select.EPOLLIN
-                continue
-            if not piece:
-                raise Dismissed
-            found += piece
-        return bytes(found)
+            except ssl.SSLWantWriteError:
+                yield select.EPOLLOUT
+            else:
+                if not piece:
+                    raise Dismissed
+                return piece
+
+    def shake_hands(self) -> Iterator[int]:
+        """The TLS handshake, where the door asks for one; a silent peer costs no TLS object."""
+        if self.context is None:
+            return
+        first = yield from self._receive(1, socket.MSG_PEEK)
+        if first[0] != _TLS_HANDSHAKE:
+            raise Dismissed("it speaks no TLS, and this port speaks nothing else")
+        secured = self.context.wrap_socket(
+            self.sock, server_side=True, do_handshake_on_connect=False
+        )
+        self.sock = secured
+        while True:
+            try:
+                secured.do_handshake()
+                return
+            except ssl.SSLWantReadError:
+                yield select.EPOLLIN
+            except ssl.SSLWantWriteError:
+                yield select.EPOLLOUT
+            except ssl.SSLEOFError:
+                raise Dismissed from None
+            except ssl.SSLError as error:  # the peer has got its alert
+                raise Dismissed(f"the TLS handshake failed: {reason_of(error)}") from None
 
     def ask(self) -> Iterator[int]:
         """Read the association request."""
         while not self._is_whole():
-            try:
-                piece = self.sock.recv(_READ_BYTES)
-            except BlockingIOError:
-                yield select.EPOLLIN
-                continue
-            if not piece:
-                raise Dismissed
-            self._received += piece
+            self._received += yield from self._receive(_READ_BYTES)
 
     def _is_whole(self) -> bool:
         if len(self._received) < HEADER_BYTES:
@@ -150,24 +183,30 @@ class Visitor:
 
     def entrant(self) -> Entrant:
         """The connection with the request."""
-        return Entrant(self.sock, self.host, self.port, bytes(self._received))
+        certificate = None
+        if isinstance(self.sock, ssl.SSLSocket):
+            certificate = peer_certificate(self.sock)
+        return Entrant(self.sock, self.host, self.port, bytes(self._received), certificate)
 
     def hear(self, answer: bytes) -> Iterator[int]:
         """Send an answer, and wait for the peer to close: a socket that is closed over bytes not
         read takes the answer back."""
         self.sock.send(answer)
-        self.sock.shutdown(socket.SHUT_WR)
-        while True:
-            try:
-                if not self.sock.recv(_READ_BYTES):
-                    return
-            except BlockingIOError:
-                yield select.EPOLLIN
+        if isinstance(self.sock, ssl.SSLSocket):
+            with contextlib.suppress(OSError):  # the peer's own close_notify is not waited for
+                self.sock.unwrap()
+        self.sock.shutdown(socket.SHUT_WR)  # ends TLS too: what comes now is not looked at
+        with contextlib.suppress(Dismissed):
+            while True:
+                yield from self._receive(_READ_BYTES)
 
     def leave(self, last_words: bytes = b"") -> None:
         """Close the connection, with a word where it can be said at once."""
         with contextlib.suppress(OSError):
             if last_words:
                 self.sock.send(last_words)
+        if isinstance(self.sock, ssl.SSLSocket):
+            farewell(self.sock)
+        with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)
         self.sock.close()

@@ -21,8 +21,9 @@ from ipaddress import IPv4Network, IPv6Network
 import structlog
 
 from dicom_node.association.admission import address_of
-from dicom_node.association.repeats import Repeats
-from dicom_node.association.visitor import Dismissed, Entrant, Visitor
+from dicom_node.association.lobby.repeats import Repeats
+from dicom_node.association.lobby.visitor import Dismissed, Entrant, Visitor
+from dicom_node.association.tls import ServerTls
 from dicom_node.association.wire import CONGESTION
 
 log = structlog.get_logger()
@@ -53,6 +54,8 @@ class Door:
     """A listening socket."""
 
     sock: socket.socket
+    tls: ServerTls | None = None
+    """What whoever comes in here has to speak."""
 
 
 class Lobby:
@@ -147,7 +150,12 @@ class Lobby:
         if len(self._visitors) >= self._limits.visitors:
             self._make_room(self._visitors)
         visitor = Visitor(
-            sock, str(peer), address[1], time.monotonic() + self._limits.patience_s, is_proxy
+            sock,
+            str(peer),
+            address[1],
+            deadline=time.monotonic() + self._limits.patience_s,
+            is_proxied=is_proxy,
+            context=door.tls.context if door.tls else None,
         )
         self._visitors[visitor.fd] = visitor
         if not is_proxy:
@@ -177,6 +185,7 @@ class Lobby:
         if visitor.is_proxied:
             yield from visitor.name_origin()
             self._place(visitor)
+        yield from visitor.shake_hands()
         for events in visitor.ask():
             self._weigh(visitor)
             yield events
