@@ -16,6 +16,7 @@ from dicom_node.association.certificates import (
     ends_of_lists,
 )
 from dicom_node.config import DestinationTls, NodeTls, TlsProfile
+from dicom_node.observe.log import os_reason
 
 WARNED_BEFORE = timedelta(days=30)
 
@@ -138,10 +139,14 @@ def peer_certificate(sock: ssl.SSLSocket) -> PeerCertificate | None:
     return PeerCertificate.of(der, told.get("subjectAltName", ()))
 
 
-def reason_of(error: ssl.SSLError) -> str:
-    """Why a handshake failed, in the fixed words of OpenSSL."""
+def reason_of(error: OSError) -> str:
+    """Why a handshake failed, in the fixed words of OpenSSL or of the operating system."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return str(error.verify_message)
+    if isinstance(error, TimeoutError):
+        return "no answer in the handshake"
+    if not isinstance(error, ssl.SSLError):
+        return os_reason(error)
     return (error.reason or type(error).__name__).replace("_", " ").lower()
 
 

@@ -10,6 +10,7 @@ import pynetdicom
 import pytest
 from pynetdicom import transport
 from pynetdicom.acse import ACSE
+from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import DIMSEMessage
@@ -33,6 +34,9 @@ RELIED_ON: dict[Callable[..., object], str] = {
     ACSE.send_reject: "700998293bbcb6c9",
     transport.AssociationSocket.close: "c726c8db53813d55",
     transport.RequestHandler._create_association: "05c8d12b79863cdb",
+    ApplicationEntity._create_socket: "f56bca8888e1ce9f",
+    transport.AssociationSocket.connect: "aeeeae413bd339dc",
+    transport.AssociationSocket.recv: "6bc20a33b1b7cfe7",
     transport.AssociationServer.__init__: "edacb98bdfb7b974",
 }
 
