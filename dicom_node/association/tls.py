@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import ssl
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -150,34 +152,45 @@ def reason_of(error: OSError) -> str:
     return (error.reason or type(error).__name__).replace("_", " ").lower()
 
 
-def soon_over(files: NodeTls | DestinationTls, now: datetime | None = None) -> Iterator[str]:
-    """Sentences about certificates and revocation lists that end in 30 days, or have ended.
+@dataclass(frozen=True, slots=True)
+class End:
+    """When a certificate or a revocation list is over."""
+
+    what: str
+    file: Path
+    at: datetime
+
+    def told(self, now: datetime) -> str:
+        """The sentence for people."""
+        days = (self.at - now).days
+        when = f"ends on {self.at:%Y-%m-%d}, in {days} days"
+        if self.at <= now:
+            when = f"ended on {self.at:%Y-%m-%d}"
+        what = f"the {self.what} in {self.file} {when}"
+        return f"{what}: renew it; SIGHUP makes a running node read it"
+
+
+def ends(files: NodeTls | DestinationTls) -> Iterator[End]:
+    """When each of the files is over.
 
     Of CA certificates the last to end counts: the others are being replaced by it. Files that
     cannot be read are passed over: making a context says what is wrong with them.
     """
     ca = files.client_ca if isinstance(files, NodeTls) else files.ca
-    ends = (
-        (files.certificate, ends_of_certificates, "certificate", _first),
+    # A file holds the own certificate first, then those that it was issued by.
+    readers = (
+        (files.certificate, ends_of_certificates, "certificate", operator.itemgetter(0)),
         (ca, ends_of_certificates, "CA certificate", max),
         (files.crl, ends_of_lists, "revocation list", min),
     )
-    moment = now or datetime.now(UTC)
-    for file, read, what, which in ends:
+    for file, read, what, which in readers:
         if file is None:
             continue
         with contextlib.suppress(OSError, NotReadable):
-            end = which(read(file.read_bytes()))
-            if end - moment < WARNED_BEFORE:
-                yield _sentence(what, file, end, moment)
+            yield End(what, file, which(read(file.read_bytes())))
 
 
-def _first(ends: list[datetime]) -> datetime:
-    """A file holds the own certificate first, then those that it was issued by."""
-    return ends[0]
-
-
-def _sentence(what: str, file: Path, end: datetime, now: datetime) -> str:
-    days = (end - now).days
-    when = f"ended on {end:%Y-%m-%d}" if end <= now else f"ends on {end:%Y-%m-%d}, in {days} days"
-    return f"the {what} in {file} {when}: renew it; SIGHUP makes a running node read it"
+def soon_over(files: NodeTls | DestinationTls, now: datetime | None = None) -> Iterator[End]:
+    """What is over in 30 days, or is over."""
+    moment = now or datetime.now(UTC)
+    return (end for end in ends(files) if end.at - moment < WARNED_BEFORE)

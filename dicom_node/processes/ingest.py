@@ -6,10 +6,12 @@ import resource
 import threading
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Network
 
 import structlog
 
+from dicom_node.association import exposure
 from dicom_node.association.acceptor import Acceptor
 from dicom_node.association.admission import AllowedSender
 from dicom_node.association.tls import ServerTls, TlsUnusable, soon_over
@@ -109,8 +111,10 @@ class Ingest:
 
     def warn_of_tls(self) -> None:
         """Say which certificates and lists end soon, or have ended."""
-        for sentence in soon_over(self._tls.files) if self._tls is not None else ():
-            log.warning("tls_ends_soon", reason=sentence)
+        now = datetime.now(UTC)
+        for end in soon_over(self._tls.files, now) if self._tls is not None else ():
+            tell = log.warning if end.at > now else log.error
+            tell("tls_ends_soon" if end.at > now else "tls_ended", reason=end.told(now))
 
     def _sweep(self) -> int:
         """Move files without a ledger row to lost+found; how many, now."""
@@ -182,6 +186,8 @@ def run_ingest(config: Config, stop: threading.Event) -> None:
             return
         raise
     where = {"port": ingest.port, "tls_port": ingest.tls_port}
+    for sentence in (*exposure.shut_out(config), *exposure.wide_open(config)):
+        log.warning("listener_exposed", reason=sentence)
     log.info("listening", ae_title=config.node.ae_title, bind=config.node.bind, **where)
     warn_at = 0.0
     while ingest.damage is None and not stop.wait(_LOOK_S):

@@ -25,9 +25,12 @@ from pynetdicom import AE
 from structlog.testing import capture_logs
 from wsm_files import write_wsm
 
+from dicom_node.association import exposure
 from dicom_node.association.certificates import NotReadable, ends_of_certificates, ends_of_lists
 from dicom_node.association.tls import ServerTls, TlsUnusable, soon_over
-from dicom_node.config import NodeTls, Sender, load_config
+from dicom_node.commands.screen.listener import files as files_found
+from dicom_node.commands.screen.listener import listener
+from dicom_node.config import Config, NodeTls, Sender, load_config
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.processes.ingest import Ingest
 from dicom_node.sop_classes import VERIFICATION
@@ -502,12 +505,14 @@ def test_thirty_days_before_a_certificate_ends_people_are_told(
     ends = authority.issue("ends", end=soon.strftime("%Y%m%d%H%M%SZ"))
     crl = authority.crl("short", seconds=3600)
     used = files.model_copy(update={"certificate": ends.certificate, "crl": crl})
-    assert list(soon_over(files)) == []
-    certificate, of_list = soon_over(used)
+    now = datetime.now(UTC)
+    assert list(soon_over(files, now)) == []
+    certificate, of_list = (end.told(now) for end in soon_over(used, now))
     assert certificate.endswith("in 20 days: renew it; SIGHUP makes a running node read it")
     assert of_list.startswith("the revocation list in")
-    [over, *_] = soon_over(used, datetime.now(UTC) + timedelta(days=60))
-    assert "ended on" in over
+    later = now + timedelta(days=60)
+    [over, *_] = soon_over(used, later)
+    assert "ended on" in over.told(later)
 
 
 # -- a whole node -------------------------------------------------------------------------------
@@ -608,3 +613,56 @@ def test_files_of_tls_are_found_from_the_configuration_and_keys_by_variables(
     [destination] = config.destinations
     assert destination.tls is not None
     assert destination.tls.ca == n.folder / "ca.pem"
+
+
+# -- what people are told -----------------------------------------------------------------------
+
+
+def configured(folder: Path, replaced: dict[str, str]) -> Config:
+    with node(folder, 4242) as n:
+        text = n.config.read_text()
+        for before, after in replaced.items():
+            assert before in text
+            text = text.replace(before, after)
+        n.config.write_text(text)
+        return load_config(n.config, {})
+
+
+def test_check_says_what_the_listener_opens_and_warns_of_what_is_wide_open(
+    files: NodeTls, tmp_path: Path
+) -> None:
+    config = configured(tmp_path / "closed", {"[[senders]]": of_node(files, 2762) + "[[senders]]"})
+    says = exposure.listens(config)
+    assert "without TLS; port 2762 with TLS 1.2 and 1.3 (PS3.15 B.12), asks for cert" in says
+    assert [*exposure.wide_open(config), *exposure.shut_out(config)] == []
+    assert [f.ok for f in listener(config)] == [True, True]
+
+    everywhere = {'bind = "127.0.0.1"': 'bind = "0.0.0.0"', '"127.0.0.0/8"': '"0.0.0.0/0"'}
+    config = configured(tmp_path / "open", everywhere)
+    first, second = exposure.wide_open(config)
+    assert first.startswith("it listens on all addresses of this machine, and without TLS")
+    assert second.startswith("anybody may send who calls himself PACS, from any address")
+    assert [f.warns for f in listener(config)] == [False, True, True]
+
+    pinned = {'networks = ["127.0.0.0/8"]': 'networks = ["127.0.0.0/8"]\ncertificate = "dns:a.b"'}
+    config = configured(tmp_path / "pinned", pinned)
+    [sentence] = exposure.shut_out(config)
+    assert "nobody is asked for one" in sentence
+    assert [f.ok for f in listener(config)] == [True, False]
+
+
+def test_check_names_files_of_tls_that_are_of_no_use_or_over(
+    files: NodeTls, authority: Authority, tmp_path: Path
+) -> None:
+    over = authority.issue("over", end="20250601000000Z")
+    soon = datetime.now(UTC) + timedelta(days=9, hours=1)
+    ending = authority.issue("ending", end=soon.strftime("%Y%m%d%H%M%SZ"))
+    for who, expected in (
+        (over, [(False, False)]),
+        (ending, [(True, True)]),
+        (Identity(tmp_path / "absent.pem", over.key), [(False, False)]),
+    ):
+        used = files.model_copy(update={"certificate": who.certificate, "key": who.key})
+        found = list(files_found("tls", used))
+        assert [(f.ok, f.warns) for f in found] == expected, found
+        assert str(who.certificate) in found[0].says
