@@ -28,7 +28,7 @@ from dicom_node.association.lobby.lobby import LOBBY, Door, Lobby, LobbyLimits, 
 from dicom_node.association.lobby.repeats import Repeats
 from dicom_node.association.lobby.visitor import Entrant
 from dicom_node.association.service import Service
-from dicom_node.association.tls import ServerTls
+from dicom_node.association.tls.contexts import ServerTls
 from dicom_node.association.wire import ABORT, titles
 
 log = structlog.get_logger()

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from dicom_node.association.certificates import PeerCertificate
+from dicom_node.association.tls.certificates import PeerCertificate
 from dicom_node.association.wire import (
     CALLED_AE_UNKNOWN,
     CALLING_AE_UNKNOWN,

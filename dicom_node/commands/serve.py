@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 
-from dicom_node.association.tls import TlsUnusable
+from dicom_node.association.tls.contexts import TlsUnusable
 from dicom_node.commands import flags
 from dicom_node.config import Config, load_config
 from dicom_node.exit_status import FAILED, MAY_PASS, REFUSED

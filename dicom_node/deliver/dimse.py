@@ -16,7 +16,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.association import Association
 
 from dicom_node.association.requestor import request
-from dicom_node.association.tls import TlsFailed, TlsUnusable
+from dicom_node.association.tls.contexts import TlsFailed, TlsUnusable
 from dicom_node.config import Destination
 from dicom_node.ledger.states import DeliveryState
 from dicom_node.observe.log import os_reason, place_of

@@ -14,7 +14,7 @@ import structlog
 from dicom_node.association import exposure
 from dicom_node.association.acceptor import Acceptor
 from dicom_node.association.admission import AllowedSender
-from dicom_node.association.tls import ServerTls, TlsUnusable, soon_over
+from dicom_node.association.tls.contexts import ServerTls, TlsUnusable, soon_over
 from dicom_node.config import Config
 from dicom_node.ledger.errors import LedgerDamaged
 from dicom_node.ledger.ledger import IngestLedger

@@ -26,8 +26,8 @@ from structlog.testing import capture_logs
 from wsm_files import write_wsm
 
 from dicom_node.association import exposure
-from dicom_node.association.certificates import NotReadable, ends_of_certificates, ends_of_lists
-from dicom_node.association.tls import ServerTls, TlsUnusable, soon_over
+from dicom_node.association.tls.certificates import NotReadable, ends_of_certificates, ends_of_lists
+from dicom_node.association.tls.contexts import ServerTls, TlsUnusable, soon_over
 from dicom_node.commands.screen.listener import files as files_found
 from dicom_node.commands.screen.listener import listener
 from dicom_node.config import Config, NodeTls, Sender, load_config

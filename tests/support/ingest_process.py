@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from dicom_node.association.tls import ServerTls
+from dicom_node.association.tls.contexts import ServerTls
 from dicom_node.config import NodeTls
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.processes.ingest import Ingest

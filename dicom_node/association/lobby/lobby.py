@@ -23,7 +23,7 @@ import structlog
 from dicom_node.association.admission import address_of
 from dicom_node.association.lobby.repeats import Repeats
 from dicom_node.association.lobby.visitor import Dismissed, Entrant, Visitor
-from dicom_node.association.tls import ServerTls
+from dicom_node.association.tls.contexts import ServerTls
 from dicom_node.association.wire import CONGESTION
 
 log = structlog.get_logger()

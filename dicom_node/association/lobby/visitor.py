@@ -10,11 +10,12 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
 from dicom_node.association.admission import Caller
-from dicom_node.association.certificates import PeerCertificate
-from dicom_node.association.channel import Channel, PlainChannel, TlsChannel, farewell
+from dicom_node.association.channel import Channel, PlainChannel
 from dicom_node.association.lobby.proxy import HEADER_BYTES as PROXY_HEADER_BYTES
 from dicom_node.association.lobby.proxy import NotProxied, length_of_rest, origin
-from dicom_node.association.tls import peer_certificate, reason_of
+from dicom_node.association.tls.certificates import PeerCertificate
+from dicom_node.association.tls.channel import Session, TlsChannel
+from dicom_node.association.tls.contexts import peer_certificate, reason_of
 from dicom_node.association.wire import (
     ABORT,
     ASSOCIATE_LIMIT_BYTES,
@@ -45,15 +46,15 @@ class Entrant:
     port: int
     request: bytes
     """The PDU with its header, and what came with it."""
+    session: Session | None = None
+    """Of TLS, if it is spoken."""
     certificate: PeerCertificate | None = None
     caller: Caller | None = None
     """Who asks, once that is decided on."""
 
     def channel(self) -> Channel:
         """What carries the association."""
-        if isinstance(self.sock, ssl.SSLSocket):
-            return TlsChannel(self.sock)
-        return PlainChannel(self.sock)
+        return PlainChannel(self.sock) if self.session is None else TlsChannel(self.session)
 
 
 @dataclass(eq=False, slots=True)
@@ -69,6 +70,7 @@ class Visitor:
     """Of TLS, where its door asks for that."""
     fd: int = field(init=False)
     course: Iterator[int] = field(init=False)
+    session: Session | None = None
     accounted: int = 0
     """Bytes of `received` that the lobby has counted."""
     _received: bytearray = field(default_factory=bytearray)
@@ -125,16 +127,13 @@ class Visitor:
         """At most so many bytes, as soon as there are some."""
         while True:
             try:
-                # A socket of TLS takes no flags.
-                piece = self.sock.recv(count, flags) if flags else self.sock.recv(count)
-            except (BlockingIOError, ssl.SSLWantReadError):
+                piece = self.sock.recv(count, flags)
+            except BlockingIOError:
                 yield select.EPOLLIN
-            except ssl.SSLWantWriteError:
-                yield select.EPOLLOUT
-            else:
-                if not piece:
-                    raise Dismissed
-                return piece
+                continue
+            if not piece:
+                raise Dismissed
+            return piece
 
     def shake_hands(self) -> Iterator[int]:
         """The TLS handshake, where the door asks for one; a silent peer costs no TLS object."""
@@ -143,27 +142,37 @@ class Visitor:
         first = yield from self._receive(1, socket.MSG_PEEK)
         if first[0] != _TLS_HANDSHAKE:
             raise Dismissed("it speaks no TLS, and this port speaks nothing else")
-        secured = self.context.wrap_socket(
-            self.sock, server_side=True, do_handshake_on_connect=False
-        )
-        self.sock = secured
+        self.session = Session(self.sock, self.context)
         while True:
             try:
-                secured.do_handshake()
-                return
+                self.session.tls.do_handshake()
             except ssl.SSLWantReadError:
-                yield select.EPOLLIN
-            except ssl.SSLWantWriteError:
-                yield select.EPOLLOUT
-            except ssl.SSLEOFError:
-                raise Dismissed from None
-            except ssl.SSLError as error:  # the peer has got its alert
+                yield from self._flush(self.session)
+                self.session.take((yield from self._receive(_READ_BYTES)))
+            except ssl.SSLError as error:
+                self.session.flush()  # the alert for the peer
                 raise Dismissed(f"the TLS handshake failed: {reason_of(error)}") from None
+            else:
+                yield from self._flush(self.session)
+                return
+
+    def _flush(self, session: Session) -> Iterator[int]:
+        while not session.flush():
+            yield select.EPOLLOUT
 
     def ask(self) -> Iterator[int]:
         """Read the association request."""
         while not self._is_whole():
-            self._received += yield from self._receive(_READ_BYTES)
+            if self.session is None:
+                self._received += yield from self._receive(_READ_BYTES)
+                continue
+            try:
+                piece = self.session.tls.read(_READ_BYTES)
+                if not piece:
+                    raise Dismissed
+                self._received += piece
+            except ssl.SSLWantReadError:
+                self.session.take((yield from self._receive(_READ_BYTES)))
 
     def _is_whole(self) -> bool:
         if len(self._received) < HEADER_BYTES:
@@ -183,30 +192,34 @@ class Visitor:
 
     def entrant(self) -> Entrant:
         """The connection with the request."""
-        certificate = None
-        if isinstance(self.sock, ssl.SSLSocket):
-            certificate = peer_certificate(self.sock)
-        return Entrant(self.sock, self.host, self.port, bytes(self._received), certificate)
+        certificate = None if self.session is None else peer_certificate(self.session.tls)
+        request = bytes(self._received)
+        return Entrant(self.sock, self.host, self.port, request, self.session, certificate)
 
     def hear(self, answer: bytes) -> Iterator[int]:
         """Send an answer, and wait for the peer to close: a socket that is closed over bytes not
         read takes the answer back."""
-        self.sock.send(answer)
-        if isinstance(self.sock, ssl.SSLSocket):
-            with contextlib.suppress(OSError):  # the peer's own close_notify is not waited for
-                self.sock.unwrap()
-        self.sock.shutdown(socket.SHUT_WR)  # ends TLS too: what comes now is not looked at
+        self._say(answer)
+        if self.session is not None:
+            self.session.notify_close()
+        self.sock.shutdown(socket.SHUT_WR)
         with contextlib.suppress(Dismissed):
-            while True:
+            while True:  # what comes now is not looked at, TLS or not
                 yield from self._receive(_READ_BYTES)
+
+    def _say(self, words: bytes) -> None:
+        if self.session is None:
+            self.sock.send(words)
+        else:
+            self.session.tls.write(words)
+            self.session.flush()
 
     def leave(self, last_words: bytes = b"") -> None:
         """Close the connection, with a word where it can be said at once."""
         with contextlib.suppress(OSError):
             if last_words:
-                self.sock.send(last_words)
-        if isinstance(self.sock, ssl.SSLSocket):
-            farewell(self.sock)
-        with contextlib.suppress(OSError):
+                self._say(last_words)
+            if self.session is not None:
+                self.session.notify_close()
             self.sock.shutdown(socket.SHUT_RDWR)
         self.sock.close()

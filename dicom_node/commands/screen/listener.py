@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from dicom_node.association import exposure
-from dicom_node.association.tls import (
+from dicom_node.association.tls.contexts import (
     TlsUnusable,
     client_context,
     server_context,

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from dicom_node.association.certificates import (
+from dicom_node.association.tls.certificates import (
     NotReadable,
     PeerCertificate,
     ends_of_certificates,
@@ -132,12 +132,12 @@ def _read(file: Path) -> bytes:
         raise TlsUnusable(f"{file}: cannot be read: {error.strerror}") from error
 
 
-def peer_certificate(sock: ssl.SSLSocket) -> PeerCertificate | None:
+def peer_certificate(tls: ssl.SSLObject) -> PeerCertificate | None:
     """What the peer has shown in the handshake; None where none was asked for."""
-    der = sock.getpeercert(binary_form=True)
+    der = tls.getpeercert(binary_form=True)
     if der is None:
         return None
-    told: Any = sock.getpeercert() or {}
+    told: Any = tls.getpeercert() or {}
     return PeerCertificate.of(der, told.get("subjectAltName", ()))
 
 
