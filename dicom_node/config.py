@@ -151,11 +151,18 @@ class NodeSection(_Section):
     header of the PROXY protocol, version 2; the address it names is the sender's."""
     tls: NodeTls | None = None
     """TLS for senders; without it the port is a plain one."""
+
     most_crashes: Annotated[int, Field(ge=1)] = 5
     """Number of times. A study during whose analysis the worker died more often is parked."""
     drain_s: Annotated[float, Field(ge=0)] = 30
     """Seconds that SIGTERM waits for open transfers, results being built and deliveries under way.
     A slide under analysis is paused at once."""
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        if self.tls is not None and not self.tls.required and self.tls.port == self.port:
+            raise ValueError(f"found {self.port} as the port with and without TLS")
+        return self
 
 
 class Sender(_Section):

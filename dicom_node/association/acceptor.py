@@ -157,6 +157,11 @@ class Acceptor:
         self._associations.pop(caller, None)
         self._admission.ended(caller)
 
+    @property
+    def is_listening(self) -> bool:
+        """Whether new associations are taken, or refused: False once the lobby has failed."""
+        return self._lobby is not None and self._lobby.is_open
+
     def drain(self, timeout_s: float) -> int:
         """Refuse new associations, wait for open ones, stop listening; how many were aborted."""
         if self._lobby is None:

@@ -75,6 +75,8 @@ def run(arguments: Serve) -> int:
         return MAY_PASS  # the supervisor starts us again
     except (SpoolUnusable, OSError) as error:
         where = f"{config.node.bind}:{config.node.port}, {config.node.data_dir}"
+        if config.node.tls is not None:
+            where = f"{config.node.bind}:{config.node.tls.port} (TLS), {where}"
         reason = os_reason(error) if isinstance(error, OSError) else str(error)
         log.error("cannot_start", reason=reason, where=where)
         # A port that is taken stays taken; what breaks a worker may pass.

@@ -33,6 +33,10 @@ _LOOK_S = 0.5  # between two looks at whether the database is still one
 _DAY_S = 86400.0
 
 
+class ListenerFailed(Exception):
+    """Nobody is heard any more: the process has to begin anew."""
+
+
 class Ingest:
     """The listener with its spool and its services: `start`, then `drain`."""
 
@@ -78,6 +82,11 @@ class Ingest:
     def tls_port(self) -> int | None:
         """The port with TLS, if there is one."""
         return self._acceptor.tls_port
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether anybody is heard."""
+        return self._acceptor.is_listening
 
     @property
     def damage(self) -> LedgerDamaged | None:
@@ -155,8 +164,8 @@ def _allow_many_descriptors() -> None:
 def run_ingest(config: Config, stop: threading.Event) -> None:
     """Receive until `stop` is set, then let open associations finish within the drain time.
 
-    SIGHUP makes it read the files of TLS again. Raises TlsUnusable at the start, and LedgerDamaged
-    as soon as a sender had to be answered so.
+    SIGHUP makes it read the files of TLS again. Raises TlsUnusable at the start, LedgerDamaged as
+    soon as a sender had to be answered so, and ListenerFailed where nobody is heard any more.
     """
     ledger = IngestLedger.open(config.ledger_at, owner=config.node.name)
     spool = Spool(
@@ -190,7 +199,7 @@ def run_ingest(config: Config, stop: threading.Event) -> None:
         log.warning("listener_exposed", reason=sentence)
     log.info("listening", ae_title=config.node.ae_title, bind=config.node.bind, **where)
     warn_at = 0.0
-    while ingest.damage is None and not stop.wait(_LOOK_S):
+    while ingest.damage is None and ingest.is_listening and not stop.wait(_LOOK_S):
         if asked.is_set():
             asked.clear()
             ingest.reload_tls()
@@ -198,6 +207,9 @@ def run_ingest(config: Config, stop: threading.Event) -> None:
             ingest.warn_of_tls()
             warn_at = time.monotonic() + _DAY_S
     log.info("ingest_draining")
+    is_deaf = not ingest.is_listening
     ingest.drain(config.node.drain_s)
+    if is_deaf:
+        raise ListenerFailed("the thread that accepts connections has ended")
     if ingest.damage is not None:
         raise ingest.damage

@@ -328,6 +328,19 @@ def test_what_was_kept_back_is_told_with_the_next_line() -> None:
     assert [repeats.due("a"), repeats.due("a")] == [3, 0]
 
 
+def test_a_lobby_that_fails_is_noticed(
+    listen: Callable[..., Acceptor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acceptor = listen()
+    assert acceptor.is_listening
+    monkeypatch.setattr(threading, "excepthook", lambda *_: None)
+    assert acceptor._lobby is not None
+    # Nothing but a defect of ours ends its thread: here is one.
+    monkeypatch.setattr(acceptor._lobby, "_end_overdue", lambda: 1 // 0)
+    connect(acceptor.port).close()
+    wait_for(lambda: not acceptor.is_listening, within_s=10, what="the end of its thread")
+
+
 # -- behind a proxy -----------------------------------------------------------------------------
 
 

@@ -30,7 +30,7 @@ from dicom_node.association.tls.certificates import NotReadable, ends_of_certifi
 from dicom_node.association.tls.contexts import ServerTls, TlsUnusable, soon_over
 from dicom_node.commands.screen.listener import files as files_found
 from dicom_node.commands.screen.listener import listener
-from dicom_node.config import Config, NodeTls, Sender, load_config
+from dicom_node.config import Config, NodeSection, NodeTls, Sender, load_config
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.processes.ingest import Ingest
 from dicom_node.sop_classes import VERIFICATION
@@ -590,6 +590,14 @@ def test_tables_of_tls_that_contradict_themselves_are_refused(changed: str, says
         return
     with pytest.raises(ValidationError, match=says):
         NodeTls.model_validate(values)
+
+
+def test_one_port_cannot_be_both(tmp_path: Path) -> None:
+    table = {"certificate": "a", "key": "b", "client_certificates": "none", "port": 11112}
+    node_table = {"ae_title": "NODE", "data_dir": str(tmp_path)}
+    with pytest.raises(ValidationError, match="11112 as the port with and without TLS"):
+        NodeSection.model_validate({**node_table, "tls": table})
+    NodeSection.model_validate({**node_table, "tls": {**table, "required": True}})
 
 
 def test_files_of_tls_are_found_from_the_configuration_and_keys_by_variables(

@@ -98,6 +98,11 @@ class Lobby:
         self._epoll.register(self._wake.fileno(), select.EPOLLIN)
         self._thread.start()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody looks after the doors."""
+        return self._thread.is_alive()
+
     def close(self) -> None:
         """Close the doors and show out who is still inside."""
         self._closing = True
