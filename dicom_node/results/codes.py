@@ -47,7 +47,7 @@ REASONS: dict[Reason, Code] = {
     Reason.FRAME_POSITIONS: _private("NA-POSITIONS", "Frame positions invalid"),
     Reason.TISSUE_MISSING: _private("NA-MISSING", "Tissue missing in data"),
     Reason.SEVERAL_REGIONS: _private("NA-REGIONS", "Several scanned regions"),
-    Reason.LEVELS_DIFFER: _private("NA-LEVELS", "Levels show different pictures"),
+    Reason.LEVELS_DIFFER: _private("NA-LEVELS", "Levels differ in content"),
     Reason.MODEL_OUTPUT: _private("NA-OUTPUT", "Model output invalid"),
     Reason.INCOMPLETE: _private("NA-INCOMPLETE", "Slide incomplete"),
     Reason.ANALYSIS_FAILED: _private("NA-ANALYSIS", "Analysis failed"),
