@@ -152,6 +152,12 @@ class AnalysisSection(_Section):
     """Seconds; no wait between two attempts is longer."""
     most_retries: Annotated[int, Field(ge=0)] = 5
     """Number of retries. A study that fails after so many is parked."""
+    longest_standstill_s: Annotated[float, Field(ge=30)] = 900
+    """Seconds. A study in whose counting, analysis or results nothing moves for so long is parked,
+    and the worker started anew."""
+    most_memory_mb: Annotated[int, Field(ge=0)] = 0
+    """Mebibytes. A study during whose analysis the worker uses more is parked, and the worker
+    started anew. 0 means three quarters of what the machine has left when the worker is ready."""
 
 
 class DeliverySection(_Section):
@@ -193,6 +199,10 @@ class Config(_Section):
         names = [d.name for d in value]
         if len(set(names)) != len(names):
             raise ValueError(f"destination names must differ, found {names}")
+        if taken := {"intake", "analysis"} & set(names):
+            raise ValueError(
+                f"found a destination named {taken.pop()}, which `pause` has another use for"
+            )
         return value
 
     @property

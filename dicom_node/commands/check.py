@@ -119,11 +119,15 @@ def _database(config: Config) -> Iterator[Finding]:
         require_sound(where)
         published = published_paths(spool)  # first: what arrives meanwhile is no stranger
         is_there = exists(where)
-        known = Ledger.open(where).arrivals.known_paths() if is_there else set()
+        ledger = Ledger.open(where) if is_there else None
+        known = ledger.arrivals.known_paths() if ledger else set()
+        paused = list(ledger.switches.paused()) if ledger else []
     except LedgerFailed as error:
         yield Finding("database", False, str(error))
         return
     yield _database_finding(where, is_there, len(known), len(set(published) - known))
+    for name in paused:
+        yield Finding("paused", False, f"{name}: `dicom-node resume {name}` lets it go on")
     if waiting := len(lost_found.names()):
         yield Finding(
             "lost+found",

@@ -16,6 +16,7 @@ from dicom_node.exit_status import FAILED, MAY_PASS, REFUSED
 from dicom_node.ledger.database.look import Where, require_sound
 from dicom_node.ledger.errors import LedgerBusy, LedgerDamaged
 from dicom_node.observe.log import configure, os_reason
+from dicom_node.processes.heartbeat import Heart
 from dicom_node.processes.supervisor import ROLES, stop_on_signals, supervise, watch_supervisor
 from dicom_node.spool.spool import SpoolUnusable
 from engines.errors import BundleRejected, EngineMissing
@@ -34,12 +35,15 @@ class Serve:
     config: Path
     supervisor: int | None
     """The process that started this one as its child."""
+    heartbeat: int | None
+    """Descriptor of the pipe that it listens to."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """The flags of `serve`, `ingest` and `worker`."""
     flags.add_config(parser)
     parser.add_argument("--supervisor", type=int, metavar="PID", help=argparse.SUPPRESS)
+    parser.add_argument("--heartbeat", type=int, metavar="FD", help=argparse.SUPPRESS)
     flags.gives(parser, Serve)
 
 
@@ -58,7 +62,7 @@ def run(arguments: Serve) -> int:
             return REFUSED
         if role == "serve":
             return supervise(config, arguments.config, stop)
-        ROLES[role](config, stop)
+        ROLES[role](config, stop, Heart(arguments.heartbeat))
     except (BundleRejected, EngineMissing) as error:
         log.error("model_refused", reason=str(error))
         return REFUSED

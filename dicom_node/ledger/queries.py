@@ -35,6 +35,7 @@ from dicom_node.ledger.rows import (
 )
 from dicom_node.ledger.statements import latest
 from dicom_node.ledger.states import DeliveryState, State
+from dicom_node.ledger.switches import not_paused
 
 _OF_OVERVIEW = [f.name for f in fields(Overview)][:-4]
 """The fields that are columns; the others are counted."""
@@ -242,6 +243,7 @@ class Queries:
                 revisions.c.state == State.DELIVERING,
                 deliveries.c.destination == destination,
                 deliveries.c.state == DeliveryState.PENDING,
+                not_paused(deliveries.c.destination),
                 due,
             )
             .order_by(revisions.c.analyzed_at, results.c.id)

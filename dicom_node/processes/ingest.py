@@ -12,6 +12,7 @@ from dicom_node.association.admission import AllowedSender
 from dicom_node.config import Config
 from dicom_node.ledger.errors import LedgerDamaged
 from dicom_node.ledger.ledger import IngestLedger
+from dicom_node.processes.heartbeat import NOBODY, Heart
 from dicom_node.services import echo
 from dicom_node.services.store.handler import StoreHandler
 from dicom_node.spool.lost_found import LostFound, LostFoundBusy
@@ -101,7 +102,7 @@ class Ingest:
         return not aborted
 
 
-def run_ingest(config: Config, stop: threading.Event) -> None:
+def run_ingest(config: Config, stop: threading.Event, heart: Heart = NOBODY) -> None:
     """Receive until `stop` is set, then let open associations finish within the drain time.
 
     Raises LedgerDamaged as soon as a sender had to be answered so.
@@ -128,7 +129,7 @@ def run_ingest(config: Config, stop: threading.Event) -> None:
         raise
     log.info("listening", ae_title=config.node.ae_title, bind=config.node.bind, port=ingest.port)
     while ingest.damage is None and not stop.wait(_LOOK_S):
-        pass
+        heart.beat()
     log.info("ingest_draining")
     ingest.drain(config.node.drain_s)
     if ingest.damage is not None:

@@ -15,9 +15,11 @@ from dicom_node.ledger.errors import LedgerBusy, LedgerDamaged
 from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Revision
 from dicom_node.ledger.states import DeliveryState, State
+from dicom_node.ledger.switches import ANALYSIS
 from dicom_node.observe.log import place_of, trace_of
 from dicom_node.study.closing import close_ready, is_here
-from dicom_node.work.workflow import NO_ROOM_WAIT_S, STUDY_QUEUE, StudyWorkflow, workflow_id
+from dicom_node.work.underway import workflow_id
+from dicom_node.work.workflow import NO_ROOM_WAIT_S, STUDY_QUEUE, StudyWorkflow
 
 log = structlog.get_logger()
 
@@ -37,16 +39,21 @@ def run_round(config: Config, ledger: WorkerLedger, workflow: StudyWorkflow) -> 
         config.spool_dir,
         quiet_time_s=config.node.quiet_time_s,
         incomplete_after_s=config.node.incomplete_after_s,
+        watched=lambda run: workflow.watch.on(run, "counting"),
     )
-    has_room = shutil.disk_usage(config.node.data_dir).free >= _LEAST_FREE_BYTES
+    may_begin = not ledger.switches.is_paused(ANALYSIS) and _has_room(config)
     for revision in ledger.queries.in_state(State.QUEUED):
         is_due = revision.not_before <= ledger.database.now()
-        if has_room and is_due and _is_mine(config, ledger, revision):
+        if may_begin and is_due and _is_mine(config, ledger, revision):
             _alone(ledger, revision, lambda r: _queue_study(ledger, workflow, r))
     for revision in ledger.queries.my_analyses():
         _alone(ledger, revision, lambda r: _queue_study(ledger, workflow, r))
     for revision in ledger.queries.in_state(State.DELIVERING):
         _alone(ledger, revision, lambda r: _tend_deliveries(config, ledger, r))
+
+
+def _has_room(config: Config) -> bool:
+    return shutil.disk_usage(config.node.data_dir).free >= _LEAST_FREE_BYTES
 
 
 def _is_mine(config: Config, ledger: WorkerLedger, revision: Revision) -> bool:
