@@ -65,7 +65,7 @@ class Watch:
         with self._lock:
             tasks = [task for task in self._tasks if task.run is not None]
         grown = [task for task in tasks if used_bytes - task.began_bytes > _MUCH_BYTES]
-        return (grown[-1:] or tasks[:1] or [None])[0]
+        return next(iter(grown[-1:] or tasks[:1]), None)
 
 
 def own_bytes(statm: Path = Path("/proc/self/statm")) -> int:
