@@ -23,6 +23,7 @@ from dicom_node.ledger.database.look import Where, exists, name_of, require_soun
 from dicom_node.ledger.errors import LedgerFailed
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.observe.log import configure
+from dicom_node.observe.plain import plain
 from dicom_node.spool.lost_found import LostFound, published_paths
 from dicom_node.spool.spool import Spool
 from engines.bundle import open_bundle
@@ -65,7 +66,7 @@ def run(arguments: Check) -> int:
         console = Console(soft_wrap=True)
         for finding in findings:
             mark = Text("ok  ", "green") if finding.ok else Text("BAD ", "bold red")
-            console.print(mark + Text(f"{finding.what:<12} ") + Text(finding.says))
+            console.print(mark + Text(f"{finding.what:<12} ") + Text(plain(finding.says)))
     return 0 if all(f.ok for f in findings) else FAILED
 
 

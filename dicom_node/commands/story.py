@@ -19,6 +19,7 @@ from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import Delivery, Overview, Result, Revision
 from dicom_node.ledger.states import DeliveryState, State
+from dicom_node.observe.plain import plain
 
 
 def show(ledger: Ledger, uid: str, *, as_json: bool) -> int:
@@ -49,7 +50,7 @@ def show(ledger: Ledger, uid: str, *, as_json: bool) -> int:
     console.print("\n[bold]Events[/bold]")
     for event in story["events"]:
         fields = "  ".join(f"{k}={v}" for k, v in event["fields"].items())
-        console.print(Text(f"  {_time(ledger.database, event['at'])}  {event['kind']}  {fields}"))
+        console.print(line(f"  {_time(ledger.database, event['at'])}  {event['kind']}  {fields}"))
     return 0
 
 
@@ -95,7 +96,7 @@ def print_destination_problems(console: Console, ledger: Ledger) -> None:
     for name, seen in ledger.queries.destinations().items():
         if seen.reason:
             at = _time(ledger.database, seen.checked_at)
-            console.print(Text(f"Destination {name}, asked {at}: {seen.reason}", style="yellow"))
+            console.print(line(f"Destination {name}, asked {at}: {seen.reason}", style="yellow"))
 
 
 def print_paused(console: Console, ledger: Ledger) -> None:
@@ -103,7 +104,12 @@ def print_paused(console: Console, ledger: Ledger) -> None:
     for name, at in ledger.switches.paused().items():
         since = _time(ledger.database, at)
         told = f"Paused since {since}: {name}; `dicom-node resume {name}` lets it go on"
-        console.print(Text(told, style="yellow"))
+        console.print(line(told, style="yellow"))
+
+
+def line(text: str, style: str = "") -> Text:
+    """Text for a console that does nothing but stand there."""
+    return Text(plain(text), style)
 
 
 def _print_revision(console: Console, ledger: Ledger, r: Revision) -> None:
@@ -118,19 +124,19 @@ def _print_revision(console: Console, ledger: Ledger, r: Revision) -> None:
         "Timings": "  ".join(f"{k} {v:g} s" for k, v in timings(r, ledger.database.now()).items()),
     }
     for name, value in rows.items():
-        console.print(Text(f"  {name:<9} {value}"))
+        console.print(line(f"  {name:<9} {value}"))
     for slide in r.evidence.slides if r.evidence else ():
-        console.print(Text(f"  Slide {slide.key}   container {slide.container_identifier}"))
+        console.print(line(f"  Slide {slide.key}   container {slide.container_identifier}"))
         for level in slide.levels:
-            console.print(Text(f"    {_level_line(level)}"))
+            console.print(line(f"    {_level_line(level)}"))
     results = ledger.queries.results(r.study_instance_uid, r.revision)
     kinds = {result.sop_instance_uid: result.kind for result in results}
     for result in results:
-        console.print(Text(f"  Result    {result.kind} of slide {result.slide}: {result.path}"))
-        console.print(Text(f"            {result.sop_instance_uid}", style="dim"))
+        console.print(line(f"  Result    {result.kind} of slide {result.slide}: {result.path}"))
+        console.print(line(f"            {result.sop_instance_uid}", style="dim"))
     for delivery in ledger.queries.deliveries(r.study_instance_uid, r.revision):
         kind = kinds[delivery.sop_instance_uid]
-        console.print(Text(f"  Delivery  {kind} to {_delivery_line(ledger, delivery)}"))
+        console.print(line(f"  Delivery  {kind} to {_delivery_line(ledger, delivery)}"))
 
 
 def _level_line(level: LevelEvidence) -> str:

@@ -19,6 +19,8 @@ from typing import Any, Literal, TextIO, cast
 
 import structlog
 
+from dicom_node.observe.plain import plain_values
+
 log = structlog.get_logger()
 
 
@@ -37,6 +39,7 @@ def configure(
         lambda _logger, _name, event: {**fixed, **event},
         structlog.contextvars.merge_contextvars,
         _without_exception_text,
+        _harmless,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -147,6 +150,12 @@ def _without_exception_text(
         event["error"] = type(error).__name__
         event["trace"] = trace_of(error)
     return event
+
+
+def _harmless(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    """What was said by others moves no cursor of who reads it."""
+    ours = ("_record", "_from_structlog")
+    return {k: v if k in ours else plain_values(v) for k, v in event.items()}
 
 
 def _without_library_text(

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from dicom_node.commands.story import line
 from dicom_node.observe.log import os_reason, place_of
+from dicom_node.observe.plain import plain
+from engines.errors import device_failed
 
 ROOT = Path(__file__).parents[2]
 
@@ -155,3 +158,31 @@ def run(script: str, stderr: Path | None = None) -> str:
         text=True,
         check=False,
     ).stdout
+
+
+@pytest.mark.parametrize("format", ["json", "console"])
+def test_a_line_of_the_log_moves_no_cursor(format, run_python):
+    said = run_python(
+        "import sys, structlog\n"
+        "from dicom_node.observe.log import configure\n"
+        "sys.stderr = sys.stdout\n"
+        f"configure({format!r})\n"
+        "structlog.get_logger().warning('e', peer='\\x1b[2J\\x9b0m\\u202e', many=['a\\nb'])\n"
+    )
+    assert "x1b[2J" in said
+    assert not set(said) & set("\x1b\x9b\u202e") or format == "console"
+    for raw in ("\x1b[2J", "\x9b", "\u202e", "a\nb"):
+        assert raw not in said
+
+
+def test_what_is_shown_of_a_study_moves_no_cursor():
+    assert plain("A\x1b[31m\x7f\x9b\u202e\n") == "A\\x1b[31m\\x7f\\x9b\\u202e\\x0a"
+    assert plain("Müller, 日本 ~ µm") == "Müller, 日本 ~ µm"
+    assert line("\x1b]0;owned\x07").plain == "\\x1b]0;owned\\x07"
+
+
+def test_an_engine_that_fails_is_told_without_the_words_of_its_library():
+    error = device_failed("onnxruntime CPU", RuntimeError("got ZZNAME^ANNA for input 0"))
+    assert str(error) == "onnxruntime CPU: the graph could not be run (RuntimeError)"
+    error = device_failed("onnxruntime CPU", RuntimeError("Failed to allocate ZZ bytes"))
+    assert str(error) == "onnxruntime CPU: too little memory to run the graph"
