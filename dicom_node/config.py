@@ -29,7 +29,7 @@ from engines.names import EngineName, PrecisionName
 PREFIX = "DICOM_NODE_"
 _ONLY_NODE = "node"
 """Name of a node that shares its database and spool with nobody."""
-SECTIONS = ("node", "database", "model", "analysis", "delivery", "log")
+SECTIONS = ("node", "database", "model", "analysis", "delivery", "notify", "log")
 
 AETitle = Annotated[
     str,
@@ -73,6 +73,9 @@ class NodeSection(_Section):
     reserve_mb: Annotated[int, Field(ge=0)] = 2048
     """Mebibytes (1024 x 1024 bytes). Free space kept on the spool's file system; below it C-STORE
     answers A700."""
+    warn_free_percent: Annotated[float, Field(ge=0, le=90)] = 10
+    """Percent of the disk of data_dir. With less free, or less than 1.5 times `reserve_mb`, log and
+    [notify] say so before anything is refused."""
     maximum_associations: Annotated[int, Field(ge=1, le=256)] = 32
     """Number of associations open at once; a further one is rejected."""
     most_crashes: Annotated[int, Field(ge=1)] = 5
@@ -172,6 +175,20 @@ class DeliverySection(_Section):
     """Seconds since the analysis. A delivery that fails at that age or later is given up."""
 
 
+class NotifySection(_Section):
+    """Who is told of parked studies and of disks that fill. Without a key: nobody."""
+
+    command: tuple[str, ...] = ()
+    """Program and arguments; gets each notice as one JSON object on its standard input. No shell
+    reads it."""
+    webhook: Annotated[str, StringConstraints(pattern=r"^https?://")] | None = None
+    """URL that each notice is posted to as JSON. Redirections are not followed."""
+    timeout_s: Annotated[float, Field(gt=0, le=600)] = 10
+    """Seconds after which a command is killed, or a webhook given up."""
+    with_uids: bool = False
+    """Whether notices hold the Study Instance UID and the UIDs of reasons."""
+
+
 class LogSection(_Section):
     """Log output."""
 
@@ -191,6 +208,7 @@ class Config(_Section):
     model: ModelSection = ModelSection()
     analysis: AnalysisSection = AnalysisSection()
     delivery: DeliverySection = DeliverySection()
+    notify: NotifySection = NotifySection()
     log: LogSection = LogSection()
 
     @field_validator("destinations")

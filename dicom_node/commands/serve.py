@@ -18,6 +18,7 @@ from dicom_node.ledger.errors import LedgerBusy, LedgerDamaged
 from dicom_node.observe.log import configure, os_reason
 from dicom_node.processes.heartbeat import Heart
 from dicom_node.processes.supervisor import ROLES, stop_on_signals, supervise, watch_supervisor
+from dicom_node.spool.incoming import FULL
 from dicom_node.spool.spool import SpoolUnusable
 from engines.errors import BundleRejected, EngineMissing
 
@@ -76,6 +77,8 @@ def run(arguments: Serve) -> int:
         where = f"{config.node.bind}:{config.node.port}, {config.node.data_dir}"
         reason = os_reason(error) if isinstance(error, OSError) else str(error)
         log.error("cannot_start", reason=reason, where=where)
+        if isinstance(error, OSError) and error.errno in FULL:
+            return MAY_PASS  # there will be room again
         # A port that is taken stays taken; what breaks a worker may pass.
         return FAILED if role == "worker" else REFUSED
     return 0

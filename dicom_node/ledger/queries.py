@@ -262,6 +262,25 @@ class Queries:
                 for row in db.execute(query)
             ]
 
+    def events_after(self, number: int, kinds: Sequence[str], most: int) -> list[tuple[int, Event]]:
+        """Events of some kinds with their numbers, from the one after `number` on."""
+        query = (
+            sa.select(events)
+            .where(events.c.id > number, events.c.kind.in_(kinds))
+            .order_by(events.c.id)
+            .limit(most)
+        )
+        with self._database.read() as db:
+            return [
+                (row.id, Event(row.at, row.study_instance_uid, row.kind, json.loads(row.fields)))
+                for row in db.execute(query)
+            ]
+
+    def last_event(self) -> int:
+        """The number of the last event; 0 without any."""
+        with self._database.read() as db:
+            return int(db.scalar(sa.select(sa.func.max(events.c.id))) or 0)
+
     def destinations(self) -> dict[str, DestinationSeen]:
         """What each destination was last seen to accept, by name."""
         with self._database.read() as db:

@@ -17,6 +17,7 @@ from dicom_node.exit_status import MAY_PASS
 from dicom_node.ledger.errors import LedgerBusy
 from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Revision
+from dicom_node.notify.lookout import Lookout
 from dicom_node.observe.log import place_of
 from dicom_node.processes.heartbeat import NOBODY, Heart
 from dicom_node.work.overseer import Overseer
@@ -86,6 +87,7 @@ def _serve_studies(config: Config, runtime: Runtime, stop: threading.Event, hear
     DBOS.launch()
     DBOS.register_queue(STUDY_QUEUE, worker_concurrency=1, polling_interval_sec=0.2)
     lanes.start()
+    Lookout(config, ledger, stop).start()
     Overseer(
         workflow.watch,
         ledger,

@@ -24,7 +24,9 @@ from dicom_node.work.workflow import NO_ROOM_WAIT_S, STUDY_QUEUE, StudyWorkflow
 log = structlog.get_logger()
 
 _LEAST_FREE_BYTES = 4 << 20
-"""With less room on the disk no study is taken up: its tiles could not be kept."""
+_SHARE_OF_RESERVE = 4
+"""With less room on the disk, or less than a quarter of the reserve, no study is taken up: its
+tiles could not be kept, and the rest of the reserve is the database's and the log's."""
 WORKFLOW_VERSION = "4"
 """Changes when the steps of a workflow change, or what they answer. The workflow library goes on
 with workflows of its own version only; an attempt that another version began is begun anew."""
@@ -53,7 +55,8 @@ def run_round(config: Config, ledger: WorkerLedger, workflow: StudyWorkflow) -> 
 
 
 def _has_room(config: Config) -> bool:
-    return shutil.disk_usage(config.node.data_dir).free >= _LEAST_FREE_BYTES
+    kept = (config.node.reserve_mb << 20) // _SHARE_OF_RESERVE
+    return shutil.disk_usage(config.node.data_dir).free >= max(_LEAST_FREE_BYTES, kept)
 
 
 def _is_mine(config: Config, ledger: WorkerLedger, revision: Revision) -> bool:
