@@ -25,8 +25,10 @@ COMMANDS = {
     "worker": ("dicom_node.commands.serve", "run only the process that analyzes and delivers"),
     "analyze": ("dicom_node.commands.analyze", "analyze slides from files, without a network"),
     "engine": ("dicom_node.commands.engine", "compare the engines, or build TensorRT plans"),
-    "studies": ("dicom_node.commands.studies", "list every study, or tell one study's story"),
+    "studies": ("dicom_node.commands.studies", "list, show or cancel studies"),
     "retry": ("dicom_node.commands.retry", "run a study again"),
+    "pause": ("dicom_node.commands.pause", "pause intake, analysis or a destination"),
+    "resume": ("dicom_node.commands.pause", "go on with what was paused"),
     "recover": (
         "dicom_node.commands.recover",
         "record again the received files that the database does not know",

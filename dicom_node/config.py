@@ -32,7 +32,7 @@ PREFIX = "DICOM_NODE_"
 _ONLY_NODE = "node"
 """Name of a node that shares its database and spool with nobody."""
 _TLS = "tls_"
-SECTIONS = ("node", "database", "model", "analysis", "delivery", "log")
+SECTIONS = ("node", "database", "model", "analysis", "delivery", "notify", "log")
 
 AETitle = Annotated[
     str,
@@ -141,6 +141,9 @@ class NodeSection(_Section):
     reserve_mb: Annotated[int, Field(ge=0)] = 2048
     """Mebibytes (1024 x 1024 bytes). Free space kept on the spool's file system; below it C-STORE
     answers A700."""
+    warn_free_percent: Annotated[float, Field(ge=0, le=90)] = 10
+    """Percent of the disk of data_dir. With less free, or less than 1.5 times `reserve_mb`, log and
+    [notify] say so before anything is refused."""
     maximum_associations: Annotated[int, Field(ge=1, le=256)] = 32
     """Number of associations open at once; a further one is rejected."""
     associations_per_sender: Annotated[int, Field(ge=1, le=256)] | None = None
@@ -245,6 +248,12 @@ class AnalysisSection(_Section):
     """Seconds; no wait between two attempts is longer."""
     most_retries: Annotated[int, Field(ge=0)] = 5
     """Number of retries. A study that fails after so many is parked."""
+    longest_standstill_s: Annotated[float, Field(ge=30)] = 900
+    """Seconds. A study in whose counting, analysis or results nothing moves for so long is parked,
+    and the worker started anew."""
+    most_memory_mb: Annotated[int, Field(ge=0)] = 0
+    """Mebibytes. A study during whose analysis the worker uses more is parked, and the worker
+    started anew. 0 means three quarters of what the machine has left when the worker is ready."""
 
 
 class DeliverySection(_Section):
@@ -257,6 +266,20 @@ class DeliverySection(_Section):
     """Seconds; no wait between two attempts is longer."""
     give_up_after_s: Annotated[float, Field(gt=0)] = 72 * 3600
     """Seconds since the analysis. A delivery that fails at that age or later is given up."""
+
+
+class NotifySection(_Section):
+    """Who is told of parked studies and of disks that fill. Without a key: nobody."""
+
+    command: tuple[str, ...] = ()
+    """Program and arguments; gets each notice as one JSON object on its standard input. No shell
+    reads it."""
+    webhook: Annotated[str, StringConstraints(pattern=r"^https?://")] | None = None
+    """URL that each notice is posted to as JSON. Redirections are not followed."""
+    timeout_s: Annotated[float, Field(gt=0, le=600)] = 10
+    """Seconds after which a command is killed, or a webhook given up."""
+    with_uids: bool = False
+    """Whether notices hold the Study Instance UID and the UIDs of reasons."""
 
 
 class LogSection(_Section):
@@ -278,6 +301,7 @@ class Config(_Section):
     model: ModelSection = ModelSection()
     analysis: AnalysisSection = AnalysisSection()
     delivery: DeliverySection = DeliverySection()
+    notify: NotifySection = NotifySection()
     log: LogSection = LogSection()
 
     @field_validator("destinations")
@@ -286,6 +310,10 @@ class Config(_Section):
         names = [d.name for d in value]
         if len(set(names)) != len(names):
             raise ValueError(f"destination names must differ, found {names}")
+        if taken := {"intake", "analysis"} & set(names):
+            raise ValueError(
+                f"found a destination named {taken.pop()}, which `pause` has another use for"
+            )
         return value
 
     @property

@@ -66,8 +66,11 @@ def _compare(bundle: Bundle, engine: str, precision: PrecisionName, threads: int
             return _measured(runtime, engine)
     except EngineMissing as error:
         return Comparison(engine, precision, "absent", str(error))
-    except (BundleRejected, DeviceFailed) as error:
+    except BundleRejected as error:
         return Comparison(engine, precision, "failed", str(error))
+    except DeviceFailed as error:  # of the bundle's own probe: there is no patient in it
+        why = f": {error.__cause__}" if error.__cause__ else ""
+        return Comparison(engine, precision, "failed", f"{error}{why}")
 
 
 def _measured(runtime: Runtime, engine: str) -> Comparison:

@@ -18,4 +18,18 @@ class EngineMissing(Exception):
 
 
 class DeviceFailed(Exception):
-    """The engine broke while running; the cause may pass, so the study is tried again."""
+    """The engine broke while running; the cause may pass, so the study is tried again.
+
+    The message is ours and goes into logs and a database; a library's own is its `__cause__`.
+    """
+
+
+_MEMORY = ("out of memory", "bad_alloc", "allocat", "not enough memory")
+
+
+def device_failed(description: str, error: Exception) -> DeviceFailed:
+    """What a runtime's error means, in words of ours: its text may quote what it computed."""
+    text = str(error).lower()
+    if isinstance(error, MemoryError) or any(words in text for words in _MEMORY):
+        return DeviceFailed(f"{description}: too little memory to run the graph")
+    return DeviceFailed(f"{description}: the graph could not be run ({type(error).__name__})")

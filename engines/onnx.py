@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.bundle import Bundle
-from engines.errors import BundleRejected, DeviceFailed, EngineMissing
+from engines.errors import BundleRejected, EngineMissing, device_failed
 from engines.executor import (
     AGGREGATOR,
     ENCODER,
@@ -126,7 +126,7 @@ class _OnnxRuntime:
                 return self._encode(arrays)
             return self._compute(AGGREGATOR, arrays)
         except self._failures as error:
-            raise DeviceFailed(f"{self.description}: {error}") from error
+            raise device_failed(self.description, error) from error
 
     def _encode(self, arrays: Arrays) -> dict[str, NDArray[Any]]:
         tiles = len(next(iter(arrays.values())))

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.bundle import Bundle
-from engines.errors import BundleRejected, DeviceFailed, EngineMissing
+from engines.errors import BundleRejected, EngineMissing, device_failed
 from engines.executor import (
     AGGREGATOR,
     ENCODER,
@@ -82,7 +82,7 @@ class _OpenVino:
         try:
             return self._encode(arrays) if graph_name == ENCODER else self._aggregate(arrays)
         except RuntimeError as error:
-            raise DeviceFailed(f"{self.description}: {error}") from error
+            raise device_failed(self.description, error) from error
 
     def _encode(self, arrays: Arrays) -> dict[str, NDArray[Any]]:
         """Block after block on one lane, and on any other that is idle."""

@@ -20,16 +20,17 @@ def held(
     stop: threading.Event | None = None,
     patience_s: float = float("inf"),
     waits: Callable[[str], None] | None = None,
+    looks: Callable[[], None] | None = None,
 ) -> Iterator[bool]:
     """Take the lock of a file for the length of the `with`; yields whether it is held.
 
     Without `stop` it is taken now or not at all; with it, waited for until `stop` is set, at most
-    `patience_s`, and `waits` is called once with who holds it. The lock ends with the process,
-    however that ends; children do not inherit it.
+    `patience_s`; `waits` is called once with who holds it, `looks` at every look.
+    The lock ends with the process, however that ends; children do not inherit it.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        is_held = _take(fd) or _wait(fd, path, stop, patience_s, waits)
+        is_held = _take(fd) or _wait(fd, path, stop, patience_s, waits, looks)
         if is_held:
             with suppress(OSError):  # a full disk; the number is for people only
                 os.truncate(fd, 0)
@@ -54,6 +55,7 @@ def _wait(
     stop: threading.Event | None,
     patience_s: float,
     waits: Callable[[str], None] | None,
+    looks: Callable[[], None] | None,
 ) -> bool:
     if stop is None or patience_s <= 0:
         return False
@@ -61,6 +63,8 @@ def _wait(
         waits(holder(path))
     deadline = time.monotonic() + patience_s
     while not stop.wait(_LOOK_EVERY_S):
+        if looks is not None:
+            looks()
         if _take(fd):
             return True
         if time.monotonic() >= deadline:

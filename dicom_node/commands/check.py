@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -25,6 +24,7 @@ from dicom_node.exit_status import FAILED
 from dicom_node.ledger.database.look import Where, exists, name_of, require_sound
 from dicom_node.ledger.errors import LedgerFailed
 from dicom_node.ledger.ledger import Ledger
+from dicom_node.notify.disk import Room, look
 from dicom_node.observe.log import configure
 from dicom_node.spool.lost_found import LostFound, published_paths
 from dicom_node.spool.spool import Spool
@@ -118,11 +118,15 @@ def _database(config: Config) -> Iterator[Finding]:
         require_sound(where)
         published = published_paths(spool)  # first: what arrives meanwhile is no stranger
         is_there = exists(where)
-        known = Ledger.open(where).arrivals.known_paths() if is_there else set()
+        ledger = Ledger.open(where) if is_there else None
+        known = ledger.arrivals.known_paths() if ledger else set()
+        paused = list(ledger.switches.paused()) if ledger else []
     except LedgerFailed as error:
         yield Finding("database", False, str(error))
         return
     yield _database_finding(where, is_there, len(known), len(set(published) - known))
+    for name in paused:
+        yield Finding("paused", False, f"{name}: `dicom-node resume {name}` lets it go on")
     if waiting := len(lost_found.names()):
         yield Finding(
             "lost+found",
@@ -156,13 +160,17 @@ def _spool(config: Config) -> Iterator[Finding]:
     except OSError as error:
         yield Finding("spool", False, f"{spool}: cannot be written: {error.strerror}")
         return
-    free_mb = shutil.disk_usage(spool).free // (1024 * 1024)
-    reserve_mb = config.node.reserve_mb
+    reserve_mb, percent = config.node.reserve_mb, config.node.warn_free_percent
+    room, free_mb = look(spool, reserve_mb, percent, Room.ENOUGH)
+    told = {
+        Room.ENOUGH: "",
+        Room.LOW: "; that will soon be full: free some space",
+        Room.NONE: "; C-STORE answers A700: free some space",
+    }[room]
     yield Finding(
         "spool",
-        free_mb > reserve_mb,
-        f"{spool}: writable, {free_mb} MB free, {reserve_mb} MB kept in reserve"
-        + ("" if free_mb > reserve_mb else "; C-STORE answers A700: free some space"),
+        room is not Room.NONE,
+        f"{spool}: writable, {free_mb} MB free, {reserve_mb} MB kept in reserve{told}",
     )
 
 

@@ -17,8 +17,10 @@ from dicom_node.exit_status import FAILED, MAY_PASS, REFUSED
 from dicom_node.ledger.database.look import Where, require_sound
 from dicom_node.ledger.errors import LedgerBusy, LedgerDamaged
 from dicom_node.observe.log import configure, os_reason
+from dicom_node.processes.heartbeat import Heart
 from dicom_node.processes.signals import stop_on_signals
 from dicom_node.processes.supervisor import ROLES, supervise, watch_supervisor
+from dicom_node.spool.incoming import FULL
 from dicom_node.spool.spool import SpoolUnusable
 from engines.errors import BundleRejected, EngineMissing
 
@@ -36,12 +38,15 @@ class Serve:
     config: Path
     supervisor: int | None
     """The process that started this one as its child."""
+    heartbeat: int | None
+    """Descriptor of the pipe that it listens to."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """The flags of `serve`, `ingest` and `worker`."""
     flags.add_config(parser)
     parser.add_argument("--supervisor", type=int, metavar="PID", help=argparse.SUPPRESS)
+    parser.add_argument("--heartbeat", type=int, metavar="FD", help=argparse.SUPPRESS)
     flags.gives(parser, Serve)
 
 
@@ -60,7 +65,7 @@ def run(arguments: Serve) -> int:
             return REFUSED
         if role == "serve":
             return supervise(config, arguments.config, stop)
-        ROLES[role](config, stop)
+        ROLES[role](config, stop, Heart(arguments.heartbeat))
     except (BundleRejected, EngineMissing) as error:
         log.error("model_refused", reason=str(error))
         return REFUSED
@@ -74,14 +79,21 @@ def run(arguments: Serve) -> int:
         log.error("cannot_start", reason=str(error))
         return MAY_PASS  # the supervisor starts us again
     except (SpoolUnusable, OSError) as error:
-        where = f"{config.node.bind}:{config.node.port}, {config.node.data_dir}"
-        if config.node.tls is not None:
-            where = f"{config.node.bind}:{config.node.tls.port} (TLS), {where}"
         reason = os_reason(error) if isinstance(error, OSError) else str(error)
-        log.error("cannot_start", reason=reason, where=where)
+        log.error("cannot_start", reason=reason, where=_where(config))
+        if isinstance(error, OSError) and error.errno in FULL:
+            return MAY_PASS  # there will be room again
         # A port that is taken stays taken; what breaks a worker may pass.
         return FAILED if role == "worker" else REFUSED
     return 0
+
+
+def _where(config: Config) -> str:
+    """Ports and folder, for whoever looks for what is in the way."""
+    where = f"{config.node.bind}:{config.node.port}, {config.node.data_dir}"
+    if config.node.tls is None:
+        return where
+    return f"{config.node.bind}:{config.node.tls.port} (TLS), {where}"
 
 
 def _make_private(config: Config) -> None:

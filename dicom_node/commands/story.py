@@ -35,6 +35,7 @@ def show(ledger: Ledger, uid: str, *, as_json: bool) -> int:
             for r in revisions
         ],
         "destinations": {n: asdict(d) for n, d in ledger.queries.destinations().items()},
+        "paused": ledger.switches.paused(),
         "events": [asdict(e) for e in ledger.queries.events(uid)],
     }
     if as_json:
@@ -44,6 +45,7 @@ def show(ledger: Ledger, uid: str, *, as_json: bool) -> int:
     for revision in revisions:
         _print_revision(console, ledger, revision)
     print_destination_problems(console, ledger)
+    print_paused(console, ledger)
     console.print("\n[bold]Events[/bold]")
     for event in story["events"]:
         fields = "  ".join(f"{k}={v}" for k, v in event["fields"].items())
@@ -94,6 +96,14 @@ def print_destination_problems(console: Console, ledger: Ledger) -> None:
         if seen.reason:
             at = _time(ledger.database, seen.checked_at)
             console.print(shown(f"Destination {name}, asked {at}: {seen.reason}", style="yellow"))
+
+
+def print_paused(console: Console, ledger: Ledger) -> None:
+    """What an operator has paused."""
+    for name, at in ledger.switches.paused().items():
+        since = _time(ledger.database, at)
+        told = f"Paused since {since}: {name}; `dicom-node resume {name}` lets it go on"
+        console.print(shown(told, style="yellow"))
 
 
 def _print_revision(console: Console, ledger: Ledger, r: Revision) -> None:

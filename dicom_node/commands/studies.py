@@ -1,4 +1,4 @@
-"""`dicom-node studies`: every study in a table, or one study's whole story."""
+"""`dicom-node studies`: all in a table, one's whole story, or an end to what it does."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.style import Style
 
 from dicom_node.commands import flags, story
+from dicom_node.commands.cancel import cancel
 from dicom_node.commands.story import timings
 from dicom_node.config import load_config
 from dicom_node.exit_status import FAILED
@@ -40,29 +41,37 @@ class Studies:
     config: Path
     as_json: bool
     uid: str | None
-    """The study to show; None for the list of all."""
+    """The study to show or to cancel; None for the list of all."""
+    cancels: bool
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """The flags of `studies`, and of `studies show`."""
+    """The flags of `studies`, and of `studies show` and `studies cancel`."""
     flags.add_config(parser)
     flags.add_json(parser)
-    parser.set_defaults(uid=None)
-    show = parser.add_subparsers(metavar="show").add_parser("show", help="one study")
-    show.add_argument("uid", metavar="UID", help="Study Instance UID")
-    flags.add_config(show, is_repeated=True)
-    show.add_argument("--json", dest="as_json", action="store_true", default=argparse.SUPPRESS)
+    parser.set_defaults(uid=None, cancels=False)
+    actions = parser.add_subparsers(metavar="show|cancel")
+    for name, help in {"show": "one study", "cancel": "end what is under way, and park"}.items():
+        action = actions.add_parser(name, help=help)
+        action.add_argument("uid", metavar="UID", help="Study Instance UID")
+        flags.add_config(action, is_repeated=True)
+        action.add_argument(
+            "--json", dest="as_json", action="store_true", default=argparse.SUPPRESS
+        )
+        action.set_defaults(cancels=name == "cancel")
     flags.gives(parser, Studies)
 
 
 def run(arguments: Studies) -> int:
-    """List studies, or show one; 1 when the one asked for is unknown."""
+    """List studies, show or cancel one; 1 when the one asked for is unknown."""
     where = load_config(arguments.config).ledger_at
     require_sound(where)
     if not exists(where):
         sys.stderr.write(f"dicom-node: no study yet: no node has run on {name_of(where)}\n")
         return FAILED
     ledger = Ledger.open(where)
+    if arguments.uid is not None and arguments.cancels:
+        return cancel(ledger, arguments.uid, as_json=arguments.as_json)
     if arguments.uid is not None:
         return story.show(ledger, arguments.uid, as_json=arguments.as_json)
     if arguments.as_json:
@@ -72,11 +81,11 @@ def run(arguments: Studies) -> int:
     listed = ledger.queries.overview()
     if not listed:
         console.print("no study has arrived yet")
-        return 0
     now = ledger.database.now()
     lines = [line for r in listed for line in _lines(r, now, console)]
-    console.file.write("\n".join(lines) + "\n")  # to render each would take seconds
+    console.file.write("".join(f"{line}\n" for line in lines))  # to render each takes seconds
     story.print_destination_problems(console, ledger)
+    story.print_paused(console, ledger)
     return 0
 
 

@@ -13,6 +13,7 @@ from dicom_node.ledger.deliveries import Deliveries
 from dicom_node.ledger.events import Events
 from dicom_node.ledger.queries import Queries
 from dicom_node.ledger.studies import Studies
+from dicom_node.ledger.switches import Switches
 
 _PARTS: dict[str, Callable[[Database], Any]] = {
     "arrivals": Arrivals,
@@ -20,6 +21,7 @@ _PARTS: dict[str, Callable[[Database], Any]] = {
     "deliveries": Deliveries,
     "events": Events,
     "queries": Queries,
+    "switches": Switches,
 }
 
 
@@ -47,6 +49,7 @@ class IngestLedger(_OnDatabase):
 
     arrivals: Arrivals
     events: Events
+    switches: Switches
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class WorkerLedger(_OnDatabase):
     deliveries: Deliveries
     events: Events
     queries: Queries
+    switches: Switches
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from dicom_node.ledger.rows import (
 )
 from dicom_node.ledger.statements import latest
 from dicom_node.ledger.states import DeliveryState, State
+from dicom_node.ledger.switches import not_paused
 
 _OF_OVERVIEW = [f.name for f in fields(Overview)][:-4]
 """The fields that are columns; the others are counted."""
@@ -242,6 +243,7 @@ class Queries:
                 revisions.c.state == State.DELIVERING,
                 deliveries.c.destination == destination,
                 deliveries.c.state == DeliveryState.PENDING,
+                not_paused(deliveries.c.destination),
                 due,
             )
             .order_by(revisions.c.analyzed_at, results.c.id)
@@ -259,6 +261,25 @@ class Queries:
                 Event(row.at, row.study_instance_uid, row.kind, json.loads(row.fields))
                 for row in db.execute(query)
             ]
+
+    def events_after(self, number: int, kinds: Sequence[str], most: int) -> list[tuple[int, Event]]:
+        """Events of some kinds with their numbers, from the one after `number` on."""
+        query = (
+            sa.select(events)
+            .where(events.c.id > number, events.c.kind.in_(kinds))
+            .order_by(events.c.id)
+            .limit(most)
+        )
+        with self._database.read() as db:
+            return [
+                (row.id, Event(row.at, row.study_instance_uid, row.kind, json.loads(row.fields)))
+                for row in db.execute(query)
+            ]
+
+    def last_event(self) -> int:
+        """The number of the last event; 0 without any."""
+        with self._database.read() as db:
+            return int(db.scalar(sa.select(sa.func.max(events.c.id))) or 0)
 
     def destinations(self) -> dict[str, DestinationSeen]:
         """What each destination was last seen to accept, by name."""

@@ -145,6 +145,23 @@ class Studies:
             self._database, run, State.PARKED, reason=reason, finished_at=self._database.now()
         )
 
+    def cancel(self, study: str) -> None:
+        """Park the latest revision of a study, wherever it is under way; what works on it finds
+        that out and stops.
+
+        Raises KeyError for an unknown study and ValueError for one that nothing is done for.
+        """
+        with self._database.write(study=study) as db:
+            last = db.execute(latest(study)).first()
+            if last is None:
+                raise KeyError(study)
+            if last.state not in _UNDER_WAY:
+                raise ValueError(f"study {study} is {last.state}: nothing is under way")
+            now = self._database.now()
+            parked = {"state": State.PARKED, "reason": CANCELED, "finished_at": now}
+            db.execute(the(study, last.revision).values(**parked, executor=None))
+            note(db, now, "study_cancelled", study, revision=last.revision, was=last.state)
+
     def retry(self, study: str) -> int | None:
         """Run the latest revision of a study once more; its new attempt number, None where it has
         to be counted first.
@@ -176,6 +193,8 @@ class Studies:
             return attempt
 
 
+CANCELED = "cancelled by operator; `dicom-node retry` brings it back"
+_UNDER_WAY = (State.RECEIVING, State.QUEUED, State.ANALYZING, State.DELIVERING)
 _FREE = {"executor": None, "finished_at": None}
 """Also where the one that had it is gone, or renamed."""
 _UNCOUNTED = {**_FREE, "state": State.RECEIVING, "evidence": None}

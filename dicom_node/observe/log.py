@@ -19,7 +19,7 @@ from typing import Any, Literal, TextIO, cast
 
 import structlog
 
-from dicom_node.observe.plain import plain
+from dicom_node.observe.plain import plain_values
 
 log = structlog.get_logger()
 
@@ -39,17 +39,15 @@ def configure(
         lambda _logger, _name, event: {**fixed, **event},
         structlog.contextvars.merge_contextvars,
         _without_exception_text,
+        _harmless,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    # JSON escapes what a terminal obeys by itself.
-    renderers: list[structlog.typing.Processor] = (
-        [_for_a_terminal, structlog.dev.ConsoleRenderer()]
-        if console
-        else [structlog.processors.JSONRenderer()]
+    renderer: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
     )
     structlog.configure(
-        processors=[*shared, *renderers],
+        processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level.upper()),
         logger_factory=structlog.PrintLoggerFactory(cast(TextIO, stream)),
         cache_logger_on_first_use=False,
@@ -58,7 +56,7 @@ def configure(
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[_without_library_text, *shared],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
     root = logging.getLogger()
@@ -154,13 +152,10 @@ def _without_exception_text(
     return event
 
 
-def _for_a_terminal(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
-    """Every text of an event with what a terminal obeys escaped; further lines are indented, so
-    that none looks like an event."""
-    return {
-        key: "\n    ".join(map(plain, value.split("\n"))) if isinstance(value, str) else value
-        for key, value in event.items()
-    }
+def _harmless(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    """What was said by others moves no cursor of who reads it."""
+    ours = ("_record", "_from_structlog")
+    return {k: v if k in ours else plain_values(v) for k, v in event.items()}
 
 
 def _without_library_text(

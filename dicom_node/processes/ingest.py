@@ -18,6 +18,7 @@ from dicom_node.association.tls.contexts import ServerTls, TlsUnusable, soon_ove
 from dicom_node.config import Config
 from dicom_node.ledger.errors import LedgerDamaged
 from dicom_node.ledger.ledger import IngestLedger
+from dicom_node.processes.heartbeat import NOBODY, Heart
 from dicom_node.processes.signals import reloads
 from dicom_node.services import echo
 from dicom_node.services.store.handler import StoreHandler
@@ -161,7 +162,7 @@ def _allow_many_descriptors() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def run_ingest(config: Config, stop: threading.Event) -> None:
+def run_ingest(config: Config, stop: threading.Event, heart: Heart = NOBODY) -> None:
     """Receive until `stop` is set, then let open associations finish within the drain time.
 
     SIGHUP makes it read the files of TLS again. Raises TlsUnusable at the start, LedgerDamaged as
@@ -200,6 +201,7 @@ def run_ingest(config: Config, stop: threading.Event) -> None:
     log.info("listening", ae_title=config.node.ae_title, bind=config.node.bind, **where)
     warn_at = 0.0
     while ingest.damage is None and ingest.is_listening and not stop.wait(_LOOK_S):
+        heart.beat()
         if asked.is_set():
             asked.clear()
             ingest.reload_tls()

@@ -1,8 +1,9 @@
 """Processes of `dicom-node serve`: one supervisor, an ingest process and a worker process.
 
 The two are apart so that a slide that breaks a decoder cannot break the listener, and so that the
-listener stays small. A child that dies is started again after a pause; a child that refuses to
-start (bad bundle, port taken) or whose database is damaged ends the node with its message.
+listener stays small. A child that dies, or is silent for too long, is started again after a pause;
+a child that refuses to start (bad bundle, port taken) or whose database is damaged ends the node
+with its message.
 """
 
 from __future__ import annotations
@@ -14,47 +15,40 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
 
 from dicom_node.config import Config
-from dicom_node.exit_status import FAILED, MAY_PASS, REFUSED
-from dicom_node.processes.signals import hangups_held_back, reloads
+from dicom_node.exit_status import FAILED, REFUSED
+from dicom_node.processes.children import Child, Patience
+from dicom_node.processes.heartbeat import Heart
+from dicom_node.processes.signals import reloads
 from inference.lock import held, holder
 
 log = structlog.get_logger()
 
-_LONGEST_PAUSE_S = 30.0
-_MAY_PASS_PAUSE_S = 2.0
-_STEADY_S = 60.0
+_LOOK_S = 0.2
+_INGEST = Patience(starting_s=600, running_s=15)
+_WORKER = Patience(starting_s=900, running_s=60)
+_BUILDS_PLANS_S = 4 * 3600.0
+"""What building TensorRT plans may take before the worker's first heartbeat."""
 
 
-@dataclass(slots=True)
-class _Child:
-    """One child process and when it may be started again."""
-
-    role: str
-    process: subprocess.Popen[bytes] | None = None
-    started_at: float = 0.0
-    pause_s: float = 1.0
-    start_at: float = field(default_factory=time.monotonic)
-
-
-def _ingest(config: Config, stop: threading.Event) -> None:
+def _ingest(config: Config, stop: threading.Event, heart: Heart) -> None:
     from dicom_node.processes.ingest import run_ingest
 
-    run_ingest(config, stop)
+    run_ingest(config, stop, heart)
 
 
-def _worker(config: Config, stop: threading.Event) -> None:
+def _worker(config: Config, stop: threading.Event, heart: Heart) -> None:
     from dicom_node.processes.worker import run_worker
 
-    run_worker(config, stop)
+    run_worker(config, stop, heart)
 
 
-ROLES: dict[str, Callable[[Config, threading.Event], None]] = {
+ROLES: dict[str, Callable[[Config, threading.Event, Heart], None]] = {
     "ingest": _ingest,
     "worker": _worker,
 }
@@ -79,19 +73,26 @@ def supervise(config: Config, config_path: Path, stop: threading.Event) -> int:
 
 
 def _supervise(config: Config, config_path: Path, stop: threading.Event) -> int:
-    children = [_Child(role) for role in ROLES]
+    children = [_child(role, config, config_path) for role in ROLES]
     asked = reloads()
-    while not stop.wait(0.2):
+    while not stop.wait(_LOOK_S):
         if asked.is_set():
             asked.clear()
             _pass_on(signal.SIGHUP, children)
         for child in children:
-            status = _tend(child, config_path)
-            if status == REFUSED:
+            if child.tend() == REFUSED:
                 log.error("node_refused_to_start", role=child.role)
                 _end(children, config.node.drain_s)
                 return REFUSED
     return _end(children, config.node.drain_s)
+
+
+def _child(role: str, config: Config, config_path: Path) -> Child:
+    patience = {"ingest": _INGEST, "worker": _WORKER}[role]
+    if role == "worker" and config.model.build_plans:
+        patience = replace(patience, starting_s=_BUILDS_PLANS_S)
+    command = [sys.executable, "-m", "dicom_node", role, "--config", str(config_path)]
+    return Child(role, command, patience)
 
 
 def watch_supervisor(supervisor: int, stop: threading.Event) -> None:
@@ -105,38 +106,13 @@ def watch_supervisor(supervisor: int, stop: threading.Event) -> None:
     threading.Thread(target=watch, name="watch-supervisor", daemon=True).start()
 
 
-def _tend(child: _Child, config_path: Path) -> int | None:
-    """Start a child that is due; the exit status of one that just ended."""
-    now = time.monotonic()
-    if child.process is None:
-        if now >= child.start_at:
-            command = [sys.executable, "-m", "dicom_node", child.role, "--config", str(config_path)]
-            with hangups_held_back():
-                child.process = subprocess.Popen([*command, "--supervisor", str(os.getpid())])
-            child.started_at = now
-        return None
-    status = child.process.poll()
-    if status is None:
-        return None
-    steady = now - child.started_at > _STEADY_S
-    child.process = None
-    if status == REFUSED:
-        return status  # it has said why
-    if status != MAY_PASS:
-        child.pause_s = 1.0 if steady else min(child.pause_s * 2, _LONGEST_PAUSE_S)
-    pause_s = _MAY_PASS_PAUSE_S if status == MAY_PASS else child.pause_s
-    child.start_at = now + pause_s
-    log.error("child_died", role=child.role, status=status, again_in_s=pause_s)
-    return status
-
-
-def _pass_on(number: signal.Signals, children: list[_Child]) -> None:
+def _pass_on(number: signal.Signals, children: list[Child]) -> None:
     for child in children:
         if child.process is not None:
             child.process.send_signal(number)
 
 
-def _end(children: list[_Child], drain_s: float) -> int:
+def _end(children: list[Child], drain_s: float) -> int:
     """Ask every child to drain and wait; 0 when all left by themselves and well."""
     running = [c.process for c in children if c.process is not None]
     for process in running:

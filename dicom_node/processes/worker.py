@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 
@@ -12,14 +13,20 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from dicom_node.config import Config
 from dicom_node.deliver.lanes import Lanes
+from dicom_node.exit_status import MAY_PASS
 from dicom_node.ledger.errors import LedgerBusy
 from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Revision
+from dicom_node.notify.lookout import Lookout
 from dicom_node.observe.log import place_of
+from dicom_node.processes.heartbeat import NOBODY, Heart
+from dicom_node.work.overseer import Overseer
 from dicom_node.work.pruning import EVERY_S, prune
 from dicom_node.work.rounds import WORKFLOW_VERSION, run_round
+from dicom_node.work.watch import own_bytes
 from dicom_node.work.workflow import STUDY_QUEUE, StudyWorkflow
 from engines.bundle import open_bundle
+from engines.machine import available_memory
 from engines.runtime import Runtime, open_runtime
 from inference.durable import sweep
 from inference.lock import held
@@ -28,9 +35,11 @@ log = structlog.get_logger()
 
 _ROUND_S = 0.5
 _DRAIN_LOOK_S = 0.1
+_LEAST_MEMORY_BYTES = 1 << 30
+"""For one study, however little the machine has left when the worker is ready."""
 
 
-def run_worker(config: Config, stop: threading.Event) -> None:
+def run_worker(config: Config, stop: threading.Event, heart: Heart = NOBODY) -> None:
     """Work until `stop` is set, then let what is short finish within the drain time.
 
     Another worker on the same data folder is waited for before anything else is done: two would
@@ -41,13 +50,14 @@ def run_worker(config: Config, stop: threading.Event) -> None:
     def waits(holder: str) -> None:
         log.warning("waiting_for_lock", lock="worker.lock", held_by=holder)
 
-    with held(config.node.data_dir / "worker.lock", stop=stop, waits=waits) as is_alone:
+    lock = config.node.data_dir / "worker.lock"
+    with held(lock, stop=stop, waits=waits, looks=heart.waits) as is_alone:
         if is_alone:
             sweep(config.results_dir)
-            _work(config, stop)
+            _work(config, stop, heart)
 
 
-def _work(config: Config, stop: threading.Event) -> None:
+def _work(config: Config, stop: threading.Event, heart: Heart) -> None:
     bundle = open_bundle(config.model.bundle)
     with open_runtime(
         bundle,
@@ -64,11 +74,11 @@ def _work(config: Config, stop: threading.Event) -> None:
             engine=runtime.engine,
             note=runtime.note or None,
         )
-        _serve_studies(config, runtime, stop)
+        _serve_studies(config, runtime, stop, heart)
     log.info("worker_stopped")
 
 
-def _serve_studies(config: Config, runtime: Runtime, stop: threading.Event) -> None:
+def _serve_studies(config: Config, runtime: Runtime, stop: threading.Event, heart: Heart) -> None:
     ledger = WorkerLedger.open(config.ledger_at, owner=config.node.name)
     _count_interruptions(ledger, config.node.most_crashes)
     workflow = StudyWorkflow(config, ledger, runtime, stop)
@@ -77,10 +87,21 @@ def _serve_studies(config: Config, runtime: Runtime, stop: threading.Event) -> N
     DBOS.launch()
     DBOS.register_queue(STUDY_QUEUE, worker_concurrency=1, polling_interval_sec=0.2)
     lanes.start()
+    Lookout(config, ledger, stop).start()
+    Overseer(
+        workflow.watch,
+        ledger,
+        longest_standstill_s=config.analysis.longest_standstill_s,
+        most_memory_bytes=_most_memory_bytes(config),
+        beat=heart.beat,
+        end=lambda: os._exit(MAY_PASS),
+    ).start()
     pruned_at = float("-inf")
     while not stop.is_set():
         try:
-            run_round(config, ledger, workflow)
+            with workflow.watch.on(None, "going its rounds") as moved:
+                run_round(config, ledger, workflow)
+                moved()
             if time.monotonic() - pruned_at > EVERY_S:
                 prune(ledger)
                 pruned_at = time.monotonic()
@@ -97,7 +118,15 @@ def _serve_studies(config: Config, runtime: Runtime, stop: threading.Event) -> N
     _wait_for_study(workflow, deadline)
     have_ended = lanes.join(deadline - time.monotonic())
     DBOS.destroy(workflow_completion_timeout_sec=0)
-    _leave_if_busy(ledger, have_ended)
+    _leave_if_busy(ledger, have_ended and not workflow.underway.any())
+
+
+def _most_memory_bytes(config: Config) -> int:
+    """Of this process: what it may use before the study in work is held to be too large."""
+    if config.analysis.most_memory_mb:
+        return config.analysis.most_memory_mb << 20
+    left = available_memory()
+    return sys.maxsize if left is None else own_bytes() + max(_LEAST_MEMORY_BYTES, left * 3 // 4)
 
 
 def _dbos_config(config: Config, ledger: WorkerLedger) -> DBOSConfig:
@@ -128,7 +157,7 @@ def _wait_for_study(workflow: StudyWorkflow, deadline: float) -> None:
             return
 
 
-def _leave_if_busy(ledger: WorkerLedger, lanes_have_ended: bool) -> None:
+def _leave_if_busy(ledger: WorkerLedger, have_ended: bool) -> None:
     """End the process now when a study or a delivery still runs: both are durable and go on after
     the next start."""
     unfinished: list[Revision] = []
@@ -139,6 +168,6 @@ def _leave_if_busy(ledger: WorkerLedger, lanes_have_ended: bool) -> None:
             log.info("study_paused", study=revision.study_instance_uid)
     except LedgerBusy as error:
         log.warning("ledger_busy", error=str(error))
-    if unfinished or not lanes_have_ended:
+    if unfinished or not have_ended:
         log.info("worker_stopped")
         os._exit(0)  # a plain exit would wait for the threads that analyze and send

@@ -13,10 +13,13 @@ from pydicom.filereader import data_element_generator
 
 from dicom_node.sop_classes import EXPLICIT_VR_LE, IMPLICIT_VR_LE
 from dicom_node.spool.refusals import Refused, Why
+from inference.slide.budget import TooMuch, Walk
 
 HEADER_LIMIT_BYTES = 2 << 20
 """The identifying attributes, (0020,000E) being the last, must be within the first bytes."""
 _USUAL_HEADER_BYTES = 64 << 10
+_MOST_ITEMS = 2000
+"""Of sequences in front of the identifying attributes; they are parsed while others receive."""
 
 _SOP_CLASS, _SOP_INSTANCE, _STUDY, _SERIES = 0x00080016, 0x00080018, 0x0020000D, 0x0020000E
 _MEDIA_CLASS, _MEDIA_INSTANCE, _TRANSFER_SYNTAX = 0x00020002, 0x00020003, 0x00020010
@@ -104,6 +107,14 @@ def _uids(start: bytes, wanted: set[int], transfer_syntax_uid: str) -> dict[int,
         stop_when=lambda tag, vr, length: tag > max(wanted),
     )
     values: dict[int, str] = {}
+    try:
+        is_implicit = transfer_syntax_uid == IMPLICIT_VR_LE.uid
+        walk = Walk(start, is_implicit=is_implicit, most_items=_MOST_ITEMS)
+        walk.top_level(0, max(wanted) + 1)
+    except TooMuch:
+        raise Refused(
+            Why.HEADER_TOO_LARGE, f"more than {_MOST_ITEMS} items before the UIDs"
+        ) from None
     try:
         for element in elements:
             if element.tag in wanted and isinstance(element.value, bytes):

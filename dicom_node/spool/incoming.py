@@ -17,7 +17,8 @@ from dicom_node import implementation
 
 _STEP_BYTES = 16 << 20  # after so many bytes: free space is looked at, writing to disk begins
 _MAXIMUM_PIECES = 512  # one writev(2) takes 1024
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Numbers of errors that say that there is no room."""
 _GROUP_LENGTH = struct.Struct("<128x4sHH2sHL")  # PS3.10 7.1: up to the value of (0002,0000)
 
 Pieces = Sequence[bytes | memoryview]
@@ -151,7 +152,7 @@ def dataset_start(fd: int) -> int | None:
 
 def storage_failure(error: OSError) -> SpoolFull | SpoolFailed:
     """What an error of the operating system means for the sender."""
-    kind = SpoolFull if error.errno in _FULL else SpoolFailed
+    kind = SpoolFull if error.errno in FULL else SpoolFailed
     return kind(f"{errno.errorcode.get(error.errno or 0, 'EIO')}: {error.strerror}")
 
 

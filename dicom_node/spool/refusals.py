@@ -16,12 +16,14 @@ class Why(Enum):
     HEADER_TOO_LARGE = auto()
     OTHER_CLASS = auto()
     """A SOP class that is not taken, or not the one that was announced."""
+    PAUSED = auto()
+    """An operator has paused intake: later."""
     OTHER_INSTANCE = auto()
     """The instance is not the one that was announced."""
 
 
 class Refused(Exception):
-    """An instance that will never be accepted as it is. `comment` is for the peer: no patient
+    """An instance that is not accepted as it is, or not now. `comment` is for the peer: no patient
     data, at most 64 characters."""
 
     def __init__(self, why: Why, comment: str) -> None:

@@ -5,7 +5,8 @@ Whatever one study holds, it is counted by itself: an error parks that study and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import structlog
@@ -13,7 +14,7 @@ import structlog
 from dicom_node.ledger.counted import Evidence
 from dicom_node.ledger.errors import LedgerFailed
 from dicom_node.ledger.ledger import WorkerLedger
-from dicom_node.ledger.rows import Instance, Revision
+from dicom_node.ledger.rows import Instance, Revision, Run
 from dicom_node.ledger.states import State
 from dicom_node.observe.log import os_reason, place_of, trace_of
 from dicom_node.study.evidence import PatientsDiffer, first_of, gather_evidence
@@ -27,8 +28,23 @@ _LONGEST_HOLD, _LEAST_HOLD_S = 10, 600.0
 these seconds: longer than one large instance takes."""
 
 
+Watched = Callable[[Run], AbstractContextManager[Callable[[], None]]]
+"""Around the counting of one study; what it yields is called after each file."""
+
+
+@contextmanager
+def unwatched(_run: Run) -> Iterator[Callable[[], None]]:
+    """For callers that nobody watches."""
+    yield lambda: None
+
+
 def close_ready(
-    ledger: WorkerLedger, spool: Path, *, quiet_time_s: float, incomplete_after_s: float
+    ledger: WorkerLedger,
+    spool: Path,
+    *,
+    quiet_time_s: float,
+    incomplete_after_s: float,
+    watched: Watched = unwatched,
 ) -> list[Revision]:
     """Close every study that is quiet and complete, or was long enough; those closed now."""
     closed = []
@@ -44,8 +60,9 @@ def close_ready(
             if is_late:
                 _leave_to_another(ledger, revision)
             continue
-        if _counted(ledger, revision, rows, spool, quiet_s, is_late):
-            closed.append(revision)
+        with watched(revision.run) as moved:
+            if _counted(ledger, revision, rows, spool, quiet_s, is_late, moved):
+                closed.append(revision)
     return closed
 
 
@@ -56,10 +73,11 @@ def _counted(
     spool: Path,
     quiet_s: float,
     is_late: bool,
+    moved: Callable[[], None],
 ) -> bool:
     """Count one study, and settle it; True if closed. What goes wrong is its own affair."""
     try:
-        return _settle(ledger, revision, _evidence(rows, spool, quiet_s), is_late)
+        return _settle(ledger, revision, _evidence(rows, spool, quiet_s, moved), is_late)
     except LedgerFailed:
         raise  # of the database, so of all studies
     except OSError as error:
@@ -151,12 +169,17 @@ def _quiet_s(ledger: WorkerLedger, revision: Revision, quiet_time_s: float) -> f
     return ledger.database.now() - max(stored_at, arriving_at)
 
 
-def _evidence(rows: Sequence[Instance], spool: Path, quiet_s: float) -> Evidence:
+def _evidence(
+    rows: Sequence[Instance], spool: Path, quiet_s: float, moved: Callable[[], None]
+) -> Evidence:
     """What was counted and what is missing, as stored in the ledger.
 
     Raises Uncountable and PatientsDiffer, after which waiting helps nobody, and OSError.
     """
-    facts = [_facts_of(row, spool) for row in rows]
+    facts = []
+    for row in rows:
+        facts.append(_facts_of(row, spool))
+        moved()
     slides = gather_evidence(facts)
     other = first_difference({f.header.sop_instance_uid: f.header.patient for f in facts})
     return Evidence(

@@ -7,13 +7,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
-from pydicom import dcmread
 from pydicom.dataset import FileDataset
 
 from inference.errors import MALFORMED, is_of_the_machine
 from inference.slide.attributes import BadValue
+from inference.slide.budget import TooMuch, require_bounded
 from inference.slide.counting import COUNTED_BY, count_frames
 from inference.slide.headers import TAGS, ImageHeader, parse
+from inference.slide.outline import read_before_pixels
 
 _TAGS = [*TAGS, *COUNTED_BY]
 
@@ -46,7 +47,7 @@ def _facts(path: Path, _state: tuple[int, ...]) -> InstanceFacts:
     file = f"file {path.parent.name}/{path.name}"
     try:
         return _read(path)
-    except BadValue as error:
+    except (BadValue, TooMuch) as error:
         raise Uncountable(f"{file}: {error}") from None
     except Exception as error:  # whatever a malformed file makes the parser raise
         if isinstance(error, OSError) and error.errno is not None:
@@ -55,8 +56,9 @@ def _facts(path: Path, _state: tuple[int, ...]) -> InstanceFacts:
 
 
 def _read(path: Path) -> InstanceFacts:
+    require_bounded(path)
     with path.open("rb") as file:
-        dataset = dcmread(file, stop_before_pixels=True, specific_tags=_TAGS)
+        dataset = read_before_pixels(file, _TAGS)
         header = parse(path, dataset)
         return InstanceFacts(header, _count(file, dataset, header))
 

@@ -15,7 +15,8 @@ from dicom_node.ledger.states import State
 from dicom_node.observe.log import os_reason, place_of, trace_of
 from dicom_node.study.evidence import PatientsDiffer
 from dicom_node.study.facts import Uncountable
-from dicom_node.work.answers import Answer, Failed, NoRoom
+from dicom_node.work.answers import Answer, Failed, NoRoom, Stale
+from dicom_node.work.attempts import AttemptOver
 from engines.errors import DeviceFailed
 from inference.errors import SlideUnreadable
 
@@ -57,6 +58,8 @@ def answer_of(work: Callable[[], Answer]) -> Answer:
         return work()
     except LedgerDamaged:
         raise  # the worker ends
+    except AttemptOver:
+        return Stale()
     except LedgerBusy as error:
         return NoRoom(str(error))
     except OSError as error:

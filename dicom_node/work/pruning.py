@@ -10,7 +10,7 @@ from dbos import DBOS
 
 from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.states import State
-from dicom_node.work.workflow import run_of
+from dicom_node.work.underway import run_of
 
 log = structlog.get_logger()
 

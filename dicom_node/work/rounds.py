@@ -15,14 +15,18 @@ from dicom_node.ledger.errors import LedgerBusy, LedgerDamaged
 from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Revision
 from dicom_node.ledger.states import DeliveryState, State
+from dicom_node.ledger.switches import ANALYSIS
 from dicom_node.observe.log import place_of, trace_of
 from dicom_node.study.closing import close_ready, is_here
-from dicom_node.work.workflow import NO_ROOM_WAIT_S, STUDY_QUEUE, StudyWorkflow, workflow_id
+from dicom_node.work.underway import workflow_id
+from dicom_node.work.workflow import NO_ROOM_WAIT_S, STUDY_QUEUE, StudyWorkflow
 
 log = structlog.get_logger()
 
 _LEAST_FREE_BYTES = 4 << 20
-"""With less room on the disk no study is taken up: its tiles could not be kept."""
+_SHARE_OF_RESERVE = 4
+"""With less room on the disk, or less than a quarter of the reserve, no study is taken up: its
+tiles could not be kept, and the rest of the reserve is the database's and the log's."""
 WORKFLOW_VERSION = "4"
 """Changes when the steps of a workflow change, or what they answer. The workflow library goes on
 with workflows of its own version only; an attempt that another version began is begun anew."""
@@ -37,16 +41,22 @@ def run_round(config: Config, ledger: WorkerLedger, workflow: StudyWorkflow) -> 
         config.spool_dir,
         quiet_time_s=config.node.quiet_time_s,
         incomplete_after_s=config.node.incomplete_after_s,
+        watched=lambda run: workflow.watch.on(run, "counting"),
     )
-    has_room = shutil.disk_usage(config.node.data_dir).free >= _LEAST_FREE_BYTES
+    may_begin = not ledger.switches.is_paused(ANALYSIS) and _has_room(config)
     for revision in ledger.queries.in_state(State.QUEUED):
         is_due = revision.not_before <= ledger.database.now()
-        if has_room and is_due and _is_mine(config, ledger, revision):
+        if may_begin and is_due and _is_mine(config, ledger, revision):
             _alone(ledger, revision, lambda r: _queue_study(ledger, workflow, r))
     for revision in ledger.queries.my_analyses():
         _alone(ledger, revision, lambda r: _queue_study(ledger, workflow, r))
     for revision in ledger.queries.in_state(State.DELIVERING):
         _alone(ledger, revision, lambda r: _tend_deliveries(config, ledger, r))
+
+
+def _has_room(config: Config) -> bool:
+    kept = (config.node.reserve_mb << 20) // _SHARE_OF_RESERVE
+    return shutil.disk_usage(config.node.data_dir).free >= max(_LEAST_FREE_BYTES, kept)
 
 
 def _is_mine(config: Config, ledger: WorkerLedger, revision: Revision) -> bool:

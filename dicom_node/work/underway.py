@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from dicom_node.ledger.errors import LedgerBusy
+from dicom_node.ledger.rows import Run
 
 _GRACE_S = 3.0
 """Between "pending" in the database and a thread that runs it, and between that thread's end and
@@ -67,3 +68,16 @@ class Underway:
         """Whether any workflow runs now."""
         with self._lock:
             return bool(self._running)
+
+
+def workflow_id(run: Run) -> str:
+    """Name of the workflow of one attempt."""
+    return f"{run.study}/{run.revision}/{run.attempt}"
+
+
+def run_of(name: str) -> Run | None:
+    """The attempt that a workflow is of; None for a workflow of another kind."""
+    study, *numbers = name.split("/")
+    if len(numbers) != 2 or not all(n.isdecimal() for n in numbers):
+        return None
+    return Run(study, int(numbers[0]), int(numbers[1]))

@@ -17,7 +17,6 @@ from dbos import DBOS, DBOSConfiguredInstance
 
 from dicom_node.config import Config
 from dicom_node.deliver.retry import for_analysis
-from dicom_node.ledger.errors import LedgerBusy
 from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Result, Revision, Run
 from dicom_node.ledger.states import State
@@ -33,20 +32,21 @@ from dicom_node.work.answers import (
     from_json,
     to_json,
 )
+from dicom_node.work.attempts import AttemptOver, StopAsked, reporter, wait_while_paused
 from dicom_node.work.failures import again_or_park, answer_of, park
 from dicom_node.work.outputs import ResultObjects
 from dicom_node.work.slides import incomplete, result_of
-from dicom_node.work.underway import Underway
+from dicom_node.work.underway import Underway, workflow_id
+from dicom_node.work.watch import Watch
 from engines.errors import DeviceFailed
 from engines.runtime import Runtime
 from inference import archive, predict
 from inference.slide.files import SlideFiles
-from inference.types import NotAssessable, Prediction, Progress
+from inference.types import NotAssessable, Prediction
 
 log = structlog.get_logger()
 
 STUDY_QUEUE = "studies"
-_PROGRESS_EVERY_S = 1.0
 NO_ROOM_WAIT_S = 2.0
 """After a write that the disk had no room for. Such an attempt does not count."""
 
@@ -62,6 +62,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
         super().__init__(config_name="node")
         self.paused = threading.Event()
         self.underway = Underway()
+        self.watch = Watch()
         self._stop = stop
         self._config = config
         self._policy = for_analysis(config.analysis)
@@ -103,6 +104,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
         runtime = self._runtime
 
         def work() -> Opened | Stale:
+            self._wait_while_paused(run, State.QUEUED)
             if not self._ledger.studies.start_analysis(run, runtime.engine, runtime.bundle.digest):
                 return Stale()
             log.info("study_started", attempt=attempt, engine=runtime.engine)
@@ -118,10 +120,12 @@ class StudyWorkflow(DBOSConfiguredInstance):
         def work() -> Analyzed | Stale:
             if not self._may_go_on(run):
                 return Stale()
-            slide = self._objects.slide(study, revision, key)
-            result, trouble = self._result_of(run, slide)
-            archive.save(result, self._objects.prediction_path(run, key))
-            predict.discard(self._objects.tiles_path(run, key))
+            self._wait_while_paused(run, State.ANALYZING)
+            with self.watch.on(run, "analyzing") as moved:
+                slide = self._objects.slide(study, revision, key)
+                result, trouble = self._result_of(run, slide, moved)
+                archive.save(result, self._objects.prediction_path(run, key))
+                predict.discard(self._objects.tiles_path(run, key))
             return Analyzed(type(result).__name__, trouble)
 
         answer = answer_of(work)
@@ -150,7 +154,8 @@ class StudyWorkflow(DBOSConfiguredInstance):
             made: list[Result] = []
             seen_to = [self._objects.trouble_of(run), *troubles]
             for number, slide in enumerate(self._objects.slides(study, revision)):
-                objects, trouble = self._objects.write(run, slide, number)
+                with self.watch.on(run, "building the results"):
+                    objects, trouble = self._objects.write(run, slide, number)
                 made += objects
                 seen_to.append(trouble)
             names = [d.name for d in self._config.destinations]
@@ -202,24 +207,35 @@ class StudyWorkflow(DBOSConfiguredInstance):
 
     # -- inside ---------------------------------------------------------------------------------
 
-    def _result_of(self, run: Run, slide: SlideFiles) -> tuple[Prediction | NotAssessable, str]:
+    def _result_of(
+        self, run: Run, slide: SlideFiles, moved: Callable[[], None]
+    ) -> tuple[Prediction | NotAssessable, str]:
         if missing := self._objects.missing_of(run, slide):
             return incomplete(missing), ""
         try:
             return result_of(
                 slide,
                 self._runtime,
-                progress=self._reporter(run, slide.key),
-                stop=self._stop.is_set,
+                progress=reporter(self._ledger, run, slide.key, moved),
+                stop=StopAsked(self._ledger, run, self._stop),
                 resume=self._objects.tiles_path(run, slide.key),
             )
         except predict.Stopped as stopped:
-            self._pause(slide.key, stopped)
+            if not self._stop.is_set():
+                log.info("slide_stopped", slide=slide.key, reason="the attempt is over")
+                raise AttemptOver from None
+            log.info("slide_paused", slide=slide.key, reason=str(stopped))
+            self._pause()
 
-    def _pause(self, key: str, stopped: predict.Stopped) -> NoReturn:
+    def _wait_while_paused(self, run: Run, state: State) -> None:
+        """Begin nothing as long as an operator has paused analysis."""
+        with self.watch.on(run, "waiting") as moved:
+            if not wait_while_paused(self._ledger, run, state, self._stop, moved):
+                self._pause()
+
+    def _pause(self) -> NoReturn:
         """Leave the step unfinished: the process ends, and the next one goes on from the tiles
         that are done."""
-        log.info("slide_paused", slide=key, reason=str(stopped))
         self.paused.set()
         while True:
             threading.Event().wait()
@@ -243,37 +259,3 @@ class StudyWorkflow(DBOSConfiguredInstance):
         if current is None:
             raise KeyError(f"revision {revision} of study {study} is not in the ledger")
         return current
-
-    def _reporter(self, run: Run, key: str) -> Callable[[Progress], None]:
-        """Writes progress to the ledger at most once a second, and when a slide is done."""
-        last = -_PROGRESS_EVERY_S
-
-        def report(progress: Progress) -> None:
-            nonlocal last
-            if progress.tiles_kept and last < 0:
-                log.info("slide_resumed", slide=key, tiles_kept=progress.tiles_kept)
-            done = progress.tiles_done == progress.tiles_total
-            if progress.elapsed_s - last < _PROGRESS_EVERY_S and not done:
-                return
-            last = progress.elapsed_s
-            try:
-                self._ledger.studies.note_progress(
-                    run, key, progress.tiles_done, progress.tiles_total, progress.tiles_per_s
-                )
-            except LedgerBusy as error:  # what people see is a second older: no reason to stop
-                log.warning("ledger_busy", error=str(error))
-
-        return report
-
-
-def workflow_id(run: Run) -> str:
-    """Name of the workflow of one attempt."""
-    return f"{run.study}/{run.revision}/{run.attempt}"
-
-
-def run_of(name: str) -> Run | None:
-    """The attempt that a workflow is of; None for a workflow of another kind."""
-    study, *numbers = name.split("/")
-    if len(numbers) != 2 or not all(n.isdecimal() for n in numbers):
-        return None
-    return Run(study, int(numbers[0]), int(numbers[1]))

@@ -6,7 +6,6 @@ import struct
 from pathlib import Path
 from typing import BinaryIO
 
-from pydicom import dcmread
 from pydicom.dataset import FileDataset
 from pydicom.encaps import parse_basic_offsets, parse_fragments
 from pydicom.tag import Tag
@@ -14,6 +13,7 @@ from pydicom.tag import Tag
 from inference.errors import MALFORMED, is_of_the_machine
 from inference.slide.attributes import BadValue, value
 from inference.slide.headers import ImageHeader
+from inference.slide.outline import read_before_pixels
 
 COUNTED_BY = (Tag("ExtendedOffsetTable"), Tag("PhotometricInterpretation"))
 """Attributes to read for `count_frames` besides those of the header."""
@@ -25,7 +25,7 @@ def frames_beside(path: Path, header: ImageHeader) -> int:
     a file that cannot be read now."""
     try:
         with path.open("rb") as file:
-            dataset = dcmread(file, stop_before_pixels=True, specific_tags=[*COUNTED_BY])
+            dataset = read_before_pixels(file, COUNTED_BY)
             return count_frames(file, dataset, header)
     except (BadValue, *MALFORMED) as error:
         if is_of_the_machine(error):

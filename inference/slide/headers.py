@@ -18,6 +18,7 @@ from pydicom.uid import VLWholeSlideMicroscopyImageStorage
 from inference.errors import MALFORMED, SlideUnreadable, is_of_the_machine
 from inference.slide import attributes
 from inference.slide.attributes import BadValue, text, uid, value, words
+from inference.slide.budget import TooMuch, require_bounded
 from inference.slide.claims.patient import (
     IDENTIFYING,
     Order,
@@ -228,11 +229,14 @@ def read_front(
     `which` names the file in the sentence of SlideUnreadable. Raises OSError too.
     """
     try:
+        require_bounded(path)
         with path.open("rb") as file:
             wanted = list(tags) if tags else None
             dataset = read_partial(file, stop_when=_stop, specific_tags=wanted)
             end = file.tell()
         uids = str(dataset.SOPInstanceUID or ""), str(dataset.file_meta.TransferSyntaxUID or "")
+    except TooMuch as error:
+        raise SlideUnreadable(f"{which}: {error}; {WHAT_TO_DO}.", path) from None
     except MALFORMED as error:
         if is_of_the_machine(error):
             raise

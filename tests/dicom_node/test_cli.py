@@ -27,7 +27,10 @@ LINES = {
     "engine compare": "engine compare default --json",
     "studies": "studies",
     "studies show": "studies show 1.2 --json",
+    "studies cancel": "studies cancel 1.2",
     "retry": "retry 1.2",
+    "pause": "pause analysis",
+    "resume": "resume pacs --json",
     "recover": "recover --json",
     "check": "check",
 }

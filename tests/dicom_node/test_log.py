@@ -13,6 +13,7 @@ import pytest
 from dicom_node.commands.screen.shown import shown
 from dicom_node.observe.log import os_reason, place_of
 from dicom_node.observe.plain import plain
+from engines.errors import device_failed
 
 ROOT = Path(__file__).parents[2]
 
@@ -165,7 +166,7 @@ HOSTILE = "SCANNER\x1b[2J\x9b31m\u202efdp.exe\r\x07"
 
 
 def test_what_others_chose_orders_a_terminal_nothing() -> None:
-    assert plain(HOSTILE) == r"SCANNER\x1b[2J\x9b31m\u202efdp.exe\r\x07"
+    assert plain(HOSTILE) == r"SCANNER\x1b[2J\x9b31m\u202efdp.exe\x0d\x07"
     assert plain("Gewebe, 組織, \u03b1 = 0.5") == "Gewebe, 組織, \u03b1 = 0.5"
     line = shown(f"[bold]{HOSTILE}[/bold]\nsecond")
     assert "\x1b" not in line.plain
@@ -186,3 +187,31 @@ structlog.get_logger().warning("refused", title={HOSTILE!r}, add="a\\n2026-01-01
     ).stderr
     assert re.findall(r"\x1b\[2J|[\x9b\u202e\x07\r]", said) == []
     assert not any(line.startswith("2026-01-01") for line in said.splitlines())
+
+
+@pytest.mark.parametrize("format", ["json", "console"])
+def test_a_line_of_the_log_moves_no_cursor(format, run_python):
+    said = run_python(
+        "import sys, structlog\n"
+        "from dicom_node.observe.log import configure\n"
+        "sys.stderr = sys.stdout\n"
+        f"configure({format!r})\n"
+        "structlog.get_logger().warning('e', peer='\\x1b[2J\\x9b0m\\u202e', many=['a\\nb'])\n"
+    )
+    assert "x1b[2J" in said
+    assert not set(said) & set("\x1b\x9b\u202e") or format == "console"
+    for raw in ("\x1b[2J", "\x9b", "\u202e", "a\nb"):
+        assert raw not in said
+
+
+def test_what_is_shown_of_a_study_moves_no_cursor():
+    assert plain("A\x1b[31m\x7f\x9b\u202e\n") == "A\\x1b[31m\\x7f\\x9b\\u202e\\x0a"
+    assert plain("Müller, 日本 ~ µm") == "Müller, 日本 ~ µm"
+    assert shown("\x1b]0;owned\x07").plain == "\\x1b]0;owned\\x07"
+
+
+def test_an_engine_that_fails_is_told_without_the_words_of_its_library():
+    error = device_failed("onnxruntime CPU", RuntimeError("got ZZNAME^ANNA for input 0"))
+    assert str(error) == "onnxruntime CPU: the graph could not be run (RuntimeError)"
+    error = device_failed("onnxruntime CPU", RuntimeError("Failed to allocate ZZ bytes"))
+    assert str(error) == "onnxruntime CPU: too little memory to run the graph"

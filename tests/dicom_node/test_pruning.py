@@ -10,7 +10,7 @@ from nodes import ROOT, Node, node, storescp, storescu, study_of, wait_for
 
 from dicom_node.ledger.rows import Run
 from dicom_node.ledger.states import State
-from dicom_node.work.workflow import run_of, workflow_id
+from dicom_node.work.underway import run_of, workflow_id
 
 TWO_DAYS_MS = 2 * 86_400_000
 

@@ -180,6 +180,14 @@ destinations = Table(
     Column("reason", Words, nullable=False),
 )
 
+switches = Table(
+    "switches",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("paused_at", Float, nullable=False),
+)
+"""A row for each that is paused."""
+
 boots = Table(
     "boots",
     metadata,

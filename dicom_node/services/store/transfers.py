@@ -8,8 +8,9 @@ import structlog
 
 from dicom_node.ledger.errors import LedgerFailed
 from dicom_node.ledger.ledger import IngestLedger
+from dicom_node.ledger.switches import INTAKE
 from dicom_node.spool.incoming import Incoming, SpoolFailed, SpoolFull
-from dicom_node.spool.refusals import Refused
+from dicom_node.spool.refusals import Refused, Why
 from dicom_node.spool.spool import Spool, SpoolUnusable
 
 log = structlog.get_logger()
@@ -88,6 +89,8 @@ class Transfers:
         try:
             if isinstance(header, Refused):
                 raise header
+            if self._ledger.switches.is_paused(INTAKE):
+                raise Refused(Why.PAUSED, "intake is paused: send again later")
             transfer.transfer_id = self._ledger.arrivals.open_transfer(
                 calling_ae=calling_ae, peer=peer
             )

@@ -1,0 +1,192 @@
+"""Who is told of parked studies and full disks, in what words, and that nobody waits for it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from dicom_node.config import Config, ConfigError, NotifySection, load_config
+from dicom_node.ledger.counted import Evidence
+from dicom_node.ledger.ledger import Ledger
+from dicom_node.ledger.rows import ReceivedInstance, Run
+from dicom_node.notify.disk import Limits, Room, room_of
+from dicom_node.notify.lookout import Lookout
+from dicom_node.notify.sending import sender
+
+STUDY = "1.2.840.1.77"
+
+
+@pytest.fixture
+def heard(tmp_path: Path) -> Path:
+    return tmp_path / "heard.jsonl"
+
+
+def config_of(tmp_path: Path, notify: str, **node: object) -> Config:
+    keys = "".join(f"{k} = {v}\n" for k, v in node.items())
+    (tmp_path / "node.toml").write_text(
+        f'[node]\nae_title = "N"\ndata_dir = "data"\n{keys}'
+        '[[destinations]]\nname = "pacs"\nae_title = "P"\nhost = "h"\nport = 1\n'
+        f"[notify]\n{notify}\n"
+    )
+    (tmp_path / "data").mkdir(exist_ok=True)
+    return load_config(tmp_path / "node.toml", {})
+
+
+def command(heard: Path) -> str:
+    code = f"import sys; open({str(heard)!r}, 'a').write(sys.stdin.read())"
+    return f"command = {json.dumps([sys.executable, '-c', code])}"
+
+
+def parked(ledger: Ledger, study: str, reason: str) -> None:
+    uid = f"{study}.1"
+    one = ReceivedInstance(uid, "1", study, f"{study}.9", "1.2", 5, f"ab/{uid}", "PACS", "::1")
+    ledger.arrivals.record(one)
+    ledger.studies.close(Run(study, 1, 0), Evidence(1))
+    ledger.studies.park(Run(study, 1, 1), reason)
+
+
+def notices(heard: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in heard.read_text().splitlines()] if heard.exists() else []
+
+
+def test_a_parked_study_is_told_once_without_its_uids(tmp_path, heard):
+    config = config_of(tmp_path, command(heard), reserve_mb=0, warn_free_percent=0)
+    ledger = Ledger.open(config.ledger_at)
+    parked(ledger, "1.2.840.1.76", "of long ago")
+    lookout = Lookout(config, ledger, threading.Event())
+    lookout.look()
+    parked(ledger, STUDY, f"slide k: Instance {STUDY}.1: Rows is\x1b no number")
+    lookout.look()
+    lookout.look()
+    Lookout(config, ledger, threading.Event()).look()
+    (notice,) = notices(heard)
+    assert notice["event"] == "study_parked"
+    assert notice["reason"] == "slide k: Instance (UID): Rows is\\x1b no number"
+    assert "study_instance_uid" not in notice
+
+
+def test_uids_are_told_to_those_who_ask_for_them(tmp_path, heard):
+    notify = command(heard) + "\nwith_uids = true"
+    config = config_of(tmp_path, notify, reserve_mb=0, warn_free_percent=0)
+    ledger = Ledger.open(config.ledger_at)
+    lookout = Lookout(config, ledger, threading.Event())
+    lookout.look()
+    parked(ledger, STUDY, "why")
+    lookout.look()
+    (notice,) = notices(heard)
+    assert notice["study_instance_uid"] == STUDY
+
+
+def test_what_is_parked_while_nobody_looks_is_told_after_the_start(tmp_path, heard):
+    config = config_of(tmp_path, command(heard), reserve_mb=0, warn_free_percent=0)
+    ledger = Ledger.open(config.ledger_at)
+    Lookout(config, ledger, threading.Event()).look()
+    parked(ledger, STUDY, "while the worker was down")
+    Lookout(config, ledger, threading.Event()).look()
+    assert [n["reason"] for n in notices(heard)] == ["while the worker was down"]
+
+
+def test_a_full_disk_is_told_once_and_again_only_after_it_had_room(tmp_path, heard):
+    config = config_of(tmp_path, command(heard), reserve_mb=10**9)
+    lookout = Lookout(config, Ledger.open(config.ledger_at), threading.Event())
+    lookout.look()
+    lookout.look()
+    (notice,) = notices(heard)
+    assert notice["event"] == "disk_full"
+    assert set(notice) == {"event", "at", "node", "ae", "free_mb", "reserve_mb"}
+
+
+def test_a_disk_is_low_before_it_is_full_and_does_not_flutter():
+    limits = Limits.of(100 << 30, 2048, 10)
+    assert limits == Limits(10 << 30, 2 << 30)
+    assert room_of(11 << 30, limits) is Room.ENOUGH
+    assert room_of(9 << 30, limits) is Room.LOW
+    assert room_of(1 << 30, limits) is Room.NONE
+    assert room_of((10 << 30) + 1, limits, Room.LOW) is Room.LOW
+    assert room_of((2 << 30) + 1, limits, Room.NONE) is Room.NONE
+    assert room_of(12 << 30, limits, Room.NONE) is Room.ENOUGH
+    assert Limits.of(1 << 30, 2048, 10).low == 3 << 30, "never less than half above the reserve"
+
+
+def test_a_command_that_hangs_is_killed_with_what_it_started(tmp_path):
+    script = tmp_path / "hangs.sh"
+    script.write_text("#!/bin/sh\nsleep 300 & echo $! > pid\nwait\n")
+    send = sender(
+        NotifySection(command=("sh", "-c", f"cd {tmp_path} && . ./hangs.sh"), timeout_s=2)
+    )
+    assert send is not None
+    began = time.monotonic()
+    assert not send({"event": "e"})
+    assert time.monotonic() - began < 10
+    pid = int((tmp_path / "pid").read_text())
+    state = Path(f"/proc/{pid}/stat")
+    assert not state.exists() or state.read_text().split()[2] == "Z"
+
+
+def test_no_shell_reads_a_notice(tmp_path, heard):
+    send = sender(NotifySection(command=("cat", "$(touch owned)", ";", "touch owned")))
+    assert send is not None
+    assert not send({"event": "$(touch owned)"})
+    assert not Path("owned").exists()
+
+
+def test_a_command_that_is_not_there_is_logged_and_no_more():
+    send = sender(NotifySection(command=("/no/such/program",)))
+    assert send is not None
+    assert not send({"event": "e"})
+
+
+@contextmanager
+def http(status: int, got: list[bytes], wait_s: float = 0) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            got.append(self.rfile.read(int(self.headers["Content-Length"])))
+            time.sleep(wait_s)
+            self.send_response(status)
+            self.send_header("Location", "http://127.0.0.1:9/")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/hook"
+    finally:
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("status", "taken"), [(200, True), (204, True), (500, False), (302, False)]
+)
+def test_a_webhook_gets_the_notice_and_its_answer_counts(status, taken):
+    got: list[bytes] = []
+    with http(status, got) as url:
+        send = sender(NotifySection(webhook=url))
+        assert send is not None
+        assert send({"event": "e"}) is taken
+    assert got == [b'{"event": "e"}']
+
+
+def test_a_webhook_that_does_not_answer_is_given_up():
+    with http(200, [], wait_s=5) as url:
+        send = sender(NotifySection(webhook=url, timeout_s=1))
+        assert send is not None
+        began = time.monotonic()
+        assert not send({"event": "e"})
+        assert time.monotonic() - began < 4
+
+
+def test_without_a_key_nobody_is_told_and_a_webhook_is_one_of_the_web(tmp_path):
+    assert sender(NotifySection()) is None
+    with pytest.raises(ConfigError, match=r"notify\.webhook"):
+        config_of(tmp_path, 'webhook = "file:///etc/passwd"')
