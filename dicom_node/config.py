@@ -1,7 +1,8 @@
 """The configuration: one TOML file, one frozen model, unknown keys refused.
 
 Every key can be overridden by an environment variable `DICOM_NODE_<SECTION>_<KEY>`, for example
-`DICOM_NODE_NODE_PORT=11113`. Lists of tables (senders, destinations) live in the file only.
+`DICOM_NODE_NODE_PORT=11113`, or `DICOM_NODE_NODE_TLS_PORT=2762` for a table in a section. Lists of
+tables (senders, destinations) live in the file only.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import (
@@ -22,6 +23,7 @@ from pydantic import (
     StringConstraints,
     ValidationError,
     field_validator,
+    model_validator,
 )
 
 from engines.names import EngineName, PrecisionName
@@ -29,6 +31,7 @@ from engines.names import EngineName, PrecisionName
 PREFIX = "DICOM_NODE_"
 _ONLY_NODE = "node"
 """Name of a node that shares its database and spool with nobody."""
+_TLS = "tls_"
 SECTIONS = ("node", "database", "model", "analysis", "delivery", "log")
 
 AETitle = Annotated[
@@ -40,6 +43,12 @@ PostgresUrl = Annotated[
     str, StringConstraints(pattern=r"^postgresql\+psycopg://[^/@\s]+@[^/@\s]+/[^/@\s]+$")
 ]
 Port = Annotated[int, Field(ge=1, le=65535)]
+TlsProfile = Literal["bcp195", "bcp195-modified"]
+CertificatePin = Annotated[
+    str,
+    StringConstraints(to_lower=True, pattern=r"^(dns:[A-Za-z0-9_.-]+|sha256:[0-9A-Fa-f]{64})$"),
+]
+"""A name in Subject Alternative Name, or the fingerprint, of a peer's certificate."""
 
 
 class ConfigError(Exception):
@@ -48,6 +57,65 @@ class ConfigError(Exception):
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NodeTls(_Section):
+    """TLS for senders: a port of its own beside the plain one, or in its place."""
+
+    certificate: Path
+    """File in PEM: the node's certificate, then those it was issued by, if any."""
+    key: Path
+    """File in PEM: the key of the certificate."""
+    password_file: Path | None = None
+    """File whose first line is the password of the key."""
+    port: Port = 2762
+    """TCP port that speaks TLS, 1 to 65535."""
+    required: bool = False
+    """Whether the port without TLS stays closed."""
+    client_certificates: Literal["required", "none"] = "required"
+    """Whether senders have to show a certificate that `client_ca` or what it issued has signed."""
+    client_ca: Path | None = None
+    """File in PEM: CA certificates that those of senders are verified by."""
+    crl: Path | None = None
+    """File in PEM: revocation lists of the CA certificates; whoever is on one is refused."""
+    profile: TlsProfile = "bcp195"
+    """`bcp195` is PS3.15 B.12; `bcp195-modified` adds the further ciphers of B.13."""
+
+    @model_validator(mode="after")
+    def _has_a_ca_where_it_needs_one(self) -> Self:
+        if (self.client_certificates == "required") != (self.client_ca is not None):
+            raise ValueError('expected client_ca, or client_certificates = "none"')
+        if self.crl is not None and self.client_ca is None:
+            raise ValueError("found crl without client_ca")
+        return self
+
+
+class DestinationTls(_Section):
+    """TLS to a destination: its certificate and name are verified."""
+
+    ca: Path
+    """File in PEM: CA certificates that the destination's certificate is verified by."""
+    peer_name: str | None = None
+    """Name or address that its certificate has to hold; `host` by default."""
+    certificate: Path | None = None
+    """File in PEM: the certificate that the node shows, then those it was issued by, if any."""
+    key: Path | None = None
+    """File in PEM: the key of the certificate."""
+    password_file: Path | None = None
+    """File whose first line is the password of the key."""
+    crl: Path | None = None
+    """File in PEM: revocation lists of the CA certificates."""
+    profile: TlsProfile = "bcp195"
+    """`bcp195` is PS3.15 B.12; `bcp195-modified` adds the further ciphers of B.13."""
+
+    @model_validator(mode="after")
+    def _has_both_or_none(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("expected both certificate and key, or none of them")
+        return self
+
+
+_AnyTls = TypeVar("_AnyTls", NodeTls, DestinationTls)
 
 
 class NodeSection(_Section):
@@ -75,11 +143,26 @@ class NodeSection(_Section):
     answers A700."""
     maximum_associations: Annotated[int, Field(ge=1, le=256)] = 32
     """Number of associations open at once; a further one is rejected."""
+    associations_per_sender: Annotated[int, Field(ge=1, le=256)] | None = None
+    """Number of them that one calling AE title may have open; by default three quarters of them
+    where several may send, and all of them where one may."""
+    proxy_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Networks of load balancers, in CIDR form. Every connection from there must begin with a
+    header of the PROXY protocol, version 2; the address it names is the sender's."""
+    tls: NodeTls | None = None
+    """TLS for senders; without it the port is a plain one."""
+
     most_crashes: Annotated[int, Field(ge=1)] = 5
     """Number of times. A study during whose analysis the worker died more often is parked."""
     drain_s: Annotated[float, Field(ge=0)] = 30
     """Seconds that SIGTERM waits for open transfers, results being built and deliveries under way.
     A slide under analysis is paused at once."""
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        if self.tls is not None and not self.tls.required and self.tls.port == self.port:
+            raise ValueError(f"found {self.port} as the port with and without TLS")
+        return self
 
 
 class Sender(_Section):
@@ -89,6 +172,14 @@ class Sender(_Section):
     """The calling AE title; 1 to 16 characters."""
     networks: Annotated[tuple[IPv4Network | IPv6Network, ...], Field(min_length=1)]
     """In CIDR form, such as `10.0.0.0/8`; the peer's address must lie in one of them."""
+    certificate: tuple[CertificatePin, ...] = ()
+    """`dns:NAME` or `sha256:FINGERPRINT`, one or a list: the certificate that it has to show. An AE
+    title is no proof of who speaks; with this the sender is taken over TLS only."""
+
+    @field_validator("certificate", mode="before")
+    @classmethod
+    def _one_is_a_list_too(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
 
 
 class Destination(_Section):
@@ -104,6 +195,8 @@ class Destination(_Section):
     """TCP port, 1 to 65535."""
     calling_ae_title: AETitle | None = None
     """AE title we call from, 1 to 16 characters; the node's own by default."""
+    tls: DestinationTls | None = None
+    """`[destinations.tls]` below the destination; without it nothing is encrypted."""
 
 
 class DatabaseSection(_Section):
@@ -258,11 +351,25 @@ def load_config(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
         bundle = str((path.parent / bundle).resolve())
     return config.model_copy(
         update={
-            "node": config.node.model_copy(update={"data_dir": data_dir}),
+            "node": config.node.model_copy(
+                update={"data_dir": data_dir, "tls": _located(config.node.tls, path.parent)}
+            ),
+            "destinations": tuple(
+                d.model_copy(update={"tls": _located(d.tls, path.parent)})
+                for d in config.destinations
+            ),
             "database": _with_password(config.database, path.parent),
             "model": config.model.model_copy(update={"bundle": bundle}),
         }
     )
+
+
+def _located(section: _AnyTls | None, folder: Path) -> _AnyTls | None:
+    """The section with its files found from the folder of the configuration."""
+    if section is None:
+        return None
+    files = {k: folder / v for k, v in section if isinstance(v, Path)}
+    return section.model_copy(update=files)
 
 
 def _with_password(section: DatabaseSection, folder: Path) -> DatabaseSection:
@@ -289,4 +396,7 @@ def _override(values: dict[str, Any], environ: Mapping[str, str]) -> None:
             raise ConfigError(
                 f"{variable}: expected {PREFIX}<SECTION>_<KEY>, sections: {', '.join(SECTIONS)}"
             )
-        values.setdefault(section, {})[key] = text
+        table = values.setdefault(section, {})
+        if section == "node" and key.startswith(_TLS):
+            table, key = table.setdefault("tls", {}), key.removeprefix(_TLS)
+        table[key] = text

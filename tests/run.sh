@@ -10,7 +10,7 @@ set -eu
 cd "$(dirname "$0")/.."
 VENV="${VENV:-.venv}"
 PACKAGES="dcmtk dicom3tools pixelmed-apps orthanc orthanc-dicomweb chromium chromium-driver
-libturbojpeg0 strace postgresql nodejs npm python3-venv"
+libturbojpeg0 strace openssl postgresql nodejs npm python3-venv"
 
 missing=""
 for package in $PACKAGES; do

@@ -54,8 +54,8 @@ ROOMS = {
     },
     "demo": {*EVERYWHERE, "association", "ledger", "spool", "view", "results"},
     "commands": {
-        *EVERYWHERE, "ledger", "spool", "study", "results", "deliver", "processes", "view", "demo",
-        "exit_status",
+        *EVERYWHERE, "association", "ledger", "spool", "study", "results", "deliver", "processes",
+        "view", "demo", "exit_status",
     },
     "cli": {*EVERYWHERE, "ledger", "commands", "exit_status"},
     "__main__": {"cli"},

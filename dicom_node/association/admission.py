@@ -11,6 +11,15 @@ from typing import Any, Protocol
 
 import structlog
 
+from dicom_node.association.tls.certificates import PeerCertificate
+from dicom_node.association.wire import (
+    CALLED_AE_UNKNOWN,
+    CALLING_AE_UNKNOWN,
+    CONGESTION,
+    LIMIT_EXCEEDED,
+    Rejection,
+)
+
 log = structlog.get_logger()
 
 
@@ -25,60 +34,56 @@ class AllowedSender(Protocol):
     def networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
         """Networks it may connect from."""
 
+    @property
+    def certificate(self) -> tuple[str, ...]:
+        """Certificates of which it has to show one, `dns:NAME` or `sha256:DIGITS`; () for any."""
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """An A-ASSOCIATE-RJ, and the log fields that tell an administrator what to do about it."""
 
-    code: tuple[int, int, int]
-    """Result, source and reason of PS3.8 Table 9-21."""
+    rejection: Rejection
     reason: str
     fields: dict[str, str] = field(default_factory=dict)
 
 
-CALLING_AE_UNKNOWN = (1, 1, 3)
-CALLED_AE_UNKNOWN = (1, 1, 7)
-CONGESTION = (2, 3, 1)
-LIMIT_EXCEEDED = (2, 3, 2)
+@dataclass(eq=False, slots=True)
+class Caller:
+    """Who asks for an association."""
+
+    calling_ae: str
+    called_ae: str
+    peer: IPv4Address | IPv6Address
+    certificate: PeerCertificate | None = None
+    """What it has shown, where its connection is TLS and it was asked."""
 
 
 class Admission:
     """Decides on association requests and counts the associations that are open."""
 
-    def __init__(self, ae_title: str, senders: Sequence[AllowedSender], maximum: int) -> None:
+    def __init__(
+        self,
+        ae_title: str,
+        senders: Sequence[AllowedSender],
+        maximum: int,
+        share: int | None = None,
+    ) -> None:
+        """`maximum` associations are open at a time, `share` of one calling AE title at most: by
+        default three quarters of them where several may call, so that none shuts out the rest."""
         self._ae_title = ae_title
         self._senders = tuple(senders)
         self._maximum = maximum
+        several = len({s.ae_title for s in senders}) > 1
+        self._share = share or (max(1, maximum * 3 // 4) if several else maximum)
         self._closed = False
-        self._open: set[Any] = set()
+        self._open: set[Caller] = set()
         self._changed = threading.Condition()
 
-    def on_requested(self, event: Any) -> None:
-        """Handler of EVT_REQUESTED: reject the association, with a reason in the log, or let be."""
-        association = event.assoc
-        request = association.requestor.primitive
-        calling, called = request.calling_ae_title.strip(), request.called_ae_title.strip()
-        peer = peer_of(association)
-        refusal = self.decide(association, calling_ae=calling, called_ae=called, peer=peer)
-        if refusal is None:
-            return
-        log.warning(
-            "association_refused",
-            calling_ae=calling,
-            called_ae=called,
-            peer=str(peer),
-            reason=refusal.reason,
-            **refusal.fields,
-        )
-        association.acse.send_reject(*refusal.code)
-        association.kill()  # returns when the answer is out; without it the socket is closed first
-
-    def decide(
-        self, association: Any, *, calling_ae: str, called_ae: str, peer: IPv4Address | IPv6Address
-    ) -> Refusal | None:
-        """Count the association as open and return None, or say why it is refused."""
-        refusal = self._of_sender(calling_ae, peer)
-        if refusal is None and called_ae != self._ae_title:
+    def decide(self, caller: Caller) -> Refusal | None:
+        """Count the caller's association as open and return None, or say why it is refused."""
+        refusal = self._of_sender(caller)
+        if refusal is None and caller.called_ae != self._ae_title:
             refusal = Refusal(
                 CALLED_AE_UNKNOWN, "wrong called AE title", {"expected_called_ae": self._ae_title}
             )
@@ -89,38 +94,62 @@ class Admission:
                 return Refusal(CONGESTION, "the node is stopping")
             if len(self._open) >= self._maximum:
                 return Refusal(LIMIT_EXCEEDED, f"{self._maximum} associations are already open")
-            self._open.add(association)
+            own = sum(other.calling_ae == caller.calling_ae for other in self._open)
+            if own >= self._share:
+                return Refusal(
+                    LIMIT_EXCEEDED,
+                    f"{own} associations of this AE title are already open, its share of "
+                    f"{self._maximum}",
+                )
+            self._open.add(caller)
         return None
 
-    def _of_sender(self, calling_ae: str, peer: IPv4Address | IPv6Address) -> Refusal | None:
-        networks = [n for s in self._senders if s.ae_title == calling_ae for n in s.networks]
+    def _of_sender(self, caller: Caller) -> Refusal | None:
+        known = [s for s in self._senders if s.ae_title == caller.calling_ae]
         # A JSON string is a TOML basic string too: what the peer calls itself is quoted safely.
-        host = json.dumps(f"{peer}/{peer.max_prefixlen}")
-        if not networks:
+        host = json.dumps(f"{caller.peer}/{caller.peer.max_prefixlen}")
+        if not known:
             return Refusal(
                 CALLING_AE_UNKNOWN,
                 "unknown calling AE title",
                 {
-                    "to_allow_it_add": f"[[senders]]\nae_title = {json.dumps(calling_ae)}\n"
+                    "to_allow_it_add": f"[[senders]]\nae_title = {json.dumps(caller.calling_ae)}\n"
                     f"networks = [{host}]"
                 },
             )
-        if not any(peer in network for network in networks):
+        near = [s for s in known if any(caller.peer in network for network in s.networks)]
+        if not near:
             return Refusal(
                 CALLING_AE_UNKNOWN,
                 "known calling AE title from an address outside its networks",
                 {"to_allow_it_add": f"{host} to the networks of that sender"},
             )
-        return None
+        shown = caller.certificate
+        pins = [pin for sender in near for pin in sender.certificate]
+        if not all(sender.certificate for sender in near):
+            return None
+        if shown is not None and any(map(shown.matches, pins)):
+            return None
+        if shown is None:
+            return Refusal(
+                CALLING_AE_UNKNOWN,
+                "known calling AE title without the certificate of that sender",
+                {"expected": "a connection to the TLS port"},
+            )
+        return Refusal(
+            CALLING_AE_UNKNOWN,
+            "known calling AE title with a certificate that is not that sender's",
+            {"to_allow_it_add": f'"sha256:{shown.sha256}" to the certificate of that sender'},
+        )
 
-    def ended(self, association: Any) -> None:
+    def ended(self, caller: Caller) -> None:
         """Forget an association that is over."""
         with self._changed:
-            self._open.discard(association)
+            self._open.discard(caller)
             self._changed.notify_all()
 
-    def close(self, timeout_s: float) -> list[Any]:
-        """Refuse everybody from now on; the associations still open after at most `timeout_s`."""
+    def close(self, timeout_s: float) -> list[Caller]:
+        """Refuse everybody from now on; whose associations are open after at most `timeout_s`."""
         with self._changed:
             self._closed = True
             self._changed.wait_for(lambda: not self._open, timeout_s)
@@ -150,7 +179,12 @@ def note_aborted(event: Any) -> None:
 
 def peer_of(association: Any) -> IPv4Address | IPv6Address:
     """The address of the peer; an IPv4 address also where the listener is bound to IPv6."""
-    address = ip_address(association.requestor.address_info.address.partition("%")[0])
+    return address_of(association.requestor.address_info.address)
+
+
+def address_of(host: str) -> IPv4Address | IPv6Address:
+    """An address as the system writes it; an IPv4 address also where it is mapped into IPv6."""
+    address = ip_address(host.partition("%")[0])
     mapped = getattr(address, "ipv4_mapped", None)
     return mapped or address
 

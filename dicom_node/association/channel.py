@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import time
@@ -30,6 +31,9 @@ class Channel(Protocol):
 
     def readable(self, timeout_ms: int) -> bool:
         """Whether bytes, or the end of the stream, wait to be received."""
+
+    def close(self) -> None:
+        """End the connection; from any thread, any number of times."""
 
 
 class PlainChannel:
@@ -65,12 +69,9 @@ class PlainChannel:
     def send(self, data: bytes, deadline: float) -> None:
         """Send all of it. Raises ConnectionLost, also when the peer does not take it in time."""
         rest = memoryview(data)
-        poll = select.poll()
         try:
-            poll.register(self._socket, select.POLLOUT)
             while rest:
-                if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-                    raise ConnectionLost("the peer does not read")
+                _wait(self._socket, select.POLLOUT, deadline)
                 rest = rest[self._socket.send(rest) :]
         except (OSError, ValueError) as error:  # ValueError: closed meanwhile
             raise ConnectionLost(str(error)) from error
@@ -78,3 +79,17 @@ class PlainChannel:
     def readable(self, timeout_ms: int) -> bool:
         """Whether bytes, or the end of the stream, wait on the socket."""
         return bool(self._poll.poll(timeout_ms))
+
+    def close(self) -> None:
+        """End the connection."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+
+def _wait(sock: socket.socket, wanted: int, deadline: float) -> None:
+    """Wait until a socket is ready for it. Raises ConnectionLost when the time is over."""
+    poll = select.poll()
+    poll.register(sock, wanted)
+    if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        raise ConnectionLost("the peer does not read")

@@ -7,12 +7,12 @@ from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu import A_ABORT_RQ
 
 from dicom_node.association.channel import ConnectionLost
-from dicom_node.association.pdus import HEADER_BYTES, PduStream
+from dicom_node.association.pdus import PduStream
+from dicom_node.association.wire import ASSOCIATE_LIMIT_BYTES, HEADER_BYTES
 
 log = structlog.get_logger()
 
 P_DATA_TF = 0x04  # PS3.8 Table 9-11 and following: PDU types 1 to 7
-ASSOCIATE_LIMIT_BYTES = 256 << 10  # A-ASSOCIATE-RQ with 128 contexts of 40 syntaxes needs 140 KiB
 CONTROL_LIMIT_BYTES = 64  # release and abort PDUs carry 4 bytes
 PDU_SLACK_BYTES = 64  # some senders do not count the PDV headers
 BURST_BYTES = 64 << 20  # bytes of an instance read before the reactor looks at its timers again

@@ -2,31 +2,31 @@
 
 As released, its acceptor trusts the length a peer puts into a PDU, waits for ever for the rest of
 one, reads 4 KiB at a time, keeps or flushes every fragment, and leaves a partial file behind when
-a transfer is aborted. Nothing is patched globally: `ReceivingHandler` gives the objects of each new
-association subclasses of their own, so that a sender in the same process is untouched.
+a transfer is aborted. It has two threads for every connection, also for one that never says
+anything: here the lobby listens, and an association begins when it has been asked for. Nothing is
+patched globally: `ReceivingHandler` gives the objects of each new association subclasses of their
+own, so that a sender in the same process is untouched.
 These are private seams: tests/dicom_node/test_seams.py pins what they rely on.
 """
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any, Protocol
 
-import structlog
 from pynetdicom import _config
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ
-from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
+from pynetdicom.transport import AssociationServer, AssociationSocket, RequestHandler
 
-from dicom_node.association.channel import Channel, ConnectionLost, PlainChannel
+from dicom_node.association.admission import Caller
+from dicom_node.association.channel import Channel, ConnectionLost
 from dicom_node.association.dul import ReceivingDul
+from dicom_node.association.lobby.visitor import Entrant
 from dicom_node.association.pdus import PduStream
-
-log = structlog.get_logger()
 
 MESSAGE_LIMIT_BYTES = 256 << 10  # a command set, or a dataset that is no C-STORE
 QUEUE_LIMIT = 8  # requests waiting; we negotiate no asynchronous operations (PS3.7 D.3.3.3)
@@ -42,48 +42,50 @@ class Sink(Protocol):
         """Give everything back that was not kept."""
 
 
-class ReceivingServer(ThreadedAssociationServer):  # type: ignore[misc]  # untyped base
-    """A listener whose associations stream C-STORE datasets into sinks.
+class ReceivingServer(AssociationServer):  # type: ignore[misc]  # untyped base
+    """What the library asks of a listener, without the listening: the lobby does that.
 
     `open_sink(association, context_id, command_set)` is called when a C-STORE request begins;
-    `ended(association)` when an association is over, however it ended.
+    `ended(caller)` when an association is over, however it ended.
     """
 
-    request_queue_size = 128
     open_sink: Callable[[Association, int, Any], Sink]
-    ended: Callable[[Association], None]
-    maximum_connections: int
-    maximum_silent: int
-    """Connections of one host that have not asked for an association yet."""
+    ended: Callable[[Caller], None]
 
-    def verify_request(self, request: socket.socket, client_address: Any) -> bool:
-        """Refuse a connection beyond the limits: silent peers must not shut others out."""
-        host = client_address[0]
-        connections = self.active_associations
-        silent = sum(
-            a.requestor.primitive is None and a.requestor.address_info.address == host
-            for a in connections
-        )
-        if len(connections) < self.maximum_connections and silent < self.maximum_silent:
-            return True
-        log.warning(
-            "connection_refused", peer=host, connections=len(connections), silent_of_peer=silent
-        )
-        return False
+    def server_bind(self) -> None:
+        """Bind nothing: connections come from the lobby."""
+        self.socket.close()
+
+    def server_activate(self) -> None:
+        """Listen to nothing."""
+
+    def shutdown_request(self, request: Any) -> None:
+        """Leave the socket to the association, which closes it when its threads are through."""
+
+    def prepare(self, entrant: Entrant) -> Association:
+        """The association that has been asked for, to be started."""
+        handler = ReceivingHandler.__new__(ReceivingHandler)  # its constructor would serve at once
+        handler.request, handler.server = entrant.sock, self
+        handler.client_address = (entrant.host, entrant.port)
+        association: Association = handler.prepare(entrant)
+        association.caller = entrant.caller
+        return association
 
 
 class ReceivingHandler(RequestHandler):  # type: ignore[misc]  # untyped base
-    """Sets up one accepted connection."""
+    """Sets up the association of one accepted connection."""
 
-    def _create_association(self) -> Association:
-        association = super()._create_association()
+    def prepare(self, entrant: Entrant) -> Association:
+        """An association that goes on where the lobby has stopped reading."""
+        association = self._create_association()
         # The classes only add behavior; pynetdicom changes a message's class the same way.
         association.__class__ = ReceivingAssociation
         association.dul.__class__ = ReceivingDul
         association.dul.socket.__class__ = ReceivingSocket
         association.dimse.__class__ = ReceivingDimse
-        association.dul.socket.channel = PlainChannel(self.request)
-        association.dul.stream = PduStream(association.dul.socket.channel)
+        channel = entrant.channel()
+        association.dul.socket.channel = channel
+        association.dul.stream = PduStream(channel, entrant.request)
         association.dimse.sinks = set()
         return association
 
@@ -103,7 +105,7 @@ class ReceivingAssociation(Association):  # type: ignore[misc]  # untyped base
             for sink in list(self.dimse.sinks):
                 self.take(sink)
                 sink.close()
-            self._server.ended(self)
+            self._server.ended(self.caller)
 
     def take(self, sink: Sink) -> None:
         """Make the caller the owner of a sink: it closes it."""
@@ -129,6 +131,10 @@ class ReceivingSocket(AssociationSocket):  # type: ignore[misc]  # untyped base
         if dul.stream.overdue(dul.patience_s()):
             dul.lost("a PDU did not arrive in time")
         return False
+
+    def _shutdown_socket(self) -> None:
+        """Close the connection."""
+        self.channel.close()
 
     def send(self, bytestream: bytes) -> None:
         """Send everything, or end the connection when the peer does not take it in time."""

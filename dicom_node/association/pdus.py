@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 from dicom_node.association.channel import Channel
+from dicom_node.association.wire import HEADER_BYTES
 
 CAPACITY_BYTES = 512 << 10
-HEADER_BYTES = 6  # PS3.8 9.3.1: type, reserved, length of what follows
 
 
 class PduStream:
@@ -17,12 +17,14 @@ class PduStream:
     threads of the process spend their time handing the interpreter lock to each other.
     """
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, first: bytes = b"") -> None:
+        """A stream that goes on after `first`, which was received before and fits the buffer."""
         self._channel = channel
         self._buffer = memoryview(bytearray(CAPACITY_BYTES))
+        self._buffer[: len(first)] = first
         self._start = 0
-        self._end = 0
-        self._since = 0.0
+        self._end = len(first)
+        self._since = time.monotonic()
 
     def header(self) -> tuple[int, int] | None:
         """Type and length of the next PDU, or None while they have not arrived."""

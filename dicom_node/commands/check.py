@@ -16,6 +16,9 @@ from rich.console import Console
 from rich.text import Text
 
 from dicom_node.commands import flags
+from dicom_node.commands.screen.findings import Finding
+from dicom_node.commands.screen.listener import listener
+from dicom_node.commands.screen.shown import shown
 from dicom_node.config import Config, load_config
 from dicom_node.deliver.dimse import RESULT_CLASSES, ask
 from dicom_node.exit_status import FAILED
@@ -38,15 +41,6 @@ class Check:
     as_json: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the screen."""
-
-    what: str
-    ok: bool
-    says: str
-
-
 def add(parser: argparse.ArgumentParser) -> None:
     """The flags of `check`."""
     flags.add_config(parser)
@@ -65,13 +59,16 @@ def run(arguments: Check) -> int:
         console = Console(soft_wrap=True)
         for finding in findings:
             mark = Text("ok  ", "green") if finding.ok else Text("BAD ", "bold red")
-            console.print(mark + Text(f"{finding.what:<12} ") + Text(finding.says))
+            if finding.warns:
+                mark = Text("WARN", "yellow")
+            console.print(mark + shown(f"{finding.what:<12} {finding.says}"))
     return 0 if all(f.ok for f in findings) else FAILED
 
 
 def _findings(config: Config) -> Iterator[Finding]:
     checks: list[Callable[[Config], Iterator[Finding]]] = [
         _layout,
+        listener,
         _senders,
         _database,
         _spool,
@@ -101,7 +98,9 @@ def _layout(config: Config) -> Iterator[Finding]:
 
 def _senders(config: Config) -> Iterator[Finding]:
     names = ", ".join(
-        f"{s.ae_title} from {', '.join(map(str, s.networks))}" for s in config.senders
+        f"{s.ae_title} from {', '.join(map(str, s.networks))}"
+        + (f" with {' or '.join(s.certificate)}" if s.certificate else "")
+        for s in config.senders
     )
     yield Finding(
         "senders",
@@ -197,6 +196,8 @@ def _destinations(config: Config) -> Iterator[Finding]:
     for destination in config.destinations:
         answer = ask(destination, config.node.ae_title)
         where = f"{destination.ae_title}@{destination.host}:{destination.port}"
+        if destination.tls is not None:
+            where += " over TLS"
         if not answer.reachable:
             yield Finding(destination.name, False, answer.reason)
             continue

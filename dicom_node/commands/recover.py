@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.text import Text
 
 from dicom_node.commands import flags
+from dicom_node.commands.screen.shown import shown
 from dicom_node.config import load_config
 from dicom_node.exit_status import FAILED
 from dicom_node.ledger.database.look import require_sound
@@ -95,7 +95,7 @@ def _print(report: dict[str, Any]) -> None:
     console = Console(soft_wrap=True)  # a UID or a path is never broken
     left = report["left"]
     if not left and not any(report[k] for k in ("recorded", "restored", "already_there")):
-        console.print(Text(f"nothing to recover: no file in {report['lost_found']}"))
+        console.print(shown(f"nothing to recover: no file in {report['lost_found']}"))
         console.print("a start of the node moves files there that its database does not know")
         return
     console.print(f"Recorded       {report['recorded']} instance(s): a running node goes on")
@@ -103,15 +103,10 @@ def _print(report: dict[str, Any]) -> None:
     console.print(f"Already there  {report['already_there']} instance(s), byte for byte")
     console.print(f"Studies        {len(report['studies'])}")
     for study in report["studies"]:
-        console.print(Text(f"  {study}"))
+        console.print(shown(f"  {study}"))
     for study in report["parked"]:
-        console.print(Text(f"  parked before its file came back: dicom-node retry {study}"))
+        console.print(shown(f"  parked before its file came back: dicom-node retry {study}"))
     if left:
-        console.print(Text(f"Left           {len(left)} file(s) in {report['lost_found']}", "red"))
+        console.print(shown(f"Left           {len(left)} file(s) in {report['lost_found']}", "red"))
     for file in left:
-        console.print(Text(f"  {_printable(file['name'])}: {file['reason']}"))
-
-
-def _printable(name: str) -> str:
-    """A file name that somebody else chose: what a terminal cannot show is escaped."""
-    return name if name.isprintable() and name.isascii() else ascii(name)
+        console.print(shown(f"  {file['name']}: {file['reason']}"))

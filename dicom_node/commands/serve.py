@@ -10,13 +10,15 @@ from pathlib import Path
 
 import structlog
 
+from dicom_node.association.tls.contexts import TlsUnusable
 from dicom_node.commands import flags
 from dicom_node.config import Config, load_config
 from dicom_node.exit_status import FAILED, MAY_PASS, REFUSED
 from dicom_node.ledger.database.look import Where, require_sound
 from dicom_node.ledger.errors import LedgerBusy, LedgerDamaged
 from dicom_node.observe.log import configure, os_reason
-from dicom_node.processes.supervisor import ROLES, stop_on_signals, supervise, watch_supervisor
+from dicom_node.processes.signals import stop_on_signals
+from dicom_node.processes.supervisor import ROLES, supervise, watch_supervisor
 from dicom_node.spool.spool import SpoolUnusable
 from engines.errors import BundleRejected, EngineMissing
 
@@ -62,6 +64,9 @@ def run(arguments: Serve) -> int:
     except (BundleRejected, EngineMissing) as error:
         log.error("model_refused", reason=str(error))
         return REFUSED
+    except TlsUnusable as error:
+        log.error("tls_unusable", reason=str(error))
+        return REFUSED
     except LedgerDamaged as error:
         log.error("database_unusable", reason=str(error))
         os._exit(REFUSED)  # a plain exit would wait for threads that may be at work on a slide
@@ -70,6 +75,8 @@ def run(arguments: Serve) -> int:
         return MAY_PASS  # the supervisor starts us again
     except (SpoolUnusable, OSError) as error:
         where = f"{config.node.bind}:{config.node.port}, {config.node.data_dir}"
+        if config.node.tls is not None:
+            where = f"{config.node.bind}:{config.node.tls.port} (TLS), {where}"
         reason = os_reason(error) if isinstance(error, OSError) else str(error)
         log.error("cannot_start", reason=reason, where=where)
         # A port that is taken stays taken; what breaks a worker may pass.

@@ -11,8 +11,8 @@ from functools import partial
 from typing import Any
 
 from rich.console import Console
-from rich.text import Text
 
+from dicom_node.commands.screen.shown import shown
 from dicom_node.exit_status import FAILED
 from dicom_node.ledger.counted import LevelEvidence
 from dicom_node.ledger.database.database import Database
@@ -47,7 +47,7 @@ def show(ledger: Ledger, uid: str, *, as_json: bool) -> int:
     console.print("\n[bold]Events[/bold]")
     for event in story["events"]:
         fields = "  ".join(f"{k}={v}" for k, v in event["fields"].items())
-        console.print(Text(f"  {_time(ledger.database, event['at'])}  {event['kind']}  {fields}"))
+        console.print(shown(f"  {_time(ledger.database, event['at'])}  {event['kind']}  {fields}"))
     return 0
 
 
@@ -93,7 +93,7 @@ def print_destination_problems(console: Console, ledger: Ledger) -> None:
     for name, seen in ledger.queries.destinations().items():
         if seen.reason:
             at = _time(ledger.database, seen.checked_at)
-            console.print(Text(f"Destination {name}, asked {at}: {seen.reason}", style="yellow"))
+            console.print(shown(f"Destination {name}, asked {at}: {seen.reason}", style="yellow"))
 
 
 def _print_revision(console: Console, ledger: Ledger, r: Revision) -> None:
@@ -108,19 +108,19 @@ def _print_revision(console: Console, ledger: Ledger, r: Revision) -> None:
         "Timings": "  ".join(f"{k} {v:g} s" for k, v in timings(r, ledger.database.now()).items()),
     }
     for name, value in rows.items():
-        console.print(Text(f"  {name:<9} {value}"))
+        console.print(shown(f"  {name:<9} {value}"))
     for slide in r.evidence.slides if r.evidence else ():
-        console.print(Text(f"  Slide {slide.key}   container {slide.container_identifier}"))
+        console.print(shown(f"  Slide {slide.key}   container {slide.container_identifier}"))
         for level in slide.levels:
-            console.print(Text(f"    {_level_line(level)}"))
+            console.print(shown(f"    {_level_line(level)}"))
     results = ledger.queries.results(r.study_instance_uid, r.revision)
     kinds = {result.sop_instance_uid: result.kind for result in results}
     for result in results:
-        console.print(Text(f"  Result    {result.kind} of slide {result.slide}: {result.path}"))
-        console.print(Text(f"            {result.sop_instance_uid}", style="dim"))
+        console.print(shown(f"  Result    {result.kind} of slide {result.slide}: {result.path}"))
+        console.print(shown(f"            {result.sop_instance_uid}", style="dim"))
     for delivery in ledger.queries.deliveries(r.study_instance_uid, r.revision):
         kind = kinds[delivery.sop_instance_uid]
-        console.print(Text(f"  Delivery  {kind} to {_delivery_line(ledger, delivery)}"))
+        console.print(shown(f"  Delivery  {kind} to {_delivery_line(ledger, delivery)}"))
 
 
 def _level_line(level: LevelEvidence) -> str:

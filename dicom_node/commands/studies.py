@@ -22,6 +22,7 @@ from dicom_node.ledger.database.look import exists, name_of, require_sound
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import Overview
 from dicom_node.ledger.states import State
+from dicom_node.observe.plain import plain
 
 _STYLE = {
     State.DONE: "green",
@@ -105,4 +106,4 @@ def _lines(r: Overview, now: float, console: Console) -> Iterator[str]:
     delivered = f"{r.delivered} of {r.deliveries}" if r.deliveries else "-"
     yield " " * 11 + f"revision {r.revision} | {counted} | {spent} | delivered {delivered}"
     if said := story.note(r):
-        yield " " * 11 + said
+        yield " " * 11 + plain(said)

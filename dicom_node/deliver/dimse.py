@@ -16,6 +16,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.association import Association
 
 from dicom_node.association.requestor import request
+from dicom_node.association.tls.contexts import TlsFailed, TlsUnusable
 from dicom_node.config import Destination
 from dicom_node.ledger.states import DeliveryState
 from dicom_node.observe.log import os_reason, place_of
@@ -31,8 +32,9 @@ RESULT_CLASSES = result_classes()
 _ALREADY_THERE = 0x0111
 _MAY_PASS = {0x0110, 0x0213}
 """Processing failure and resource limitation (PS3.7 C.5); A7xx is added below (PS3.4 B.2.3)."""
-# A name that does not resolve, a peer that is gone between accepting and answering.
-_NETWORK_FAULTS = (OSError, RuntimeError)
+# A name that does not resolve, a peer that is gone between accepting and answering, one that does
+# not agree on TLS, and files of our own that a person has to mend.
+_NETWORK_FAULTS = (OSError, RuntimeError, TlsUnusable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,7 @@ def _associate(
         called_ae=destination.ae_title,
         calling_ae=destination.calling_ae_title or own_ae_title,
         sop_classes=sop_classes,
+        tls=destination.tls,
     )
 
 
@@ -161,6 +164,10 @@ def _judge(status: int, destination: Destination) -> Outcome:
 
 def _broken(destination: Destination, error: Exception) -> str:
     """What is wrong, in the words of the operating system or ours."""
+    if isinstance(error, TlsUnusable):
+        return f"{_where(destination)} cannot be asked: the files of its TLS are of no use: {error}"
+    if isinstance(error, TlsFailed):
+        return f"{_where(destination)} and the node do not agree on TLS: {error}"
     if isinstance(error, gaierror):
         why = f"the host name {destination.host} cannot be resolved"
     else:

@@ -19,6 +19,8 @@ from typing import Any, Literal, TextIO, cast
 
 import structlog
 
+from dicom_node.observe.plain import plain
+
 log = structlog.get_logger()
 
 
@@ -40,11 +42,14 @@ def configure(
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+    # JSON escapes what a terminal obeys by itself.
+    renderers: list[structlog.typing.Processor] = (
+        [_for_a_terminal, structlog.dev.ConsoleRenderer()]
+        if console
+        else [structlog.processors.JSONRenderer()]
     )
     structlog.configure(
-        processors=[*shared, renderer],
+        processors=[*shared, *renderers],
         wrapper_class=structlog.make_filtering_bound_logger(level.upper()),
         logger_factory=structlog.PrintLoggerFactory(cast(TextIO, stream)),
         cache_logger_on_first_use=False,
@@ -53,7 +58,7 @@ def configure(
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[_without_library_text, *shared],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
         )
     )
     root = logging.getLogger()
@@ -147,6 +152,15 @@ def _without_exception_text(
         event["error"] = type(error).__name__
         event["trace"] = trace_of(error)
     return event
+
+
+def _for_a_terminal(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    """Every text of an event with what a terminal obeys escaped; further lines are indented, so
+    that none looks like an event."""
+    return {
+        key: "\n    ".join(map(plain, value.split("\n"))) if isinstance(value, str) else value
+        for key, value in event.items()
+    }
 
 
 def _without_library_text(

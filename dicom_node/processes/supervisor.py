@@ -21,6 +21,7 @@ import structlog
 
 from dicom_node.config import Config
 from dicom_node.exit_status import FAILED, MAY_PASS, REFUSED
+from dicom_node.processes.signals import hangups_held_back, reloads
 from inference.lock import held, holder
 
 log = structlog.get_logger()
@@ -79,7 +80,11 @@ def supervise(config: Config, config_path: Path, stop: threading.Event) -> int:
 
 def _supervise(config: Config, config_path: Path, stop: threading.Event) -> int:
     children = [_Child(role) for role in ROLES]
+    asked = reloads()
     while not stop.wait(0.2):
+        if asked.is_set():
+            asked.clear()
+            _pass_on(signal.SIGHUP, children)
         for child in children:
             status = _tend(child, config_path)
             if status == REFUSED:
@@ -87,12 +92,6 @@ def _supervise(config: Config, config_path: Path, stop: threading.Event) -> int:
                 _end(children, config.node.drain_s)
                 return REFUSED
     return _end(children, config.node.drain_s)
-
-
-def stop_on_signals(stop: threading.Event) -> None:
-    """SIGTERM and SIGINT set `stop`."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
 
 
 def watch_supervisor(supervisor: int, stop: threading.Event) -> None:
@@ -112,7 +111,8 @@ def _tend(child: _Child, config_path: Path) -> int | None:
     if child.process is None:
         if now >= child.start_at:
             command = [sys.executable, "-m", "dicom_node", child.role, "--config", str(config_path)]
-            child.process = subprocess.Popen([*command, "--supervisor", str(os.getpid())])
+            with hangups_held_back():
+                child.process = subprocess.Popen([*command, "--supervisor", str(os.getpid())])
             child.started_at = now
         return None
     status = child.process.poll()
@@ -128,6 +128,12 @@ def _tend(child: _Child, config_path: Path) -> int | None:
     child.start_at = now + pause_s
     log.error("child_died", role=child.role, status=status, again_in_s=pause_s)
     return status
+
+
+def _pass_on(number: signal.Signals, children: list[_Child]) -> None:
+    for child in children:
+        if child.process is not None:
+            child.process.send_signal(number)
 
 
 def _end(children: list[_Child], drain_s: float) -> int:

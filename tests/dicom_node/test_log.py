@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from dicom_node.commands.screen.shown import shown
 from dicom_node.observe.log import os_reason, place_of
+from dicom_node.observe.plain import plain
 
 ROOT = Path(__file__).parents[2]
 
@@ -155,3 +158,31 @@ def run(script: str, stderr: Path | None = None) -> str:
         text=True,
         check=False,
     ).stdout
+
+
+HOSTILE = "SCANNER\x1b[2J\x9b31m\u202efdp.exe\r\x07"
+"""Clears a screen, colors it, turns the direction of writing, overwrites the line, rings."""
+
+
+def test_what_others_chose_orders_a_terminal_nothing() -> None:
+    assert plain(HOSTILE) == r"SCANNER\x1b[2J\x9b31m\u202efdp.exe\r\x07"
+    assert plain("Gewebe, 組織, \u03b1 = 0.5") == "Gewebe, 組織, \u03b1 = 0.5"
+    line = shown(f"[bold]{HOSTILE}[/bold]\nsecond")
+    assert "\x1b" not in line.plain
+    assert line.plain.startswith("[bold]SCANNER"), "no markup either"
+    assert line.plain.endswith("\nsecond")
+
+
+@pytest.mark.parametrize("format", ["console", "json"])
+def test_the_log_orders_a_terminal_nothing_and_no_value_looks_like_an_event(format: str) -> None:
+    program = f"""
+import structlog
+from dicom_node.observe.log import configure
+configure({format!r})
+structlog.get_logger().warning("refused", title={HOSTILE!r}, add="a\\n2026-01-01 [info] forged")
+"""
+    said = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True
+    ).stderr
+    assert re.findall(r"\x1b\[2J|[\x9b\u202e\x07\r]", said) == []
+    assert not any(line.startswith("2026-01-01") for line in said.splitlines())

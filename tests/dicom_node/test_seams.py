@@ -1,4 +1,4 @@
-"""What dicom_node/seams.py relies on inside pynetdicom: an upgrade must stop here first."""
+"""What the association room relies on inside pynetdicom: an upgrade must stop here first."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pynetdicom
 import pytest
 from pynetdicom import transport
 from pynetdicom.acse import ACSE
+from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import DIMSEMessage
@@ -32,9 +33,11 @@ RELIED_ON: dict[Callable[..., object], str] = {
     Association.kill: "8f9713666a7f4cff",
     ACSE.send_reject: "700998293bbcb6c9",
     transport.AssociationSocket.close: "c726c8db53813d55",
-    transport.AssociationSocket._shutdown_socket: "e2b2628faa81a578",
     transport.RequestHandler._create_association: "05c8d12b79863cdb",
-    transport.AssociationServer.shutdown: "e8e2c3a41009886d",
+    ApplicationEntity._create_socket: "f56bca8888e1ce9f",
+    transport.AssociationSocket.connect: "aeeeae413bd339dc",
+    transport.AssociationSocket.recv: "6bc20a33b1b7cfe7",
+    transport.AssociationServer.__init__: "edacb98bdfb7b974",
 }
 
 

@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 import pytest
 from bundles import write_bundle
+from letters import MPP, drawn, tiny_at_letter_scale
 from profiles import swapped_primaries
 from pydicom import dcmread
 from students import tiny_bundle as tiny_student
@@ -354,6 +355,18 @@ def test_a_slide_too_coarse_for_the_encoder_is_refused_as_the_node_does(
     slides = find_slides([phantom_study.folder])
     (outcome,) = features.extract(slides, tiny, tmp_path, (0.1,)).outcomes
     assert "the model needs 0.105 or less" in outcome.reason
+
+
+def test_a_slide_whose_levels_show_different_pictures_is_refused_as_the_node_does(tmp_path):
+    slide = drawn()
+    frames = slide.base.frames
+    frames[7], frames[8] = frames[8], frames[7]
+    slide.save(tmp_path / "slide")
+    student = tiny_student(tmp_path / "student", tiny_at_letter_scale)
+    with open_encoder(str(student)) as encoder:
+        found = features.extract(find_slides([tmp_path / "slide"]), encoder, tmp_path, (MPP,))
+    assert "tissue tiles are not what a lower level shows" in found.outcomes[0].reason
+    assert not list(tmp_path.rglob("*.h5"))
 
 
 def test_a_slide_is_done_again_only_when_its_contents_or_the_encoder_changed(
