@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
-from nodes import ROOT, Node, free_port, node, wait_for
+from certificates import Authority
+from conformance_runs import Run, conformance
+from nodes import Node, free_port, need, node, wait_for
 from pynetdicom import AE
 from students import tiny_bundle
 
@@ -23,43 +20,9 @@ KNOWN = {
     "user.unknown-sub-item": "a sub-item of an unknown type is aborted",
     "refusals.command-without-class": "a C-STORE command without a class is never answered",
     "refusals.command-without-instance": "a C-STORE command without a UID is never answered",
-    "hostile.crowd-silent": "silent connections of one host shut that host out",
-    "hostile.crowd-one-byte": "silent connections of one host shut that host out",
-    "hostile.crowd-header": "silent connections of one host shut that host out",
+    "states.abort-first": "an abort before an association is answered with another one",
 }
 """Cases that fail, and what is wrong with the node. Whoever mends one takes its line away."""
-
-
-@dataclass(frozen=True)
-class Run:
-    status: int
-    cases: dict[str, dict[str, Any]]
-    said: str
-
-    def with_verdict(self, verdict: str) -> set[str]:
-        return {name for name, c in self.cases.items() if c["verdict"] == verdict}
-
-    def why_failed(self) -> dict[str, str]:
-        return {name: c["found"] for name, c in self.cases.items() if c["verdict"] == "failed"}
-
-
-def conformance(folder: Path, port: int, *options: str, ae: str = "DICOMNODE",
-                calling: str = "PACS", patience: str = "5") -> Run:  # fmt: skip
-    """The suite as a program of its own; it must not see the node's packages loaded."""
-    out = folder / "conformance.json"
-    out.unlink(missing_ok=True)
-    titles = ["--ae", ae, "--calling", calling, "--patience", patience, "--json", str(out)]
-    done = subprocess.run(
-        [sys.executable, "-m", "conformance", "127.0.0.1", str(port), *titles, *options],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=540,
-        check=False,
-    )
-    assert out.exists(), done.stdout + done.stderr
-    cases = {c["id"]: c for c in json.loads(out.read_text())["cases"]}
-    return Run(done.returncode, cases, done.stdout)
 
 
 def without_survival(manifest: dict[str, Any]) -> None:
@@ -134,9 +97,39 @@ def test_a_stopping_node_and_a_full_one_say_so(tmp_path):
         assert run.with_verdict("passed") == {"admission.draining"}, run.said
 
 
+def test_tls_passes_beside_the_plain_port_and_alone(tmp_path):
+    need("openssl")
+    authority = Authority(tmp_path / "ca")
+    server, client = authority.issue("node"), authority.issue("client")
+    expired = authority.issue("expired", end="20250601000000Z")
+    revoked = authority.issue("revoked")
+    authority.revoke(revoked)
+    tls_port = free_port()
+    section = f"""
+[node.tls]
+certificate = "{server.certificate}"
+key = "{server.key}"
+client_ca = "{authority.ca}"
+crl = "{authority.crl()}"
+port = {tls_port}
+"""
+    options = ["--tls", str(authority.ca), "--tls-port", str(tls_port)]
+    for name, identity in (("client", client), ("expired", expired), ("revoked", revoked)):
+        options += [f"--tls-{name}", str(identity.certificate), str(identity.key)]
+    with node(tmp_path / "node", free_port(), extra=section) as n:
+        n.start("ingest")
+        run = conformance(tmp_path, n.port, *options, "--only", "tls")
+        assert run.why_failed() == {}
+        assert len(run.with_verdict("passed")) >= 15
+        over = conformance(tmp_path, tls_port, *options, "--store", "--only", "echo", "storage")
+        assert_only_known(over)
+        assert len(over.with_verdict("passed")) >= 45
+
+
 @pytest.mark.xfail(strict=True, reason="KNOWN says why")
-@pytest.mark.parametrize("name", sorted(n for n in KNOWN if not n.startswith("hostile")))
+@pytest.mark.parametrize("name", sorted(KNOWN))
 def test_what_is_known_to_fail_would_pass(running, tmp_path, name):
     n, _ = running
-    run = conformance(tmp_path, n.port, "--store", "--only", name, patience="2")
+    options = ["--store", "--hostile", "127.0.0.1", "--only", name]
+    run = conformance(tmp_path, n.port, *options, patience="2")
     assert run.cases[name]["verdict"] == "passed"
