@@ -53,9 +53,10 @@ ROOMS = {
         "work", "exit_status",
     },
     "demo": {*EVERYWHERE, "association", "ledger", "spool", "view", "results"},
+    "statement": {*EVERYWHERE, "association", "services", "results"},
     "commands": {
         *EVERYWHERE, "association", "ledger", "spool", "study", "results", "deliver", "processes",
-        "view", "demo", "exit_status",
+        "view", "demo", "exit_status", "statement",
     },
     "cli": {*EVERYWHERE, "ledger", "commands", "exit_status"},
     "__main__": {"cli"},

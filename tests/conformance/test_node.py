@@ -8,21 +8,10 @@ from typing import Any
 
 import pytest
 from certificates import Authority
-from conformance_runs import Run, conformance
+from conformance_runs import KNOWN, Run, conformance
 from nodes import Node, free_port, need, node, wait_for
 from pynetdicom import AE
 from students import tiny_bundle
-
-KNOWN = {
-    "admission.application-context": "another application context is accepted",
-    "admission.version-more": "the whole protocol version is compared, not bit 0 of it",
-    "user.unknown-item": "an item of an unknown type is aborted",
-    "user.unknown-sub-item": "a sub-item of an unknown type is aborted",
-    "refusals.command-without-class": "a C-STORE command without a class is never answered",
-    "refusals.command-without-instance": "a C-STORE command without a UID is never answered",
-    "states.abort-first": "an abort before an association is answered with another one",
-}
-"""Cases that fail, and what is wrong with the node. Whoever mends one takes its line away."""
 
 
 def without_survival(manifest: dict[str, Any]) -> None:

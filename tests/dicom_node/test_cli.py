@@ -29,6 +29,7 @@ LINES = {
     "studies show": "studies show 1.2 --json",
     "retry": "retry 1.2",
     "recover": "recover --json",
+    "conformance-statement": "conformance-statement --out s.md",
     "check": "check",
 }
 
