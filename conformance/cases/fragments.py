@@ -1,4 +1,8 @@
-"""A message is the same however it is cut: items, PDUs, segments (PS3.8 Annex E)."""
+"""A message is the same however it is cut: items, PDUs, segments (PS3.8 Annex E).
+
+Items of an odd length are among them: senders in use make them, though acceptors built with DCMTK
+abort such an association.
+"""
 
 from __future__ import annotations
 

@@ -62,6 +62,13 @@ def test_the_suite_asks_for_every_transfer_syntax_that_the_node_negotiates():
     assert VL_WHOLE_SLIDE_MICROSCOPY.uid == syntaxes.WSM
 
 
+def test_the_suite_runs_without_anything_of_the_node(run_python):
+    code = "import sys, conformance.cli; print(*{n.partition('.')[0] for n in sys.modules})"
+    loaded = set(run_python(code).split())
+    assert "conformance" in loaded
+    assert not loaded & {"dicom_node", "inference", "engines", "training"}
+
+
 def test_each_end_of_a_case_is_its_own_verdict(results):
     assert [r.verdict for r in results] == [
         Verdict.PASSED, Verdict.FAILED, Verdict.SKIPPED, Verdict.SKIPPED, Verdict.FAILED,
