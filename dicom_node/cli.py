@@ -33,6 +33,10 @@ COMMANDS = {
         "dicom_node.commands.recover",
         "record again the received files that the database does not know",
     ),
+    "conformance-statement": (
+        "dicom_node.commands.conformance_statement",
+        "print the DICOM Conformance Statement",
+    ),
     "check": ("dicom_node.commands.check", "tell in one screen if the node can work"),
 }
 """Each command: its module, with `add(parser)` and `run(arguments)`, and its line of help."""

@@ -22,7 +22,7 @@ def first_line_of(module: Path) -> str:
 def test_every_room_stands_in_the_readme_with_its_own_first_line():
     tree = README[README.index("## The house") :].split("```")[1].strip("\n").split("\n")
     expected = []
-    for package in ("dicom_node", "inference", "engines", "training"):
+    for package in ("dicom_node", "inference", "engines", "training", "conformance"):
         expected.append(f"{package + '/':<20}{first_line(ROOT / package)}")
         modules = sorted(p for p in (ROOT / package).glob("*.py") if not p.stem.startswith("__"))
         expected += [f"  {p.name:<18}{first_line_of(p)}" for p in modules]
@@ -38,7 +38,7 @@ def test_the_readme_fits_a_terminal():
 
 
 def test_the_folders_of_a_package_are_few_and_their_modules_too():
-    for package in ("dicom_node", "inference", "engines", "training"):
+    for package in ("dicom_node", "inference", "engines", "training", "conformance"):
         top = [p for p in (ROOT / package).iterdir() if p.name != "__pycache__"]
         assert len(top) <= 22, package
         for folder in (ROOT / package).rglob("__init__.py"):

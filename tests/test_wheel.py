@@ -44,7 +44,7 @@ names = ["dicom_node", "inference", "engines", "training", "conformance", "tests
 print(json.dumps([n for n in names if importlib.util.find_spec(n)]))
 """
     found = json.loads(run(installed / "python", "-c", code, cwd=tmp_path))
-    assert found == ["dicom_node", "inference", "engines", "training"]
+    assert found == ["dicom_node", "inference", "engines", "training", "conformance"]
     code = "from engines.bundle import open_bundle; print(open_bundle('default').manifest.name)"
     assert run(installed / "python", "-c", code, cwd=tmp_path).strip() == "default"
 

@@ -32,6 +32,7 @@ LINES = {
     "pause": "pause analysis",
     "resume": "resume pacs --json",
     "recover": "recover --json",
+    "conformance-statement": "conformance-statement --out s.md",
     "check": "check",
 }
 

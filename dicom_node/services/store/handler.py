@@ -29,6 +29,9 @@ from dicom_node.spool.spool import Spool
 
 log = structlog.get_logger()
 
+SOP_CLASSES = (VL_WHOLE_SLIDE_MICROSCOPY,)
+"""What is stored."""
+
 
 class StoreHandler:
     """Receives into a spool and a ledger; `start` before the first association, `stop` after the
@@ -46,7 +49,7 @@ class StoreHandler:
     def service(self) -> Service:
         """What the acceptor is given."""
         return Service(
-            sop_classes=(VL_WHOLE_SLIDE_MICROSCOPY,),
+            sop_classes=SOP_CLASSES,
             handlers=((evt.EVT_C_STORE, self.on_store),),
             open_sink=self.open_transfer,
         )

@@ -1,0 +1,1 @@
+"""Whole-slide images that the tool draws and sends, of a test patient."""

@@ -1,0 +1,1 @@
+"""Bytes on the wire, made and read by hand: what no library would send."""

@@ -1,0 +1,1 @@
+"""The DICOM Conformance Statement, its tables from what the code negotiates."""
