@@ -8,6 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 
 _MB = 1024 * 1024
+_LEAST_MB = 4
+"""Without a reserve: what a study needs to begin."""
 _HYSTERESIS = 1.1
 """A level is left when a tenth more is free than where it began: no word for every file."""
 
@@ -32,7 +34,7 @@ class Limits:
     @classmethod
     def of(cls, total_bytes: int, reserve_mb: int, warn_free_percent: float) -> Limits:
         """Low is a share of the disk, and never less than half above the reserve."""
-        full = reserve_mb * _MB
+        full = max(reserve_mb, _LEAST_MB) * _MB
         return cls(max(int(total_bytes * warn_free_percent / 100), full * 3 // 2), full)
 
 

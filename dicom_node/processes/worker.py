@@ -6,6 +6,8 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import structlog
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer
@@ -50,11 +52,19 @@ def run_worker(config: Config, stop: threading.Event, heart: Heart = NOBODY) -> 
     def waits(holder: str) -> None:
         log.warning("waiting_for_lock", lock="worker.lock", held_by=holder)
 
+    _die_first()
     lock = config.node.data_dir / "worker.lock"
     with held(lock, stop=stop, waits=waits, looks=heart.waits) as is_alone:
         if is_alone:
             sweep(config.results_dir)
             _work(config, stop, heart)
+
+
+def _die_first() -> None:
+    """Where the kernel has to end a process for want of memory, let it be this one: the listener
+    and the supervisor hold what is not written yet."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")
 
 
 def _work(config: Config, stop: threading.Event, heart: Heart) -> None:

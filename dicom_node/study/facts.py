@@ -12,9 +12,8 @@ from pydicom.dataset import FileDataset
 from inference.errors import MALFORMED, is_of_the_machine
 from inference.slide.attributes import BadValue
 from inference.slide.budget import TooMuch, require_bounded
-from inference.slide.counting import COUNTED_BY, count_frames
+from inference.slide.counting import COUNTED_BY, count_frames, read_before_pixels
 from inference.slide.headers import TAGS, ImageHeader, parse
-from inference.slide.outline import read_before_pixels
 
 _TAGS = [*TAGS, *COUNTED_BY]
 

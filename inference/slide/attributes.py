@@ -16,14 +16,16 @@ from pydicom.tag import BaseTag, Tag
 
 _T = TypeVar("_T")
 
-_US, _UL, _IS = ("US", 2**16 - 1), ("UL", 2**32 - 1), ("IS", 2**31 - 1)
+MOST_FRAMES = 1 << 23
+"""Of one instance: 180,000 x 180,000 pixels in tiles of 64. An IS could say 256 times as many."""
+_US, _UL = ("US", 2**16 - 1), ("UL", 2**32 - 1)
 _NUMBERS = {
     "Rows": _US,
     "Columns": _US,
     "SamplesPerPixel": _US,
     "BitsAllocated": _US,
     "BitsStored": _US,
-    "NumberOfFrames": _IS,
+    "NumberOfFrames": ("IS", MOST_FRAMES),
     "TotalPixelMatrixRows": _UL,
     "TotalPixelMatrixColumns": _UL,
     "TotalPixelMatrixFocalPlanes": _UL,

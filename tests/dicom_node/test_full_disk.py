@@ -7,8 +7,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+import psutil
 import pytest
-from nodes import ROOT, Node, node, storescp, storescu, study_of, wait_for
+from nodes import ROOT, Node, listening, node, storescp, storescu, study_of, wait_for
 
 from dicom_node.ledger.states import State
 
@@ -54,6 +55,20 @@ def test_a_study_whose_disk_was_full_during_its_analysis_goes_on_within_ten_seco
         assert finished.failures == 0
         assert worker.poll() is None
         assert len(pacs.objects()) == 2
+
+
+def test_a_node_that_starts_on_a_full_disk_begins_by_itself_when_there_is_room(tmp_path):
+    with node(tmp_path / "node", 1) as n:
+        supervisor = n.launch("serve", prefix=("prlimit", "--fsize=0:unlimited"))
+        time.sleep(12)
+        assert supervisor.poll() is None
+        assert not listening(n.port)
+        room = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        resource.prlimit(supervisor.pid, resource.RLIMIT_FSIZE, room)
+        for child in psutil.Process(supervisor.pid).children():
+            with suppress(ProcessLookupError):
+                resource.prlimit(child.pid, resource.RLIMIT_FSIZE, room)
+        wait_for(lambda: listening(n.port), within_s=15, what="the listener")
 
 
 def _stands(n: Node, study: str) -> bool:

@@ -19,8 +19,8 @@ from dicom_node.spool.refusals import Refused, Why
 from dicom_node.study.facts import Uncountable, read_facts
 from inference.errors import SlideUnreadable
 from inference.slide.budget import TooMuch, Walk, require_bounded
+from inference.slide.counting import read_before_pixels
 from inference.slide.headers import read_header
-from inference.slide.outline import read_before_pixels
 from slides import PhantomStudy
 
 UNDEFINED = b"\xff\xff\xff\xff"
@@ -85,6 +85,17 @@ def test_items_that_nest_for_ever_are_malformed_or_too_many(phantom_study, tmp_p
     with pytest.raises(Uncountable):
         read_facts(path)
     assert time.process_time() - began < 5
+
+
+def test_pixel_data_of_too_many_fragments_is_refused_in_seconds(phantom_study, tmp_path):
+    head = b"\xe0\x7f\x10\x00OB\0\0" + UNDEFINED
+    data = min(phantom_study.folder.glob("*.dcm")).read_bytes()
+    path = tmp_path / "fragments.dcm"
+    path.write_bytes(data[: data.index(head)] + head + EMPTY_ITEM * (3 << 20) + END)
+    began = time.process_time()
+    with pytest.raises(Uncountable, match="PixelData holds more than 1048576 fragments"):
+        read_facts(path)
+    assert time.process_time() - began < 10
 
 
 def test_groups_of_more_items_than_frames_can_have_are_refused(phantom_study, tmp_path):
