@@ -1,4 +1,4 @@
-"""`dicom-node serve`, and its children `ingest` and `worker` alone."""
+"""`dicom-node serve`, and its children `ingest`, `worker` and `egress` alone."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Serve:
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """The flags of `serve`, `ingest` and `worker`."""
+    """The flags of `serve`, `ingest`, `worker` and `egress`."""
     flags.add_config(parser)
     parser.add_argument("--supervisor", type=int, metavar="PID", help=argparse.SUPPRESS)
     flags.gives(parser, Serve)
@@ -79,8 +79,8 @@ def run(arguments: Serve) -> int:
             where = f"{config.node.bind}:{config.node.tls.port} (TLS), {where}"
         reason = os_reason(error) if isinstance(error, OSError) else str(error)
         log.error("cannot_start", reason=reason, where=where)
-        # A port that is taken stays taken; what breaks a worker may pass.
-        return FAILED if role == "worker" else REFUSED
+        # A port that is taken stays taken; what breaks the others may pass.
+        return FAILED if role in ("worker", "egress") else REFUSED
     return 0
 
 

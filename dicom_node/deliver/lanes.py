@@ -16,9 +16,10 @@ import structlog
 
 from dicom_node.config import Config, Destination
 from dicom_node.deliver import dimse
+from dicom_node.deliver.finishing import finish
 from dicom_node.deliver.retry import Again, GiveUp, back_off_s, decide, for_delivery
 from dicom_node.ledger.errors import LedgerFailed
-from dicom_node.ledger.ledger import WorkerLedger
+from dicom_node.ledger.ledger import EgressLedger
 from dicom_node.ledger.rows import DueDelivery, Run
 from dicom_node.ledger.states import DeliveryState
 from dicom_node.observe.log import os_reason, place_of, trace_of
@@ -37,7 +38,7 @@ class Lanes:
     def __init__(
         self,
         config: Config,
-        ledger: WorkerLedger,
+        ledger: EgressLedger,
         stop: threading.Event,
         *,
         draw: Callable[[], float] = random.random,
@@ -63,7 +64,7 @@ class _Lane(threading.Thread):
         self,
         config: Config,
         destination: Destination,
-        ledger: WorkerLedger,
+        ledger: EgressLedger,
         stop: threading.Event,
         draw: Callable[[], float],
     ) -> None:
@@ -176,10 +177,3 @@ class _Lane(threading.Thread):
         except Exception as error:  # noqa: BLE001 - one object must not hold back all others
             reason = f"the result cannot be sent: {place_of(error)}"
         return dimse.Outcome(DeliveryState.PENDING, None, reason)
-
-
-def finish(ledger: WorkerLedger, run: Run) -> None:
-    """Close a revision when nothing of it is pending any more."""
-    state = ledger.deliveries.finish(run)
-    if state is not None:
-        log.info("study_finished", study=run.study, revision=run.revision, state=state.value)

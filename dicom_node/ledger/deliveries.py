@@ -147,6 +147,11 @@ class Deliveries:
         with self._database.read() as db:
             return db.scalar(query)
 
+    def park(self, run: Run, reason: str) -> bool:
+        """Stop a revision whose deliveries cannot be seen to."""
+        at = self._database.now()
+        return move(self._database, run, State.PARKED, reason=reason, finished_at=at)
+
     def note_destination(
         self, name: str, reachable: bool, accepted: dict[str, list[str]], reason: str
     ) -> None:

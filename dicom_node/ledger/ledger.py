@@ -51,7 +51,7 @@ class IngestLedger(_OnDatabase):
 
 @dataclass(frozen=True)
 class WorkerLedger(_OnDatabase):
-    """What closes, analyzes and delivers has: it adds no instance."""
+    """What closes and analyzes has: it adds no instance."""
 
     studies: Studies
     deliveries: Deliveries
@@ -60,7 +60,16 @@ class WorkerLedger(_OnDatabase):
 
 
 @dataclass(frozen=True)
-class Ledger(IngestLedger, WorkerLedger):
+class EgressLedger(_OnDatabase):
+    """What delivers has: it adds no instance, and closes no study."""
+
+    deliveries: Deliveries
+    events: Events
+    queries: Queries
+
+
+@dataclass(frozen=True)
+class Ledger(IngestLedger, WorkerLedger, EgressLedger):
     """All of it, for commands of people.
 
     The writers are thread-safe. A committed row survives a power cut.

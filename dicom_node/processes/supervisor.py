@@ -1,6 +1,6 @@
-"""Processes of `dicom-node serve`: one supervisor, an ingest process and a worker process.
+"""Processes of `dicom-node serve`: one supervisor, and the processes ingest, worker and egress.
 
-The two are apart so that a slide that breaks a decoder cannot break the listener, and so that the
+They are apart so that a slide that breaks a decoder cannot break the listener, and so that the
 listener stays small. A child that dies is started again after a pause; a child that refuses to
 start (bad bundle, port taken) or whose database is damaged ends the node with its message.
 """
@@ -54,15 +54,22 @@ def _worker(config: Config, stop: threading.Event) -> None:
     run_worker(config, stop)
 
 
+def _egress(config: Config, stop: threading.Event) -> None:
+    from dicom_node.processes.egress import run_egress
+
+    run_egress(config, stop)
+
+
 ROLES: dict[str, Callable[[Config, threading.Event], None]] = {
     "ingest": _ingest,
     "worker": _worker,
+    "egress": _egress,
 }
 """What each child runs. Imported by role: what the worker needs would triple ingest's memory."""
 
 
 def supervise(config: Config, config_path: Path, stop: threading.Event) -> int:
-    """Run both children until `stop` is set; the exit status.
+    """Run all children until `stop` is set; the exit status.
 
     One node per data folder: a second one is refused before it starts anything.
     """

@@ -11,7 +11,6 @@ from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from dicom_node.config import Config
-from dicom_node.deliver.lanes import Lanes
 from dicom_node.ledger.errors import LedgerBusy
 from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Revision
@@ -72,11 +71,9 @@ def _serve_studies(config: Config, runtime: Runtime, stop: threading.Event) -> N
     ledger = WorkerLedger.open(config.ledger_at, owner=config.node.name)
     _count_interruptions(ledger, config.node.most_crashes)
     workflow = StudyWorkflow(config, ledger, runtime, stop)
-    lanes = Lanes(config, ledger, stop)
     DBOS(config=_dbos_config(config, ledger))
     DBOS.launch()
     DBOS.register_queue(STUDY_QUEUE, worker_concurrency=1, polling_interval_sec=0.2)
-    lanes.start()
     pruned_at = float("-inf")
     while not stop.is_set():
         try:
@@ -95,9 +92,8 @@ def _serve_studies(config: Config, runtime: Runtime, stop: threading.Event) -> N
     log.info("worker_draining")
     deadline = time.monotonic() + config.node.drain_s
     _wait_for_study(workflow, deadline)
-    have_ended = lanes.join(deadline - time.monotonic())
     DBOS.destroy(workflow_completion_timeout_sec=0)
-    _leave_if_busy(ledger, have_ended)
+    _leave_if_busy(ledger)
 
 
 def _dbos_config(config: Config, ledger: WorkerLedger) -> DBOSConfig:
@@ -128,9 +124,9 @@ def _wait_for_study(workflow: StudyWorkflow, deadline: float) -> None:
             return
 
 
-def _leave_if_busy(ledger: WorkerLedger, lanes_have_ended: bool) -> None:
-    """End the process now when a study or a delivery still runs: both are durable and go on after
-    the next start."""
+def _leave_if_busy(ledger: WorkerLedger) -> None:
+    """End the process now when a study is still under analysis: it is durable and goes on after the
+    next start."""
     unfinished: list[Revision] = []
     try:
         unfinished = ledger.queries.my_analyses()
@@ -139,6 +135,6 @@ def _leave_if_busy(ledger: WorkerLedger, lanes_have_ended: bool) -> None:
             log.info("study_paused", study=revision.study_instance_uid)
     except LedgerBusy as error:
         log.warning("ledger_busy", error=str(error))
-    if unfinished or not lanes_have_ended:
+    if unfinished:
         log.info("worker_stopped")
-        os._exit(0)  # a plain exit would wait for the threads that analyze and send
+        os._exit(0)  # a plain exit would wait for the threads that analyze

@@ -22,6 +22,7 @@ LINES = {
     "serve": "serve",
     "ingest": "ingest --supervisor 7",
     "worker": "worker --config other.toml",
+    "egress": "egress",
     "analyze": "analyze a b --out c --threads 2",
     "engine build": "engine build default",
     "engine compare": "engine compare default --json",

@@ -1,6 +1,6 @@
 """A process that kills itself with SIGKILL at a chosen point: of a step, or of a recovery.
 
-    python tests/support/crashing.py POINT NTH worker|recover --config node.toml
+    python tests/support/crashing.py POINT NTH worker|egress|recover --config node.toml
 
 The points sit in wrappers put around the real functions from outside: the product has no hooks.
 """
@@ -37,6 +37,9 @@ POINTS: dict[str, Patch] = {
     "between analyze and build": (workflow.StudyWorkflow, "build_results", "before"),
     "in build, after one object": (outputs, "write_file", "after"),
     "in build, after the rows are written": (Deliveries, "start", "after"),
+}
+
+EGRESS_POINTS: dict[str, Patch] = {
     "between build and deliver": (dimse, "send", "before"),
     "between two deliveries": (dimse, "send", "before"),
     "in deliver, sent but not recorded": (dimse, "send", "after"),
@@ -56,7 +59,7 @@ RECOVER_POINTS: dict[str, Patch] = {
 
 def arm(point: str, nth: int) -> None:
     """Wrap the function of a point so that its `nth` call is the last thing the process does."""
-    owner, name, when = (POINTS | RECOVER_POINTS)[point]
+    owner, name, when = (POINTS | EGRESS_POINTS | RECOVER_POINTS)[point]
     original: Callable[..., Any] = getattr(owner, name)
     calls = 0
 

@@ -1,0 +1,73 @@
+"""The egress process: what leaves the node. No model and no workflows: rows of the ledger, lanes.
+
+One lane per destination, so that a sick one costs nobody but itself; a slide under analysis delays
+no delivery, and a destination that hangs delays no analysis. What is due stands in the ledger, so
+whatever ends the process loses nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import structlog
+
+from dicom_node.config import Config
+from dicom_node.deliver.finishing import tend
+from dicom_node.deliver.lanes import Lanes
+from dicom_node.ledger.errors import LedgerBusy, LedgerDamaged
+from dicom_node.ledger.ledger import EgressLedger
+from dicom_node.ledger.states import State
+from dicom_node.observe.log import place_of, trace_of
+from inference.lock import held
+
+log = structlog.get_logger()
+
+_ROUND_S = 0.5
+
+
+def run_egress(config: Config, stop: threading.Event) -> None:
+    """Deliver until `stop` is set, then let what is being sent finish within the drain time.
+
+    Another one on the same data folder is waited for: two would send everything twice.
+    """
+
+    def waits(holder: str) -> None:
+        log.warning("waiting_for_lock", lock="egress.lock", held_by=holder)
+
+    with held(config.node.data_dir / "egress.lock", stop=stop, waits=waits) as is_alone:
+        if is_alone:
+            _serve(config, stop)
+
+
+def _serve(config: Config, stop: threading.Event) -> None:
+    ledger = EgressLedger.open(config.ledger_at, owner=config.node.name)
+    lanes = Lanes(config, ledger, stop)
+    lanes.start()
+    log.info("egress_started", destinations=[d.name for d in config.destinations])
+    while not stop.is_set():
+        try:
+            _round(config, ledger)
+        except LedgerBusy as error:
+            log.warning("ledger_busy", error=str(error))
+        stop.wait(_ROUND_S)
+    log.info("egress_draining")
+    deadline = time.monotonic() + config.node.drain_s
+    have_ended = lanes.join(deadline - time.monotonic())
+    log.info("egress_stopped")
+    if not have_ended:
+        os._exit(0)  # a plain exit would wait for the threads that send; they go on after a start
+
+
+def _round(config: Config, ledger: EgressLedger) -> None:
+    """Finish what is delivered; an error nobody expected parks that study and no other."""
+    known = {d.name for d in config.destinations}
+    for revision in ledger.queries.in_state(State.DELIVERING):
+        try:
+            tend(ledger, revision, known)
+        except (LedgerBusy, LedgerDamaged):
+            raise  # of the database, so of all studies
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other studies go on
+            log.error("study_failed", study=revision.study_instance_uid, trace=trace_of(error))
+            ledger.deliveries.park(revision.run, f"unexpected {place_of(error)}")
