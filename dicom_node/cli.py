@@ -32,6 +32,9 @@ COMMANDS = {
         "dicom_node.commands.recover",
         "record again the received files that the database does not know",
     ),
+    "purge": ("dicom_node.commands.keeping.purge", "remove what may go, or say what would"),
+    "hold": ("dicom_node.commands.keeping.hold", "keep everything of a study, or release it"),
+    "erase": ("dicom_node.commands.keeping.erase", "give up everything of a patient (law)"),
     "check": ("dicom_node.commands.check", "tell in one screen if the node can work"),
 }
 """Each command: its module, with `add(parser)` and `run(arguments)`, and its line of help."""

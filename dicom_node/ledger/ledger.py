@@ -7,10 +7,12 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from dicom_node.ledger.arrivals import Arrivals
+from dicom_node.ledger.commitments import Commitments
 from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.database.look import Where
 from dicom_node.ledger.deliveries import Deliveries
 from dicom_node.ledger.events import Events
+from dicom_node.ledger.keeping.retention import Retention
 from dicom_node.ledger.queries import Queries
 from dicom_node.ledger.studies import Studies
 
@@ -18,6 +20,8 @@ _PARTS: dict[str, Callable[[Database], Any]] = {
     "arrivals": Arrivals,
     "studies": Studies,
     "deliveries": Deliveries,
+    "commitments": Commitments,
+    "retention": Retention,
     "events": Events,
     "queries": Queries,
 }
@@ -46,6 +50,7 @@ class IngestLedger(_OnDatabase):
     """What a receiver has: it adds instances, and can neither close nor read a study."""
 
     arrivals: Arrivals
+    commitments: Commitments
     events: Events
 
 
@@ -64,6 +69,8 @@ class EgressLedger(_OnDatabase):
     """What delivers has: it adds no instance, and closes no study."""
 
     deliveries: Deliveries
+    commitments: Commitments
+    retention: Retention
     events: Events
     queries: Queries
 

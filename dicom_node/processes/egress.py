@@ -15,16 +15,19 @@ import structlog
 
 from dicom_node.config import Config
 from dicom_node.deliver.finishing import tend
+from dicom_node.deliver.keeping import purger_of
 from dicom_node.deliver.lanes import Lanes
-from dicom_node.ledger.errors import LedgerBusy, LedgerDamaged
+from dicom_node.ledger.errors import LedgerBusy, LedgerDamaged, LedgerFailed
 from dicom_node.ledger.ledger import EgressLedger
 from dicom_node.ledger.states import State
 from dicom_node.observe.log import place_of, trace_of
+from dicom_node.spool.purge import Purger
 from inference.lock import held
 
 log = structlog.get_logger()
 
 _ROUND_S = 0.5
+_PURGE_EVERY_S = 60.0
 
 
 def run_egress(config: Config, stop: threading.Event) -> None:
@@ -46,6 +49,9 @@ def _serve(config: Config, stop: threading.Event) -> None:
     lanes = Lanes(config, ledger, stop)
     lanes.start()
     log.info("egress_started", destinations=[d.name for d in config.destinations])
+    purger = purger_of(config, ledger)
+    purging = threading.Thread(target=_purge, args=(purger, stop), name="purge", daemon=True)
+    purging.start()
     while not stop.is_set():
         try:
             _round(config, ledger)
@@ -58,6 +64,18 @@ def _serve(config: Config, stop: threading.Event) -> None:
     log.info("egress_stopped")
     if not have_ended:
         os._exit(0)  # a plain exit would wait for the threads that send; they go on after a start
+
+
+def _purge(purger: Purger, stop: threading.Event) -> None:
+    """Remove what may go, until `stop`: apart from the lanes, which it must not hold up."""
+    while not stop.is_set():
+        try:
+            purger.round()
+        except LedgerFailed as error:
+            log.warning("ledger_busy", error=str(error))
+        except Exception as error:  # noqa: BLE001 - what cannot be removed holds nothing else up
+            log.error("purge_failed", error=place_of(error), trace=trace_of(error))
+        stop.wait(_PURGE_EVERY_S)
 
 
 def _round(config: Config, ledger: EgressLedger) -> None:

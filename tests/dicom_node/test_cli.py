@@ -30,6 +30,9 @@ LINES = {
     "studies show": "studies show 1.2 --json",
     "retry": "retry 1.2",
     "recover": "recover --json",
+    "purge": "purge --dry-run",
+    "hold": "hold 1.2 --release",
+    "erase": "erase P1 --yes",
     "check": "check",
 }
 
