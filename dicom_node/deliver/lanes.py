@@ -19,6 +19,7 @@ from dicom_node.deliver import dimse
 from dicom_node.deliver.finishing import finish
 from dicom_node.deliver.proof import Prover
 from dicom_node.deliver.retry import Again, GiveUp, back_off_s, decide, for_delivery
+from dicom_node.deliver.source import Source
 from dicom_node.ledger.errors import LedgerFailed
 from dicom_node.ledger.ledger import EgressLedger
 from dicom_node.ledger.rows import DueDelivery, Run
@@ -76,6 +77,7 @@ class _Lane(threading.Thread):
         self._stop_asked = stop
         self._draw = draw
         self._policy = for_delivery(config.delivery)
+        self._source = Source(config, destination, ledger)
         self._prover = Prover(config, destination, ledger, stop.is_set)
         self._failures = 0
         """Attempts in a row that found nobody who answers."""
@@ -118,6 +120,7 @@ class _Lane(threading.Thread):
                 return min(pause_s, _LONGEST_PAUSE_S)
         if not due:
             self._prover.round()
+            self._source.round()
         return _ROUND_S
 
     def _ask(self) -> None:

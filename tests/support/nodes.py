@@ -116,9 +116,9 @@ class Node:
 
     def crash(self, point: str, nth: int = 1) -> None:
         """Start what analyzes, or what delivers beside it: it kills itself at a point."""
-        from crashing import EGRESS_POINTS  # it imports the product's processes
+        from crashing import EGRESS_POINTS, PROOF_POINTS  # it imports the product's processes
 
-        role = "egress" if point in EGRESS_POINTS else "worker"
+        role = "egress" if point in EGRESS_POINTS | PROOF_POINTS else "worker"
         if role == "egress":
             self.launch("worker")
         crashing = str(ROOT / "tests" / "support" / "crashing.py")

@@ -83,6 +83,13 @@ def inputs(facts: StudyFacts, policy: Policy, now: float, *, pressed: bool = Fal
     return _aged(since, 0.0 if pressed else policy.inputs_s, now, "proven")
 
 
+def waits_for_source(facts: StudyFacts, policy: Policy, now: float) -> bool:
+    """Whether inputs could go soon if the source were known to hold them; full disk or not."""
+    if _never(facts) or _unproven(facts, policy) or _source_holds(facts, policy, now):
+        return False
+    return facts.states[-1] is not State.PARKED or now - facts.finished_at >= policy.parked_s
+
+
 def results(facts: StudyFacts, policy: Policy, now: float, *, pressed: bool = False) -> Verdict:
     """Of the objects that were made."""
     refusal = _never(facts) or _unproven(facts, policy)
