@@ -22,7 +22,8 @@ COMMANDS = {
     "demo": ("dicom_node.commands.demo", "show the main job on a drawn slide, or on your own"),
     "serve": ("dicom_node.commands.serve", "run the node until SIGTERM"),
     "ingest": ("dicom_node.commands.serve", "run only the process that receives"),
-    "worker": ("dicom_node.commands.serve", "run only the process that analyzes and delivers"),
+    "worker": ("dicom_node.commands.serve", "run only the process that analyzes"),
+    "egress": ("dicom_node.commands.serve", "run only the process that delivers and purges"),
     "analyze": ("dicom_node.commands.analyze", "analyze slides from files, without a network"),
     "engine": ("dicom_node.commands.engine", "compare the engines, or build TensorRT plans"),
     "studies": ("dicom_node.commands.studies", "list, show or cancel studies"),
@@ -37,6 +38,9 @@ COMMANDS = {
         "dicom_node.commands.conformance_statement",
         "print the DICOM Conformance Statement",
     ),
+    "purge": ("dicom_node.commands.keeping.purge", "remove what may go, or say what would"),
+    "hold": ("dicom_node.commands.keeping.hold", "keep everything of a study, or release it"),
+    "erase": ("dicom_node.commands.keeping.erase", "give up everything of a patient (law)"),
     "check": ("dicom_node.commands.check", "tell in one screen if the node can work"),
 }
 """Each command: its module, with `add(parser)` and `run(arguments)`, and its line of help."""

@@ -32,7 +32,7 @@ PREFIX = "DICOM_NODE_"
 _ONLY_NODE = "node"
 """Name of a node that shares its database and spool with nobody."""
 _TLS = "tls_"
-SECTIONS = ("node", "database", "model", "analysis", "delivery", "notify", "log")
+SECTIONS = ("node", "database", "model", "analysis", "delivery", "notify", "retention", "log")
 
 AETitle = Annotated[
     str,
@@ -198,6 +198,15 @@ class Destination(_Section):
     """TCP port, 1 to 65535."""
     calling_ae_title: AETitle | None = None
     """AE title we call from, 1 to 16 characters; the node's own by default."""
+    commitment: Literal["auto", "required", "never"] = "auto"
+    """Proof that it keeps what it took. `auto`: storage commitment where it offers that, else a
+    query; `required`: nothing but storage commitment counts; `never`: its answer to C-STORE is
+    believed."""
+    commitment_wait_s: Annotated[float, Field(gt=0)] = 3600
+    """Seconds that a report of storage commitment is waited for; then a query decides."""
+    reports_as: AETitle | None = None
+    """AE title that its reports come from, 1 to 16 characters; `ae_title` by default. It has to be
+    among [[senders]] to report on an association of its own."""
     tls: DestinationTls | None = None
     """`[destinations.tls]` below the destination; without it nothing is encrypted."""
 
@@ -282,6 +291,27 @@ class NotifySection(_Section):
     """Whether notices hold the Study Instance UID and the UIDs of reasons."""
 
 
+class RetentionSection(_Section):
+    """What is removed when. Nothing goes as long as a destination has not proven that it keeps the
+    results; received slides not before the source is known to hold them, too."""
+
+    inputs_days: Annotated[float, Field(ge=0)] = 7
+    """Days that received files stay after the results are proven."""
+    results_days: Annotated[float, Field(ge=0)] = 30
+    """Days that result objects stay after they are proven."""
+    parked_days: Annotated[float, Field(ge=0)] = 30
+    """Days that everything of a parked study stays, full disk or not."""
+    ledger_days: Annotated[float, Field(ge=1)] = 3650
+    """Days that the ledger tells of a study after its end, with its thumbnails and predictions."""
+    source_holds_slides: bool = False
+    """Whether the site says that the source keeps every slide that it sends. Otherwise received
+    files go only where a query finds them at a destination that is the sender, too."""
+    require_commitment: bool = True
+    """Whether results have to be proven at a destination, by storage commitment or a query."""
+    free_target_percent: Annotated[float, Field(ge=0, le=95)] = 20
+    """Percent of the disk. With less free, what may go goes before its days are over."""
+
+
 class LogSection(_Section):
     """Log output."""
 
@@ -302,6 +332,7 @@ class Config(_Section):
     analysis: AnalysisSection = AnalysisSection()
     delivery: DeliverySection = DeliverySection()
     notify: NotifySection = NotifySection()
+    retention: RetentionSection = RetentionSection()
     log: LogSection = LogSection()
 
     @field_validator("destinations")

@@ -25,6 +25,9 @@ class SopClass:
     uid: str
     name: str
     transfer_syntaxes: tuple[TransferSyntax, ...]
+    both_roles: bool = False
+    """Whether who asks for the association may be the SCP too (PS3.7 D.3.3.4): reports of storage
+    commitment come so."""
 
 
 IMPLICIT_VR_LE = TransferSyntax("1.2.840.10008.1.2", "ImplicitVRLittleEndian")
@@ -74,6 +77,18 @@ SEGMENTATION = SopClass(
     (JPEG_LS_LOSSLESS, EXPLICIT_VR_LE, IMPLICIT_VR_LE),
 )
 
+STORAGE_COMMITMENT = SopClass(
+    "1.2.840.10008.1.20.1",
+    "Storage Commitment Push Model SOP Class",
+    (EXPLICIT_VR_LE, IMPLICIT_VR_LE),
+    both_roles=True,
+)
+STUDY_ROOT_FIND = SopClass(
+    "1.2.840.10008.5.1.4.1.2.2.1",
+    "Study Root Query/Retrieve Information Model - FIND",
+    (EXPLICIT_VR_LE, IMPLICIT_VR_LE),
+)
+
 ALL = (VERIFICATION, VL_WHOLE_SLIDE_MICROSCOPY, COMPREHENSIVE_3D_SR, SEGMENTATION)
-"""Every class. One is accepted when a service of `dicom_node/services` names it, and proposed to
-destinations when a line of `dicom_node/results/kinds.py` does."""
+"""Every class of objects, and the echo. One is accepted when a service of `dicom_node/services`
+names it, and proposed to destinations when a line of `dicom_node/results/kinds.py` does."""

@@ -11,7 +11,13 @@ from dicom_node.sop_classes import SopClass
 
 def accepted_contexts(classes: Sequence[SopClass]) -> list[PresentationContext]:
     """Contexts of the listener: one per class, all its transfer syntaxes."""
-    return [_context(c.uid, [t.uid for t in c.transfer_syntaxes]) for c in classes]
+    accepted = []
+    for sop_class in classes:
+        context = _context(sop_class.uid, [t.uid for t in sop_class.transfer_syntaxes])
+        if sop_class.both_roles:
+            context.scu_role = context.scp_role = True
+        accepted.append(context)
+    return accepted
 
 
 def proposed_contexts(classes: Sequence[SopClass]) -> list[PresentationContext]:

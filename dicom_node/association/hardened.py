@@ -27,8 +27,11 @@ from dicom_node.association.channel import Channel, ConnectionLost
 from dicom_node.association.dul import ReceivingDul
 from dicom_node.association.lobby.visitor import Entrant
 from dicom_node.association.pdus import PduStream
+from dicom_node.sop_classes import STORAGE_COMMITMENT
 
 MESSAGE_LIMIT_BYTES = 256 << 10  # a command set, or a dataset that is no C-STORE
+REPORT_LIMIT_BYTES = 4 << 20  # 35,000 references of storage commitment, from who may associate
+_WITH_LISTS = {STORAGE_COMMITMENT.uid}
 QUEUE_LIMIT = 8  # requests waiting; we negotiate no asynchronous operations (PS3.7 D.3.3.3)
 
 
@@ -179,7 +182,12 @@ class ReceivingDimse(DIMSEServiceProvider):  # type: ignore[misc]  # untyped bas
             early = len(self.sinks) > 1
             return "C-STORE requests before the answer to earlier ones" if early else None
         held = message.encoded_command_set.tell() + message.data_set.tell()
-        return "bytes in one message" if held > MESSAGE_LIMIT_BYTES else None
+        return "bytes in one message" if held > self._limit_bytes(message) else None
+
+    def _limit_bytes(self, message: Any) -> int:
+        context = self.assoc._accepted_cx.get(message.context_id)
+        lists = context is not None and context.abstract_syntax in _WITH_LISTS
+        return REPORT_LIMIT_BYTES if lists else MESSAGE_LIMIT_BYTES
 
 
 def quiet() -> None:

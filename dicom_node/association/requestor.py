@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from pynetdicom import AE
+from pynetdicom import AE, build_role
 from pynetdicom.association import Association
 from pynetdicom.transport import AssociationSocket
 
@@ -30,8 +30,13 @@ def request(
     sop_classes: Sequence[SopClass],
     tls: DestinationTls | None = None,
     limits: Limits = REQUESTED,
+    handlers: Sequence[tuple[Any, Callable[[Any], Any]]] = (),
+    as_scp: bool = False,
 ) -> Association:
     """An association with every class and transfer syntax proposed; look whether it stands.
+
+    `handlers` are events of the library and what is called when the peer sends something on it;
+    with `as_scp` we propose to be the SCP of the classes, which a report needs.
 
     Raises OSError and RuntimeError where the network fails in the middle, TlsFailed where peer and
     node do not agree on TLS, and TlsUnusable where our own files are of no use.
@@ -49,6 +54,8 @@ def request(
         contexts=proposed_contexts(sop_classes),
         ae_title=called_ae,
         max_pdu=limits.pdu_bytes,
+        evt_handlers=list(handlers),
+        ext_neg=[build_role(c.uid, scp_role=True) for c in sop_classes] if as_scp else None,
         tls_args=None if secured is None or tls is None else (secured, tls.peer_name or host),
     )
     failure: OSError | None = getattr(secured, "failure", None)

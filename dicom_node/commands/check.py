@@ -16,6 +16,7 @@ from rich.text import Text
 
 from dicom_node.commands import flags
 from dicom_node.commands.screen.findings import Finding
+from dicom_node.commands.screen.keeping import keeping
 from dicom_node.commands.screen.listener import listener
 from dicom_node.commands.screen.shown import shown
 from dicom_node.config import Config, load_config
@@ -72,6 +73,7 @@ def _findings(config: Config) -> Iterator[Finding]:
         _senders,
         _database,
         _spool,
+        keeping,
         _model,
         _destinations,
     ]

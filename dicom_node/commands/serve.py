@@ -1,4 +1,4 @@
-"""`dicom-node serve`, and its children `ingest` and `worker` alone."""
+"""`dicom-node serve`, and its children `ingest`, `worker` and `egress` alone."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Serve:
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """The flags of `serve`, `ingest` and `worker`."""
+    """The flags of `serve`, `ingest`, `worker` and `egress`."""
     flags.add_config(parser)
     parser.add_argument("--supervisor", type=int, metavar="PID", help=argparse.SUPPRESS)
     parser.add_argument("--heartbeat", type=int, metavar="FD", help=argparse.SUPPRESS)
@@ -83,8 +83,8 @@ def run(arguments: Serve) -> int:
         log.error("cannot_start", reason=reason, where=_where(config))
         if isinstance(error, OSError) and error.errno in FULL:
             return MAY_PASS  # there will be room again
-        # A port that is taken stays taken; what breaks a worker may pass.
-        return FAILED if role == "worker" else REFUSED
+        # A port that is taken stays taken; what breaks the others may pass.
+        return FAILED if role in ("worker", "egress") else REFUSED
     return 0
 
 

@@ -123,6 +123,10 @@ def _print_revision(console: Console, ledger: Ledger, r: Revision) -> None:
         console.print(shown(f"  Slide {slide.key}   container {slide.container_identifier}"))
         for level in slide.levels:
             console.print(shown(f"    {_level_line(level)}"))
+    received = ledger.queries.instances(r.study_instance_uid, r.revision)
+    if gone := [i.purged_at for i in received if i.purged_at is not None]:
+        line = f"  Removed   {len(gone)} of {len(received)} received files, {at(max(gone))}"
+        console.print(shown(line))
     results = ledger.queries.results(r.study_instance_uid, r.revision)
     kinds = {result.sop_instance_uid: result.kind for result in results}
     for result in results:
@@ -147,6 +151,8 @@ def _delivery_line(ledger: Ledger, d: Delivery) -> str:
         line += f", status {d.status}"
     if d.delivered_at:
         line += f", {_time(ledger.database, d.delivered_at)}"
+    if d.proof:
+        line += f", {d.proof.value}"
     if d.error:
         line += f", {d.error}"
     if d.next_attempt_at and d.state is DeliveryState.PENDING:

@@ -6,10 +6,11 @@ it answers success or 0111.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from socket import gaierror
+from typing import Any
 
 from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -29,12 +30,12 @@ from dicom_node.sop_classes import (
 RESULT_CLASSES = result_classes()
 """SOP classes the node delivers, by UID."""
 
-_ALREADY_THERE = 0x0111
+ALREADY_THERE = "0111"
 _MAY_PASS = {0x0110, 0x0213}
 """Processing failure and resource limitation (PS3.7 C.5); A7xx is added below (PS3.4 B.2.3)."""
 # A name that does not resolve, a peer that is gone between accepting and answering, one that does
 # not agree on TLS, and files of our own that a person has to mend.
-_NETWORK_FAULTS = (OSError, RuntimeError, TlsUnusable)
+NETWORK_FAULTS = (OSError, RuntimeError, TlsUnusable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +69,12 @@ def ask(destination: Destination, own_ae_title: str) -> Acceptance:
     """Negotiate every result class with a destination, echo it, and send nothing."""
     try:
         return _ask(destination, own_ae_title)
-    except _NETWORK_FAULTS as error:
+    except NETWORK_FAULTS as error:
         return Acceptance(False, False, {}, _broken(destination, error))
 
 
 def _ask(destination: Destination, own_ae_title: str) -> Acceptance:
-    association = _associate(destination, own_ae_title, [*RESULT_CLASSES.values(), VERIFICATION])
+    association = associate(destination, own_ae_title, [*RESULT_CLASSES.values(), VERIFICATION])
     if not association.is_established:
         reachable = bool(association.rejected_contexts)
         return Acceptance(reachable, False, {}, _why_not_established(association, destination))
@@ -100,12 +101,12 @@ def send(path: Path, destination: Destination, own_ae_title: str) -> Outcome:
     dataset = dcmread(path)
     try:
         return _send_dataset(dataset, destination, own_ae_title)
-    except _NETWORK_FAULTS as error:
+    except NETWORK_FAULTS as error:
         return Outcome(DeliveryState.PENDING, None, _broken(destination, error), is_answered=False)
 
 
 def _send_dataset(dataset: Dataset, destination: Destination, own_ae_title: str) -> Outcome:
-    association = _associate(destination, own_ae_title, [RESULT_CLASSES[dataset.SOPClassUID]])
+    association = associate(destination, own_ae_title, [RESULT_CLASSES[dataset.SOPClassUID]])
     if not association.is_established:
         refuses_class = bool(association.rejected_contexts)
         state = DeliveryState.REFUSED if refuses_class else DeliveryState.PENDING
@@ -117,9 +118,17 @@ def _send_dataset(dataset: Dataset, destination: Destination, own_ae_title: str)
         association.release()
 
 
-def _associate(
-    destination: Destination, own_ae_title: str, sop_classes: Sequence[SopClass]
+def associate(
+    destination: Destination,
+    own_ae_title: str,
+    sop_classes: Sequence[SopClass],
+    *,
+    handlers: Sequence[tuple[Any, Callable[[Any], Any]]] = (),
 ) -> Association:
+    """An association with a destination; look whether it stands. Raises NETWORK_FAULTS.
+
+    `handlers` are for what the destination sends on it.
+    """
     return request(
         host=destination.host,
         port=destination.port,
@@ -127,6 +136,7 @@ def _associate(
         calling_ae=destination.calling_ae_title or own_ae_title,
         sop_classes=sop_classes,
         tls=destination.tls,
+        handlers=handlers,
     )
 
 
@@ -155,7 +165,7 @@ def _judge(status: int, destination: Destination) -> Outcome:
     code = f"{status:04X}"
     if status == 0x0000 or status >> 12 == 0xB:  # Bxxx: stored, with a warning
         return Outcome(DeliveryState.DELIVERED, code, None)
-    if status == _ALREADY_THERE:
+    if code == ALREADY_THERE:
         return Outcome(DeliveryState.DELIVERED, code, "the destination already held it")
     if status in _MAY_PASS or status >> 8 == 0xA7:
         return Outcome(DeliveryState.PENDING, code, f"{destination.name} answered {code}")

@@ -16,11 +16,14 @@ import structlog
 
 from dicom_node.config import Config, Destination
 from dicom_node.deliver import dimse
+from dicom_node.deliver.finishing import finish
+from dicom_node.deliver.proof import Prover
 from dicom_node.deliver.retry import Again, GiveUp, back_off_s, decide, for_delivery
+from dicom_node.deliver.source import Source
 from dicom_node.ledger.errors import LedgerFailed
-from dicom_node.ledger.ledger import WorkerLedger
+from dicom_node.ledger.ledger import EgressLedger
 from dicom_node.ledger.rows import DueDelivery, Run
-from dicom_node.ledger.states import DeliveryState
+from dicom_node.ledger.states import DeliveryState, Proof
 from dicom_node.observe.log import os_reason, place_of, trace_of
 
 log = structlog.get_logger()
@@ -37,7 +40,7 @@ class Lanes:
     def __init__(
         self,
         config: Config,
-        ledger: WorkerLedger,
+        ledger: EgressLedger,
         stop: threading.Event,
         *,
         draw: Callable[[], float] = random.random,
@@ -63,7 +66,7 @@ class _Lane(threading.Thread):
         self,
         config: Config,
         destination: Destination,
-        ledger: WorkerLedger,
+        ledger: EgressLedger,
         stop: threading.Event,
         draw: Callable[[], float],
     ) -> None:
@@ -74,6 +77,8 @@ class _Lane(threading.Thread):
         self._stop_asked = stop
         self._draw = draw
         self._policy = for_delivery(config.delivery)
+        self._source = Source(config, destination, ledger)
+        self._prover = Prover(config, destination, ledger, stop.is_set)
         self._failures = 0
         """Attempts in a row that found nobody who answers."""
         self._asked_at = -_ASK_EVERY_S
@@ -113,6 +118,9 @@ class _Lane(threading.Thread):
                 pause_s = back_off_s(self._policy, failures=self._failures, draw=self._draw())
                 self._failures += 1
                 return min(pause_s, _LONGEST_PAUSE_S)
+        if not due:
+            self._prover.round()
+            self._source.round()
         return _ROUND_S
 
     def _ask(self) -> None:
@@ -133,11 +141,11 @@ class _Lane(threading.Thread):
 
     def _deliver(self, delivery: DueDelivery) -> dimse.Outcome:
         """Send one object and store what became of it."""
-        outcome = self._send(delivery)
+        outcome, proof = self._verified(delivery, self._send(delivery))
         state, error, next_attempt_at = outcome.state, outcome.error, None
         if state is DeliveryState.PENDING:
             now = self._ledger.database.now()
-            age_s = now - delivery.analyzed_at
+            age_s = now - delivery.due_since
             match decide(self._policy, failures=delivery.attempts, age_s=age_s, draw=self._draw()):
                 case Again(wait_s):
                     next_attempt_at = now + wait_s
@@ -150,6 +158,7 @@ class _Lane(threading.Thread):
             status=outcome.status,
             error=error,
             next_attempt_at=next_attempt_at,
+            proof=proof,
         )
         is_delivered = state is DeliveryState.DELIVERED
         say = log.info if is_delivered else log.warning
@@ -164,6 +173,18 @@ class _Lane(threading.Thread):
         finish(self._ledger, delivery.run)
         return outcome
 
+    def _verified(
+        self, delivery: DueDelivery, outcome: dimse.Outcome
+    ) -> tuple[dimse.Outcome, Proof | None]:
+        """0111, "it is here already", is not believed where the destination can be asked."""
+        if outcome.status != dimse.ALREADY_THERE or outcome.state is not DeliveryState.DELIVERED:
+            return outcome, None
+        is_there = self._prover.confirm(delivery)
+        if is_there is False:
+            why = f"{self._destination.name} says that it has the object and does not find it"
+            return dimse.Outcome(DeliveryState.PENDING, outcome.status, why), None
+        return outcome, Proof.FOUND if is_there else None
+
     def _send(self, delivery: DueDelivery) -> dimse.Outcome:
         path = self._config.node.data_dir / delivery.path
         try:
@@ -176,10 +197,3 @@ class _Lane(threading.Thread):
         except Exception as error:  # noqa: BLE001 - one object must not hold back all others
             reason = f"the result cannot be sent: {place_of(error)}"
         return dimse.Outcome(DeliveryState.PENDING, None, reason)
-
-
-def finish(ledger: WorkerLedger, run: Run) -> None:
-    """Close a revision when nothing of it is pending any more."""
-    state = ledger.deliveries.finish(run)
-    if state is not None:
-        log.info("study_finished", study=run.study, revision=run.revision, state=state.value)

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.database.dialects import insert_once
-from dicom_node.ledger.database.tables import instances, transfers
+from dicom_node.ledger.database.tables import discards, instances, transfers
 from dicom_node.ledger.errors import Conflict
 from dicom_node.ledger.rows import ReceivedInstance, StoredInstance
 from dicom_node.ledger.statements import latest, open_revision, the
@@ -28,6 +28,8 @@ class Arrivals:
             instances.c.transfer_syntax_uid,
             instances.c.size_bytes,
             instances.c.study_instance_uid,
+            instances.c.sha256,
+            instances.c.purged_at,
         ).where(instances.c.sop_instance_uid == sop_instance_uid)
         with self._database.read() as db:
             row = db.execute(query).first()
@@ -47,25 +49,37 @@ class Arrivals:
             if not insert_once(db, instances, **values, **mine, received_at=at):
                 raise Conflict(instance.sop_instance_uid)  # which undoes the revision, too
 
+    def bring_back(self, instance: ReceivedInstance) -> bool:
+        """Record the file of an instance that was purged and came again; False if it was not.
+
+        The study is not analyzed anew, unless it was waiting for the file.
+        """
+        here = instances.c.sop_instance_uid == instance.sop_instance_uid
+        with self._database.write(study=instance.study_instance_uid) as db:
+            at = self._database.now()
+            gone = sa.and_(here, instances.c.purged_at.is_not(None))
+            values = {"path": instance.path, "purged_at": None, "received_at": at}
+            if not db.execute(instances.update().where(gone).values(**values)).rowcount:
+                return False
+            _count_anew(db, instance.study_instance_uid, at)
+        return True
+
     def restore(self, study: str, replace: Callable[[], None]) -> None:
         """Have a lost or damaged file of a study replaced, and what was counted counted anew.
 
         One transaction: a file that is whole again is never left without the note.
         """
         with self._database.write(study=study) as db:
-            last, at = db.execute(latest(study)).first(), self._database.now()
-            if last is not None and last.state == State.RECEIVING:
-                # The time tells a closing that is counting just now that its count is old.
-                anew = {"evidence": None, "last_instance_at": at}
-                db.execute(the(study, last.revision).values(**anew))
-            elif last is not None and (last.evidence or {}).get("missing"):
-                open_revision(db, study, at, "a restored instance")
+            _count_anew(db, study, self._database.now())
             replace()
 
     def known_paths(self) -> set[str]:
-        """Spool paths that have a row."""
+        """Spool paths that have a row, or are to be removed."""
+        prefix = "spool/"
+        removed = sa.select(discards.c.path).where(discards.c.path.like(f"{prefix}%"))
         with self._database.read() as db:
-            return set(db.scalars(sa.select(instances.c.path)))
+            going = {path.removeprefix(prefix) for path in db.scalars(removed)}
+            return going | set(db.scalars(sa.select(instances.c.path)))
 
     def open_transfer(self, *, calling_ae: str, peer: str) -> int:
         """Note that a C-STORE began to arrive; its bytes hold back the studies of that sender."""
@@ -102,6 +116,17 @@ class Arrivals:
         mine = transfers.c.ingest == self._database.owner
         with self._database.write() as db:
             db.execute(transfers.delete().where(sa.or_(mine, transfers.c.ingest.is_(None))))
+
+
+def _count_anew(db: sa.Connection, study: str, at: float) -> None:
+    """What was counted without a file that is back now is counted again."""
+    last = db.execute(latest(study)).first()
+    if last is not None and last.state == State.RECEIVING:
+        # The time tells a closing that is counting just now that its count is old.
+        anew = {"evidence": None, "last_instance_at": at}
+        db.execute(the(study, last.revision).values(**anew))
+    elif last is not None and (last.evidence or {}).get("missing"):
+        open_revision(db, study, at, "a restored instance")
 
 
 def _revision_for(db: sa.Connection, study: str, at: float) -> int:

@@ -14,7 +14,7 @@ from dicom_node.ledger.events import note
 from dicom_node.ledger.queries import Queries
 from dicom_node.ledger.rows import Result, Run
 from dicom_node.ledger.statements import move, of_run, the
-from dicom_node.ledger.states import DeliveryState, State
+from dicom_node.ledger.states import DeliveryState, Proof, State
 
 
 class Deliveries:
@@ -90,12 +90,15 @@ class Deliveries:
         status: str | None,
         error: str | None,
         next_attempt_at: float | None = None,
+        proof: Proof | None = None,
     ) -> None:
         """Store the outcome of one attempt to send one object that was pending."""
         with self._database.write() as db:
             outcome: dict[str, Any] = {"state": state, "status": status, "error": error}
             if state is DeliveryState.DELIVERED:
                 outcome["delivered_at"] = self._database.now()
+                outcome |= {"ask_at": None, "proof": proof}
+                outcome["proof_at"] = self._database.now() if proof else None
             db.execute(
                 _pending(destination)
                 .where(deliveries.c.sop_instance_uid == sop_instance_uid)
@@ -147,6 +150,11 @@ class Deliveries:
         with self._database.read() as db:
             return db.scalar(query)
 
+    def park(self, run: Run, reason: str) -> bool:
+        """Stop a revision whose deliveries cannot be seen to."""
+        at = self._database.now()
+        return move(self._database, run, State.PARKED, reason=reason, finished_at=at)
+
     def note_destination(
         self, name: str, reachable: bool, accepted: dict[str, list[str]], reason: str
     ) -> None:
@@ -162,6 +170,15 @@ class Deliveries:
                     reason=reason,
                 )
             )
+
+
+_UNASKED: dict[str, Any] = {
+    "proof": None,
+    "proof_at": None,
+    "transaction_uid": None,
+    "ask_at": None,
+}
+_UNASKED |= {"resends": 0}
 
 
 def _pending(destination: str) -> sa.Update:
@@ -197,7 +214,7 @@ def _record_result(db: sa.Connection, run: Run, result: Result) -> None:
     values = {f: getattr(result, f) for f in result.__slots__ if f != "sop_instance_uid"}
     if not insert_once(db, results, **key, **values):
         same = [results.c[name] == value for name, value in key.items()]
-        db.execute(results.update().where(*same).values(**values))
+        db.execute(results.update().where(*same).values(**values, purged_at=None))
 
 
 def _queue_delivery(
@@ -209,5 +226,5 @@ def _queue_delivery(
         db.execute(
             deliveries.update()
             .where(*same, deliveries.c.state.in_(again))
-            .values(state=DeliveryState.PENDING, error=None, next_attempt_at=None)
+            .values(state=DeliveryState.PENDING, error=None, next_attempt_at=None, **_UNASKED)
         )

@@ -7,10 +7,12 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from dicom_node.ledger.arrivals import Arrivals
+from dicom_node.ledger.commitments import Commitments
 from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.database.look import Where
 from dicom_node.ledger.deliveries import Deliveries
 from dicom_node.ledger.events import Events
+from dicom_node.ledger.keeping.retention import Retention
 from dicom_node.ledger.queries import Queries
 from dicom_node.ledger.studies import Studies
 from dicom_node.ledger.switches import Switches
@@ -19,6 +21,8 @@ _PARTS: dict[str, Callable[[Database], Any]] = {
     "arrivals": Arrivals,
     "studies": Studies,
     "deliveries": Deliveries,
+    "commitments": Commitments,
+    "retention": Retention,
     "events": Events,
     "queries": Queries,
     "switches": Switches,
@@ -48,13 +52,14 @@ class IngestLedger(_OnDatabase):
     """What a receiver has: it adds instances, and can neither close nor read a study."""
 
     arrivals: Arrivals
+    commitments: Commitments
     events: Events
     switches: Switches
 
 
 @dataclass(frozen=True)
 class WorkerLedger(_OnDatabase):
-    """What closes, analyzes and delivers has: it adds no instance."""
+    """What closes and analyzes has: it adds no instance."""
 
     studies: Studies
     deliveries: Deliveries
@@ -64,7 +69,18 @@ class WorkerLedger(_OnDatabase):
 
 
 @dataclass(frozen=True)
-class Ledger(IngestLedger, WorkerLedger):
+class EgressLedger(_OnDatabase):
+    """What delivers has: it adds no instance, and closes no study."""
+
+    deliveries: Deliveries
+    commitments: Commitments
+    retention: Retention
+    events: Events
+    queries: Queries
+
+
+@dataclass(frozen=True)
+class Ledger(IngestLedger, WorkerLedger, EgressLedger):
     """All of it, for commands of people.
 
     The writers are thread-safe. A committed row survives a power cut.

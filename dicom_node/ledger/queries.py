@@ -34,7 +34,7 @@ from dicom_node.ledger.rows import (
     Run,
 )
 from dicom_node.ledger.statements import latest
-from dicom_node.ledger.states import DeliveryState, State
+from dicom_node.ledger.states import DeliveryState, Proof, State
 from dicom_node.ledger.switches import not_paused
 
 _OF_OVERVIEW = [f.name for f in fields(Overview)][:-4]
@@ -125,7 +125,12 @@ class Queries:
     def instances(self, study: str, revision: int) -> list[Instance]:
         """The instances up to a revision, in a fixed order."""
         query = (
-            sa.select(instances.c.sop_instance_uid, instances.c.path, instances.c.size_bytes)
+            sa.select(
+                instances.c.sop_instance_uid,
+                instances.c.path,
+                instances.c.size_bytes,
+                instances.c.purged_at,
+            )
             .where(instances.c.study_instance_uid == study, instances.c.revision <= revision)
             .order_by(instances.c.series_instance_uid, instances.c.sop_instance_uid)
         )
@@ -229,7 +234,7 @@ class Queries:
                 results.c.path,
                 results.c.sha256,
                 deliveries.c.attempts,
-                revisions.c.analyzed_at,
+                _later(revisions.c.analyzed_at, deliveries.c.proof_at),
             )
             .join(
                 results,
@@ -290,6 +295,11 @@ class Queries:
             }
 
 
+def _later(one: Any, other: Any) -> sa.ColumnElement[float]:
+    """The later of two times; the second may be absent."""
+    return sa.case((other > one, other), else_=one)
+
+
 def _result(row: sa.Row[Any]) -> Result:
     return Result(**{f: getattr(row, f) for f in Result.__slots__})
 
@@ -302,7 +312,8 @@ def _revision(row: sa.Row[Any]) -> Revision:
 
 def _delivery(row: sa.Row[Any]) -> Delivery:
     values = {f: getattr(row, f) for f in Delivery.__slots__}
-    return Delivery(**{**values, "state": DeliveryState(row.state)})
+    proof = None if row.proof is None else Proof(row.proof)
+    return Delivery(**{**values, "state": DeliveryState(row.state), "proof": proof})
 
 
 def _overview(row: Sequence[Any]) -> Overview:

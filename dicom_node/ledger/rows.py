@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
 from dicom_node.ledger.counted import Evidence
-from dicom_node.ledger.states import DeliveryState, State
+from dicom_node.ledger.states import DeliveryState, Proof, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,11 @@ class Run:
     study: str
     revision: int
     attempt: int
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder of what is made for its revision: ours, not of DICOM values."""
+        return hashlib.sha256(f"{self.study}/{self.revision}".encode()).hexdigest()[:24]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,8 @@ class Instance:
     path: str
     """Relative to the spool."""
     size_bytes: int
+    purged_at: float | None = None
+    """When its file was removed; None as long as it is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,9 @@ class StoredInstance:
     transfer_syntax_uid: str
     size_bytes: int
     study_instance_uid: str
+    sha256: str | None = None
+    """Of the dataset; known of what was removed."""
+    purged_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +150,9 @@ class Delivery:
     attempts: int
     next_attempt_at: float | None
     delivered_at: float | None
+    proof: Proof | None
+    """None as long as nobody has asked."""
+    proof_at: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +165,29 @@ class DueDelivery:
     """Relative to the data folder."""
     sha256: str
     attempts: int
-    analyzed_at: float
+    due_since: float
+    """When it was made, or found to be lost there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unproven:
+    """One object that a destination has taken, and that nobody has proof of."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    study_instance_uid: str
+    path: str
+    """Relative to the data folder."""
+    asks: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommitmentRequest:
+    """One request for storage commitment, as it was kept before it was sent."""
+
+    transaction_uid: str
+    items: tuple[tuple[str, str], ...]
+    """SOP class and SOP Instance UIDs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,30 @@ MAY_FOLLOW = {
 an attempt that is no longer the current one, changes nothing."""
 
 
+class Proof(StrEnum):
+    """What is known of an object that a destination has taken, beyond its answer to C-STORE."""
+
+    ASKED = "asked"
+    """Part of a request for storage commitment whose report is awaited."""
+    COMMITTED = "committed"
+    FOUND = "found"
+    """A query found it there."""
+    LOST = "lost"
+    """The destination does not have it, and a newer object stands in its place."""
+
+
+class CommitmentState(StrEnum):
+    """Where a request for storage commitment stands."""
+
+    MADE = "made"
+    """Kept; whether the destination got it is not known."""
+    ASKED = "asked"
+    """The destination took it; the report is awaited."""
+    REPORTED = "reported"
+    CLOSED = "closed"
+    """Turned down, or without a report for too long."""
+
+
 class DeliveryState(StrEnum):
     """Where one object stands with one destination."""
 

@@ -168,7 +168,8 @@ class Studies:
 
         A revision that could not be counted goes back to receiving. One that lacked something has
         a successor that is counted anew: its report, if it has one, is to be replaced. Raises
-        KeyError for an unknown study and ValueError while it is still receiving.
+        KeyError for an unknown study, and ValueError while it is still receiving or when its
+        files are gone.
         """
         with self._database.write(study=study) as db:
             last = db.execute(latest(study)).first()
@@ -176,6 +177,7 @@ class Studies:
                 raise KeyError(study)
             if last.state == State.RECEIVING:
                 raise ValueError(f"study {study} is still receiving: {last.reason or 'not closed'}")
+            _require_inputs(db, study)
             now, why = self._database.now(), "retry asked for"
             if last.closed_at is None:
                 attempt = None
@@ -200,6 +202,15 @@ _FREE = {"executor": None, "finished_at": None}
 _UNCOUNTED = {**_FREE, "state": State.RECEIVING, "evidence": None}
 _ANEW: dict[str, Any] = {**_FREE, "state": State.QUEUED, "resend": True}
 _ANEW |= {"failures": 0, "crashes": 0, "not_before": 0.0}
+
+
+def _require_inputs(db: sa.Connection, study: str) -> None:
+    gone = sa.and_(instances.c.study_instance_uid == study, instances.c.purged_at.is_not(None))
+    if number := db.scalar(sa.select(sa.func.count()).select_from(instances).where(gone)):
+        raise ValueError(
+            f"{number} files of study {study} were removed when their time was over: send it once "
+            "more, then retry"
+        )
 
 
 def _receiving(run: Run, as_of: float | None = None) -> sa.Update:

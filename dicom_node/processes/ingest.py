@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Network
 
@@ -21,6 +21,7 @@ from dicom_node.ledger.ledger import IngestLedger
 from dicom_node.processes.heartbeat import NOBODY, Heart
 from dicom_node.processes.signals import reloads
 from dicom_node.services import echo
+from dicom_node.services.commitment import Reports
 from dicom_node.services.store.handler import StoreHandler
 from dicom_node.spool.lost_found import LostFound, LostFoundBusy
 from dicom_node.spool.spool import Spool, SpoolUnusable
@@ -55,18 +56,20 @@ class Ingest:
         proxies: Sequence[IPv4Network | IPv6Network] = (),
         tls: ServerTls | None = None,
         tls_port: int = 0,
+        reporters: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         self.ae_title = ae_title
         self.spool = spool
         self.ledger = ledger
         self._tls = tls
         self._store = StoreHandler(spool, ledger)
+        reports = Reports(ledger.commitments, reporters or {})
         self._acceptor = Acceptor(
             ae_title=ae_title,
             bind=bind,
             port=port,
             senders=senders,
-            services=(echo.service(), self._store.service),
+            services=(echo.service(), self._store.service, reports.service),
             maximum_associations=maximum_associations,
             share=share,
             proxies=proxies,
@@ -162,6 +165,15 @@ def _allow_many_descriptors() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def _reporters(config: Config) -> dict[str, list[str]]:
+    """Destinations by the AE title that reports for them."""
+    found: dict[str, list[str]] = {}
+    for destination in config.destinations:
+        title = destination.reports_as or destination.ae_title
+        found.setdefault(title, []).append(destination.name)
+    return found
+
+
 def run_ingest(config: Config, stop: threading.Event, heart: Heart = NOBODY) -> None:
     """Receive until `stop` is set, then let open associations finish within the drain time.
 
@@ -186,6 +198,7 @@ def run_ingest(config: Config, stop: threading.Event, heart: Heart = NOBODY) -> 
         maximum_associations=config.node.maximum_associations,
         share=config.node.associations_per_sender,
         proxies=config.node.proxy_networks,
+        reporters=_reporters(config),
     )
     _allow_many_descriptors()
     try:

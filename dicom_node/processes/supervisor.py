@@ -1,6 +1,6 @@
-"""Processes of `dicom-node serve`: one supervisor, an ingest process and a worker process.
+"""Processes of `dicom-node serve`: one supervisor, and the processes ingest, worker and egress.
 
-The two are apart so that a slide that breaks a decoder cannot break the listener, and so that the
+They are apart so that a slide that breaks a decoder cannot break the listener, and so that the
 listener stays small. A child that dies, or is silent for too long, is started again after a pause;
 a child that refuses to start (bad bundle, port taken) or whose database is damaged ends the node
 with its message.
@@ -32,6 +32,7 @@ log = structlog.get_logger()
 _LOOK_S = 0.2
 _INGEST = Patience(starting_s=600, running_s=15)
 _WORKER = Patience(starting_s=900, running_s=60)
+_EGRESS = Patience(starting_s=600, running_s=60)
 _BUILDS_PLANS_S = 4 * 3600.0
 """What building TensorRT plans may take before the worker's first heartbeat."""
 
@@ -48,15 +49,22 @@ def _worker(config: Config, stop: threading.Event, heart: Heart) -> None:
     run_worker(config, stop, heart)
 
 
+def _egress(config: Config, stop: threading.Event, heart: Heart) -> None:
+    from dicom_node.processes.egress import run_egress
+
+    run_egress(config, stop, heart)
+
+
 ROLES: dict[str, Callable[[Config, threading.Event, Heart], None]] = {
     "ingest": _ingest,
     "worker": _worker,
+    "egress": _egress,
 }
 """What each child runs. Imported by role: what the worker needs would triple ingest's memory."""
 
 
 def supervise(config: Config, config_path: Path, stop: threading.Event) -> int:
-    """Run both children until `stop` is set; the exit status.
+    """Run all children until `stop` is set; the exit status.
 
     One node per data folder: a second one is refused before it starts anything.
     """
@@ -88,7 +96,7 @@ def _supervise(config: Config, config_path: Path, stop: threading.Event) -> int:
 
 
 def _child(role: str, config: Config, config_path: Path) -> Child:
-    patience = {"ingest": _INGEST, "worker": _WORKER}[role]
+    patience = {"ingest": _INGEST, "worker": _WORKER, "egress": _EGRESS}[role]
     if role == "worker" and config.model.build_plans:
         patience = replace(patience, starting_s=_BUILDS_PLANS_S)
     command = [sys.executable, "-m", "dicom_node", role, "--config", str(config_path)]

@@ -14,12 +14,10 @@ from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from dicom_node.config import Config
-from dicom_node.deliver.lanes import Lanes
 from dicom_node.exit_status import MAY_PASS
 from dicom_node.ledger.errors import LedgerBusy
 from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Revision
-from dicom_node.notify.lookout import Lookout
 from dicom_node.observe.log import place_of
 from dicom_node.processes.heartbeat import NOBODY, Heart
 from dicom_node.work.overseer import Overseer
@@ -92,12 +90,9 @@ def _serve_studies(config: Config, runtime: Runtime, stop: threading.Event, hear
     ledger = WorkerLedger.open(config.ledger_at, owner=config.node.name)
     _count_interruptions(ledger, config.node.most_crashes)
     workflow = StudyWorkflow(config, ledger, runtime, stop)
-    lanes = Lanes(config, ledger, stop)
     DBOS(config=_dbos_config(config, ledger))
     DBOS.launch()
     DBOS.register_queue(STUDY_QUEUE, worker_concurrency=1, polling_interval_sec=0.2)
-    lanes.start()
-    Lookout(config, ledger, stop).start()
     Overseer(
         workflow.watch,
         ledger,
@@ -126,9 +121,8 @@ def _serve_studies(config: Config, runtime: Runtime, stop: threading.Event, hear
     log.info("worker_draining")
     deadline = time.monotonic() + config.node.drain_s
     _wait_for_study(workflow, deadline)
-    have_ended = lanes.join(deadline - time.monotonic())
     DBOS.destroy(workflow_completion_timeout_sec=0)
-    _leave_if_busy(ledger, have_ended and not workflow.underway.any())
+    _leave_if_busy(ledger, is_idle=not workflow.underway.any())
 
 
 def _most_memory_bytes(config: Config) -> int:
@@ -167,9 +161,9 @@ def _wait_for_study(workflow: StudyWorkflow, deadline: float) -> None:
             return
 
 
-def _leave_if_busy(ledger: WorkerLedger, have_ended: bool) -> None:
-    """End the process now when a study or a delivery still runs: both are durable and go on after
-    the next start."""
+def _leave_if_busy(ledger: WorkerLedger, *, is_idle: bool) -> None:
+    """End the process now when a study is still under analysis: it is durable and goes on after the
+    next start."""
     unfinished: list[Revision] = []
     try:
         unfinished = ledger.queries.my_analyses()
@@ -178,6 +172,6 @@ def _leave_if_busy(ledger: WorkerLedger, have_ended: bool) -> None:
             log.info("study_paused", study=revision.study_instance_uid)
     except LedgerBusy as error:
         log.warning("ledger_busy", error=str(error))
-    if unfinished or not have_ended:
+    if unfinished or not is_idle:
         log.info("worker_stopped")
-        os._exit(0)  # a plain exit would wait for the threads that analyze and send
+        os._exit(0)  # a plain exit would wait for the threads that analyze

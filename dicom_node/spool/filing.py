@@ -6,14 +6,18 @@ instance is asked only when its SOP Instance UID is known, and answered by compa
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from enum import StrEnum
 
 from dicom_node.ledger.errors import Conflict, LedgerBusy
 from dicom_node.ledger.ledger import IngestLedger
 from dicom_node.ledger.rows import ReceivedInstance, StoredInstance
+from dicom_node.spool.identity import ReadableDataset
 from dicom_node.spool.incoming import WholeInstance
 from dicom_node.spool.spool import Spool
+
+_DIGEST_BYTES = 1 << 20
 
 
 class Outcome(StrEnum):
@@ -23,7 +27,7 @@ class Outcome(StrEnum):
     IDENTICAL = "identical"
     """The same bytes in the same transfer syntax are here already."""
     RESTORED = "restored"
-    """It took the place of a file that was lost or cut short."""
+    """It took the place of a file that was lost, cut short, or removed after its time."""
 
 
 class Filing:
@@ -85,6 +89,8 @@ class Filing:
         sent = (instance.transfer_syntax_uid, instance.size_bytes)
         if sent != (stored.transfer_syntax_uid, stored.size_bytes):
             raise Conflict(instance.sop_instance_uid)
+        if stored.purged_at is not None:
+            return self._bring_back(incoming, instance, stored)
         if self._spool.is_damaged(stored.path, stored.size_bytes):
             incoming.sync()
             with self._lock:
@@ -100,3 +106,38 @@ class Filing:
         if not self._spool.holds(stored.path, incoming):
             raise Conflict(instance.sop_instance_uid)
         return Outcome.IDENTICAL
+
+    def _bring_back(
+        self, incoming: WholeInstance, instance: ReceivedInstance, stored: StoredInstance
+    ) -> Outcome:
+        """Keep an instance again whose file was removed: its digest tells whether it is the same.
+
+        Under a new name, because the old one may still have to be unlinked.
+        """
+        of_study = instance.study_instance_uid == stored.study_instance_uid
+        if not of_study or dataset_digest(incoming) != stored.sha256:
+            raise Conflict(instance.sop_instance_uid)
+        incoming.sync()
+        with self._lock:
+            self._spool.publish(incoming, instance.path)
+            is_recorded = False
+            try:
+                is_recorded = self._ledger.arrivals.bring_back(instance)
+            except LedgerBusy:
+                # One that a server may have recorded stays; the next start finds out.
+                if not self._ledger.database.is_shared:
+                    self._spool.withdraw(instance.path)
+                raise
+            if not is_recorded:  # another association was first
+                self._spool.withdraw(instance.path)
+                return Outcome.IDENTICAL
+        return Outcome.RESTORED
+
+
+def dataset_digest(dataset: ReadableDataset) -> str:
+    """SHA-256 of the dataset bytes, read in pieces."""
+    digest, offset = hashlib.sha256(), 0
+    while piece := dataset.read_at(offset, _DIGEST_BYTES):
+        digest.update(piece)
+        offset += len(piece)
+    return digest.hexdigest()

@@ -32,7 +32,9 @@ _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 class ReadableDataset(Protocol):
     """Dataset bytes that can be read from the start."""
 
-    size_bytes: int
+    @property
+    def size_bytes(self) -> int:
+        """How many there are."""
 
     def read_at(self, offset: int, count: int) -> bytes:
         """At most `count` bytes from `offset`."""

@@ -76,6 +76,9 @@ def _counted(
     moved: Callable[[], None],
 ) -> bool:
     """Count one study, and settle it; True if closed. What goes wrong is its own affair."""
+    if gone := sum(row.purged_at is not None for row in rows):
+        _wait_for_resend(ledger, revision, rows, gone, is_late)
+        return False
     try:
         return _settle(ledger, revision, _evidence(rows, spool, quiet_s, moved), is_late)
     except LedgerFailed:
@@ -141,6 +144,21 @@ def _park(ledger: WorkerLedger, revision: Revision, rows: Sequence[Instance], re
         revision.run, evidence, reason, as_of=revision.last_instance_at
     ):
         log.error("study_parked", study=revision.study_instance_uid, reason=reason)
+
+
+def _wait_for_resend(
+    ledger: WorkerLedger, revision: Revision, rows: Sequence[Instance], gone: int, is_late: bool
+) -> None:
+    """Something came for a study whose other files were removed after their time."""
+    reason = (
+        f"{gone} of {len(rows)} instances were removed when their time was over, and are needed "
+        "again: send the whole study once more"
+    )
+    if is_late:
+        _park(ledger, revision, rows, reason)
+    elif revision.reason != reason:
+        ledger.studies.note_waiting(revision.run, reason)
+        log.warning("study_waits", study=revision.study_instance_uid, missing=reason)
 
 
 def _wait_for_storage(

@@ -50,9 +50,8 @@ class ResultObjects:
         return next(s for s in self.slides(study, revision) if s.key == key)
 
     def _folder(self, study: str, revision: int) -> Path:
-        """Folder of a revision's predictions and objects; named by us, not by DICOM values."""
-        name = hashlib.sha256(f"{study}/{revision}".encode()).hexdigest()[:24]
-        folder = self._config.results_dir / name
+        """Folder of a revision's predictions and objects."""
+        folder = self._config.results_dir / Run(study, revision, 0).folder
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 

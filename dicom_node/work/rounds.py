@@ -1,4 +1,4 @@
-"""Rounds of the worker: which studies close, which attempts are queued, what is finished."""
+"""Rounds of the worker: which studies close, and which attempts are queued."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from dbos import DBOS, SetWorkflowID, WorkflowStatus
 from sqlalchemy.exc import DatabaseError, InterfaceError
 
 from dicom_node.config import Config
-from dicom_node.deliver.lanes import finish
 from dicom_node.ledger.errors import LedgerBusy, LedgerDamaged
 from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Revision
-from dicom_node.ledger.states import DeliveryState, State
+from dicom_node.ledger.states import State
 from dicom_node.ledger.switches import ANALYSIS
 from dicom_node.observe.log import place_of, trace_of
 from dicom_node.study.closing import close_ready, is_here
@@ -35,7 +34,7 @@ _PENDING = "PENDING"
 
 
 def run_round(config: Config, ledger: WorkerLedger, workflow: StudyWorkflow) -> None:
-    """Close studies that are complete, queue what is due, finish what is delivered."""
+    """Close studies that are complete, and queue what is due."""
     close_ready(
         ledger,
         config.spool_dir,
@@ -50,8 +49,6 @@ def run_round(config: Config, ledger: WorkerLedger, workflow: StudyWorkflow) -> 
             _alone(ledger, revision, lambda r: _queue_study(ledger, workflow, r))
     for revision in ledger.queries.my_analyses():
         _alone(ledger, revision, lambda r: _queue_study(ledger, workflow, r))
-    for revision in ledger.queries.in_state(State.DELIVERING):
-        _alone(ledger, revision, lambda r: _tend_deliveries(config, ledger, r))
 
 
 def _has_room(config: Config) -> bool:
@@ -108,14 +105,3 @@ def _is_under_way(status: WorkflowStatus, workflow: StudyWorkflow) -> bool:
     if status.status == _PENDING:
         return not workflow.underway.is_lost(status.workflow_id)
     return status.status in _WAITING
-
-
-def _tend_deliveries(config: Config, ledger: WorkerLedger, revision: Revision) -> None:
-    """Give up destinations that are gone from the configuration; finish what has all arrived."""
-    run, known = revision.run, {d.name for d in config.destinations}
-    rows = ledger.queries.deliveries(run.study, run.revision)
-    pending = {d.destination for d in rows if d.state is DeliveryState.PENDING}
-    for name in sorted(pending - known):
-        ledger.deliveries.refuse_pending(run, name, "no longer in the configuration")
-    if not pending & known:
-        finish(ledger, run)

@@ -22,6 +22,7 @@ LINES = {
     "serve": "serve",
     "ingest": "ingest --supervisor 7",
     "worker": "worker --config other.toml",
+    "egress": "egress",
     "analyze": "analyze a b --out c --threads 2",
     "engine build": "engine build default",
     "engine compare": "engine compare default --json",
@@ -33,6 +34,9 @@ LINES = {
     "resume": "resume pacs --json",
     "recover": "recover --json",
     "conformance-statement": "conformance-statement --out s.md",
+    "purge": "purge --dry-run",
+    "hold": "hold 1.2 --release",
+    "erase": "erase P1 --yes",
     "check": "check",
 }
 

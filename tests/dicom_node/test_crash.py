@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import sqlite3
 import time
 from contextlib import closing
 
 import pytest
 from bundles import write_sums
-from crashing import POINTS
+from crashing import EGRESS_POINTS, POINTS
 from nodes import ROOT, node, storescp, storescu, study_of, wait_for
 
 from dicom_node.ledger.states import DeliveryState, State
@@ -40,7 +39,7 @@ def undisturbed(phantom_study, tmp_path_factory):
         return study, set(pacs.digests())
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", [*POINTS, *EGRESS_POINTS])
 def test_after_kill_9_one_result_set_with_the_same_uids_reaches_the_pacs(
     point, phantom_study, undisturbed, tmp_path
 ):
@@ -48,9 +47,9 @@ def test_after_kill_9_one_result_set_with_the_same_uids_reaches_the_pacs(
     with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
         n.start("ingest")
         assert storescu(n.port, phantom_study.folder).returncode == 0
-        crash(n, point, NTH.get(point, 1))
+        n.crash(point, NTH.get(point, 1))
         already_there = pacs.digests()
-        n.start("worker")
+        n.work()
         assert n.finished(study).state is State.DONE
         received = pacs.digests()
         assert set(received) == uids
@@ -58,12 +57,6 @@ def test_after_kill_9_one_result_set_with_the_same_uids_reaches_the_pacs(
         deliveries = n.ledger.queries.deliveries(study, 1)
         assert {d.state for d in deliveries} == {DeliveryState.DELIVERED}
         assert len(n.ledger.queries.results(study, 1)) == len(uids)
-
-
-def crash(n, point: str, nth: int = 1) -> None:
-    """A worker that kills itself at a point."""
-    worker = n.start("worker", str(ROOT / "tests" / "support" / "crashing.py"), point, str(nth))
-    assert worker.wait(90) == -signal.SIGKILL, n.log
 
 
 def test_a_study_that_kills_the_worker_again_and_again_is_parked_and_the_next_one_runs(
@@ -79,9 +72,9 @@ def test_a_study_that_kills_the_worker_again_and_again_is_parked_and_the_next_on
         n.start("ingest")
         storescu(n.port, phantom_study.folder)
         for _ in range(2):
-            crash(n, "in analyze, before the prediction is written")
+            n.crash("in analyze, before the prediction is written")
         storescu(n.port, other)
-        n.start("worker")
+        n.work()
         parked = n.finished(study)
         assert parked.state is State.PARKED
         assert "the worker died 2 times" in parked.reason
@@ -105,7 +98,7 @@ def test_an_attempt_with_the_answers_of_an_old_version_is_begun_anew_and_finishe
     with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
         n.start("ingest")
         storescu(n.port, phantom_study.folder)
-        crash(n, "between open_slides and analyze")
+        n.crash("between open_slides and analyze")
         with closing(sqlite3.connect(n.folder / "node-data" / "node.sqlite")) as db, db:
             values = (version, status, f"{study}/1/1")
             of_workflow = "application_version = ?, status = ? WHERE workflow_uuid = ?"
@@ -113,7 +106,7 @@ def test_an_attempt_with_the_answers_of_an_old_version_is_begun_anew_and_finishe
             old = (json.dumps(OLD_ANSWER), f"{study}/1/1")
             of_step = "output = ? WHERE workflow_uuid = ?"
             assert db.execute(f"UPDATE operation_outputs SET {of_step}", old).rowcount == 1
-        n.start("worker")
+        n.work()
         revision = n.finished(study)
         assert (revision.state, revision.attempt, revision.failures) == (State.DONE, 2, failures)
         assert ("study_begun_anew" in n.log) == (failures == 0)
@@ -130,10 +123,10 @@ def test_a_bundle_that_a_restart_changed_does_not_sign_what_another_one_computed
         n.config.write_text(n.config.read_text() + '[model]\nbundle = "./student"\n')
         n.start("ingest")
         storescu(n.port, phantom_study.folder)
-        crash(n, "between analyze and build")
+        n.crash("between analyze and build")
         (bundle / "card.md").write_text("another student")
         write_sums(bundle)
-        n.start("worker")
+        n.work()
         revision = n.finished(study)
         assert revision.state is State.DONE
         assert revision.attempt == 2
@@ -159,7 +152,7 @@ def test_a_stop_in_the_middle_of_a_slide_exits_0_soon_and_the_next_start_goes_on
         assert time.monotonic() - asked_at < 8  # a study that runs to its end would take longer
         assert "slide_paused" in n.log
         assert n.ledger.queries.revision(study).state is State.ANALYZING
-        n.start("worker")
+        n.work()
         assert n.finished(study).state is State.DONE
         (resumed,) = [line for line in n.log.splitlines() if "slide_resumed" in line]
         assert json.loads(resumed)["tiles_kept"] > 0
@@ -173,7 +166,7 @@ def test_a_stop_in_the_middle_of_a_slide_exits_0_soon_and_the_next_start_goes_on
 def test_a_second_worker_waits_until_the_first_is_gone(tmp_path):
     with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
         first = n.start("worker")
-        wait_for(lambda: "destination_ready" in n.log, what="the first worker")
+        wait_for(lambda: "model_ready" in n.log, what="the first worker")
         n.start("worker")
         wait_for(lambda: "waiting_for_lock" in n.log, what="the second worker to see it")
         first.terminate()

@@ -40,6 +40,7 @@ def test_a_study_whose_disk_was_full_during_its_analysis_goes_on_within_ten_seco
         n.start("ingest")
         storescu(n.port, phantom_study.folder)
         worker = n.start("worker", str(ROOT / "tests" / "support" / "slow.py"))
+        n.start("egress")
         wait_for(lambda: in_state(n, study, State.ANALYZING), what="the analysis")
         time.sleep(after_s)
         with no_room_for(worker.pid):
@@ -91,5 +92,5 @@ def test_a_stop_after_the_disk_was_full_does_not_wait_for_what_has_ended(phantom
             worker.terminate()
             worker.wait(40)
         assert time.monotonic() - asked_at < 10
-        n.start("worker")
+        n.work()
         assert n.finished(study).state is State.DONE

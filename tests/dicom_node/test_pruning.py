@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 import sqlite3
 from contextlib import closing
 
-from nodes import ROOT, Node, node, storescp, storescu, study_of, wait_for
+from nodes import Node, node, storescp, storescu, study_of, wait_for
 
 from dicom_node.ledger.rows import Run
 from dicom_node.ledger.states import State
@@ -51,11 +50,9 @@ def test_an_old_workflow_that_a_study_still_needs_goes_on_from_its_last_step(
     with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
         n.start("ingest")
         storescu(n.port, phantom_study.folder)
-        crashing = str(ROOT / "tests" / "support" / "crashing.py")
-        worker = n.start("worker", crashing, "between analyze and build", "1")
-        assert worker.wait(90) == -signal.SIGKILL
+        n.crash("between analyze and build")
         age(n)
-        n.start("worker")
+        n.work()
         revision = n.finished(study)
         assert (revision.state, revision.attempt) == (State.DONE, 1)
         assert n.log.count("slide_analyzed") == 1

@@ -122,7 +122,7 @@ def poison_overflow(folder: Path) -> list[Row]:
     """A number that overflows parks its own study only."""
     with storescp(folder / "pacs") as pacs, node(folder / "node", pacs.port) as n:
         n.start()
-        wait_for(lambda: "destination_ready" in n.log, what="the worker")
+        wait_for(lambda: "model_ready" in n.log, what="the worker")
         before = _worker(n)
         path = folder / "poison.dcm"
         bad = poison.instance(poison.OVERFLOW, _drawn(), path, random.Random(1))
@@ -149,7 +149,7 @@ def sequence_without_end(folder: Path) -> list[Row]:
     extra = "incomplete_after_s = 15"
     with storescp(folder / "pacs") as pacs, node(folder / "node", pacs.port, extra=extra) as n:
         n.start()
-        wait_for(lambda: "destination_ready" in n.log, what="the worker")
+        wait_for(lambda: "model_ready" in n.log, what="the worker")
         path = folder / "poison.dcm"
         bad = poison.instance(poison.UNTERMINATED, _drawn(), path, random.Random(2))
         store(n.port, [path])
@@ -179,7 +179,7 @@ def _total(folder: Path, total: int) -> Row:
     extra = "incomplete_after_s = 15"
     with storescp(folder / "pacs") as pacs, node(folder / "node", pacs.port, extra=extra) as n:
         n.start()
-        wait_for(lambda: "destination_ready" in n.log, what="the worker")
+        wait_for(lambda: "model_ready" in n.log, what="the worker")
         with _Peak(n) as peak:
             store(n.port, [part])
             state, reason, _ = _over(n, str(ds.StudyInstanceUID), 25)
@@ -261,7 +261,7 @@ def second_serve(folder: Path) -> list[Row]:
     """A second node on one data_dir is refused before it takes anything."""
     with storescp(folder / "pacs") as pacs, node(folder / "node", pacs.port) as n:
         n.start()
-        wait_for(lambda: "destination_ready" in n.log, what="the worker")
+        wait_for(lambda: "model_ready" in n.log, what="the worker")
         before = {role: process.pid for role, process in children(n).items()}
         config = n.folder / "second.toml"
         text = n.config.read_text().replace(f"\nport = {n.port}", f"\nport = {free_port()}")
@@ -421,6 +421,7 @@ def _disk_full(
             return Row(probe, expected, f"not run: {disk.reason}", False)
         n.start("ingest")
         worker = n.start("worker", *launcher)
+        n.start("egress")
 
         def tended(condition: Callable[[], Any]) -> Callable[[], Any]:
             def look() -> Any:

@@ -16,7 +16,7 @@ from nodes import Node
 
 from dicom_node.ledger.ledger import Ledger
 
-KINDS = ("tree", "ingest", "worker", "supervisor")
+KINDS = ("tree", "ingest", "worker", "egress", "supervisor")
 
 
 @dataclass
@@ -92,7 +92,7 @@ def children(node: Node) -> dict[str, psutil.Process]:
         for child in psutil.Process(node.processes[-1].pid).children():
             with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
                 line = child.cmdline()
-                for role in ("ingest", "worker"):
+                for role in ("ingest", "worker", "egress"):
                     if role in line:
                         found[role] = child
     return found

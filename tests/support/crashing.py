@@ -1,6 +1,6 @@
 """A process that kills itself with SIGKILL at a chosen point: of a step, or of a recovery.
 
-    python tests/support/crashing.py POINT NTH worker|recover --config node.toml
+    python tests/support/crashing.py POINT NTH worker|egress|recover --config node.toml
 
 The points sit in wrappers put around the real functions from outside: the product has no hooks.
 """
@@ -16,9 +16,12 @@ from typing import Any
 from dicom_node.cli import main
 from dicom_node.deliver import dimse
 from dicom_node.ledger.arrivals import Arrivals
+from dicom_node.ledger.commitments import Commitments
 from dicom_node.ledger.deliveries import Deliveries
+from dicom_node.ledger.keeping.retention import Retention
 from dicom_node.ledger.studies import Studies
 from dicom_node.spool.lost_found import LostFound
+from dicom_node.spool.purge import Purger
 from dicom_node.spool.spool import Spool
 from dicom_node.work import outputs, workflow
 from engines.runtime import Runtime
@@ -37,6 +40,9 @@ POINTS: dict[str, Patch] = {
     "between analyze and build": (workflow.StudyWorkflow, "build_results", "before"),
     "in build, after one object": (outputs, "write_file", "after"),
     "in build, after the rows are written": (Deliveries, "start", "after"),
+}
+
+EGRESS_POINTS: dict[str, Patch] = {
     "between build and deliver": (dimse, "send", "before"),
     "between two deliveries": (dimse, "send", "before"),
     "in deliver, sent but not recorded": (dimse, "send", "after"),
@@ -44,6 +50,21 @@ POINTS: dict[str, Patch] = {
     "after the last delivery": (Deliveries, "finish", "before"),
     "in finish, recorded": (Deliveries, "finish", "after"),
 }
+
+PROOF_POINTS: dict[str, Patch] = {
+    "before a request is kept": (Commitments, "open", "before"),
+    "kept, not sent": (Commitments, "open", "after"),
+    "sent, not noted": (Commitments, "sent", "before"),
+    "noted, not reported": (Commitments, "sent", "after"),
+}
+"""Of the egress process, where the destination commits."""
+
+PURGE_POINTS: dict[str, Patch] = {
+    "digests made, nothing written": (Retention, "purge_inputs", "before"),
+    "written, nothing unlinked": (Retention, "purge_inputs", "after"),
+    "one file unlinked, not noted": (Purger, "_remove", "after"),
+}
+"""Of `dicom-node purge`, or of the egress process."""
 
 RECOVER_POINTS: dict[str, Patch] = {
     "before a file has its new name": (Spool, "publish", "before"),
@@ -56,7 +77,9 @@ RECOVER_POINTS: dict[str, Patch] = {
 
 def arm(point: str, nth: int) -> None:
     """Wrap the function of a point so that its `nth` call is the last thing the process does."""
-    owner, name, when = (POINTS | RECOVER_POINTS)[point]
+    owner, name, when = (POINTS | EGRESS_POINTS | PROOF_POINTS | PURGE_POINTS | RECOVER_POINTS)[
+        point
+    ]
     original: Callable[..., Any] = getattr(owner, name)
     calls = 0
 

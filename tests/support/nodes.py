@@ -108,6 +108,23 @@ class Node:
         self.processes.append(process)
         return process
 
+    def work(self) -> None:
+        """Start what analyzes and what delivers, as far as they do not run."""
+        for role in ("worker", "egress"):
+            if not any(role in p.args and p.poll() is None for p in self.processes):  # type: ignore[operator]
+                self.launch(role)
+
+    def crash(self, point: str, nth: int = 1) -> None:
+        """Start what analyzes, or what delivers beside it: it kills itself at a point."""
+        from crashing import EGRESS_POINTS, PROOF_POINTS  # it imports the product's processes
+
+        role = "egress" if point in EGRESS_POINTS | PROOF_POINTS else "worker"
+        if role == "egress":
+            self.launch("worker")
+        crashing = str(ROOT / "tests" / "support" / "crashing.py")
+        process = self.launch(role, crashing, point, str(nth))
+        assert process.wait(90) == -signal.SIGKILL, self.log
+
     def kill(self) -> None:
         """SIGKILL to every process of the node, children included."""
         for process in self.processes:

@@ -84,6 +84,9 @@ instances = Table(
     Column("received_at", Float, nullable=False),
     Column("revision", Integer, nullable=False),
     Column("ingest", String(64)),
+    Column("sha256", String(64)),
+    Column("purged_at", Float),
+    Column("held_at", Float),
 )
 
 transfers = Table(
@@ -144,6 +147,7 @@ results = Table(
     Column("slide", Words, nullable=False),
     Column("path", Words, nullable=False),
     Column("sha256", String(64), nullable=False),
+    Column("purged_at", Float),
     UniqueConstraint("study_instance_uid", "revision", "sop_instance_uid"),
 )
 
@@ -158,6 +162,12 @@ deliveries = Table(
     Column("attempts", Integer, nullable=False, default=0),
     Column("next_attempt_at", Float),
     Column("delivered_at", Float),
+    Column("proof", String(16), index=True),
+    Column("proof_at", Float),
+    Column("transaction_uid", String(64)),
+    Column("asks", Integer, nullable=False, default=0),
+    Column("resends", Integer, nullable=False, default=0),
+    Column("ask_at", Float),
 )
 
 events = Table(
@@ -187,6 +197,44 @@ switches = Table(
     Column("paused_at", Float, nullable=False),
 )
 """A row for each that is paused."""
+
+commitments = Table(
+    "commitments",
+    metadata,
+    Column("transaction_uid", String(64), primary_key=True),
+    Column("destination", String(32), nullable=False),
+    Column("state", String(16), nullable=False, index=True),
+    Column("made_at", Float, nullable=False),
+    Column("asked_at", Float),
+    Column("closed_at", Float),
+)
+"""Requests to destinations to commit to results: durable before they are sent."""
+
+commitment_items = Table(
+    "commitment_items",
+    metadata,
+    Column("transaction_uid", String(64), primary_key=True),
+    Column("sop_instance_uid", String(64), primary_key=True),
+    Column("sop_class_uid", String(64), nullable=False),
+    Column("outcome", String(16)),
+)
+
+holds = Table(
+    "holds",
+    metadata,
+    Column("study_instance_uid", String(64), primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("reason", Words, nullable=False),
+)
+"""Studies of which nothing is removed, whatever its age."""
+
+discards = Table(
+    "discards",
+    metadata,
+    Column("path", String(512), primary_key=True),
+    Column("at", Float, nullable=False),
+)
+"""Files and folders, relative to the data folder, that nothing refers to any more."""
 
 boots = Table(
     "boots",

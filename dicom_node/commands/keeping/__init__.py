@@ -1,0 +1,1 @@
+"""Commands that remove, or keep from being removed."""

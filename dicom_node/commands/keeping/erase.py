@@ -1,0 +1,117 @@
+"""`dicom-node erase PATIENT-ID`: give up everything of a patient, because the law says so.
+
+The ledger holds no Patient ID, so the headers of all files that are there are read. What is not
+here any more but a row without a patient stays as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_partial
+from pydicom.tag import BaseTag
+
+from dicom_node.commands import flags
+from dicom_node.config import Config, load_config
+from dicom_node.deliver.keeping import purger_of
+from dicom_node.exit_status import FAILED
+from dicom_node.ledger.database.look import exists, name_of, require_sound
+from dicom_node.ledger.ledger import Ledger
+from dicom_node.observe.log import configure
+
+_AFTER_PATIENT_ID = BaseTag(0x00100021)
+
+
+@dataclass(frozen=True, slots=True)
+class Erase:
+    """What was asked for."""
+
+    config: Path
+    patient_id: str
+    yes: bool
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The flags of `erase`."""
+    flags.add_config(parser)
+    parser.add_argument("patient_id", metavar="PATIENT-ID", help="Patient ID (0010,0020), exactly")
+    parser.add_argument("--yes", action="store_true", help="erase; without it, say what would go")
+    flags.gives(parser, Erase)
+
+
+def run(arguments: Erase) -> int:
+    """Say what there is of the patient, and erase it with --yes; 1 when something had to stay."""
+    config = load_config(arguments.config)
+    configure("console", "error")
+    where = config.ledger_at
+    require_sound(where)
+    if not exists(where):
+        sys.stderr.write(f"dicom-node: no node has run on {name_of(where)}\n")
+        return FAILED
+    ledger = Ledger.open(where, owner=config.node.name)
+    studies, unreadable = _studies(config, ledger, arguments.patient_id)
+    left = 0
+    for study in sorted(studies):
+        if not arguments.yes:
+            sys.stdout.write(f"study {study} would be erased\n")
+        elif why := _erase(config, ledger, study):
+            sys.stderr.write(f"dicom-node: {why}\n")
+            left += 1
+        else:
+            sys.stdout.write(f"study {study} is erased\n")
+    if arguments.yes:
+        purger_of(config, ledger).unlink_listed()
+    sys.stdout.write(f"{len(studies)} studies of this patient\n")
+    for path in unreadable:
+        sys.stderr.write(f"dicom-node: {path}: cannot be read; look yourself whose it is\n")
+    return FAILED if left or unreadable else 0
+
+
+def _erase(config: Config, ledger: Ledger, study: str) -> str:
+    """Why a study stays; empty when it is erased."""
+    facts = ledger.retention.facts(study)
+    left = [] if facts is None else purger_of(config, ledger).paths_of(facts)
+    try:
+        is_erased = ledger.retention.erase(study, left)
+    except ValueError as error:
+        return str(error)
+    return "" if is_erased else f"study {study} is under way; try again when it is done or parked"
+
+
+def _studies(config: Config, ledger: Ledger, patient_id: str) -> tuple[set[str], list[Path]]:
+    """Studies with a file of the patient, and files that do not tell; files aside among them."""
+    found, unreadable = set(), []
+    for study, path in _files(config, ledger):
+        try:
+            owner = _patient_id(path)
+        except FileNotFoundError:
+            continue
+        except (OSError, InvalidDicomError, ValueError, NotImplementedError, AttributeError):
+            unreadable.append(path)
+            continue
+        if owner == patient_id and study:
+            found.add(study)
+        elif owner == patient_id:
+            unreadable.append(path)
+    return found, unreadable
+
+
+def _files(config: Config, ledger: Ledger) -> Iterator[tuple[str, Path]]:
+    for study in {r.study_instance_uid for r in ledger.queries.all_revisions()}:
+        for one in ledger.retention.inputs(study):
+            yield study, config.spool_dir / one.path
+        for path in ledger.retention.result_paths(study):
+            yield study, config.node.data_dir / path
+    for aside in config.spool_dir.rglob("lost+found/*"):
+        yield "", aside
+
+
+def _patient_id(path: Path) -> str:
+    with path.open("rb") as file:
+        ds = read_partial(file, lambda tag, _vr, _length: tag >= _AFTER_PATIENT_ID)
+    return str(ds.get("PatientID") or "").strip()

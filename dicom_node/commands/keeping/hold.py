@@ -1,0 +1,58 @@
+"""`dicom-node hold UID`: nothing of a study is removed or erased until it is released."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from dicom_node.commands import flags
+from dicom_node.config import load_config
+from dicom_node.exit_status import FAILED
+from dicom_node.ledger.database.look import exists, name_of, require_sound
+from dicom_node.ledger.ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What was asked for."""
+
+    config: Path
+    uid: str
+    release: bool
+    reason: str
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The flags of `hold`."""
+    flags.add_config(parser)
+    parser.add_argument("uid", metavar="UID", help="Study Instance UID")
+    parser.add_argument("--release", action="store_true", help="end the hold")
+    parser.add_argument("--reason", default="", help="for the story of the study; no patient data")
+    flags.gives(parser, Hold)
+
+
+def run(arguments: Hold) -> int:
+    """Hold or release; 1 for an unknown study, or when there is no hold to end."""
+    where = load_config(arguments.config).ledger_at
+    require_sound(where)
+    known = exists(where)
+    study = arguments.uid
+    try:
+        if not known:
+            raise KeyError(study)
+        retention = Ledger.open(where).retention
+        if not arguments.release:
+            retention.hold(study, arguments.reason)
+            sys.stdout.write(f"study {study} is on hold: nothing of it is removed\n")
+            return 0
+        is_released = retention.release(study)
+    except KeyError:
+        sys.stderr.write(f"dicom-node: no study {study} in {name_of(where)}\n")
+        return FAILED
+    if not is_released:
+        sys.stderr.write(f"dicom-node: study {study} was not on hold\n")
+        return FAILED
+    sys.stdout.write(f"study {study} is released\n")
+    return 0

@@ -1,0 +1,79 @@
+"""Whether the source still holds the slides it sent: asked of a destination that is the sender."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+
+import structlog
+
+from dicom_node.config import Config, Destination
+from dicom_node.deliver import dimse
+from dicom_node.deliver.keeping import policy_of
+from dicom_node.deliver.query import instances_of_series
+from dicom_node.ledger.keeping import rules
+from dicom_node.ledger.keeping.facts import KeptInput
+from dicom_node.ledger.ledger import EgressLedger
+from dicom_node.sop_classes import STUDY_ROOT_FIND
+
+log = structlog.get_logger()
+
+_EVERY_S = 600.0
+_MOST_STUDIES = 50
+
+
+class Source:
+    """Asks one destination, now and then, for the inputs that only wait for its answer."""
+
+    def __init__(self, config: Config, destination: Destination, ledger: EgressLedger) -> None:
+        self._config = config
+        self._destination = destination
+        self._retention = ledger.retention
+        self._now = ledger.database.now
+        self._policy = policy_of(config)
+        self._next_at = 0.0
+
+    def round(self) -> None:
+        """Ask what is due."""
+        if self._policy.source_holds_slides or time.monotonic() < self._next_at:
+            return
+        self._next_at = time.monotonic() + _EVERY_S
+        if waiting := self._waiting():
+            try:
+                self._ask(waiting)
+            except dimse.NETWORK_FAULTS:
+                log.warning("source_not_asked", destination=self._destination.name)
+
+    def _waiting(self) -> dict[str, list[KeptInput]]:
+        """Inputs by study that could go if the source held them."""
+        now, policy = self._now(), self._policy
+        found: dict[str, list[KeptInput]] = {}
+        for study in self._retention.at_rest(now):
+            facts = self._retention.facts(study)
+            if facts is None or rules.inputs(facts, policy, now).may_go:
+                continue
+            if not rules.waits_for_source(facts, policy, now):
+                continue
+            inputs = self._retention.inputs(study)
+            if inputs and all(i.calling_ae == self._destination.ae_title for i in inputs):
+                found[study] = inputs
+            if len(found) == _MOST_STUDIES:
+                break
+        return found
+
+    def _ask(self, waiting: dict[str, list[KeptInput]]) -> None:
+        association = dimse.associate(
+            self._destination, self._config.node.ae_title, [STUDY_ROOT_FIND]
+        )
+        if not association.is_established:
+            return
+        try:
+            for study, inputs in waiting.items():
+                series: dict[str, set[str]] = defaultdict(set)
+                for one in inputs:
+                    series[one.series_instance_uid].add(one.sop_instance_uid)
+                for uid, instances in series.items():
+                    held = instances_of_series(association, study, uid) or set()
+                    self._retention.note_held(instances & held)
+        finally:
+            association.release()

@@ -1,0 +1,1 @@
+"""What may be removed, when, and why not: the rules, and the rows they are asked of."""

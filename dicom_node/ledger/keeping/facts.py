@@ -1,0 +1,103 @@
+"""What the rules are asked with, read from the rows of one study."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from dicom_node.ledger.database.tables import deliveries, holds, instances, results, revisions
+from dicom_node.ledger.keeping.rules import Sent, StudyFacts
+from dicom_node.ledger.states import DeliveryState, Proof, State
+
+
+@dataclass(frozen=True, slots=True)
+class KeptInput:
+    """One received file that is still there."""
+
+    sop_instance_uid: str
+    series_instance_uid: str
+    path: str
+    """Relative to the spool."""
+    size_bytes: int
+    calling_ae: str
+
+
+def facts_of(db: sa.Connection, study: str) -> StudyFacts | None:
+    """Facts of a study; None where it is unknown, or a revision is missing."""
+    stages = db.execute(
+        sa.select(revisions.c.revision, revisions.c.state, revisions.c.finished_at)
+        .where(revisions.c.study_instance_uid == study)
+        .order_by(revisions.c.revision)
+    ).all()
+    if not stages or [s.revision for s in stages] != list(range(1, len(stages) + 1)):
+        return None
+    received = instances.c
+    still = db.execute(
+        sa.select(
+            sa.func.max(received.received_at),
+            sa.func.min(received.held_at),
+            sa.func.count(),
+            sa.func.count(received.held_at),
+        ).where(received.study_instance_uid == study, received.purged_at.is_(None))
+    ).one()
+    last_at, held_at, number, number_held = still
+    made = db.scalars(
+        sa.select(results.c.revision).where(results.c.study_instance_uid == study)
+    ).all()
+    on_hold = db.execute(sa.select(holds).where(holds.c.study_instance_uid == study)).first()
+    return StudyFacts(
+        study,
+        tuple(State(s.state) for s in stages),
+        stages[-1].finished_at or float("inf"),
+        last_at or 0.0,
+        frozenset(made),
+        _sent(db, study),
+        held_at if number == number_held else None,
+        on_hold is not None,
+    )
+
+
+def _sent(db: sa.Connection, study: str) -> tuple[Sent, ...]:
+    d = deliveries.c
+    query = (
+        sa.select(results.c.revision, d.destination, d.state, d.proof, d.proof_at, d.delivered_at)
+        .join(results, results.c.sop_instance_uid == d.sop_instance_uid)
+        .where(results.c.study_instance_uid == study)
+    )
+    return tuple(
+        Sent(
+            row.revision,
+            row.destination,
+            DeliveryState(row.state),
+            None if row.proof is None else Proof(row.proof),
+            max(row.proof_at or 0.0, row.delivered_at or 0.0),
+        )
+        for row in db.execute(query)
+    )
+
+
+def inputs_of(db: sa.Connection, study: str) -> list[KeptInput]:
+    """Received files of a study that are still there."""
+    query = (
+        sa.select(
+            instances.c.sop_instance_uid,
+            instances.c.series_instance_uid,
+            instances.c.path,
+            instances.c.size_bytes,
+            instances.c.calling_ae,
+        )
+        .where(instances.c.study_instance_uid == study, instances.c.purged_at.is_(None))
+        .order_by(instances.c.sop_instance_uid)
+    )
+    return [KeptInput(*row) for row in db.execute(query)]
+
+
+def result_paths_of(db: sa.Connection, study: str) -> list[str]:
+    """Files of objects that are still there, relative to the data folder."""
+    query = (
+        sa.select(results.c.path)
+        .where(results.c.study_instance_uid == study, results.c.purged_at.is_(None))
+        .distinct()
+    )
+    return sorted(db.scalars(query))

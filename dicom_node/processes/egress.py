@@ -1,0 +1,97 @@
+"""The egress process: what leaves the node. No model and no workflows: rows of the ledger, lanes.
+
+One lane per destination, so that a sick one costs nobody but itself; a slide under analysis delays
+no delivery, and a destination that hangs delays no analysis. What is due stands in the ledger, so
+whatever ends the process loses nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import structlog
+
+from dicom_node.config import Config
+from dicom_node.deliver.finishing import tend
+from dicom_node.deliver.keeping import purger_of
+from dicom_node.deliver.lanes import Lanes
+from dicom_node.ledger.errors import LedgerBusy, LedgerDamaged, LedgerFailed
+from dicom_node.ledger.ledger import EgressLedger
+from dicom_node.ledger.states import State
+from dicom_node.notify.lookout import Lookout
+from dicom_node.observe.log import place_of, trace_of
+from dicom_node.processes.heartbeat import NOBODY, Heart
+from dicom_node.spool.purge import Purger
+from inference.lock import held
+
+log = structlog.get_logger()
+
+_ROUND_S = 0.5
+_PURGE_EVERY_S = 60.0
+
+
+def run_egress(config: Config, stop: threading.Event, heart: Heart = NOBODY) -> None:
+    """Deliver until `stop` is set, then let what is being sent finish within the drain time.
+
+    Another one on the same data folder is waited for: two would send everything twice.
+    """
+
+    def waits(holder: str) -> None:
+        log.warning("waiting_for_lock", lock="egress.lock", held_by=holder)
+
+    with held(
+        config.node.data_dir / "egress.lock", stop=stop, waits=waits, looks=heart.waits
+    ) as is_alone:
+        if is_alone:
+            _serve(config, stop, heart)
+
+
+def _serve(config: Config, stop: threading.Event, heart: Heart) -> None:
+    ledger = EgressLedger.open(config.ledger_at, owner=config.node.name)
+    lanes = Lanes(config, ledger, stop)
+    lanes.start()
+    Lookout(config, ledger, stop).start()
+    log.info("egress_started", destinations=[d.name for d in config.destinations])
+    purger = purger_of(config, ledger)
+    purging = threading.Thread(target=_purge, args=(purger, stop), name="purge", daemon=True)
+    purging.start()
+    while not stop.is_set():
+        heart.beat()
+        try:
+            _round(config, ledger)
+        except LedgerBusy as error:
+            log.warning("ledger_busy", error=str(error))
+        stop.wait(_ROUND_S)
+    log.info("egress_draining")
+    deadline = time.monotonic() + config.node.drain_s
+    have_ended = lanes.join(deadline - time.monotonic())
+    log.info("egress_stopped")
+    if not have_ended:
+        os._exit(0)  # a plain exit would wait for the threads that send; they go on after a start
+
+
+def _purge(purger: Purger, stop: threading.Event) -> None:
+    """Remove what may go, until `stop`: apart from the lanes, which it must not hold up."""
+    while not stop.is_set():
+        try:
+            purger.round()
+        except LedgerFailed as error:
+            log.warning("ledger_busy", error=str(error))
+        except Exception as error:  # noqa: BLE001 - what cannot be removed holds nothing else up
+            log.error("purge_failed", error=place_of(error), trace=trace_of(error))
+        stop.wait(_PURGE_EVERY_S)
+
+
+def _round(config: Config, ledger: EgressLedger) -> None:
+    """Finish what is delivered; an error nobody expected parks that study and no other."""
+    known = {d.name for d in config.destinations}
+    for revision in ledger.queries.in_state(State.DELIVERING):
+        try:
+            tend(ledger, revision, known)
+        except (LedgerBusy, LedgerDamaged):
+            raise  # of the database, so of all studies
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other studies go on
+            log.error("study_failed", study=revision.study_instance_uid, trace=trace_of(error))
+            ledger.deliveries.park(revision.run, f"unexpected {place_of(error)}")
