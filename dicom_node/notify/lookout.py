@@ -19,7 +19,7 @@ import structlog
 
 from dicom_node.config import Config
 from dicom_node.ledger.errors import LedgerFailed
-from dicom_node.ledger.ledger import WorkerLedger
+from dicom_node.ledger.ledger import EgressLedger
 from dicom_node.ledger.rows import Event
 from dicom_node.notify.disk import Room, look
 from dicom_node.notify.sending import Notice, Send, sender
@@ -41,7 +41,7 @@ _UID = re.compile(r"\b[0-9]+(?:\.[0-9]+){3,}\b")
 class Lookout(threading.Thread):
     """Looks until `stop`; a notice that cannot be sent is logged and not sent again."""
 
-    def __init__(self, config: Config, ledger: WorkerLedger, stop: threading.Event) -> None:
+    def __init__(self, config: Config, ledger: EgressLedger, stop: threading.Event) -> None:
         super().__init__(name="lookout", daemon=True)
         self._config = config
         self._ledger = ledger
