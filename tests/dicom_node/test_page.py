@@ -248,7 +248,7 @@ def test_the_page_tells_the_condition_of_the_slide_in_four_lines(
 
     card = page[page.index("Condition of the slide") :]
     card = re.sub(r"<p.*?</p>", "", card[: card.index("</section>")])
-    lines = re.findall(r'scope="row">([^<]+)<.*?"words">([^<]+)<', card)
+    lines = re.findall(r'scope="row">([^<]+)<.*?"words whole">([^<]+)<', card)
     assert lines == [
         ("Blurred", "12 % (24 of 200 tiles)"),
         ("Folded", "under 1 % (3 of 9,589 tiles)"),
