@@ -14,7 +14,8 @@ from collections.abc import Callable
 
 import structlog
 
-from dicom_node.config import Config, Destination
+from dicom_node.config.peers import Destination
+from dicom_node.config.whole import Config
 from dicom_node.deliver import dimse
 from dicom_node.deliver.retry import Again, GiveUp, back_off_s, decide, for_delivery
 from dicom_node.ledger.errors import LedgerFailed

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import structlog
 
-from dicom_node.config import Config
+from dicom_node.config.whole import Config
 from dicom_node.exit_status import FAILED, MAY_PASS, REFUSED
 from dicom_node.processes.signals import hangups_held_back, reloads
 from inference.lock import held, holder

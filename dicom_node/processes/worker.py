@@ -10,7 +10,7 @@ import structlog
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from dicom_node.config import Config
+from dicom_node.config.whole import Config
 from dicom_node.deliver.lanes import Lanes
 from dicom_node.ledger.errors import LedgerBusy
 from dicom_node.ledger.ledger import WorkerLedger
