@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from dicom_node import __version__
 from dicom_node.commands import flags
-from dicom_node.config import ConfigError
+from dicom_node.config.loading import ConfigError
 from dicom_node.exit_status import FAILED, INTERRUPTED, REFUSED
 from dicom_node.ledger.errors import LedgerBusy, LedgerDamaged
 

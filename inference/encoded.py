@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.manifest import Tensor
-from inference.condition.focus import Focus
+from inference.condition.focus import FOCUS, Focus
 from inference.slide.rules.likeness import tiles_differ
 from inference.tiles.agreement import MEAN
-from inference.tiles.encoding import FOCUS, Encoding, Runtime
+from inference.tiles.encoding import Encoding, Runtime
 from inference.tiles.order import Source
 from inference.tiles.planning import Plan
 from inference.tiles.values import Resume, TileValues

@@ -15,12 +15,13 @@ from engines.manifest import Manifest, Tensor
 from engines.outputs import HeatmapOutput
 from inference import quality
 from inference.archive import load, save
+from inference.condition.focus import FOCUS
 from inference.condition.shares import condition_of
 from inference.encoded import Encoded, encode
 from inference.errors import FramesUnreadable, Refused, Stopped, is_of_the_machine, without_path
 from inference.heatmap import assemble
 from inference.slide.slide import Slide, open_slide
-from inference.tiles.encoding import FOCUS, Runtime
+from inference.tiles.encoding import Runtime
 from inference.tiles.grid import TileGrid
 from inference.tiles.planning import LEAST_TISSUE_SHARE, Plan, plan_tiles
 from inference.tiles.values import discard
@@ -92,7 +93,9 @@ def _predict(
         encoded = encode(plan, _wanted(manifest), runtime, progress, stop, resume)
     except FramesUnreadable as error:
         return _not_assessable(slide, accounts, (Reason.FRAMES_UNREADABLE, str(error)))
-    refusal = encoded.refusal or _too_little(plan, [len(c) for c in encoded.cells], manifest)
+    if encoded.refusal:
+        return _not_assessable(slide, accounts, encoded.refusal)
+    refusal = _too_little(plan, [len(cells) for cells in encoded.cells], manifest)
     if refusal:
         return _not_assessable(slide, accounts, quality.with_tissue_beyond(refusal, beyond))
     outputs = runtime.run("aggregator", _aggregator_inputs(manifest, encoded))

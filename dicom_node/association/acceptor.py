@@ -24,7 +24,8 @@ from dicom_node.association.admission import (
 )
 from dicom_node.association.contexts import accepted_contexts
 from dicom_node.association.limits import ACCEPTED, Limits, prepare
-from dicom_node.association.lobby.lobby import LOBBY, Door, Lobby, LobbyLimits, listen
+from dicom_node.association.lobby.doors import Door, listen
+from dicom_node.association.lobby.lobby import LOBBY, Lobby, LobbyLimits
 from dicom_node.association.lobby.repeats import Repeats
 from dicom_node.association.lobby.visitor import Entrant
 from dicom_node.association.service import Service

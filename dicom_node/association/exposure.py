@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dicom_node.config import Config
+from dicom_node.config.whole import Config
 
 _EVERYWHERE = ("", "0.0.0.0", "::")
 

@@ -14,7 +14,7 @@ from pynetdicom.transport import AssociationSocket
 from dicom_node.association.contexts import proposed_contexts
 from dicom_node.association.limits import REQUESTED, Limits, prepare
 from dicom_node.association.tls.contexts import TlsFailed, client_context, reason_of
-from dicom_node.config import DestinationTls
+from dicom_node.config.tls import DestinationTls
 from dicom_node.sop_classes import SopClass
 
 _FAREWELL_S = 2.0

@@ -19,7 +19,8 @@ from dicom_node.commands.screen.findings import Finding
 from dicom_node.commands.screen.keeping import keeping
 from dicom_node.commands.screen.listener import listener
 from dicom_node.commands.screen.shown import shown
-from dicom_node.config import Config, load_config
+from dicom_node.config.loading import load_config
+from dicom_node.config.whole import Config
 from dicom_node.deliver.dimse import RESULT_CLASSES, ask
 from dicom_node.exit_status import FAILED
 from dicom_node.ledger.database.look import Where, exists, name_of, require_sound

@@ -26,7 +26,9 @@ from pydicom.errors import InvalidDicomError
 from rich.console import Console
 
 from dicom_node.commands import flags
-from dicom_node.config import Config, Destination, load_config
+from dicom_node.config.loading import load_config
+from dicom_node.config.peers import Destination
+from dicom_node.config.whole import Config
 from dicom_node.deliver.dimse import ask
 from dicom_node.demo.pacs import SmallPacs, send_folder
 from dicom_node.demo.wsm import write_slide

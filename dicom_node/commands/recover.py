@@ -14,7 +14,7 @@ from rich.console import Console
 
 from dicom_node.commands import flags
 from dicom_node.commands.screen.shown import shown
-from dicom_node.config import load_config
+from dicom_node.config.loading import load_config
 from dicom_node.exit_status import FAILED
 from dicom_node.ledger.database.look import require_sound
 from dicom_node.ledger.ledger import Ledger

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dicom_node.commands import flags
-from dicom_node.config import load_config
+from dicom_node.config.loading import load_config
 from dicom_node.exit_status import FAILED
 from dicom_node.ledger.database.look import exists, name_of, require_sound
 from dicom_node.ledger.ledger import Ledger

@@ -12,7 +12,8 @@ import structlog
 
 from dicom_node.association.tls.contexts import TlsUnusable
 from dicom_node.commands import flags
-from dicom_node.config import Config, load_config
+from dicom_node.config.loading import load_config
+from dicom_node.config.whole import Config
 from dicom_node.exit_status import FAILED, MAY_PASS, REFUSED
 from dicom_node.ledger.database.look import Where, require_sound
 from dicom_node.ledger.errors import LedgerBusy, LedgerDamaged

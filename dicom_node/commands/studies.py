@@ -17,7 +17,7 @@ from rich.style import Style
 from dicom_node.commands import flags, story
 from dicom_node.commands.cancel import cancel
 from dicom_node.commands.story import timings
-from dicom_node.config import load_config
+from dicom_node.config.loading import load_config
 from dicom_node.exit_status import FAILED
 from dicom_node.ledger.database.look import exists, name_of, require_sound
 from dicom_node.ledger.ledger import Ledger

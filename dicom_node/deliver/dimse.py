@@ -18,7 +18,7 @@ from pynetdicom.association import Association
 
 from dicom_node.association.requestor import request
 from dicom_node.association.tls.contexts import TlsFailed, TlsUnusable
-from dicom_node.config import Destination
+from dicom_node.config.peers import Destination
 from dicom_node.ledger.states import DeliveryState
 from dicom_node.observe.log import os_reason, place_of
 from dicom_node.results.kinds import result_classes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dicom_node.config import Config
+from dicom_node.config.whole import Config
 from dicom_node.ledger.keeping.rules import Policy
 from dicom_node.ledger.ledger import EgressLedger
 from dicom_node.spool.purge import Purger

@@ -14,7 +14,8 @@ from collections.abc import Callable
 
 import structlog
 
-from dicom_node.config import Config, Destination
+from dicom_node.config.peers import Destination
+from dicom_node.config.whole import Config
 from dicom_node.deliver import dimse
 from dicom_node.deliver.finishing import finish
 from dicom_node.deliver.proof import Prover

@@ -17,7 +17,8 @@ from pynetdicom.association import Association
 
 from dicom_node.association.commitment import INSTANCE, REQUEST, Report, take_report
 from dicom_node.association.commitment import written_request as written
-from dicom_node.config import Config, Destination
+from dicom_node.config.peers import Destination
+from dicom_node.config.whole import Config
 from dicom_node.deliver import dimse
 from dicom_node.deliver.query import has_object
 from dicom_node.ledger.errors import LedgerFailed

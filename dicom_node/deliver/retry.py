@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from dicom_node.config import AnalysisSection, DeliverySection
+from dicom_node.config.sections import AnalysisSection, DeliverySection
 
 _MOST_DOUBLINGS = 30
 """Further ones would only make a number that no float holds."""

@@ -7,7 +7,8 @@ from collections import defaultdict
 
 import structlog
 
-from dicom_node.config import Config, Destination
+from dicom_node.config.peers import Destination
+from dicom_node.config.whole import Config
 from dicom_node.deliver import dimse
 from dicom_node.deliver.keeping import policy_of
 from dicom_node.deliver.query import instances_of_series

@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from dicom_node.config import Config
+from dicom_node.config.whole import Config
 from dicom_node.ledger.errors import LedgerFailed
 from dicom_node.ledger.ledger import EgressLedger
 from dicom_node.ledger.rows import Event

@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from dicom_node.config import NotifySection
+from dicom_node.config.keeping import NotifySection
 from dicom_node.observe.log import os_reason
 
 log = structlog.get_logger()

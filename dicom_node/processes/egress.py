@@ -13,7 +13,7 @@ import time
 
 import structlog
 
-from dicom_node.config import Config
+from dicom_node.config.whole import Config
 from dicom_node.deliver.finishing import tend
 from dicom_node.deliver.keeping import purger_of
 from dicom_node.deliver.lanes import Lanes

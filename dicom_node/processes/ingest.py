@@ -15,7 +15,7 @@ from dicom_node.association import exposure
 from dicom_node.association.acceptor import Acceptor
 from dicom_node.association.admission import AllowedSender
 from dicom_node.association.tls.contexts import ServerTls, TlsUnusable, soon_over
-from dicom_node.config import Config
+from dicom_node.config.whole import Config
 from dicom_node.ledger.errors import LedgerDamaged
 from dicom_node.ledger.ledger import IngestLedger
 from dicom_node.processes.heartbeat import NOBODY, Heart

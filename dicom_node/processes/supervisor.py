@@ -20,7 +20,7 @@ from pathlib import Path
 
 import structlog
 
-from dicom_node.config import Config
+from dicom_node.config.whole import Config
 from dicom_node.exit_status import FAILED, REFUSED
 from dicom_node.processes.children import Child, Patience
 from dicom_node.processes.heartbeat import Heart

@@ -13,7 +13,7 @@ import structlog
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from dicom_node.config import Config
+from dicom_node.config.whole import Config
 from dicom_node.exit_status import MAY_PASS
 from dicom_node.ledger.errors import LedgerBusy
 from dicom_node.ledger.ledger import WorkerLedger

@@ -11,7 +11,8 @@ from dicom_node.association.wire import (
     CONGESTION,
     LIMIT_EXCEEDED,
 )
-from dicom_node.config import DeliverySection, NodeSection, NodeTls
+from dicom_node.config.sections import DeliverySection, NodeSection
+from dicom_node.config.tls import NodeTls
 from dicom_node.results.kinds import KINDS, result_classes
 from dicom_node.services import echo
 from dicom_node.services.store import handler

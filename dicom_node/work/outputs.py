@@ -12,7 +12,7 @@ from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.errors import InvalidDicomError
 
 from dicom_node import __version__
-from dicom_node.config import Config
+from dicom_node.config.whole import Config
 from dicom_node.ledger.errors import LedgerFailed
 from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Result, Revision, Run

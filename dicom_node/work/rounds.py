@@ -9,7 +9,7 @@ import structlog
 from dbos import DBOS, SetWorkflowID, WorkflowStatus
 from sqlalchemy.exc import DatabaseError, InterfaceError
 
-from dicom_node.config import Config
+from dicom_node.config.whole import Config
 from dicom_node.ledger.errors import LedgerBusy, LedgerDamaged
 from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Revision

@@ -15,7 +15,7 @@ from typing import NoReturn
 import structlog
 from dbos import DBOS, DBOSConfiguredInstance
 
-from dicom_node.config import Config
+from dicom_node.config.whole import Config
 from dicom_node.deliver.retry import for_analysis
 from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Result, Revision, Run

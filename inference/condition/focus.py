@@ -20,6 +20,8 @@ LEAST_DETAIL = 4.0
 """Detail at 2 pixels, of 255: less is noise, which says nothing of focus. Sharp pale tiles have 13
 and more."""
 NOT_LOOKED_AT, SHARP, BLURRED = range(3)
+FOCUS = "tile.focus"
+"""The name of what is said of focus among the values of tiles, which no tensor of a graph has."""
 
 
 class Focus:

@@ -19,6 +19,7 @@ from inference.tiles.order import Source
 from inference.tissue.presence import shown_by
 from inference.tissue.regions import Mask
 from inference.tissue.sums import SummedView, block_sums, summed
+from inference.tissue.unscanned import EVEN, MOST_TINT
 
 MEAN = "tile.mean"
 """The name of the mean colors among the values of tiles, which no tensor of a graph has."""
@@ -36,16 +37,17 @@ explain this share of the variance of the other."""
 MOST_OUTSIDE = 32
 """Frames outside of the tissue that are compared: decoding them costs, and what is wrong with a
 level is seldom wrong in one place."""
-_PHASE, _ROW_STEP, _COL_STEP = 2, 16, 4
-"""Which pixels a mean is of: few rows, since each costs as many reads of memory as a whole one."""
-_BLACK = 4.0
+_ROWS, _COLS = 14, 56
+"""How many rows of a tile, and pixels of each, a mean is of: few rows, since each costs as many
+reads of memory as a whole one, and enough of both for nuclei to even out."""
 
 Array = NDArray[np.float32]
 
 
 def tile_means(pixels: NDArray[np.uint8]) -> Array:
-    """[n, 3] mean color of tiles [n, h, w, 3], of every fourth pixel of every sixteenth row."""
-    few = pixels[:, _PHASE::_ROW_STEP, _PHASE::_COL_STEP]
+    """[n, 3] mean color of tiles [n, h, w, 3], of some hundred pixels all over each."""
+    down, along = (max(1, n // m) for n, m in zip(pixels.shape[1:3], (_ROWS, _COLS), strict=True))
+    few = pixels[:, down // 2 :: down, along // 2 :: along]
     few = few.reshape(len(pixels), -1, 3).astype(np.float32)
     return np.asarray(np.full(few.shape[1], 1 / few.shape[1], np.float32) @ few)
 
@@ -142,12 +144,19 @@ def outside_contradicted(
         except FramesUnreadable:  # no number needs it
             continue
         rows, cols = (corners[n] - places[n] * sides).tolist()
-        mean = frame[:rows:_COL_STEP, :cols:_COL_STEP].mean((0, 1), dtype=np.float32)
+        mean = tile_means(frame[None, :rows, :cols])[0]
         beyond = np.maximum(expected.low[n] - mean, mean - expected.high[n]).max()
         compared += 1
-        wrong += bool(beyond > FAR and mean.max() > _BLACK)
+        wrong += bool(beyond > FAR and not _is_fill(frame[:rows, :cols]))
     frame_px = float(np.prod(sides)) * (level.downsample / view.view.downsample) ** 2
     return wrong, compared, len(around), float(tissue.sum()) / frame_px
+
+
+def _is_fill(frame: NDArray[np.uint8]) -> bool:
+    """Whether a frame is white, black or of one gray: what was not scanned hides no tissue from
+    the mask, and writers fill it as they like, each level in its own way."""
+    spread = np.ptp(frame.reshape(-1, 3), axis=0).max()
+    return bool(spread <= 2 * EVEN and np.ptp(frame[0, 0]) <= MOST_TINT)
 
 
 def _spread(count: int) -> NDArray[np.intp]:

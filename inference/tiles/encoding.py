@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from engines.bundle import Bundle
 from engines.errors import DeviceFailed
 from engines.manifest import Manifest
-from inference.condition.focus import Focus
+from inference.condition.focus import FOCUS, Focus
 from inference.errors import FramesUnreadable, Stopped
 from inference.tiles.agreement import MEAN, tile_means
 from inference.tiles.cutter import TileCutter
@@ -30,8 +30,6 @@ from inference.tiles.values import TileValues
 from inference.types import Progress
 
 Array = NDArray[Any]
-FOCUS = "focus_of_tile"
-"""Name of what is said of a tile's focus, beside the tensors of the encoder."""
 _LOOK_EVERY_S = 0.1
 """How often the calling thread reports progress and asks whether to stop."""
 

@@ -89,17 +89,16 @@ def find_unscanned(rgb: NDArray[np.uint8], is_even: Confirm) -> Mask:
     black = np.empty(rgb.shape[:2], np.bool_)
     even = np.empty(rgb.shape[:2], np.bool_)
     for rows, strip, inside in _strips(rgb):
-        red, green, blue = (strip[inside][..., n] for n in range(3))
-        brightest = np.maximum(np.maximum(red, green), blue)
-        darkest = np.minimum(np.minimum(red, green), blue)
+        red, green, blue = (np.ascontiguousarray(strip[..., n]) for n in range(3))
+        flat = (_spread(green) <= EVEN)[inside]
+        brightest = np.maximum(np.maximum(red, green), blue)[inside]
+        darkest = np.minimum(np.minimum(red, green), blue)[inside]
         black[rows] = brightest <= BLACKEST
-        is_gray = (darkest < GLASS_LEAST) & (brightest - darkest <= MOST_TINT)
+        is_gray = brightest - darkest <= MOST_TINT
+        tinted = flat & ~is_gray
         # A buffer of zeros read as YCbCr is green.
-        wide = (channel.astype(np.int16) for channel in (red, green, blue))
-        is_fill = is_gray | has_ink_hue(*wide)
-        if is_fill.any():
-            is_fill &= (_spread(strip[..., 1]) <= EVEN)[inside]
-        even[rows] = is_fill
+        tinted[tinted] = has_ink_hue(*strip[inside][tinted].astype(np.int16).T)
+        even[rows] = (flat & is_gray & (darkest < GLASS_LEAST)) | tinted
     black = drop_small(black, LEAST_PX)
     return black | _fills(drop_small(even & ~black, LEAST_PX), rgb, is_even)
 

@@ -32,7 +32,7 @@ class View:
     downsample: float
     """Base-level pixels per pixel of the view."""
     unsaid: Mask
-    """[h, w] where it does not show what the level was scanned to."""
+    """[h, w] where nothing was scanned, or nobody knows: nothing is to be concluded from it."""
 
 
 def tissue_level(slide: Slide) -> Level:

@@ -17,7 +17,8 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from dicom_node.config import Config, Sender
+from dicom_node.config.peers import Sender
+from dicom_node.config.whole import Config
 from dicom_node.deliver.finishing import tend
 from dicom_node.deliver.lanes import Lanes
 from dicom_node.ledger.counted import Evidence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dicom_node.config import ConfigError, load_config
+from dicom_node.config.loading import ConfigError, load_config
 
 SMALLEST = """
 [node]

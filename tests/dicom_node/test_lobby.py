@@ -28,7 +28,7 @@ from dicom_node.association.acceptor import Acceptor
 from dicom_node.association.lobby.lobby import LobbyLimits
 from dicom_node.association.lobby.repeats import Repeats
 from dicom_node.association.service import Service
-from dicom_node.config import Sender
+from dicom_node.config.peers import Sender
 from dicom_node.sop_classes import VERIFICATION
 
 SUPPORT = Path(__file__).parents[1] / "support"

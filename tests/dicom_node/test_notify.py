@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.config import Config, ConfigError, NotifySection, load_config
+from dicom_node.config.keeping import NotifySection
+from dicom_node.config.loading import ConfigError, load_config
+from dicom_node.config.whole import Config
 from dicom_node.ledger.counted import Evidence
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import ReceivedInstance, Run

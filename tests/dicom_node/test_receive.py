@@ -37,7 +37,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from structlog.testing import capture_logs
 from wsm_files import JPEG_BASELINE, WSM, encoded, write_wsm, wsm_header
 
-from dicom_node.config import Sender
+from dicom_node.config.peers import Sender
 from dicom_node.ledger.database import tables as schema
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.processes.ingest import Ingest

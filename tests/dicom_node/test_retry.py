@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nodes import free_port, wait_for
 
-from dicom_node.config import AnalysisSection, Config, DeliverySection
+from dicom_node.config.sections import AnalysisSection, DeliverySection
+from dicom_node.config.whole import Config
 from dicom_node.deliver.lanes import Lanes
 from dicom_node.deliver.retry import (
     Again,

@@ -30,7 +30,11 @@ from dicom_node.association.tls.certificates import NotReadable, ends_of_certifi
 from dicom_node.association.tls.contexts import ServerTls, TlsUnusable, soon_over
 from dicom_node.commands.screen.listener import files as files_found
 from dicom_node.commands.screen.listener import listener
-from dicom_node.config import Config, NodeSection, NodeTls, Sender, load_config
+from dicom_node.config.loading import load_config
+from dicom_node.config.peers import Sender
+from dicom_node.config.sections import NodeSection
+from dicom_node.config.tls import NodeTls
+from dicom_node.config.whole import Config
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.processes.ingest import Ingest
 from dicom_node.sop_classes import VERIFICATION

@@ -18,7 +18,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from dicom_node.association.wire import CONGESTION
-from dicom_node.config import Destination, DestinationTls
+from dicom_node.config.peers import Destination
+from dicom_node.config.tls import DestinationTls
 from dicom_node.deliver.dimse import RESULT_CLASSES, ask, send
 from dicom_node.ledger.states import DeliveryState
 from dicom_node.sop_classes import COMPREHENSIVE_3D_SR

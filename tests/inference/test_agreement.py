@@ -19,7 +19,7 @@ from engines.runtime import Runtime
 from inference.errors import Refused
 from inference.predict import predict
 from inference.slide.slide import open_slide
-from inference.tiles.agreement import LEAST_TILES, Expected
+from inference.tiles.agreement import LEAST_TILES, Expected, tile_means
 from inference.tiles.planning import plan_tiles
 from inference.types import NotAssessable, Prediction, Reason
 
@@ -188,3 +188,24 @@ def test_a_mask_that_misses_all_tissue_is_not_believed(tmp_path: Path) -> None:
         plan_tiles(slide, wanted, ())
     assert refused.value.verdict.reason == Reason.LEVELS_DIFFER
     assert "tissue may have been missed" in refused.value.verdict.detail
+
+
+def test_fills_that_only_one_level_has_hide_no_tissue(runtime: Runtime, tmp_path: Path) -> None:
+    """White, black and gray are what writers put where nothing was scanned."""
+    slide = drawn()
+    shown(slide.lower, np.where(slide.lower.pixels == 243, np.uint8(215), slide.lower.pixels))
+    for n, cell in enumerate(slide.base.cells):
+        if (slide.base.tile(cell) >= 243).all():
+            slide.base.frames[n] = jpeg(np.full((96, 96, 3), 255, np.uint8))
+    found = predict(slide.save(tmp_path), runtime)
+    assert isinstance(found, Prediction)
+    assert judge(found, slide.truth) == []
+
+
+def test_small_textured_tiles_have_the_mean_of_many_pixels() -> None:
+    rng = np.random.default_rng(4)
+    for side in (32, 64, 224, 512):
+        tiles = rng.integers(0, 256, (8, side, side, 3), np.uint8)
+        assert np.abs(tile_means(tiles) - tiles.mean((1, 2))).max() < 20 * (
+            0.8 if side < 64 else 0.5
+        )

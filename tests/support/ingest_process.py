@@ -14,7 +14,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 from dicom_node.association.tls.contexts import ServerTls
-from dicom_node.config import NodeTls
+from dicom_node.config.tls import NodeTls
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.processes.ingest import Ingest
 from dicom_node.spool.spool import Spool

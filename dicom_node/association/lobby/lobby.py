@@ -7,7 +7,6 @@ no room, the one that has waited longest goes: a real sender has asked within mo
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import select
 import socket
@@ -21,9 +20,9 @@ from ipaddress import IPv4Network, IPv6Network
 import structlog
 
 from dicom_node.association.admission import address_of
+from dicom_node.association.lobby.doors import Door
 from dicom_node.association.lobby.repeats import Repeats
 from dicom_node.association.lobby.visitor import Dismissed, Entrant, Visitor
-from dicom_node.association.tls.contexts import ServerTls
 from dicom_node.association.wire import CONGESTION
 
 log = structlog.get_logger()
@@ -47,15 +46,6 @@ class LobbyLimits:
 
 
 LOBBY = LobbyLimits()
-
-
-@dataclass(frozen=True, slots=True)
-class Door:
-    """A listening socket."""
-
-    sock: socket.socket
-    tls: ServerTls | None = None
-    """What whoever comes in here has to speak."""
 
 
 class Lobby:
@@ -258,15 +248,3 @@ class Lobby:
 
 def _first(visitors: OrderedDict[int, Visitor]) -> Visitor | None:
     return next(iter(visitors.values()), None)
-
-
-def listen(family: int, address: tuple[str, int]) -> socket.socket:
-    """A socket that listens. Raises OSError when the address cannot be bound."""
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    with contextlib.ExitStack() as undo:
-        undo.callback(sock.close)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(address)
-        sock.listen(1024)
-        undo.pop_all()
-    return sock

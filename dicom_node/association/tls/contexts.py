@@ -17,7 +17,8 @@ from dicom_node.association.tls.certificates import (
     ends_of_certificates,
     ends_of_lists,
 )
-from dicom_node.config import DestinationTls, NodeTls, TlsProfile
+from dicom_node.config.fields import TlsProfile
+from dicom_node.config.tls import DestinationTls, NodeTls
 from dicom_node.observe.log import os_reason
 
 WARNED_BEFORE = timedelta(days=30)

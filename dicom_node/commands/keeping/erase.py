@@ -17,7 +17,8 @@ from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag
 
 from dicom_node.commands import flags
-from dicom_node.config import Config, load_config
+from dicom_node.config.loading import load_config
+from dicom_node.config.whole import Config
 from dicom_node.deliver.keeping import purger_of
 from dicom_node.exit_status import FAILED
 from dicom_node.ledger.database.look import exists, name_of, require_sound

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from dicom_node.commands import flags
 from dicom_node.commands.screen.shown import shown
-from dicom_node.config import load_config
+from dicom_node.config.loading import load_config
 from dicom_node.deliver.keeping import purger_of
 from dicom_node.exit_status import FAILED
 from dicom_node.ledger.database.look import exists, name_of, require_sound

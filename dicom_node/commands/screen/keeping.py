@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dicom_node.commands.screen.findings import Finding
-from dicom_node.config import Config
+from dicom_node.config.whole import Config
 
 
 def keeping(config: Config) -> Iterator[Finding]:

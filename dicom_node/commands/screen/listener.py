@@ -13,7 +13,8 @@ from dicom_node.association.tls.contexts import (
     soon_over,
 )
 from dicom_node.commands.screen.findings import Finding
-from dicom_node.config import Config, DestinationTls, NodeTls
+from dicom_node.config.tls import DestinationTls, NodeTls
+from dicom_node.config.whole import Config
 
 
 def listener(config: Config) -> Iterator[Finding]:

@@ -1,7 +1,8 @@
 """The OVERVIEW images of a slide: those that say where they lie, and their pixels.
 
 A label is never looked at. An overview decides nothing, so whatever is wrong with it, there is none
-then: this module raises nothing for what a file holds.
+then: this module raises nothing for what a file holds. A file that cannot be read now is another
+matter: the report must not depend on it, so OSError passes.
 """
 
 from __future__ import annotations
@@ -126,5 +127,5 @@ def _read(image: SlideImage) -> Overview | None:
     try:
         with ExitStack() as files:
             return Overview(reduced_view(open_picture(image, files), factor), factor, place)
-    except (LevelFault, FramesUnreadable, OSError):  # it is not needed
+    except (LevelFault, FramesUnreadable):  # it is not needed
         return None

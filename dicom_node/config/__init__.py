@@ -1,0 +1,1 @@
+"""The configuration: one TOML file, one frozen model, unknown keys refused."""

@@ -1,0 +1,44 @@
+"""Keys of what people are told of, and of what is removed when."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from dicom_node.config.fields import Section
+
+
+class NotifySection(Section):
+    """Who is told of parked studies and of disks that fill. Without a key: nobody."""
+
+    command: tuple[str, ...] = ()
+    """Program and arguments; gets each notice as one JSON object on its standard input. No shell
+    reads it."""
+    webhook: Annotated[str, StringConstraints(pattern=r"^https?://")] | None = None
+    """URL that each notice is posted to as JSON. Redirections are not followed."""
+    timeout_s: Annotated[float, Field(gt=0, le=600)] = 10
+    """Seconds after which a command is killed, or a webhook given up."""
+    with_uids: bool = False
+    """Whether notices hold the Study Instance UID and the UIDs of reasons."""
+
+
+class RetentionSection(Section):
+    """What is removed when. Nothing goes as long as a destination has not proven that it keeps the
+    results; received slides not before the source is known to hold them, too."""
+
+    inputs_days: Annotated[float, Field(ge=0)] = 7
+    """Days that received files stay after the results are proven."""
+    results_days: Annotated[float, Field(ge=0)] = 30
+    """Days that result objects stay after they are proven."""
+    parked_days: Annotated[float, Field(ge=0)] = 30
+    """Days that everything of a parked study stays, full disk or not."""
+    ledger_days: Annotated[float, Field(ge=1)] = 3650
+    """Days that the ledger tells of a study after its end, with its thumbnails and predictions."""
+    source_holds_slides: bool = False
+    """Whether the site says that the source keeps every slide that it sends. Otherwise received
+    files go only where a query finds them at a destination that is the sender, too."""
+    require_commitment: bool = True
+    """Whether results have to be proven at a destination, by storage commitment or a query."""
+    free_target_percent: Annotated[float, Field(ge=0, le=95)] = 20
+    """Percent of the disk. With less free, what may go goes before its days are over."""

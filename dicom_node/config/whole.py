@@ -1,0 +1,84 @@
+"""The whole configuration, and what follows from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from pydantic import Field, field_validator
+
+from dicom_node.config.fields import Section
+from dicom_node.config.keeping import NotifySection, RetentionSection
+from dicom_node.config.peers import Destination, Sender
+from dicom_node.config.sections import (
+    ONLY_NODE,
+    AnalysisSection,
+    DatabaseSection,
+    DeliverySection,
+    LogSection,
+    ModelSection,
+    NodeSection,
+)
+
+
+class Config(Section):
+    """The whole configuration."""
+
+    node: NodeSection
+    senders: tuple[Sender, ...] = ()
+    destinations: Annotated[tuple[Destination, ...], Field(min_length=1)]
+    database: DatabaseSection = DatabaseSection()
+    model: ModelSection = ModelSection()
+    analysis: AnalysisSection = AnalysisSection()
+    delivery: DeliverySection = DeliverySection()
+    notify: NotifySection = NotifySection()
+    retention: RetentionSection = RetentionSection()
+    log: LogSection = LogSection()
+
+    @field_validator("destinations")
+    @classmethod
+    def _names_differ(cls, value: tuple[Destination, ...]) -> tuple[Destination, ...]:
+        names = [d.name for d in value]
+        if len(set(names)) != len(names):
+            raise ValueError(f"destination names must differ, found {names}")
+        if taken := {"intake", "analysis"} & set(names):
+            raise ValueError(
+                f"found a destination named {taken.pop()}, which `pause` has another use for"
+            )
+        return value
+
+    @property
+    def spool_dir(self) -> Path:
+        """Received instances."""
+        return self.node.data_dir / "spool"
+
+    @property
+    def spool_writer(self) -> str:
+        """Folder of the spool that this node writes: its own where nodes have names."""
+        return "" if self.node.name == ONLY_NODE else f"by-{self.node.name}"
+
+    @property
+    def results_dir(self) -> Path:
+        """Predictions and result objects, one folder a study revision."""
+        return self.node.data_dir / "results"
+
+    @property
+    def sqlite_file(self) -> Path:
+        """The database where [database] names none."""
+        return self.node.data_dir / "node.sqlite"
+
+    @property
+    def ledger_at(self) -> Path | str:
+        """The database of the ledger and the workflow engine: a file, or a URL with the password.
+
+        The URL is for who connects, never to be shown.
+        """
+        if self.database.url is None:
+            return self.sqlite_file
+        parts = urlsplit(self.database.url)
+        if self.database.password is None:
+            return self.database.url
+        secret = quote(self.database.password.get_secret_value(), safe="")
+        user, _, host = parts.netloc.rpartition("@")
+        return urlunsplit(parts._replace(netloc=f"{user}:{secret}@{host}"))
