@@ -71,11 +71,6 @@ class TissueMask:
         return float(mask.sum()) * (self.mpp / 1000) ** 2
 
 
-def tissue_mask(slide: Slide) -> TissueMask:
-    """The tissue of a slide. Raises FramesUnreadable."""
-    return tissue_and_view(slide)[0]
-
-
 def tissue_and_view(slide: Slide) -> tuple[TissueMask, View]:
     """The tissue of a slide, and half of the view that it was found in. Raises FramesUnreadable."""
     level = tissue_level(slide)

@@ -16,7 +16,7 @@ from inference.slide.prepare import reduce
 from inference.slide.slide import open_slide
 from inference.tissue.dispute import find_disputed
 from inference.tissue.regions import halved
-from inference.tissue.tissue import find_tissue, tissue_mask
+from inference.tissue.tissue import find_tissue, tissue_and_view
 from inference.types import NotAssessable, Reason
 from slides import PhantomStudy, SlideStudy
 
@@ -82,7 +82,7 @@ def test_sound_slides_are_not_disputed(
 ) -> None:
     for study in (cmu_study, tcga_study, phantom_study):
         with open_slide(study.paths) as slide:
-            found = tissue_mask(slide)
+            found = tissue_and_view(slide)[0]
         assert found.disputed_mm2 < 0.02 * found.area_mm2
 
 

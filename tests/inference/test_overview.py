@@ -32,7 +32,7 @@ from tiny_slides import Edit, setting, without
 from inference import predict
 from inference.slide.slide import open_slide
 from inference.tissue.overview import outside_scan_mm2
-from inference.tissue.tissue import TissueMask, tissue_mask
+from inference.tissue.tissue import TissueMask, tissue_and_view
 from inference.types import NotAssessable, Reason, SlideGeometry
 from slides import SlideStudy
 
@@ -88,7 +88,7 @@ def found(paths: Sequence[Path]) -> float:
 def tissue_of(scan: Path) -> TissueMask:
     """Overviews do not change what the scan shows, and it takes longest to look at."""
     with open_slide([scan]) as slide:
-        return tissue_mask(slide)
+        return tissue_and_view(slide)[0]
 
 
 @pytest.fixture(scope="module")
@@ -339,7 +339,7 @@ def test_overviews_of_real_slides_raise_no_false_alarm(
 ) -> None:
     for study in (cmu_study, tcga_study):
         with open_slide(study.paths) as slide:
-            assert outside_scan_mm2(slide, tissue_mask(slide)) == 0
+            assert outside_scan_mm2(slide, tissue_and_view(slide)[0]) == 0
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from inference.slide.slide import open_slide
 from inference.tissue import light, view
 from inference.tissue.outlines import MOST_POINTS, area, crosses_itself, outlines
 from inference.tissue.regions import dilate, drop_small, fill_holes, halved, label
-from inference.tissue.tissue import TissueMask, find_tissue, tissue_mask
+from inference.tissue.tissue import TissueMask, find_tissue, tissue_and_view
 from slides import PhantomStudy, SlideStudy
 
 MPP = 8.0
@@ -81,12 +81,12 @@ def test_tinted_glass_is_still_glass(shared: Path) -> None:
 
 def test_every_level_of_a_real_slide_gives_nearly_the_same_mask(cmu_study: SlideStudy) -> None:
     with open_slide(cmu_study.paths) as slide:
-        found = tissue_mask(slide)
+        found = tissue_and_view(slide)[0]
     bases = [p for p in cmu_study.paths]
     with open_slide(bases) as slide:
         only_base = [p.path for p in slide.levels[0].parts]
     with open_slide(only_base) as slide:
-        from_base = tissue_mask(slide)
+        from_base = tissue_and_view(slide)[0]
     assert found.mask.shape == from_base.mask.shape == (186, 139)
     overlap = (found.mask & from_base.mask).sum() / (found.mask | from_base.mask).sum()
     assert overlap > 0.9
@@ -100,7 +100,7 @@ def test_the_tissue_of_a_drawn_slide_is_found_where_it_was_drawn(
     is_glass = np.isin(truth, [Kind.GLASS, Kind.PEN])
     is_fat = truth == Kind.FAT  # mostly empty at 8 um; either answer will do
     with open_slide(phantom_study.paths) as slide:
-        found = tissue_mask(slide)
+        found = tissue_and_view(slide)[0]
         scale = STEP / found.downsample
     at = [
         np.minimum(((np.arange(n) + 0.5) * scale).astype(int), size - 1)
@@ -128,7 +128,7 @@ def test_the_mask_lies_on_the_tissue(tmp_path: Path) -> None:
     ImageDraw.Draw(picture).rectangle((480, 320, 1119, 799), fill=(200, 120, 170))
     path = write_level(tmp_path / "a.dcm", np.asarray(picture), frame=(250, 300), mpp=1.0)
     with open_slide([path]) as slide:
-        found = tissue_mask(slide)
+        found = tissue_and_view(slide)[0]
     assert found.downsample == 8
     expected = np.zeros((150, 200), bool)
     expected[40:100, 60:140] = True
@@ -230,7 +230,7 @@ def test_the_view_of_a_gigantic_slide_is_reduced_until_it_is_small_enough(
     monkeypatch.setattr(view, "MOST_VIEW_PX", 60 * 40)
     pixels = np.full((320, 480, 3), (150, 100, 99), np.uint8)
     with open_slide([write_level(tmp_path / "a.dcm", pixels, mpp=8.0)]) as slide:
-        found = tissue_mask(slide)
+        found = tissue_and_view(slide)[0]
     assert found.mask.shape == (40, 60)
     assert found.mpp == 64
     assert found.area_mm2 == pytest.approx(320 * 480 * 64e-6, rel=0.05)

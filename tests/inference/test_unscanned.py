@@ -15,7 +15,7 @@ from engines.manifest import TileInput
 from inference.slide.slide import open_slide
 from inference.tiles.grid import stream
 from inference.tiles.planning import Plan, plan_tiles
-from inference.tissue.tissue import tissue_mask
+from inference.tissue.tissue import tissue_and_view
 from inference.tissue.unscanned import find_unscanned
 from slides import SlideStudy
 
@@ -71,7 +71,7 @@ def test_tissue_beside_a_fill_is_cut_as_beside_glass(
 def test_black_around_tissue_of_any_shape_is_found(tmp_path: Path) -> None:
     path = write_level(tmp_path / "a.dcm", slide_with((0, 0, 0), is_round=True), frame=(256, 256))
     with open_slide([path]) as slide:
-        found = tissue_mask(slide)
+        found = tissue_and_view(slide)[0]
     assert found.unscanned is not None
     assert not (found.unscanned.mask & found.mask).any()
     whole = np.ones(found.mask.shape, bool)
@@ -89,7 +89,7 @@ def test_ink_and_dark_tissue_are_no_fill(shared: Path) -> None:
 def test_sound_slides_have_nothing_unscanned(cmu_study: SlideStudy, tcga_study: SlideStudy) -> None:
     for study in (cmu_study, tcga_study):
         with open_slide(study.paths) as slide:
-            assert tissue_mask(slide).unscanned is None
+            assert tissue_and_view(slide)[0].unscanned is None
 
 
 def test_even_squares_of_a_level_that_was_compressed_hard_are_tissue(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_even_squares_of_a_level_that_was_compressed_hard_are_tissue(tmp_path: P
     small[30:46, 30:46] = (190, 110, 160)
     lower = write_level(tmp_path / "b.dcm", small, frame=(80, 96), mpp=8.0)
     with open_slide([base, lower]) as slide:
-        assert tissue_mask(slide).unscanned is None
+        assert tissue_and_view(slide)[0].unscanned is None
 
 
 @pytest.mark.parametrize("fill", [(0, 0, 0), (127, 127, 127)])
@@ -110,7 +110,7 @@ def test_frames_that_were_left_black_in_the_middle_of_tissue_are_no_tissue(
     pixels[512:768, 512:768] = fill
     path = write_level(tmp_path / "a.dcm", pixels, frame=(256, 256))
     with open_slide([path]) as slide:
-        found = tissue_mask(slide)
+        found = tissue_and_view(slide)[0]
     assert not found.mask[33:47, 33:47].any()
     assert found.unscanned_mm2 == pytest.approx(0.128**2, rel=0.1)
 
@@ -131,7 +131,7 @@ def test_a_fill_that_ends_in_the_middle_of_a_jpeg_block_is_found(
         edit=setting(PhotometricInterpretation="YBR_FULL_422"),
     )
     with open_slide([path]) as slide:
-        found = tissue_mask(slide)
+        found = tissue_and_view(slide)[0]
     assert found.unscanned is not None
     assert found.unscanned.mask[60:].mean() > 0.9
     assert not found.disputed_mm2

@@ -14,6 +14,8 @@ from mutants import Mutant, NotHere, Step, colored
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit
 
 _BLACK = "native zeros are black pixels, scanned or not"
+_LEAST = 4
+"""Bytes of a frame that can be changed: an earlier step may have taken them."""
 _ITEM = b"\xfe\xff\x00\xe0"
 _PIXELS = (
     b"\xe0\x7f\x10\x00OB\x00\x00\xff\xff\xff\xff",
@@ -123,6 +125,8 @@ def _show(mutant: Mutant, image: Image, n: int, found: Pixels) -> None:
 def _cut(mutant: Mutant, rng: random.Random) -> str:
     image, n = _picked(mutant, rng)
     data = image.frames[n]
+    if len(data) < _LEAST:
+        raise NotHere
     left = rng.randrange(len(data))
     ending = rng.choice((b"", b"\xff\xd9"))
     _replace(mutant, image, n, data[:left] + ending)
@@ -133,6 +137,8 @@ def _hole(mutant: Mutant, rng: random.Random) -> str:
     """Zeros in the coded data, the end as it was."""
     image, n = _picked(mutant, rng)
     data = image.frames[n]
+    if len(data) < _LEAST:
+        raise NotHere
     start = rng.randrange(len(data) // 3, len(data) - 2)
     stop = rng.randrange(start + 1, len(data) - 1) if start + 1 < len(data) - 1 else start + 1
     if not image.syntax.is_encapsulated:
