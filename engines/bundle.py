@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from engines.errors import BundleRejected
-from engines.manifest import Manifest
+from engines.manifest.reading import read_manifest
+from engines.manifest.whole import Manifest
 
 SUMS_FILE = "SHA256SUMS"
 MANIFEST_FILE = "manifest.json"
@@ -50,9 +50,9 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
     digest = _verify_digests(root)
     manifest_path = root / MANIFEST_FILE
     try:
-        manifest = Manifest.model_validate_json(manifest_path.read_bytes())
-    except ValidationError as error:
-        raise BundleRejected(f"{manifest_path}: {_first_problems(error)}") from error
+        manifest = read_manifest(manifest_path.read_bytes())
+    except BundleRejected as rejected:
+        raise BundleRejected(f"{manifest_path}: {rejected}") from rejected
     for name in _files_named_by(manifest):
         if Path(name).name != name or not (root / name).is_file():
             raise BundleRejected(
@@ -108,11 +108,3 @@ def _verify_digests(root: Path) -> str:
                 "the file was changed after the bundle was made"
             )
     return hashlib.sha256(sums_path.read_bytes()).hexdigest()
-
-
-def _first_problems(error: ValidationError) -> str:
-    problems = [
-        f"{'.'.join(str(part) for part in problem['loc']) or 'manifest'}: {problem['msg']}"
-        for problem in error.errors()[:3]
-    ]
-    return "; ".join(problems)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from engines.bundle import Bundle
 from engines.errors import BundleRejected, DeviceFailed, EngineMissing
 from engines.executor import ENCODER
+from engines.names import Engine as EngineId
 from engines.names import PrecisionName
 from engines.runtime import ENGINES, Runtime, difference, open_unexamined
 
@@ -50,14 +51,17 @@ class Comparison:
 
 def compare(bundle: Bundle, threads: int = 0) -> Iterator[Comparison]:
     """fp32 and every precision of the bundle on every engine, absent ones with their reason."""
-    precisions: list[PrecisionName] = ["fp32", *(p.name for p in bundle.manifest.precisions)]
+    cheaper = [p.name for p in bundle.manifest.precisions if p.name != "fp32"]
+    precisions: list[PrecisionName] = ["fp32", *dict.fromkeys(cheaper)]
     for engine in ENGINES:
         for precision in precisions:
             yield _compare(bundle, engine, precision, threads)
 
 
-def _compare(bundle: Bundle, engine: str, precision: PrecisionName, threads: int) -> Comparison:
-    form = bundle.manifest.precision(precision)
+def _compare(
+    bundle: Bundle, engine: EngineId, precision: PrecisionName, threads: int
+) -> Comparison:
+    form = bundle.manifest.precision(precision, engine)
     outside = form.within(bundle.manifest.precision_limits) if form else ""
     if outside:
         return Comparison(engine, precision, "refused", outside)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from engines.bundle import Bundle
-from engines.precision import Precision
+from engines.manifest.precision import Precision
 
 ENCODER = "encoder"
 AGGREGATOR = "aggregator"

@@ -27,7 +27,7 @@ from engines.executor import (
     precision_name,
 )
 from engines.machine import available_memory, cores, need_of, require_memory
-from engines.precision import Precision
+from engines.manifest.precision import Precision
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"

@@ -30,8 +30,8 @@ from engines.executor import (
     precision_name,
 )
 from engines.machine import available_memory, cores, need_of, require_memory
-from engines.manifest import Graph
-from engines.precision import Precision
+from engines.manifest.precision import Precision
+from engines.manifest.tensors import Graph
 
 
 def lacks(precision: Precision) -> str:

@@ -19,9 +19,11 @@ from engines import onnx, openvino
 from engines.bundle import Bundle
 from engines.errors import BundleRejected, DeviceFailed, EngineMissing
 from engines.executor import Arrays, Executor, precision_name
-from engines.manifest import Manifest, Tensor
+from engines.manifest.precision import Precision
+from engines.manifest.tensors import Tensor
+from engines.manifest.whole import Manifest
+from engines.names import Engine as EngineId
 from engines.names import EngineName, PrecisionName
-from engines.precision import Precision
 from engines.tensorrt import runtime as tensorrt
 from engines.tensorrt.compiler import Progress
 from engines.tensorrt.libraries import TENSORRT, TENSORRT_RTX, Capability, Library
@@ -31,6 +33,7 @@ from engines.tensorrt.libraries import TENSORRT, TENSORRT_RTX, Capability, Libra
 class Engine:
     """How an engine says which precisions it lacks here ('' for none), and how it is opened."""
 
+    name: EngineId
     lacks: Callable[[Precision], str]
     open: Callable[[Bundle, Precision | None, int], AbstractContextManager[Executor]]
     prepare: Callable[[Bundle, Precision | None, Progress, Capability | None], list[str]] | None = (
@@ -41,16 +44,17 @@ class Engine:
 
 def _tensorrt(library: Library) -> Engine:
     return Engine(
+        library.engine,
         tensorrt.lacks,
         partial(tensorrt.open_tensorrt, library),
         prepare=partial(tensorrt.prepare, library),
     )
 
 
-ENGINES: dict[str, Engine] = {
-    "openvino": Engine(openvino.lacks, openvino.open_openvino),
-    "onnxruntime": Engine(onnx.cpu_lacks, onnx.open_cpu),
-    "onnxruntime-cuda": Engine(onnx.cuda_lacks, onnx.open_cuda),
+ENGINES: dict[EngineId, Engine] = {
+    "openvino": Engine("openvino", openvino.lacks, openvino.open_openvino),
+    "onnxruntime": Engine("onnxruntime", onnx.cpu_lacks, onnx.open_cpu),
+    "onnxruntime-cuda": Engine("onnxruntime-cuda", onnx.cuda_lacks, onnx.open_cuda),
     "tensorrt": _tensorrt(TENSORRT),
     "tensorrt-rtx": _tensorrt(TENSORRT_RTX),
 }
@@ -225,12 +229,15 @@ def _form(
     name = manifest.shipped_precision if precision == "shipped" else precision
     if name == "fp32":
         return None, ""
-    form = manifest.precision(name)
+    form = manifest.precision(name, engine.name)
     label = f"bundle {manifest.name} {manifest.version}"
+    if form is None and precision == "shipped":
+        return None, f"{name} is shipped, but not for {engine.name}: fp32 is used"
     if form is None:
-        has = ", ".join(["fp32", *(p.name for p in manifest.precisions)])
+        has = [p.name for p in manifest.precisions if engine.name in p.engines]
         raise BundleRejected(
-            f"{label}: found precisions {has}, asked for {name}; choose one of these"
+            f"{label}: found precisions {', '.join(dict.fromkeys(['fp32', *has]))} for "
+            f"{engine.name}, asked for {name}; choose one of these"
         )
     outside = form.within(manifest.precision_limits)
     if outside:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.manifest import Tensor
+from engines.manifest.tensors import Tensor
 from inference.condition.focus import FOCUS, Focus
 from inference.slide.rules.likeness import tiles_differ
 from inference.tiles.agreement import MEAN

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.foreign import OutOfDistribution
-from engines.manifest import Manifest, Tensor
-from engines.outputs import HeatmapOutput
+from engines.manifest.foreign import OutOfDistribution
+from engines.manifest.outputs import HeatmapOutput
+from engines.manifest.tensors import Tensor
+from engines.manifest.whole import Manifest
 from inference import quality
 from inference.archive import load, save
 from inference.condition.focus import FOCUS

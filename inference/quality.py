@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.sr.coding import Code as SRCode
 
-from engines.manifest import Applicability, Manifest, TileInput
-from engines.values import Code
+from engines.manifest.claims import Applicability
+from engines.manifest.tensors import TileInput
+from engines.manifest.values import Code
+from engines.manifest.whole import Manifest
 from inference.slide.terms import substance_name
 from inference.types import Reason
 

@@ -214,7 +214,7 @@ def cases(
     """Engines by the precisions that make sense on a GPU."""
     for engine in engines:
         for name in ("fp32", "fp16", "int8"):
-            if name == "fp32" or bundle.manifest.precision(name):
+            if name == "fp32" or bundle.manifest.precision(name, engine):
                 yield engine, name  # type: ignore[misc]
 
 

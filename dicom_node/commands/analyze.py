@@ -35,6 +35,7 @@ from engines.errors import BundleRejected, DeviceFailed, EngineMissing
 from engines.names import EngineName, PrecisionName
 from engines.runtime import Runtime, open_runtime
 from inference import predict
+from inference.answers import require_answerable
 from inference.errors import SlideUnreadable
 from inference.slide.files import SlideFiles
 from inference.types import Prediction, Progress
@@ -69,7 +70,7 @@ def run(arguments: Analyze) -> int:
     configure("console", "warning")
     console = Console(stderr=arguments.as_json, soft_wrap=True)
     try:
-        bundle = open_bundle(arguments.bundle)
+        bundle = require_answerable(open_bundle(arguments.bundle))
         with open_runtime(
             bundle,
             engine=arguments.engine,

@@ -33,6 +33,7 @@ from dicom_node.spool.spool import Spool
 from engines.bundle import open_bundle
 from engines.errors import BundleRejected, DeviceFailed, EngineMissing
 from engines.runtime import open_runtime
+from inference.answers import require_answerable
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +180,7 @@ def _spool(config: Config) -> Iterator[Finding]:
 
 def _model(config: Config) -> Iterator[Finding]:
     try:
-        bundle = open_bundle(config.model.bundle)
+        bundle = require_answerable(open_bundle(config.model.bundle))
     except BundleRejected as error:
         yield Finding("bundle", False, str(error))
         return

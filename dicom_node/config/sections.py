@@ -101,6 +101,8 @@ class ModelSection(Section):
     """Number of CPU threads of the engine; 0 means all cores."""
     build_plans: bool = False
     """Whether a start may build TensorRT plans that are missing, which takes minutes."""
+    allow_fixture: bool = False
+    """Whether a bundle may run whose numbers mean nothing, to show how the node works."""
 
 
 class AnalysisSection(Section):

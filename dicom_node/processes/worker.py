@@ -13,6 +13,7 @@ import structlog
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer
 from sqlalchemy.exc import InterfaceError, OperationalError
 
+from dicom_node.config.sections import ModelSection
 from dicom_node.config.whole import Config
 from dicom_node.exit_status import MAY_PASS
 from dicom_node.ledger.errors import LedgerBusy
@@ -25,9 +26,11 @@ from dicom_node.work.pruning import EVERY_S, prune
 from dicom_node.work.rounds import WORKFLOW_VERSION, run_round
 from dicom_node.work.watch import own_bytes
 from dicom_node.work.workflow import STUDY_QUEUE, StudyWorkflow
-from engines.bundle import open_bundle
+from engines.bundle import Bundle, open_bundle
+from engines.errors import BundleRejected
 from engines.machine import available_memory
 from engines.runtime import Runtime, open_runtime
+from inference.answers import require_answerable
 from inference.durable import sweep
 from inference.lock import held
 
@@ -66,7 +69,8 @@ def _die_first() -> None:
 
 
 def _work(config: Config, stop: threading.Event, heart: Heart) -> None:
-    bundle = open_bundle(config.model.bundle)
+    bundle = require_answerable(open_bundle(config.model.bundle))
+    _require_no_fixture(bundle, config.model)
     with open_runtime(
         bundle,
         engine=config.model.engine,
@@ -84,6 +88,15 @@ def _work(config: Config, stop: threading.Event, heart: Heart) -> None:
         )
         _serve_studies(config, runtime, stop, heart)
     log.info("worker_stopped")
+
+
+def _require_no_fixture(bundle: Bundle, model: ModelSection) -> None:
+    """The numbers of a fixture mean nothing: nobody is to be sent them by mistake."""
+    if bundle.manifest.status == "fixture" and not model.allow_fixture:
+        raise BundleRejected(
+            f"bundle {bundle.manifest.name}: a fixture, whose numbers mean nothing; set "
+            "allow_fixture = true in [model] to show how it works, or take another bundle"
+        )
 
 
 def _serve_studies(config: Config, runtime: Runtime, stop: threading.Event, heart: Heart) -> None:

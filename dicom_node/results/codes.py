@@ -8,7 +8,7 @@ from highdicom.sr import CodedConcept
 from pydicom import Dataset
 from pydicom.sr.coding import Code
 
-from engines.values import Code as ManifestCode
+from engines.manifest.values import Code as ManifestCode
 from inference.types import Reason
 
 SCHEME = "99DICOMNODE"

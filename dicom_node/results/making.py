@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pydicom import Dataset
 
 from dicom_node.results.identity import Provenance
-from engines.manifest import Manifest
+from engines.manifest.whole import Manifest
 from inference.slide.files import SlideFiles
 from inference.types import NotAssessable, Prediction
 

@@ -17,7 +17,7 @@ from pydicom.uid import UID
 from dicom_node import implementation
 from dicom_node.results import codes
 from dicom_node.results.identity import Provenance
-from engines.manifest import Manifest
+from engines.manifest.whole import Manifest
 from inference.errors import MALFORMED, is_of_the_machine
 from inference.types import SlideGeometry
 
@@ -126,8 +126,9 @@ def complete(dataset: Dataset, source: Dataset, manifest: Manifest, provenance: 
 
 
 def series_description(what: str, manifest: Manifest) -> str:
-    """Series Description (LO, 64 characters): result, model, version; research says so last."""
-    end = " (RESEARCH)" if manifest.status == "research" else ""
+    """Series Description (LO, 64 characters): result, model, version; what is no product says so
+    last."""
+    end = "" if manifest.status == "product" else f" ({manifest.status.upper()})"
     version = f" {manifest.version}"
     room = 64 - len(what) - 2 - len(version) - len(end)
     return plain(f"{what}: {manifest.title[:room].rstrip()}{version}{end}", 64)

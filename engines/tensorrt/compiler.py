@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from engines.errors import BundleRejected
-from engines.manifest import Graph
+from engines.manifest.tensors import Graph
 from engines.tensorrt.libraries import Target
 
 Shape = tuple[int, ...]

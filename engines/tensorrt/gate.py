@@ -12,8 +12,8 @@ from pathlib import Path
 from engines.bundle import Bundle
 from engines.errors import BundleRejected
 from engines.executor import AGGREGATOR, ENCODER, graph_file, precision_name
-from engines.manifest import Graph
-from engines.precision import Precision
+from engines.manifest.precision import Precision
+from engines.manifest.tensors import Graph
 from engines.tensorrt.compiler import Sizes, compiled
 from engines.tensorrt.libraries import TENSORRT_RTX, Capability, spelled
 from engines.tensorrt.plans import profiles
@@ -79,6 +79,6 @@ def _forms(bundle: Bundle) -> Iterator[tuple[str, Precision | None]]:
     """What TensorRT is given of a bundle."""
     yield ENCODER, None
     for precision in bundle.manifest.precisions:
-        if not lacks(precision):
+        if TENSORRT_RTX.engine in precision.engines and not lacks(precision):
             yield ENCODER, precision
     yield AGGREGATOR, None

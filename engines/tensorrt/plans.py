@@ -15,7 +15,7 @@ from typing import Any
 from engines.bundle import Bundle
 from engines.errors import EngineMissing
 from engines.executor import AGGREGATOR, ENCODER, graph_file, precision_name
-from engines.precision import Precision
+from engines.manifest.precision import Precision
 from engines.tensorrt.compiler import Progress, Sizes, compiled
 from engines.tensorrt.libraries import Target
 

@@ -23,8 +23,8 @@ from engines.bundle import Bundle
 from engines.errors import DeviceFailed, EngineMissing
 from engines.executor import AGGREGATOR, ENCODER, Arrays, Executor, precision_name
 from engines.machine import cores
-from engines.manifest import Graph, Tensor
-from engines.precision import Precision
+from engines.manifest.precision import Precision
+from engines.manifest.tensors import Graph, Tensor
 from engines.tensorrt.compiler import Progress
 from engines.tensorrt.cuda import (
     call,

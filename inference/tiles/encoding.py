@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from engines.bundle import Bundle
 from engines.errors import DeviceFailed
-from engines.manifest import Manifest
+from engines.manifest.whole import Manifest
 from inference.condition.focus import FOCUS, Focus
 from inference.errors import FramesUnreadable, Stopped
 from inference.tiles.agreement import MEAN, tile_means

@@ -9,7 +9,7 @@ from math import ceil, floor, log
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.manifest import TileInput
+from engines.manifest.tensors import TileInput
 from inference.slide.frames import Level, read_rectangles
 from inference.slide.prepare import resample
 from inference.types import SlideGeometry

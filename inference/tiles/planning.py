@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.manifest import TileInput
+from engines.manifest.tensors import TileInput
 from inference.condition.marks import Marks, find_marks
 from inference.errors import Refused
 from inference.quality import dispute_warning

@@ -27,7 +27,7 @@ from facts import machine, spread
 from rich.console import Console
 from rich.table import Table
 
-from engines.manifest import TileInput
+from engines.manifest.tensors import TileInput
 from inference.slide.slide import open_slide
 from inference.tiles.cutter import TileCutter
 from inference.tiles.grid import TileGrid

@@ -23,7 +23,7 @@ from dicom_node.view.page import write_page
 from dicom_node.view.pictures import heatmap, to_pixels
 from dicom_node.view.reading import read_groups
 from dicom_node.view.table import report_as_json
-from engines.manifest import Manifest
+from engines.manifest.whole import Manifest
 from inference.slide.slide import open_slide
 from inference.types import (
     Condition,

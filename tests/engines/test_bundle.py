@@ -10,7 +10,7 @@ from bundles import TILE_PX, manifest, precision, write_bundle, write_probe, wri
 
 from engines.bundle import open_bundle
 from engines.errors import BundleRejected, EngineMissing
-from engines.foreign import ForeignSlidesTold
+from engines.manifest.foreign import ForeignSlidesTold
 from engines.runtime import open_runtime
 
 ENGINES = ["openvino", "onnxruntime"]
@@ -123,7 +123,7 @@ def test_an_encoder_that_does_not_work_tile_by_tile_is_refused(bundle_dir):
 @pytest.mark.parametrize(
     ("precisions", "sentence"),
     [
-        ([precision("int8"), precision("int8")], "precisions: names must differ"),
+        ([precision("int8"), precision("int8")], "precisions: expected one row for a name"),
         ([precision("int8", file=None)], "precision int8: expected a file, found none"),
         ([precision("int8", tolerance={"encoder/tumor": 1})], "tolerance must name"),
         ([precision("fp16", file="../encoder.onnx")], "the manifest names it, but it is not"),

@@ -10,7 +10,7 @@ from bundles import write_bundle, write_sums
 from onnx import TensorProto, helper, numpy_helper, save
 
 from engines.bundle import open_bundle, shipped_bundles
-from engines.manifest import Graph, Tensor
+from engines.manifest.tensors import Graph, Tensor
 from engines.tensorrt.gate import CAPABILITIES, ask, verdicts
 
 pytest.importorskip("tensorrt_rtx_libs", reason="TensorRT for RTX is not installed (extra `test`)")

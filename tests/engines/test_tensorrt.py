@@ -152,7 +152,7 @@ def test_a_plan_is_named_by_graph_tensorrt_device_and_precision(bundle, tmp_path
     assert path.parent == bundle.root / "plans"
     assert path.name.startswith("encoder-fp32-trt11.4.0.106-sm90-")
     int8 = open_bundle(add_precisions(write_bundle(tmp_path / "int8"), precision("int8")))
-    form = int8.manifest.precision("int8")
+    form = int8.manifest.precision("int8", "tensorrt")
     names = {
         path.name,
         plan_path(bundle, ENCODER, None, Target("11.4.0.107", (9, 0), TENSORRT)).name,
@@ -205,7 +205,9 @@ def test_a_missing_plan_of_tensorrt_for_rtx_is_refused_with_a_command_that_runs_
 
 def test_int8_of_a_bundle_is_a_cpus_and_nothing_for_tensorrt(tmp_path):
     root = add_precisions(write_bundle(tmp_path / "tiny"), precision("int8"))
-    assert "symmetric" in tensorrt_gpu.lacks(open_bundle(root).manifest.precision("int8"))
+    assert "symmetric" in tensorrt_gpu.lacks(
+        open_bundle(root).manifest.precision("int8", "tensorrt")
+    )
 
 
 def test_a_changed_graph_has_another_plan(bundle):
@@ -271,8 +273,10 @@ def test_a_machine_without_a_gpu_is_told(cuda):
 def test_bf16_without_a_graph_file_is_nothing_for_tensorrt(tmp_path):
     root = add_precisions(write_bundle(tmp_path / "tiny"), precision("bf16"), precision("fp16"))
     manifest = open_bundle(root).manifest
-    assert "bf16 from a graph file only" in tensorrt_gpu.lacks(manifest.precision("bf16"))
-    assert tensorrt_gpu.lacks(manifest.precision("fp16")) == ""
+    assert "bf16 from a graph file only" in tensorrt_gpu.lacks(
+        manifest.precision("bf16", "tensorrt")
+    )
+    assert tensorrt_gpu.lacks(manifest.precision("fp16", "tensorrt")) == ""
 
 
 @pytest.mark.parametrize("tiles", [0, 1, 15, 16, 17, 127, 128, 129, 300])

@@ -14,7 +14,7 @@ from PIL import ImageFilter
 from students import student
 from tiny_slides import jpeg, write_level
 
-from engines.manifest import TileInput
+from engines.manifest.tensors import TileInput
 from engines.runtime import Runtime
 from inference.errors import Refused
 from inference.predict import predict

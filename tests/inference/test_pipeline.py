@@ -25,7 +25,7 @@ from tiny_slides import noise, write_level
 
 from engines.bundle import open_bundle
 from engines.errors import DeviceFailed
-from engines.manifest import TileInput
+from engines.manifest.tensors import TileInput
 from engines.runtime import Runtime, open_runtime
 from inference import archive, predict
 from inference.errors import Stopped

@@ -13,8 +13,9 @@ from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 from tiny_slides import Edit, noise, setting, spacing, without, write_level
 
-from engines.manifest import Applicability, TileInput
-from engines.values import Code as ManifestCode
+from engines.manifest.claims import Applicability
+from engines.manifest.tensors import TileInput
+from engines.manifest.values import Code as ManifestCode
 from inference import quality
 from inference.errors import Refused, SlideUnreadable
 from inference.slide.files import group

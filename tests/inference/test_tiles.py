@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tiny_slides import noise, ramp, write_level
 from wsidicom import WsiDicom
 
-from engines.manifest import TileInput
+from engines.manifest.tensors import TileInput
 from inference.slide.codestream.jpeg import JpegReader
 from inference.slide.slide import Level, Slide, open_slide
 from inference.slide.stored import StoredFrames

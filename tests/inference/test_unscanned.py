@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGBaseline8Bit
 from tiny_slides import Edit, noise, setting, write_level
 
-from engines.manifest import TileInput
+from engines.manifest.tensors import TileInput
 from inference.slide.slide import open_slide
 from inference.tiles.grid import stream
 from inference.tiles.planning import Plan, plan_tiles

@@ -10,7 +10,8 @@ from pydicom.uid import VLWholeSlideMicroscopyImageStorage
 from dicom_node.results.identity import Provenance, result_uid
 from dicom_node.results.seg.heatmap import build_segmentation
 from dicom_node.results.sr.report import build_report
-from engines.manifest import Manifest
+from engines.manifest.reading import manifest_of
+from engines.manifest.whole import Manifest
 from inference.types import Heatmap, NotAssessable, Patch, Prediction, Reason, SlideGeometry
 
 STRIDE = 224
@@ -26,7 +27,7 @@ def manifest(status: str = "research") -> Manifest:
     scalars = [
         {"name": name, "dtype": "float32", "shape": [1]} for name in ("risk", "tumor_fraction")
     ]
-    return Manifest.model_validate(
+    return manifest_of(
         {
             "schema_version": 1,
             "name": "phantom-student",

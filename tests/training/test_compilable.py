@@ -16,7 +16,7 @@ from student_networks import REFERENCES, STUDENTS, deployed, write  # noqa: E402
 
 import training.learning.graphs as graphs  # noqa: E402
 from engines.bundle import SHIPPED  # noqa: E402
-from engines.manifest import Graph, Tensor  # noqa: E402
+from engines.manifest.tensors import Graph, Tensor  # noqa: E402
 from engines.tensorrt.gate import CAPABILITIES, ask  # noqa: E402
 from engines.tensorrt.plans import BAG  # noqa: E402
 from training.bundle.forms import halve, quantize  # noqa: E402

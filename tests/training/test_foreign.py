@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from students import tiny_bundle
 
-from engines.manifest import TileInput
+from engines.manifest.tensors import TileInput
 from training.cli import REFUSED, main
 from training.errors import TrainingError
 from training.foreign.figures import area, flagged

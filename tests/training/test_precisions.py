@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch", reason="needs the training extra")
 
 from engines.bundle import SHIPPED, open_bundle  # noqa: E402
 from engines.errors import BundleRejected  # noqa: E402
-from engines.precision import PrecisionLimits  # noqa: E402
+from engines.manifest.precision import PrecisionLimits  # noqa: E402
 from engines.runtime import open_runtime  # noqa: E402
 from inference.phantom.draw import draw  # noqa: E402
 from slides import PhantomStudy  # noqa: E402
@@ -70,7 +70,7 @@ def test_forms_are_made_measured_and_run_by_the_engine(bundle: Path, drawn: Mate
             cheap = runtime.run("encoder", tiles)["features"]
         lengths = np.linalg.norm(cheap, axis=1) * np.linalg.norm(exact, axis=1)
         cosine = float(((cheap * exact).sum(1) / lengths).min())
-        precision = opened.manifest.precision(name)
+        precision = opened.manifest.precision(name, engine)  # type: ignore[arg-type]
         assert precision is not None
         assert cosine == pytest.approx(precision.feature_cosine, abs=0.003)
         assert not np.array_equal(cheap, exact)

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from engines.bundle import Bundle, open_bundle
 from engines.errors import BundleRejected
-from engines.manifest import Manifest
+from engines.manifest.whole import Manifest
 from training.bundle.card import card
 from training.bundle.manifest import Student, manifest
 from training.errors import TrainingError

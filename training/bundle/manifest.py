@@ -1,6 +1,6 @@
 """The manifest of an exported student: what its graph says, in codes and units.
 
-Contract: engines/manifest.py.
+Contract: engines/manifest.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from engines.bundle import MANIFEST_FILE, Bundle
+from engines.manifest.reading import newest
 from training.learning.deployed import INSTANCE_AXIS
 from training.learning.graphs import run as run_graph
 from training.scoring import resample
@@ -23,6 +24,10 @@ TOLERANCE = 1e-3
 _SCHEME = "99DICOMNODE"
 _SCORE_UNIT = {"value": "{score}", "scheme": "UCUM", "meaning": "score"}
 _PROBABILITY_UNIT = {"value": "{ratio}", "scheme": "UCUM", "meaning": "ratio"}
+_SITES = {
+    "official": "Training and test patients share hospitals: part of the figures may be that.",
+    "site": "Training and test patients share no hospital.",
+}
 _ATTENTION = {
     "category": {
         "value": "309825002",
@@ -54,7 +59,7 @@ class Student:
 
 def manifest(name: str, version: str, student: Student, source: Bundle) -> dict[str, object]:
     """The content of `manifest.json`; input and applicability are those of the encoder's bundle."""
-    before = json.loads((source.root / MANIFEST_FILE).read_text(encoding="utf-8"))
+    before = newest(json.loads((source.root / MANIFEST_FILE).read_text(encoding="utf-8")))
     run, unit = student.run, student.unit
     aggregator = _graph(student.graph, unit)
     encoder = before["graphs"]["encoder"] | {"file": "encoder.onnx"}
@@ -63,13 +68,19 @@ def manifest(name: str, version: str, student: Student, source: Bundle) -> dict[
     what = f"{run['method']} student, {run['cohort']} ({run['task']})"
     low, high = (round(v, 4) for v in (student.figure.low, student.figure.high))
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "name": name,
         "version": version,
         "title": what[:64],
         "manufacturer": before["manufacturer"],
         "status": "research",
         "intended_use": "Research. Not for diagnosis, prognosis or treatment.",
+        "limits": [
+            "Trained and measured on one cohort; nothing is known of slides of another.",
+            _SITES[run["kind"]],
+        ],
+        "licence": "That of the data and features the weights were trained on.",
+        "unit": "slide",
         "input": before["input"],
         "graphs": {"encoder": encoder, "aggregator": aggregator},
         "finding": {
@@ -81,21 +92,22 @@ def manifest(name: str, version: str, student: Student, source: Bundle) -> dict[
         },
         "outputs": _outputs(student),
         "applicability": before["applicability"],
-        "out_of_distribution": unit["reference"],
+        "out_of_distribution": {"method": "mean-feature-distance"} | unit["reference"],
         "training": {
             "digest": run["cohort_digest"],
             "data": [f"cohort {run['cohort']}, {run['patients']} patients, {run['kind']} folds"],
             "simulated": "Not known here: the tables of the cohort do not say.",
-            "metrics": [
-                {
-                    "name": "C-index" if student.survival else "AUC",
-                    "value": round(student.figure.value, 4),
-                    "low": low,
-                    "high": high,
-                    "data": f"{run['cohort']}, outer {run['kind']} folds, patients resampled",
-                }
-            ],
         },
+        "performance": [
+            {
+                "figure": "C-index" if student.survival else "AUC",
+                "value": round(student.figure.value, 4),
+                "low": low,
+                "high": high,
+                "data": f"{run['cohort']}, outer {run['kind']} folds, patients resampled",
+                "count": run["patients"],
+            }
+        ],
         "probe": {"file": "probe.npz", "tolerance": dict.fromkeys(tensors, TOLERANCE)},
     }
 
@@ -136,8 +148,9 @@ def _outputs(student: Student) -> list[dict[str, object]]:
         found.append(_survival(student.unit["edges_months"][1:]))
     found.append(
         {
-            "kind": "heatmap",
+            "kind": "map",
             "name": "attention",
+            "shows": "attention",
             "graph": "aggregator",
             "tensor": "attention",
             **_ATTENTION,

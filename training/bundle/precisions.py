@@ -22,10 +22,10 @@ from scipy.stats import spearmanr
 
 from engines.bundle import MANIFEST_FILE, open_bundle
 from engines.errors import BundleRejected, EngineMissing
-from engines.manifest import Manifest
-from engines.names import PrecisionName
-from engines.outputs import HeatmapOutput
-from engines.precision import Precision, PrecisionLimits
+from engines.manifest.outputs import HeatmapOutput
+from engines.manifest.precision import Precision, PrecisionLimits
+from engines.manifest.reading import manifest_of, newest
+from engines.names import Engine, PrecisionName
 from engines.runtime import ENGINES, Runtime, open_unexamined
 from training.bundle.forms import Tiles, halve, quantize
 from training.errors import TrainingError
@@ -36,8 +36,13 @@ log = structlog.get_logger()
 Bags = Sequence[NDArray[np.intp]]
 NAMES: tuple[PrecisionName, ...] = ("bf16", "fp16", "int8")
 _FILES = {"fp16": "encoder.fp16.onnx", "int8": "encoder.int8.onnx"}
-_ENGINE = {"bf16": "openvino", "fp16": "onnxruntime", "int8": "openvino"}
-"""What computes each form here: fp16 is for GPUs, and OpenVINO computes none on a CPU."""
+TAKEN_BY: dict[str, tuple[Engine, ...]] = {
+    "bf16": ("openvino",),
+    "fp16": ("onnxruntime", "onnxruntime-cuda", "tensorrt", "tensorrt-rtx"),
+    "int8": ("openvino", "onnxruntime"),
+}
+"""What takes each form; the first computes it here. fp16 is for GPUs, and OpenVINO computes none on
+a CPU; the int8 graph has asymmetric activations, which TensorRT does not take."""
 _HEADING = "## What a cheaper precision costs"
 _MEAN = "; mean feature cosine "
 _MARGIN = 4.0
@@ -67,8 +72,8 @@ def add_precisions(
     The shipped precision becomes int8 where that is inside the bundle's limits, else fp32: bf16
     needs CPUs that not every hospital has. A form that this machine cannot compute is left out.
     """
-    content = json.loads((root / MANIFEST_FILE).read_text(encoding="utf-8"))
-    limits = Manifest.model_validate_json(json.dumps(content)).precision_limits
+    content = newest(json.loads((root / MANIFEST_FILE).read_text(encoding="utf-8")))
+    limits = manifest_of(content).precision_limits
     found = []
     for name in names:
         try:
@@ -133,10 +138,11 @@ def _candidate(
     """A copy of the bundle that claims nothing ill of a form, so that it can be measured."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(shutil.copytree(root, Path(folder) / "bundle"))
-        content = json.loads((copy / MANIFEST_FILE).read_text(encoding="utf-8"))
+        content = newest(json.loads((copy / MANIFEST_FILE).read_text(encoding="utf-8")))
         encoder = copy / content["graphs"]["encoder"]["file"]
-        claim: dict[str, Any] = {"name": name, "feature_cosine": 1, "score_shift": 0,
-                                 "heatmap_spearman": 1, "data": "", "tolerance": {}}  # fmt: skip
+        claim: dict[str, Any] = {"name": name, "engines": TAKEN_BY[name], "data": "",
+                                 "feature_cosine": 1, "score_shift": 0,
+                                 "heatmap_spearman": 1}  # fmt: skip
         if name == "int8":
             batch = content["input"].get("batch", 32)
             file = copy / _FILES[name]
@@ -157,7 +163,7 @@ def _candidate(
 def _measured(candidate: Path, name: PrecisionName, material: Material) -> Precision:
     """The figures of one form against fp32. Raises EngineMissing where it cannot be computed."""
     bundle = open_bundle(candidate)
-    engine = ENGINES[_ENGINE[name]]
+    engine = ENGINES[TAKEN_BY[name][0]]
     try:
         with (
             open_unexamined(bundle, engine, name, 1) as cheap,
@@ -169,7 +175,7 @@ def _measured(candidate: Path, name: PrecisionName, material: Material) -> Preci
         raise TrainingError(f"{name}: {error}; leave this precision out") from error
     features = next(iter(wanted)) if "features" not in wanted else "features"
     cosines = _cosines(found[features], wanted[features])
-    precision = bundle.manifest.precision(name)
+    precision = bundle.manifest.precision(name, engine.name)
     if precision is None:
         raise AssertionError("the candidate names the precision it was made for")
     return precision.model_copy(

@@ -1,8 +1,9 @@
-"""`python -m training.bundle.rewritten BUNDLE OUT --version X.Y.Z`: a bundle's graphs, rewritten.
+"""`python -m training.bundle.rewritten BUNDLE OUT --version X.Y.Z`: a bundle, written as today.
 
-For a bundle whose weights are to stay and whose graphs were written before every compiler was
-asked: each graph becomes what the exporters write today (training/learning/compilable.py), proven
-equal bit by bit on the bundle's own exam. The bundle `default` 0.4.0 was made so from 0.3.0.
+For a bundle whose weights are to stay and whose graphs and manifest are of earlier days: each graph
+becomes what the exporters write now (training/learning/compilable.py), proven equal bit by bit on
+the bundle's own exam, and the manifest gets the newest version; `--say KEY=JSON` fills what the
+old one could not say. `default` 0.4.0 was made so from 0.3.0, and 0.5.0 from 0.4.0.
 """
 
 from __future__ import annotations
@@ -10,20 +11,25 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
 
 from engines.bundle import MANIFEST_FILE, Bundle, open_bundle
+from engines.manifest.reading import newest
+from training.bundle.compilers import ask_compilers
+from training.bundle.precisions import TAKEN_BY
 from training.errors import TrainingError
 from training.learning.compilable import compilable
 from training.learning.graphs import run, write_manifest, write_sums
 
 
-def rewritten(source: Bundle, out: Path, version: str) -> Path:
-    """Writes the bundle to the new directory `out`; its path.
+def rewritten(
+    source: Bundle, out: Path, version: str, said: Mapping[str, object] | None = None
+) -> Path:
+    """Writes the bundle to the new directory `out`; its path. `said` are keys of the manifest.
 
     Raises TrainingError where a rewritten graph gives other bits on the exam than before.
     """
@@ -31,14 +37,16 @@ def rewritten(source: Bundle, out: Path, version: str) -> Path:
     for graph_name, file in _graphs(source):
         onnx.save(compilable(onnx.load(source.file(file))), out / file)
         _require_same_bits(source, graph_name, file, out)
-    content = json.loads((out / MANIFEST_FILE).read_text(encoding="utf-8"))
+    content = newest(json.loads((out / MANIFEST_FILE).read_text(encoding="utf-8")))
     before, content["version"] = content["version"], version
-    write_manifest(content, out)
+    for row in content.get("precisions", ()):
+        row["engines"] = TAKEN_BY[row["name"]]
+    write_manifest(content | dict(said or {}), out)
     card = out / "card.md"
     text = card.read_text(encoding="utf-8").replace(before, version)
     card.write_text(text, encoding="utf-8")
     write_sums(out)
-    open_bundle(out)
+    ask_compilers(out)
     return out
 
 
@@ -67,8 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("bundle", help="a shipped name or a directory")
     parser.add_argument("out", type=Path, help="a new directory")
     parser.add_argument("--version", required=True)
+    parser.add_argument("--say", nargs="+", default=[], metavar="KEY=JSON")
     asked = parser.parse_args(arguments)
-    print(rewritten(open_bundle(asked.bundle), asked.out, asked.version))
+    said = {key: json.loads(value) for key, _, value in (s.partition("=") for s in asked.say)}
+    print(rewritten(open_bundle(asked.bundle), asked.out, asked.version, said))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.manifest import TileInput
+from engines.manifest.tensors import TileInput
 from inference.errors import SlideError
 from inference.slide.slide import open_slide
 from inference.tiles.grid import stream

@@ -35,7 +35,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: Export) -> int:
     """Writes the bundle and says how to try it."""
-    from training.bundle.compilers import said_of
+    from training.bundle.compilers import ask_compilers
     from training.bundle.export import Request, export
 
     out = export(
@@ -49,6 +49,6 @@ def run(arguments: Export) -> int:
             seed=arguments.seed,
         )
     )
-    print(said_of(out))
+    print(ask_compilers(out))
     print(f"{out}: a bundle; next: dicom-node engine compare {out}")
     return 0

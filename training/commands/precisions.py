@@ -36,7 +36,7 @@ def run(arguments: Precisions) -> int:
     """Adds the forms to the bundle in its folder and prints what they cost."""
     from engines.bundle import open_bundle
     from engines.errors import BundleRejected
-    from training.bundle.compilers import said_of
+    from training.bundle.compilers import ask_compilers
     from training.bundle.precisions import NAMES, add_precisions, table
     from training.bundle.slide_material import slide_material
 
@@ -47,5 +47,5 @@ def run(arguments: Precisions) -> int:
     material = slide_material(arguments.calibration, arguments.measure, bundle.manifest.input)
     found = add_precisions(bundle.root, material, arguments.precisions or NAMES)
     print(table(found, bundle.manifest.precision_limits), end="")
-    print(said_of(bundle.root))
+    print(ask_compilers(bundle.root))
     return 0

@@ -14,7 +14,7 @@ from training.default_student.simulate import HAZARD, TIMES_MONTHS
 from training.default_student.slides import Reference
 from training.default_student.tiles import Row
 
-VERSION = "0.4.0"
+VERSION = "0.5.0"
 TOLERANCE = 1e-3
 FEWEST_TILES = 4
 SCT = "SCT"
@@ -26,6 +26,11 @@ INTENDED_USE = (
     "Research demonstration of the node. Its survival outputs were fitted to simulated outcomes "
     "and predict nothing about a patient. Not for diagnosis, prognosis or treatment."
 )
+LIMITS = (
+    "Risk and survival were fitted to simulated outcomes: they say nothing about a patient.",
+    "The tumor map was trained on lung and breast tiles and tested on a few colon tiles.",
+)
+LICENCE = "That of the data the weights were trained on: see the card."
 SIMULATED = (
     "Slides of the aggregator are simulated bags of tiles and every outcome is simulated: " + HAZARD
 )
@@ -49,13 +54,16 @@ def manifest(
 ) -> dict[str, object]:
     """Content of manifest.json."""
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "name": "default",
         "version": VERSION,
         "title": "Demonstration student",
         "manufacturer": "dicom-node",
         "status": "research",
         "intended_use": INTENDED_USE,
+        "limits": list(LIMITS),
+        "licence": LICENCE,
+        "unit": "slide",
         "input": {"tile_px": 224, "mpp": 0.5, "mpp_tolerance": 0.05, "batch": 16},
         "graphs": {name: _graph(name) for name in OUTPUTS},
         "finding": {
@@ -73,6 +81,7 @@ def manifest(
             "organs": [],
         },
         "out_of_distribution": {
+            "method": "mean-feature-distance",
             "mean": _rounded(reference.mean),
             "std": _rounded(reference.std),
             "limit": round(reference.limit, 4),
@@ -81,17 +90,17 @@ def manifest(
             "digest": f"sha256:{digest}",
             "data": list(DATA),
             "simulated": SIMULATED,
-            "metrics": [
-                {
-                    "name": name,
-                    "value": round(value, 4),
-                    "low": round(low, 4),
-                    "high": round(high, 4),
-                    "data": data,
-                }
-                for name, (value, low, high), data in metrics
-            ],
         },
+        "performance": [
+            {
+                "figure": name,
+                "value": round(value, 4),
+                "low": round(low, 4),
+                "high": round(high, 4),
+                "data": data,
+            }
+            for name, (value, low, high), data in metrics
+        ],
         "probe": {
             "file": "probe.npz",
             "tolerance": {f"{g}/{t}": TOLERANCE for g, names in OUTPUTS.items() for t in names},
@@ -199,7 +208,8 @@ def _survival() -> dict[str, object]:
 
 def _tumor() -> dict[str, object]:
     return {
-        "kind": "heatmap",
+        "kind": "map",
+        "shows": "finding",
         "name": "tumor",
         "graph": "encoder",
         "tensor": "tumor",

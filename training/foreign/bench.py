@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.foreign import OutOfDistribution
+from engines.manifest.foreign import OutOfDistribution
 from engines.runtime import Runtime
 from training.errors import TrainingError
 from training.foreign.changed import CHANGES, drawn

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from engines.manifest import TileInput
+from engines.manifest.tensors import TileInput
 from inference.phantom.draw import MPP, STEP, draw
 from inference.phantom.plan import Kind
 

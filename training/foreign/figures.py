@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta
 
-from engines.foreign import ForeignSlidesTold
+from engines.manifest.foreign import ForeignSlidesTold
 
 Floats = NDArray[np.float64]
 REPEATS = 2000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from engines.foreign import FEWEST_SOURCES, LEAST_AUROC, MOST_FALSE_ALARMS
+from engines.manifest.foreign import FEWEST_SOURCES, LEAST_AUROC, MOST_FALSE_ALARMS
 from engines.runtime import Runtime
 from training.foreign.bench import LIMIT, Measured
 from training.foreign.changed import CHANGES

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field, ValidationError
 
-from engines.manifest import TileInput
-from engines.values import Strict
+from engines.manifest.tensors import TileInput
+from engines.manifest.values import Strict
 from inference.errors import SlideError
 from inference.slide.slide import open_slide
 from inference.tiles.grid import stream

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from engines.manifest import Manifest
+from engines.manifest.whole import Manifest
 from inference.durable import whole
 from training.errors import TrainingError
 from training.learning.compilable import compilable

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import inference
-from engines.manifest import Applicability, TileInput
+from engines.manifest.claims import Applicability
+from engines.manifest.tensors import TileInput
 from inference import quality
 from inference.durable import SUFFIX
 from inference.errors import FramesUnreadable, Refused, SlideUnreadable

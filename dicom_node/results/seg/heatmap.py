@@ -24,8 +24,8 @@ from dicom_node.results.modules import (
     plain,
     series_description,
 )
-from engines.manifest import Manifest
-from engines.outputs import HeatmapOutput
+from engines.manifest.outputs import HeatmapOutput
+from engines.manifest.whole import Manifest
 from inference.types import Heatmap, Prediction, SlideGeometry
 
 FRAME_PX = 64

@@ -26,8 +26,8 @@ from dicom_node.results.identity import Provenance, ResultNames
 from dicom_node.results.modules import plain
 from dicom_node.results.seg.heatmap import algorithm_parameters
 from dicom_node.results.sr import regions
-from engines.manifest import Manifest
-from engines.outputs import HeatmapOutput, ScoreOutput
+from engines.manifest.outputs import HeatmapOutput, ScoreOutput
+from engines.manifest.whole import Manifest
 from inference.types import Heatmap, NotAssessable, Prediction
 
 _T = TypeVar("_T")
@@ -235,7 +235,7 @@ def _evaluation(name: Code, value: Code) -> QualitativeEvaluation:
 
 
 def _intended_use(manifest: Manifest) -> list[QualitativeEvaluation]:
-    if manifest.status != "research":
+    if manifest.status == "product":
         return []
     return [_evaluation(codes.INTENDED_USE, codes.FOR_RESEARCH)]
 

@@ -23,7 +23,7 @@ from dicom_node.results.making import BuiltObject, Making
 from dicom_node.results.modules import blank_header, complete, plain, series_description
 from dicom_node.results.seg.heatmap import check_same_slide
 from dicom_node.results.sr.groups import prediction_groups, refusal_groups
-from engines.manifest import Manifest
+from engines.manifest.whole import Manifest
 from inference.types import NotAssessable, Prediction
 
 # PS3.16 TID 1602: rows and columns of pixel data would be those of one tile.

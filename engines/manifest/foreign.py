@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from engines.values import Strict
+from engines.manifest.values import Strict
 
 LEAST_AUROC = 0.95
 MOST_FALSE_ALARMS = 0.05
@@ -54,6 +54,7 @@ class OutOfDistribution(Strict):
     Distance = root mean square over D of (slide mean feature - mean) / std.
     """
 
+    method: Literal["mean-feature-distance"]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     limit: Annotated[float, Field(gt=0)]

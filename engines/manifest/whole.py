@@ -1,4 +1,4 @@
-"""`manifest.json` of a student bundle: what its graphs take and compute.
+"""The whole of a manifest: what a student's graphs take, compute and mean, and who says so.
 
 Unknown keys are refused: a key this version does not understand could change a result.
 """
@@ -9,116 +9,45 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from engines.foreign import OutOfDistribution
-from engines.outputs import HeatmapOutput, Output, ScoreOutput, SurvivalOutput
-from engines.precision import Precision, PrecisionLimits
-from engines.values import Code, Strict
-
-
-class Tensor(Strict):
-    """One input or output of a graph. A dimension is a size or the name of a dynamic axis."""
-
-    name: str
-    dtype: Literal["uint8", "float32", "int64"]
-    shape: tuple[int | str, ...]
-
-
-class Graph(Strict):
-    """One ONNX file and its tensors."""
-
-    file: str
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
-
-
-class TileInput(Strict):
-    """Tiles the encoder takes: uint8 RGB [N, tile_px, tile_px, 3] at `mpp` um per pixel."""
-
-    tile_px: Annotated[int, Field(ge=32, le=1024)]
-    mpp: Annotated[float, Field(gt=0.05, lt=10)]
-    mpp_tolerance: Annotated[float, Field(ge=0, le=0.5)]
-    """Relative spacing difference up to which level pixels are used without resampling."""
-    batch: Annotated[int, Field(ge=1, le=1024)] = 32
-    """Tiles the encoder computes at once, on every engine; a last block is padded to it."""
-    coarse_mpp: float | None = None
-    """Second magnification of the same slide, a whole multiple of `mpp`: its tiles form a second,
-    coarser grid."""
-    icc: Literal["ignore", "srgb"] = "ignore"
-    """Whether the slide's ICC profile is applied (to sRGB) before the graph sees pixels."""
-    scaled_decoding: bool = False
-    """Whether JPEG frames may be decoded at 1/2, 1/4 or 1/8 in the DCT domain instead of being
-    resampled, where a level is 2, 4 or 8 times finer than `mpp`."""
-    unreadable_tiles: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-    """Tolerated share of tiles whose frames cannot be read; above it a slide is not assessable."""
-
-    @model_validator(mode="after")
-    def _coarse_is_a_multiple(self) -> TileInput:
-        if self.coarse_mpp is not None:
-            times = self.coarse_mpp / self.mpp
-            if round(times) < 2 or abs(times - round(times)) > 1e-6 * times:
-                raise ValueError(
-                    f"coarse_mpp: found {self.coarse_mpp:g}, expected 2, 3, ... times mpp "
-                    f"{self.mpp:g}"
-                )
-        return self
-
-
-class Finding(Strict):
-    """The finding that the slide-level scores describe, and the cohort they were fitted on."""
-
-    code: Code
-    reference_cohort: str
-
-
-class Applicability(Strict):
-    """Where the student may be used. Empty `stains` means: the stain is not checked."""
-
-    minimum_tissue_mm2: Annotated[float, Field(ge=0)]
-    minimum_tiles: Annotated[int, Field(ge=1)] = 1
-    stains: tuple[Code, ...] = ()
-    organs: tuple[Code, ...] = ()
-
-
-class Metric(Strict):
-    """One figure of the training report with its 95 % interval."""
-
-    name: str
-    value: float
-    low: float
-    high: float
-    data: str
-
-
-class Training(Strict):
-    """Where the weights come from."""
-
-    digest: str
-    data: tuple[str, ...]
-    simulated: str
-    metrics: tuple[Metric, ...]
-
-
-class Probe(Strict):
-    """The exam every runtime sits when it opens the bundle.
-
-    The file holds arrays named `<graph>/in/<tensor>` and `<graph>/out/<tensor>`; `tolerance` is
-    the largest absolute difference allowed per `<graph>/<tensor>`.
-    """
-
-    file: str
-    tolerance: dict[str, Annotated[float, Field(gt=0)]]
+from engines.manifest.claims import (
+    Applicability,
+    Compiler,
+    Finding,
+    Performance,
+    Signature,
+    Training,
+)
+from engines.manifest.foreign import OutOfDistribution
+from engines.manifest.outputs import (
+    ClassOutput,
+    HeatmapOutput,
+    MeasureOutput,
+    Output,
+    ScoreOutput,
+    SurvivalOutput,
+)
+from engines.manifest.precision import Precision, PrecisionLimits
+from engines.manifest.tensors import Graph, Probe, Tensor, TileInput
+from engines.manifest.values import Strict
+from engines.names import Engine
 
 
 class Manifest(Strict):
     """Everything the node knows about a student. It knows no method by name."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)]
     version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
     title: Annotated[str, Field(max_length=64)]
     manufacturer: Annotated[str, Field(max_length=64)]
-    status: Literal["research", "product"]
+    status: Literal["research", "fixture", "product"]
+    """A fixture shows how something works; its numbers mean nothing, and no node serves it."""
     intended_use: str
+    limits: tuple[str, ...] = ()
+    """Sentences that a report says before any number."""
+    licence: str
+    unit: Literal["slide", "case"]
+    """What one prediction is of: a slide, or all slides of a study together."""
     input: TileInput
     graphs: dict[str, Graph]
     """Exactly `encoder` (tiles to features) and `aggregator` (features to outputs).
@@ -132,27 +61,48 @@ class Manifest(Strict):
     applicability: Applicability
     out_of_distribution: OutOfDistribution | None = None
     training: Training
+    performance: tuple[Performance, ...]
     probe: Probe
     precisions: tuple[Precision, ...] = ()
     precision_limits: PrecisionLimits = PrecisionLimits()
     shipped_precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"
     """What the node uses where the engine can; fp32, the reference, where it cannot."""
+    compilers: tuple[Compiler, ...] = ()
+    signature: Signature | None = None
 
     @model_validator(mode="after")
-    def _outputs_name_tensors(self) -> Manifest:
+    def _graphs_have_their_exam(self) -> Manifest:
         if set(self.graphs) != {"encoder", "aggregator"}:
             raise ValueError(
                 f"graphs: expected encoder and aggregator, found {sorted(self.graphs)}"
             )
-        for output in self.outputs:
-            graph = output.graph if isinstance(output, HeatmapOutput) else "aggregator"
-            if output.tensor not in {t.name for t in self.graphs[graph].outputs}:
-                raise ValueError(
-                    f"output {output.name}: graph {graph} has no tensor {output.tensor}"
-                )
         tolerances = {f"{g}/{t.name}" for g, graph in self.graphs.items() for t in graph.outputs}
         if set(self.probe.tolerance) != tolerances:
             raise ValueError(f"probe.tolerance must name exactly {sorted(tolerances)}")
+        return self
+
+    @model_validator(mode="after")
+    def _outputs_name_tensors(self) -> Manifest:
+        names = [output.name for output in self.outputs]
+        if len(set(names)) != len(names):
+            raise ValueError(f"outputs: names must differ, found {', '.join(names)}")
+        for output in self.outputs:
+            for graph, tensor in _tensors(output):
+                if tensor not in {t.name for t in self.graphs[graph].outputs}:
+                    raise ValueError(f"output {output.name}: graph {graph} has no tensor {tensor}")
+        return self
+
+    @model_validator(mode="after")
+    def _measures_count_maps(self) -> Manifest:
+        maps = {o.name: {c.meaning for c in o.classes} for o in self.heatmaps}
+        for output in self.outputs:
+            if isinstance(output, MeasureOutput):
+                unknown = {*output.classes, *output.over} - maps.get(output.map, set())
+                if unknown:
+                    raise ValueError(
+                        f"output {output.name}: map {output.map} has no class "
+                        f"{', '.join(sorted(unknown))}"
+                    )
         return self
 
     @model_validator(mode="after")
@@ -188,9 +138,9 @@ class Manifest(Strict):
 
     @model_validator(mode="after")
     def _precisions_hold(self) -> Manifest:
-        names = [p.name for p in self.precisions]
-        if len(set(names)) != len(names):
-            raise ValueError(f"precisions: names must differ, found {names}")
+        forms = [(p.name, engine) for p in self.precisions for engine in p.engines]
+        if len(set(forms)) != len(forms):
+            raise ValueError("precisions: expected one row for a name and an engine, found two")
         encoder = {f"encoder/{t.name}" for t in self.graphs["encoder"].outputs}
         for p in self.precisions:
             if not encoder <= set(p.tolerance) <= set(self.probe.tolerance):
@@ -199,20 +149,21 @@ class Manifest(Strict):
                     "probe.tolerance does not"
                 )
         if self.shipped_precision != "fp32":
-            shipped = self.precision(self.shipped_precision)
-            if shipped is None:
+            shipped = [p for p in self.precisions if p.name == self.shipped_precision]
+            if not shipped:
                 raise ValueError(
                     f"shipped_precision: found {self.shipped_precision}, expected fp32 or one of "
-                    f"precisions ({', '.join(names) or 'none'})"
+                    f"precisions ({', '.join(sorted({n for n, _ in forms})) or 'none'})"
                 )
-            outside = shipped.within(self.precision_limits)
+            outside = [text for p in shipped if (text := p.within(self.precision_limits))]
             if outside:
-                raise ValueError(f"shipped_precision: {outside}")
+                raise ValueError(f"shipped_precision: {outside[0]}")
         return self
 
-    def precision(self, name: str) -> Precision | None:
-        """The cheaper form of that name, None where the bundle has none (fp32 has no entry)."""
-        return next((p for p in self.precisions if p.name == name), None)
+    def precision(self, name: str, engine: Engine) -> Precision | None:
+        """The form of that name for that engine, None where the bundle has none."""
+        rows = (p for p in self.precisions if p.name == name and engine in p.engines)
+        return next(rows, None)
 
     @property
     def scores(self) -> tuple[ScoreOutput, ...]:
@@ -228,3 +179,22 @@ class Manifest(Strict):
     def heatmaps(self) -> tuple[HeatmapOutput, ...]:
         """Heatmaps in the order of the manifest."""
         return tuple(o for o in self.outputs if isinstance(o, HeatmapOutput))
+
+    @property
+    def classifications(self) -> tuple[ClassOutput, ...]:
+        """Classes with their probabilities in the order of the manifest."""
+        return tuple(o for o in self.outputs if isinstance(o, ClassOutput))
+
+    @property
+    def measures(self) -> tuple[MeasureOutput, ...]:
+        """Quantities of tissue in the order of the manifest."""
+        return tuple(o for o in self.outputs if isinstance(o, MeasureOutput))
+
+
+def _tensors(output: Output) -> list[tuple[str, str]]:
+    """(graph, tensor) of everything that an output is read from."""
+    beside = [("aggregator", tensor) for tensor in output.tensors()]
+    if isinstance(output, MeasureOutput):
+        return beside
+    graph = output.graph if isinstance(output, HeatmapOutput) else "aggregator"
+    return [(graph, output.tensor), *beside]

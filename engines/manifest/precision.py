@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from engines.values import Strict
+from engines.manifest.values import Strict
+from engines.names import CPU_ENGINES, Engine
 
 
 class PrecisionLimits(Strict):
@@ -21,12 +22,18 @@ class PrecisionLimits(Strict):
 
 
 class Precision(Strict):
-    """One cheaper form of the encoder and what it costs against fp32.
+    """One form of the encoder on some engines, and what it costs against fp32 of the CPU.
 
     The aggregator always runs in fp32: it is a hundredth of the time and decides the scores.
     """
 
-    name: Literal["bf16", "fp16", "int8"]
+    name: Literal["fp32", "bf16", "fp16", "int8"]
+    """fp32 has a row only for engines other than the CPU's: it is what the others are measured by.
+    """
+    engines: Annotated[tuple[Engine, ...], Field(min_length=1)]
+    """What runs this form; another engine may have a row of the same name and another file."""
+    hardware: str = ""
+    """What the cost was measured on: a CPU's instructions or a GPU's compute capability."""
     file: str | None = None
     """Its ONNX file; without one the engine computes the fp32 graph in this precision."""
     feature_cosine: Annotated[float, Field(ge=-1, le=1)]
@@ -49,8 +56,12 @@ class Precision(Strict):
 
     @model_validator(mode="after")
     def _only_bf16_needs_no_file(self) -> Precision:
-        if self.file is None and self.name != "bf16":
+        if self.file is None and self.name in {"fp16", "int8"}:
             raise ValueError(f"precision {self.name}: expected a file, found none")
+        if self.name == "fp32" and (self.file is not None or set(self.engines) & set(CPU_ENGINES)):
+            raise ValueError(
+                "precision fp32: expected no file and no engine of a CPU: it is the graph itself"
+            )
         return self
 
     def within(self, limits: PrecisionLimits) -> str:

@@ -1,0 +1,1 @@
+"""What a student bundle says of itself: `manifest.json`, versions 2 and 1."""

@@ -1,0 +1,118 @@
+"""What the numbers of a student mean: each output of its graphs."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from engines.manifest.uncertainty import Ensemble, Interval, Uncertainty, Unknown
+from engines.manifest.values import Code, Strict
+
+
+class _Named(Strict):
+    """What every output says."""
+
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    uncertainty: Uncertainty = Unknown()
+
+    def tensors(self) -> tuple[str, ...]:
+        """Tensors of the aggregator that say how well the number is known."""
+        known = self.uncertainty
+        if isinstance(known, Interval) and known.low_tensor and known.high_tensor:
+            return (known.low_tensor, known.high_tensor)
+        return (known.tensor,) if isinstance(known, Ensemble) else ()
+
+
+class ScoreOutput(_Named):
+    """A number for the whole slide, from a scalar (or [1]) tensor of the aggregator."""
+
+    kind: Literal["score"]
+    tensor: str
+    code: Code
+    unit: Code
+    direction: Literal["higher-is-worse", "higher-is-better", "none"]
+    percentiles: tuple[float, ...] | None = None
+    """Score at percentiles 0..100 (101 values, ascending) of the reference cohort."""
+
+    @model_validator(mode="after")
+    def _percentiles_ascend(self) -> ScoreOutput:
+        p = self.percentiles
+        if p is not None and (len(p) != 101 or any(a > b for a, b in pairwise(p))):
+            raise ValueError(f"percentiles of {self.name}: expected 101 ascending values")
+        return self
+
+
+class SurvivalOutput(_Named):
+    """Survival probabilities at fixed times, from a [T] tensor of the aggregator."""
+
+    kind: Literal["survival"]
+    tensor: str
+    times_months: tuple[float, ...]
+    codes: tuple[Code, ...]
+
+    @model_validator(mode="after")
+    def _one_code_a_time(self) -> SurvivalOutput:
+        if len(self.codes) != len(self.times_months):
+            raise ValueError(
+                f"{self.name}: {len(self.times_months)} times but {len(self.codes)} codes"
+            )
+        return self
+
+
+class ClassOutput(_Named):
+    """Calibrated probabilities of classes that exclude each other, from a [C] tensor."""
+
+    kind: Literal["class"]
+    tensor: str
+    code: Code
+    classes: Annotated[tuple[Code, ...], Field(min_length=2)]
+
+
+class HeatmapOutput(_Named):
+    """A map: values in [0, 1] per tile, from an [N] or [N, C] tensor of either graph."""
+
+    kind: Literal["map"]
+    shows: Literal["finding", "attention"]
+    """Attention is where a model looked: a map of its own, never a finding."""
+    graph: Literal["encoder", "aggregator"]
+    tensor: str
+    category: Code
+    type: Code
+    description: Annotated[str, Field(max_length=1024)]
+    """How the values came about, for Content Description."""
+    classes: tuple[Code, ...] = ()
+    """Of the second axis of a [N, C] tensor; empty for [N]."""
+    threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """At and above it a tile belongs to the region that is drawn; None where there is none."""
+    floor: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Below it nothing is stored."""
+    top_patches: Annotated[int, Field(ge=0, le=20)] = 5
+
+
+class MeasureOutput(_Named):
+    """A quantity of tissue counted over the tiles of a map of classes."""
+
+    kind: Literal["measure"]
+    code: Code
+    unit: Code
+    quantity: Literal["area", "share", "ratio"]
+    """mm2 of the tiles of `classes`; their share of all tissue; their ratio to those of `over`."""
+    map: str
+    """Name of the map that is counted: each tile belongs to its most probable class."""
+    classes: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Meanings of its classes."""
+    over: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _a_ratio_has_two_sides(self) -> MeasureOutput:
+        if bool(self.over) != (self.quantity == "ratio"):
+            raise ValueError(f"{self.name}: expected `over` for a ratio and only there")
+        return self
+
+
+Output = Annotated[
+    ScoreOutput | SurvivalOutput | ClassOutput | HeatmapOutput | MeasureOutput,
+    Field(discriminator="kind"),
+]

@@ -1,0 +1,31 @@
+"""Which students can be answered for: a manifest may say more than a report."""
+
+from __future__ import annotations
+
+from engines.bundle import Bundle
+from engines.errors import BundleRejected
+from engines.manifest.outputs import ClassOutput, HeatmapOutput, MeasureOutput
+from engines.manifest.whole import Manifest
+
+
+def require_answerable(bundle: Bundle) -> Bundle:
+    """The bundle itself. Raises BundleRejected for one with outputs that nobody would report."""
+    missing = unanswered(bundle.manifest)
+    if missing:
+        manifest = bundle.manifest
+        raise BundleRejected(
+            f"bundle {manifest.name} {manifest.version}: {missing} cannot be reported by this "
+            "version of dicom-node; use a newer one, or another bundle"
+        )
+    return bundle
+
+
+def unanswered(manifest: Manifest) -> str:
+    """What of the student would be left out in silence; empty where nothing would."""
+    found = [f"output {o.name} (of kind {o.kind})" for o in manifest.outputs
+             if isinstance(o, ClassOutput | MeasureOutput)]  # fmt: skip
+    found += [f"map {o.name} of several classes" for o in manifest.outputs
+              if isinstance(o, HeatmapOutput) and o.classes]  # fmt: skip
+    if manifest.unit == "case":
+        found.append("a prediction of a whole case")
+    return ", ".join(found)

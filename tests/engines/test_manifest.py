@@ -1,0 +1,232 @@
+"""The manifest: version 2 says what a number is worth, version 1 is still read."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from bundles import manifest as first_version
+
+from engines.errors import BundleRejected
+from engines.manifest.claims import Performance
+from engines.manifest.first import upgraded
+from engines.manifest.outputs import ClassOutput, HeatmapOutput, MeasureOutput, ScoreOutput
+from engines.manifest.reading import manifest_of, newest, read_manifest
+from engines.manifest.uncertainty import Interval, Unknown
+from engines.names import ENGINES
+
+ADIPOSE = {"value": "55603005", "scheme": "SCT", "meaning": "Adipose tissue"}
+TUMOR = {"value": "108369006", "scheme": "SCT", "meaning": "Neoplasm"}
+
+
+def second_version() -> dict[str, Any]:
+    return copy.deepcopy(upgraded(first_version()))
+
+
+def of_classes(**changes: Any) -> dict[str, Any]:
+    """A map of two classes, over the features of the tiny student."""
+    return {
+        "kind": "map", "name": "tissue", "shows": "finding", "graph": "encoder",
+        "tensor": "features", "category": TUMOR, "type": TUMOR, "description": "Tests.",
+        "classes": [ADIPOSE, TUMOR],
+    } | changes  # fmt: skip
+
+
+def measure(**changes: Any) -> dict[str, Any]:
+    return {
+        "kind": "measure", "name": "adipose", "code": ADIPOSE, "unit": ADIPOSE,
+        "quantity": "share", "map": "tissue", "classes": ["Adipose tissue"],
+    } | changes  # fmt: skip
+
+
+def test_version_1_is_read_and_what_it_did_not_say_is_unknown() -> None:
+    found = manifest_of(first_version())
+    assert (found.schema_version, found.unit, found.licence) == (2, "slide", "not stated")
+    assert found.limits == found.compilers == ()
+    assert found.signature is None
+    assert {type(o.uncertainty) for o in found.outputs} == {Unknown}
+    assert [h.shows for h in found.heatmaps] == ["finding"]
+
+
+def test_attention_of_version_1_becomes_a_map_that_is_no_finding() -> None:
+    content = first_version()
+    [heatmap] = [o for o in content["outputs"] if o["kind"] == "heatmap"]
+    heatmap["type"] = {"value": "attention", "scheme": "99TEST", "meaning": "Attention"}
+    assert [h.shows for h in manifest_of(content).heatmaps] == ["attention"]
+
+
+def test_metrics_of_version_1_become_performance_that_nobody_counted() -> None:
+    content = first_version()
+    content["training"]["metrics"] = [
+        {"name": "AUC", "value": 0.8, "low": 0.7, "high": 0.9, "data": "tests"}
+    ]
+    assert manifest_of(content).performance == (
+        Performance(figure="AUC", value=0.8, low=0.7, high=0.9, data="tests"),
+    )
+
+
+def test_a_precision_of_version_1_keeps_the_engines_it_was_used_on() -> None:
+    content = first_version() | {"precisions": [cheap()]}
+    [row] = manifest_of(content).precisions
+    assert row.engines == ENGINES
+
+
+@pytest.mark.parametrize(
+    ("where", "key"),
+    [
+        ((), "unit"),
+        (("outputs", 0), "uncertainty"),
+        (("training", "metrics", 0), "count"),
+        (("precisions", 0), "engines"),
+        (("applicability",), "specimens"),
+    ],
+)
+def test_a_word_of_version_2_in_version_1_is_refused_by_its_name(
+    where: tuple[str | int, ...], key: str
+) -> None:
+    content = first_version() | {"precisions": [cheap()]}
+    content["training"]["metrics"] = [
+        {"name": "AUC", "value": 0.8, "low": 0.7, "high": 0.9, "data": "tests"}
+    ]
+    part: Any = content
+    for step in where:
+        part = part[step]
+    part[key] = 1
+    with pytest.raises(BundleRejected, match=f"{key}: version 1 of the manifest has no such key"):
+        manifest_of(content)
+
+
+def test_a_fixture_is_a_word_of_version_2_only() -> None:
+    with pytest.raises(BundleRejected, match="version 1 of the manifest knows research"):
+        manifest_of(first_version() | {"status": "fixture"})
+    assert manifest_of(second_version() | {"status": "fixture"}).status == "fixture"
+
+
+@pytest.mark.parametrize("version", [0, 3, "2", None])
+def test_another_version_is_refused_with_what_was_found(version: object) -> None:
+    with pytest.raises(BundleRejected, match=r"schema_version: found .*, expected 1 or 2"):
+        manifest_of(first_version() | {"schema_version": version})
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", b"\xff\xfe", "null"])
+def test_what_is_no_json_object_is_told(text: str | bytes) -> None:
+    with pytest.raises(BundleRejected, match="the manifest is no JSON"):
+        read_manifest(text)
+
+
+def test_version_2_survives_being_written_and_read() -> None:
+    found = manifest_of(second_version())
+    assert read_manifest(found.model_dump_json(exclude_none=True)) == found
+    assert newest(json.loads(found.model_dump_json())) == json.loads(found.model_dump_json())
+
+
+def test_a_score_may_carry_its_interval() -> None:
+    content = second_version()
+    content["outputs"][0]["uncertainty"] = {
+        "how": "interval", "low_tensor": "survival", "high_tensor": "survival", "source": "tests"
+    }  # fmt: skip
+    output = manifest_of(content).outputs[0]
+    assert isinstance(output, ScoreOutput)
+    assert isinstance(output.uncertainty, Interval)
+    assert output.tensors() == ("survival", "survival")
+
+
+@pytest.mark.parametrize(
+    ("known", "sentence"),
+    [
+        ({"low_tensor": "nowhere", "high_tensor": "risk"}, "aggregator has no tensor nowhere"),
+        ({"low_tensor": "risk"}, "expected low_tensor and high_tensor, or half_width"),
+        ({"half_width": 1, "high_tensor": "risk"}, "expected low_tensor and high_tensor, or"),
+        ({}, "expected low_tensor and high_tensor, or half_width"),
+    ],
+)  # fmt: skip
+def test_an_interval_without_both_of_its_ends_is_refused(
+    known: dict[str, Any], sentence: str
+) -> None:
+    content = second_version()
+    content["outputs"][0]["uncertainty"] = {"how": "interval", "source": "tests"} | known
+    with pytest.raises(BundleRejected, match=sentence):
+        manifest_of(content)
+
+
+def test_a_map_of_classes_can_be_measured() -> None:
+    content = second_version()
+    content["outputs"] += [of_classes(), measure()]
+    found = manifest_of(content)
+    assert isinstance(found.outputs[-2], HeatmapOutput)
+    assert found.measures == (found.outputs[-1],)
+    assert isinstance(found.outputs[-1], MeasureOutput)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"map": "nothing"}, "map nothing has no class Adipose tissue"),
+        ({"classes": ["Bone"]}, "map tissue has no class Bone"),
+        ({"quantity": "ratio"}, "expected `over` for a ratio and only there"),
+        ({"over": ["Neoplasm"]}, "expected `over` for a ratio and only there"),
+        ({"quantity": "ratio", "over": ["Bone"]}, "map tissue has no class Bone"),
+        ({"name": "tissue"}, "names must differ"),
+    ],
+)
+def test_a_measure_of_what_no_map_shows_is_refused(changes: dict[str, Any], sentence: str) -> None:
+    content = second_version()
+    content["outputs"] += [of_classes(), measure(**changes)]
+    with pytest.raises(BundleRejected, match=sentence):
+        manifest_of(content)
+
+
+def test_a_class_has_a_probability_for_each_of_two_or_more() -> None:
+    content = second_version()
+    classes = {"kind": "class", "name": "grade", "tensor": "survival", "code": TUMOR,
+               "classes": [ADIPOSE, TUMOR]}  # fmt: skip
+    content["outputs"].append(classes)
+    found = manifest_of(content)
+    assert isinstance(found.classifications[0], ClassOutput)
+    classes["classes"] = [ADIPOSE]
+    with pytest.raises(BundleRejected, match="at least 2 items"):
+        manifest_of(content)
+
+
+def test_a_figure_outside_of_its_own_interval_is_refused() -> None:
+    content = second_version()
+    content["performance"] = [
+        {"figure": "C-index", "value": 0.9, "low": 0.5, "high": 0.6, "data": "tests"}
+    ]
+    with pytest.raises(BundleRejected, match=r"outside of its own interval 0\.5 to 0\.6"):
+        manifest_of(content)
+
+
+def cheap(**changes: Any) -> dict[str, Any]:
+    return {
+        "name": "int8", "file": "encoder.int8.onnx", "feature_cosine": 0.999,
+        "score_shift": 0.001, "heatmap_spearman": 0.9999, "data": "tests",
+        "tolerance": {"encoder/features": 1, "encoder/tumor": 1},
+    } | changes  # fmt: skip
+
+
+def test_two_engines_may_have_files_of_their_own_for_one_precision() -> None:
+    rows = [cheap(engines=["openvino"]),
+            cheap(engines=["tensorrt"], file="encoder.int8.gpu.onnx")]  # fmt: skip
+    found = manifest_of(second_version() | {"precisions": rows})
+    files = [found.precision("int8", e) for e in ("openvino", "tensorrt", "onnxruntime")]
+    assert [row and row.file for row in files] == [
+        "encoder.int8.onnx", "encoder.int8.gpu.onnx", None
+    ]  # fmt: skip
+
+
+def test_one_precision_of_one_engine_has_one_row() -> None:
+    rows = [cheap(engines=["openvino"]), cheap(engines=["onnxruntime", "openvino"])]
+    with pytest.raises(BundleRejected, match="one row for a name and an engine, found two"):
+        manifest_of(second_version() | {"precisions": rows})
+
+
+def test_fp32_of_the_cpu_is_what_others_are_measured_by_and_has_no_row() -> None:
+    gpu = cheap(name="fp32", file=None, engines=["tensorrt-rtx"], hardware="8.9")
+    del gpu["file"]
+    assert manifest_of(second_version() | {"precisions": [gpu]}).precision("fp32", "tensorrt-rtx")
+    gpu["engines"] = ["openvino"]
+    with pytest.raises(BundleRejected, match="no engine of a CPU"):
+        manifest_of(second_version() | {"precisions": [gpu]})

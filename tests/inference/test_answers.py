@@ -1,0 +1,55 @@
+"""A bundle that says more than a report can is refused, not answered in part."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bundles import manifest as tiny
+from bundles import write_bundle, write_sums
+
+from engines.bundle import open_bundle
+from engines.errors import BundleRejected
+from engines.manifest.first import upgraded
+from inference.answers import require_answerable
+
+TUMOR = {"value": "108369006", "scheme": "SCT", "meaning": "Neoplasm"}
+CLASSES = [TUMOR, TUMOR]
+MAP = {
+    "kind": "map", "name": "tissue", "shows": "finding", "graph": "encoder", "tensor": "features",
+    "category": TUMOR, "type": TUMOR, "description": "Tests.", "classes": CLASSES,
+}  # fmt: skip
+MEASURE = {"kind": "measure", "name": "area", "code": TUMOR, "unit": TUMOR, "quantity": "area",
+           "map": "tissue", "classes": ["Neoplasm"]}  # fmt: skip
+CLASS = {"kind": "class", "name": "grade", "tensor": "survival", "code": TUMOR, "classes": CLASSES}
+
+
+@pytest.mark.parametrize(
+    ("more", "changes", "sentence"),
+    [
+        ([CLASS], {}, r"output grade \(of kind class\) cannot be reported"),
+        ([MAP], {}, "map tissue of several classes cannot be reported"),
+        ([MAP, MEASURE], {}, r"output area \(of kind measure\), map tissue of several classes"),
+        ([], {"unit": "case"}, "a prediction of a whole case cannot be reported"),
+    ],
+)
+def test_a_student_whose_answer_would_be_left_out_is_refused(
+    more: list[dict[str, Any]], changes: dict[str, Any], sentence: str, tmp_path: Path
+) -> None:
+    root = write_bundle(tmp_path / "tiny")
+    values = upgraded(tiny()) | changes
+    values["outputs"] = [*values["outputs"], *more]
+    (root / "manifest.json").write_text(json.dumps(values))
+    write_sums(root)
+    with pytest.raises(BundleRejected, match=sentence):
+        require_answerable(open_bundle(root))
+
+
+@pytest.mark.parametrize("name", ["default", "tiny"])
+def test_what_is_shipped_and_what_version_1_could_say_is_answered(
+    name: str, tmp_path: Path
+) -> None:
+    bundle = open_bundle("default" if name == "default" else write_bundle(tmp_path / "tiny"))
+    assert require_answerable(bundle) is bundle
