@@ -1,0 +1,1 @@
+"""What a slide says of its organ, in codes or in words; never a guess."""
