@@ -25,6 +25,7 @@ COMMANDS = {
     "worker": ("dicom_node.commands.serve", "run only the process that analyzes"),
     "egress": ("dicom_node.commands.serve", "run only the process that delivers and purges"),
     "analyze": ("dicom_node.commands.analyze", "analyze slides from files, without a network"),
+    "route": ("dicom_node.commands.route", "tell which models slides would get, and why"),
     "engine": ("dicom_node.commands.engine", "compare the engines, or build TensorRT plans"),
     "studies": ("dicom_node.commands.studies", "list, show or cancel studies"),
     "retry": ("dicom_node.commands.retry", "run a study again"),

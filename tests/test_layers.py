@@ -57,7 +57,7 @@ ROOMS = {
     "statement": {*EVERYWHERE, "association", "services", "results"},
     "commands": {
         *EVERYWHERE, "association", "ledger", "spool", "study", "results", "deliver", "processes",
-        "view", "demo", "notify", "exit_status", "statement",
+        "view", "demo", "notify", "exit_status", "statement", "work",
     },
     "cli": {*EVERYWHERE, "ledger", "commands", "exit_status"},
     "__main__": {"cli"},
@@ -167,6 +167,18 @@ def test_the_table_of_result_kinds_is_pure():
         if room_of(path) == "deliver":
             found = {n for n in imports_of(path) if n.startswith("dicom_node.results.")}
             assert all(n.startswith("dicom_node.results.kinds.") for n in found), path
+
+
+def test_commands_know_of_the_work_only_how_slides_are_routed_which_is_pure():
+    known = {name for path in sources("dicom_node") if room_of(path) == "commands"
+             for name in imports_of(path) if name.startswith("dicom_node.work.")}  # fmt: skip
+    assert known
+    assert all(name.startswith("dicom_node.work.routing.") for name in known), known
+    routing = imports_of(ROOT / "dicom_node" / "work" / "routing.py")
+    ours = {name for name in routing if name.partition(".")[0] in OURS}
+    assert all(name.startswith(("dicom_node.config.", "engines.manifest.", "inference."))
+               for name in ours), ours  # fmt: skip
+    assert not {"dbos", "sqlalchemy", "openvino"} & {n.partition(".")[0] for n in routing}
 
 
 def test_services_do_not_know_each_other():

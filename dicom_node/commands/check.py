@@ -19,7 +19,7 @@ from dicom_node.commands.screen.findings import Finding
 from dicom_node.commands.screen.keeping import keeping
 from dicom_node.commands.screen.listener import listener
 from dicom_node.commands.screen.shown import shown
-from dicom_node.config.loading import load_config
+from dicom_node.config.loading import ConfigError, load_config, only_model
 from dicom_node.config.whole import Config
 from dicom_node.deliver.dimse import RESULT_CLASSES, ask
 from dicom_node.exit_status import FAILED
@@ -180,8 +180,9 @@ def _spool(config: Config) -> Iterator[Finding]:
 
 def _model(config: Config) -> Iterator[Finding]:
     try:
-        bundle = require_answerable(open_bundle(config.model.bundle))
-    except BundleRejected as error:
+        model = only_model(config)
+        bundle = require_answerable(open_bundle(model.bundle))
+    except (BundleRejected, ConfigError) as error:
         yield Finding("bundle", False, str(error))
         return
     manifest = bundle.manifest
@@ -190,12 +191,12 @@ def _model(config: Config) -> Iterator[Finding]:
     try:
         with open_runtime(
             bundle,
-            engine=config.model.engine,
-            precision=config.model.precision,
-            threads=config.model.threads,
+            engine=model.engine,
+            precision=model.precision,
+            threads=model.threads,
         ) as runtime:
             worst = max(runtime.sit_probe().items(), key=lambda item: item[1])
-            chose = "auto chose" if config.model.engine == "auto" else "using"
+            chose = "auto chose" if model.engine == "auto" else "using"
             says = f"{chose} {runtime.engine}; probe passed, largest difference {worst[1]:.2g}"
             if runtime.note:
                 says = f"{says}; {runtime.note}"

@@ -2,7 +2,7 @@
 
 Every key can be overridden by an environment variable `DICOM_NODE_<SECTION>_<KEY>`, for example
 `DICOM_NODE_NODE_PORT=11113`, or `DICOM_NODE_NODE_TLS_PORT=2762` for a table in a section. Lists of
-tables (senders, destinations) live in the file only.
+tables (senders, destinations, models) live in the file only.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from pydantic import SecretStr, ValidationError
 
-from dicom_node.config.sections import DatabaseSection
+from dicom_node.config.sections import DatabaseSection, ModelSection
 from dicom_node.config.tls import DestinationTls, NodeTls
 from dicom_node.config.whole import Config
 
@@ -24,6 +24,7 @@ SECTIONS = ("node", "database", "model", "analysis", "delivery", "notify", "rete
 """Those whose keys can be overridden by a variable."""
 _TLS = "tls_"
 _AnyTls = TypeVar("_AnyTls", NodeTls, DestinationTls)
+_AnyModel = TypeVar("_AnyModel", bound=ModelSection)
 
 
 class ConfigError(Exception):
@@ -52,9 +53,6 @@ def load_config(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
         )
         raise ConfigError(f"{path}: {problems}") from error
     data_dir = (path.parent / config.node.data_dir).resolve()
-    bundle = config.model.bundle
-    if "/" in bundle:
-        bundle = str((path.parent / bundle).resolve())
     return config.model_copy(
         update={
             "node": config.node.model_copy(
@@ -65,9 +63,36 @@ def load_config(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
                 for d in config.destinations
             ),
             "database": _with_password(config.database, path.parent),
-            "model": config.model.model_copy(update={"bundle": bundle}),
+            "model": _with_bundle(config.model, path.parent),
+            "models": tuple(_with_bundle(m, path.parent) for m in config.models),
         }
     )
+
+
+def only_model(config: Config) -> ModelSection:
+    """The one model that runs on all slides.
+
+    Raises ConfigError where more is asked for: several models, or one that is only for some.
+    """
+    if not config.models:
+        return config.model
+    first, *others = config.models
+    found = f"{len(config.models)} models" if others else ""
+    found = found or ("" if first.rule.asks_nothing else "a model with a rule")
+    found = found or ("a silent model" if first.silent else "")
+    if found:
+        raise ConfigError(
+            f"models: found {found}, expected one for all slides: this version of dicom-node "
+            "analyzes with one; `dicom-node route` tells which slides each would get"
+        )
+    return first
+
+
+def _with_bundle(section: _AnyModel, folder: Path) -> _AnyModel:
+    """The section with its bundle found from the folder of the configuration."""
+    if "/" not in section.bundle:
+        return section
+    return section.model_copy(update={"bundle": str((folder / section.bundle).resolve())})
 
 
 def _located(section: _AnyTls | None, folder: Path) -> _AnyTls | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from dicom_node.config.fields import Section
 from dicom_node.config.keeping import NotifySection, RetentionSection
+from dicom_node.config.models import ModelEntry
 from dicom_node.config.peers import Destination, Sender
 from dicom_node.config.sections import (
     ONLY_NODE,
@@ -30,6 +31,8 @@ class Config(Section):
     destinations: Annotated[tuple[Destination, ...], Field(min_length=1)]
     database: DatabaseSection = DatabaseSection()
     model: ModelSection = ModelSection()
+    models: tuple[ModelEntry, ...] = ()
+    """In the place of `model`: several, each with the slides that it is for."""
     analysis: AnalysisSection = AnalysisSection()
     delivery: DeliverySection = DeliverySection()
     notify: NotifySection = NotifySection()
@@ -47,6 +50,22 @@ class Config(Section):
                 f"found a destination named {taken.pop()}, which `pause` has another use for"
             )
         return value
+
+    @model_validator(mode="after")
+    def _models_are_told_apart(self) -> Self:
+        if self.models and "model" in self.model_fields_set:
+            raise ValueError("found [model] and [[models]], expected one of them")
+        names = [m.name for m in self.models]
+        if len(set(names)) != len(names):
+            raise ValueError(f"models: names must differ, found {', '.join(names)}")
+        return self
+
+    @property
+    def students(self) -> tuple[ModelEntry, ...]:
+        """All models, as they are asked: the highest priority first, then in the file's order."""
+        if not self.models:
+            return (ModelEntry(name="model", **self.model.model_dump()),)
+        return tuple(sorted(self.models, key=lambda m: -m.priority))
 
     @property
     def spool_dir(self) -> Path:

@@ -13,6 +13,7 @@ import structlog
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer
 from sqlalchemy.exc import InterfaceError, OperationalError
 
+from dicom_node.config.loading import only_model
 from dicom_node.config.sections import ModelSection
 from dicom_node.config.whole import Config
 from dicom_node.exit_status import MAY_PASS
@@ -47,7 +48,8 @@ def run_worker(config: Config, stop: threading.Event, heart: Heart = NOBODY) -> 
 
     Another worker on the same data folder is waited for before anything else is done: two would
     each recover the other's studies. A slide under analysis is paused at once and goes on after
-    the next start. Raises BundleRejected or EngineMissing before anything is taken from the queue.
+    the next start. Raises BundleRejected, EngineMissing or ConfigError (more than one model) before
+    anything is taken from the queue.
     """
 
     def waits(holder: str) -> None:
@@ -69,14 +71,15 @@ def _die_first() -> None:
 
 
 def _work(config: Config, stop: threading.Event, heart: Heart) -> None:
-    bundle = require_answerable(open_bundle(config.model.bundle))
-    _require_no_fixture(bundle, config.model)
+    model = only_model(config)
+    bundle = require_answerable(open_bundle(model.bundle))
+    _require_no_fixture(bundle, model)
     with open_runtime(
         bundle,
-        engine=config.model.engine,
-        precision=config.model.precision,
-        threads=config.model.threads,
-        build_plans=config.model.build_plans,
+        engine=model.engine,
+        precision=model.precision,
+        threads=model.threads,
+        build_plans=model.build_plans,
     ) as runtime:
         log.info(
             "model_ready",

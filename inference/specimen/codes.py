@@ -49,10 +49,23 @@ class Coded:
         is_sound = pattern is not None and pattern.fullmatch(value)
         return f"{value}, {scheme}, of no organ known here" if is_sound else "a code unknown here"
 
+    @property
+    def concept(self) -> Code:
+        """The code for comparison, which maps retired SNOMED codes to those of today."""
+        value, scheme = self.value.strip(), _SCHEMES.get(_plain(self.scheme), self.scheme.strip())
+        if scheme == "SRT" and _SCT.fullmatch(value):
+            scheme = "SCT"
+        return Code(value, "SRT" if scheme == "SCT" and _SRT.fullmatch(value) else scheme, "")
+
     def is_same(self, other: Code) -> bool:
         """Whether it is this code, in whatever version of SNOMED."""
-        scheme = _SCHEMES.get(_plain(self.scheme), self.scheme.strip())
-        return bool(Code(self.value.strip(), scheme, "") == other)
+        return bool(self.concept == other)
+
+
+def coded(text: str) -> Coded:
+    """The code that `value^scheme` means."""
+    value, _, scheme = text.partition("^")
+    return Coded(value, scheme, "")
 
 
 def _plain(scheme: str) -> str:

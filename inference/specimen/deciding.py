@@ -1,7 +1,7 @@
 """Which organ a slide is of, or why that is undecided.
 
 Codes are asked first, then what unknown codes say of themselves, then the descriptions of the
-specimen, the body part, and last the description of the study. What speaks first decides; what
+specimen with the body part, and last the description of the study. What speaks first decides; what
 contradicts itself decides nothing, and nothing after it is asked.
 """
 
@@ -52,10 +52,10 @@ def _of_specimen(specimen: Specimen, says: SlideSays) -> Decision:
     coded = [*specimen.sites, *(At("SpecimenTypeCodeSequence", t) for t in specimen.types)]
     coded += says.regions
     texts = [(keyword, read(text)) for keyword, text in specimen.texts]
+    texts.append(("BodyPartExamined", read(says.body_part)))
     return (
         _by_codes(coded, specimen.is_metastatic, texts)
         or _by_text(texts)
-        or _by_text([("BodyPartExamined", read(says.body_part))])
         or _by_text([("StudyDescription", read(says.study_description))])
         or Decision(None, _silence(coded))
     )

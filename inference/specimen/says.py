@@ -10,7 +10,7 @@ from pydicom.sr.coding import Code
 
 from inference.slide.attributes import items, words
 from inference.specimen.codes import Coded
-from inference.specimen.wording import MOST_CHARACTERS
+from inference.specimen.wording import MOST_CHARACTERS, read
 
 TAGS = (
     "SpecimenDescriptionSequence",
@@ -99,7 +99,7 @@ def _specimen(item: Dataset) -> Specimen:
     return Specimen(
         sites=(*_sites(item), *found),
         types=tuple(_code(one) for one in items(item, "SpecimenTypeCodeSequence")),
-        is_metastatic=any(m.is_same(code) for m in _modifiers(item) for code in _METASTATIC),
+        is_metastatic=any(_is_of_metastasis(modifier) for modifier in _modifiers(item)),
         texts=tuple((keyword, text) for keyword, text in texts if text.strip()),
         stains=tuple(code for name, code in content if name.is_same(_USING_SUBSTANCE)),
     )
@@ -116,6 +116,11 @@ def _modifiers(item: Dataset) -> Iterator[Coded]:
     keyword = "PrimaryAnatomicStructureModifierSequence"
     for holder in (item, *items(item, "PrimaryAnatomicStructureSequence")):
         yield from (_code(one) for one in items(holder, keyword))
+
+
+def _is_of_metastasis(modifier: Coded) -> bool:
+    is_known = any(modifier.is_same(code) for code in _METASTATIC)
+    return is_known or read(modifier.meaning).is_of_metastasis
 
 
 def _content(item: Dataset) -> Iterator[tuple[Coded, Coded]]:

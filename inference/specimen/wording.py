@@ -39,6 +39,8 @@ class _Words:
     """Everything known, folded."""
 
     organs: dict[str, Organ]
+    leading: frozenset[str]
+    """Those that count only where a text begins with them."""
     longest: int
     """Words of the longest phrase of an organ."""
     endings: tuple[str, ...]
@@ -78,9 +80,9 @@ def read(text: str) -> Read:
 def _phrase_at(words: list[str], at: int, known: _Words) -> tuple[Organ | None, int]:
     """The organ that the longest known phrase from there on names, and its length in words."""
     for length in range(min(known.longest, len(words) - at), 0, -1):
-        organ = known.organs.get(" ".join(words[at : at + length]))
-        if organ is not None:
-            return organ, length
+        phrase = " ".join(words[at : at + length])
+        if phrase in known.organs and (at == 0 or phrase not in known.leading):
+            return known.organs[phrase], length
     return _compound(words[at], known), 1
 
 
@@ -97,9 +99,11 @@ def _compound(word: str, known: _Words) -> Organ | None:
 @cache
 def _words() -> _Words:
     table = tomllib.loads(_TABLE.read_text(encoding="utf-8"))
-    named = {folded(word): organ for organ in organs().values() for word in organ.words}
+    every = [(word, organ) for organ in organs().values() for word in organ.words]
+    named = {folded(word): organ for word, organ in every}
     return _Words(
         organs=named,
+        leading=frozenset(folded(word) for word, _ in every if word.startswith("^")),
         longest=max(phrase.count(" ") + 1 for phrase in named),
         endings=tuple(folded(table["endings"]).split()),
         metastases=tuple(folded(table["metastases"]).split()),

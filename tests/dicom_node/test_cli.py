@@ -24,6 +24,7 @@ LINES = {
     "worker": "worker --config other.toml",
     "egress": "egress",
     "analyze": "analyze a b --out c --threads 2",
+    "route": "route a b --config other.toml --sender SCANNER --json",
     "engine build": "engine build default",
     "engine compare": "engine compare default --json",
     "studies": "studies",
