@@ -29,7 +29,7 @@ from inference.answers import require_answerable
 from inference.errors import SlideUnreadable
 from inference.slide.files import SlideFiles
 from inference.slide.headers import instance, read_dataset
-from inference.specimen.says import TAGS, read_specimens
+from inference.specimen.says import TAGS, SlideSays, read_specimens
 
 _WHAT_FAILS = (Uncountable, PatientsDiffer, SlideUnreadable, OSError)
 _TAGS = [Tag(keyword) for keyword in ("SOPInstanceUID", *TAGS)]
@@ -110,10 +110,17 @@ def _slides(files: Mapping[str, Path]) -> tuple[tuple[SlideFiles, ...], list[str
 
 
 def _route(slide: SlideFiles, students: Sequence[Student], sender: str | None) -> Route:
-    """The answer for a slide, from the header of its largest level."""
-    header = read_dataset(slide.base_path, "The file", _TAGS)
-    with instance(str(header.SOPInstanceUID), slide.base_path):
-        return route(facts_of(read_specimens(header), sender), students)
+    """The answer for a slide, from the headers of its levels."""
+    levels = [path for path in slide.paths if read_facts(path).header.is_volume]
+    others = [path for path in levels if path != slide.base_path]
+    says = [_says(path) for path in (slide.base_path, *others)]
+    return route(facts_of(says, sender), students)
+
+
+def _says(path: Path) -> SlideSays:
+    header = read_dataset(path, "The file", _TAGS)
+    with instance(str(header.SOPInstanceUID), path):
+        return read_specimens(header)
 
 
 def _trouble(error: Exception) -> str:

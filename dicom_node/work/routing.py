@@ -18,7 +18,7 @@ from engines.manifest.values import Code
 from inference.quality import stain_refusal
 from inference.slide.terms import substance_name
 from inference.specimen.codes import Coded, coded
-from inference.specimen.deciding import Decision, decide
+from inference.specimen.deciding import Decision, agreed, decide
 from inference.specimen.organs import Organ, is_covered, organs
 from inference.specimen.says import SlideSays
 from inference.specimen.wording import folded
@@ -91,15 +91,19 @@ class Route:
     sentence: str
 
 
-def facts_of(says: SlideSays, sender: str | None) -> SlideFacts:
-    """The facts of a slide that came from `sender`."""
+def facts_of(levels: Sequence[SlideSays], sender: str | None) -> SlideFacts:
+    """The facts of a slide that came from `sender`, by what its levels say, the largest first.
+
+    All of them have to agree on the organ; for the rest the largest speaks.
+    """
+    base = levels[0]
     return SlideFacts(
-        organ=decide(says),
-        stains=says.stains,
-        types=says.types,
+        organ=agreed([decide(level) for level in levels]),
+        stains=base.stains,
+        types=base.types,
         sender=sender,
-        body_part=says.body_part,
-        study_description=says.study_description,
+        body_part=base.body_part,
+        study_description=base.study_description,
     )
 
 

@@ -29,6 +29,21 @@ class Decision:
     """What was found and where; holds no text of the slide."""
     beside: tuple[str, ...] = ()
     """What else was found that speaks of another organ."""
+    is_silent: bool = False
+    """Whether nothing was said of an organ: neither one nor several, nor a doubt."""
+
+
+def agreed(levels: Sequence[Decision]) -> Decision:
+    """What the levels of one slide say together, the first of them at first; silent ones say
+    nothing against the others."""
+    speaking = [one for one in levels if not one.is_silent] or list(levels[:1])
+    undecided = next((one for one in speaking if one.organ is None), None)
+    if undecided is not None:
+        return undecided
+    organs = {one.organ for one in speaking if one.organ is not None}
+    if narrowest(organs) is None:
+        return _undecided(f"the levels of the slide are of {_named(organs)}")
+    return next(one for one in speaking if one.organ == narrowest(organs))
 
 
 def decide(says: SlideSays) -> Decision:
@@ -38,7 +53,8 @@ def decide(says: SlideSays) -> Decision:
     if unknown is not None:
         if len(each) == 1:
             return unknown
-        return Decision(None, f"Of one of {len(each)} specimens: {unknown.sentence}")
+        sentence = f"Of one of {len(each)} specimens: {unknown.sentence}"
+        return Decision(None, sentence, is_silent=all(one.is_silent for one in each))
     organs = {one.organ for one in each if one.organ is not None}
     organ = narrowest(organs)
     if organ is None:
@@ -57,7 +73,7 @@ def _of_specimen(specimen: Specimen, says: SlideSays) -> Decision:
         _by_codes(coded, specimen.is_metastatic, texts)
         or _by_text(texts)
         or _by_text([("StudyDescription", read(says.study_description))])
-        or Decision(None, _silence(coded))
+        or Decision(None, _silence(coded), is_silent=True)
     )
 
 

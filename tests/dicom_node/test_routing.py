@@ -42,7 +42,7 @@ def student(name: str, *made_for, stains=(), specimens=(), fixture=False, **entr
 
 
 def routed(dataset: Dataset, *students: Student, sender: str | None = None) -> Route:
-    return route(facts_of(read_specimens(dataset), sender), students)
+    return route(facts_of([read_specimens(dataset)], sender), students)
 
 
 def names(answer: Route) -> list[str]:
@@ -78,6 +78,19 @@ def test_a_slide_that_names_no_organ_gets_no_model_that_needs_one():
     assert answer.sentence.startswith("No model applies. The slide names no organ, ")
     assert answer.passed[0].why[0].found == "none that is certain"
     assert names(routed(header(), student("any"))) == ["any"]
+
+
+def test_levels_that_name_different_organs_leave_it_undecided_and_silent_ones_do_not():
+    lung, breast, silent = (
+        read_specimens(header(*described))
+        for described in ([specimen(LUNG)], [specimen(BREAST)], [])
+    )
+    assert names(route(facts_of([lung, silent], None), THREE)) == ["lung"]
+    assert names(route(facts_of([silent, lung], None), THREE)) == ["lung"]
+    answer = route(facts_of([lung, breast], None), THREE)
+    assert "undecided: the levels of the slide are of breast and lung." in answer.sentence
+    undecided = read_specimens(header(specimen([LUNG, BREAST])))
+    assert names(route(facts_of([lung, undecided], None), THREE)) == []
 
 
 def test_a_rule_narrows_what_the_bundle_is_made_for():
