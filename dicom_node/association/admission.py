@@ -13,11 +13,16 @@ import structlog
 
 from dicom_node.association.tls.certificates import PeerCertificate
 from dicom_node.association.wire import (
+    APPLICATION_CONTEXT,
+    APPLICATION_CONTEXT_UNKNOWN,
     CALLED_AE_UNKNOWN,
     CALLING_AE_UNKNOWN,
     CONGESTION,
     LIMIT_EXCEEDED,
+    VERSION_UNKNOWN,
     Rejection,
+    application_context,
+    speaks_our_version,
 )
 
 log = structlog.get_logger()
@@ -57,6 +62,23 @@ class Caller:
     peer: IPv4Address | IPv6Address
     certificate: PeerCertificate | None = None
     """What it has shown, where its connection is TLS and it was asked."""
+
+
+def unspoken(request: bytes) -> Refusal | None:
+    """Why an A-ASSOCIATE-RQ is refused whoever sends it: it speaks another protocol.
+
+    Raises Malformed.
+    """
+    if not speaks_our_version(request):
+        return Refusal(VERSION_UNKNOWN, "another version of the protocol")
+    name = application_context(request)
+    if name != APPLICATION_CONTEXT:
+        return Refusal(
+            APPLICATION_CONTEXT_UNKNOWN,
+            "another application context",
+            {"application_context": name},
+        )
+    return None
 
 
 class Admission:

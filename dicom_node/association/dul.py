@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from queue import Empty
+from typing import Any
+
 import structlog
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu import A_ABORT_RQ
 
 from dicom_node.association.channel import ConnectionLost
 from dicom_node.association.pdus import PduStream
-from dicom_node.association.wire import ASSOCIATE_LIMIT_BYTES, HEADER_BYTES
+from dicom_node.association.wire import (
+    ABORT_TYPE,
+    ASSOCIATE_AC,
+    ASSOCIATE_LIMIT_BYTES,
+    ASSOCIATE_RJ,
+    ASSOCIATE_RQ,
+    HEADER_BYTES,
+    readable,
+)
 
 log = structlog.get_logger()
 
@@ -17,9 +29,19 @@ CONTROL_LIMIT_BYTES = 64  # release and abort PDUs carry 4 bytes
 PDU_SLACK_BYTES = 64  # some senders do not count the PDV headers
 BURST_BYTES = 64 << 20  # bytes of an instance read before the reactor looks at its timers again
 BURST_WAIT_MS = 20
+_OVER = ("Sta1", "Sta2", "Sta13")  # PS3.8 Table 9-10: no association, and none is being answered
 
 
-class ReceivingDul(DULServiceProvider):  # type: ignore[misc]  # untyped base
+class LenientDul(DULServiceProvider):  # type: ignore[misc]  # untyped base
+    """Ignores items of association negotiation that it does not know, as acceptor or requestor."""
+
+    def _decode_pdu(self, bytestream: bytearray) -> tuple[Any, str]:
+        """PDU and event of the library. Raises Malformed, and whatever the library raises."""
+        pdu, event = super()._decode_pdu(bytearray(readable(bytes(bytestream))))
+        return pdu, event
+
+
+class ReceivingDul(LenientDul):
     """Reads PDUs of bounded size in bounded time; dataset bytes are passed on without copies."""
 
     stream: PduStream
@@ -29,13 +51,25 @@ class ReceivingDul(DULServiceProvider):  # type: ignore[misc]  # untyped base
         established = self.state_machine.current_state == "Sta6"
         return float(self.assoc.dimse_timeout if established else self.assoc.acse_timeout)
 
+    def _process_recv_primitive(self) -> bool:
+        """Take up what our own side wants to say, as long as there is an association.
+
+        An answer may come just after the peer's last PDU has ended everything: the library takes
+        that for a state that cannot be, and its thread ends in the middle.
+        """
+        if self.state_machine.current_state in _OVER:
+            with suppress(Empty):
+                self.to_provider_queue.get(block=False)
+            return False
+        return bool(super()._process_recv_primitive())
+
     def _read_pdu_data(self) -> None:
         """Deal with the next PDU as far as it has arrived; called when `ready`."""
         try:
             if not self.stream.whole():
                 self.stream.receive()
         except ConnectionLost as error:
-            self.lost(str(error))
+            self.lost(error.reason)
             return
         header = self.stream.header()
         if header is None or not self._admitted(*header) or not self.stream.has(header[1]):
@@ -109,7 +143,7 @@ class ReceivingDul(DULServiceProvider):  # type: ignore[misc]  # untyped base
         limit = CONTROL_LIMIT_BYTES
         if pdu_type == P_DATA_TF:
             limit = self.data_limit
-        elif pdu_type in (0x01, 0x02, 0x03):
+        elif pdu_type in (ASSOCIATE_RQ, ASSOCIATE_AC, ASSOCIATE_RJ):
             limit = ASSOCIATE_LIMIT_BYTES
         if 0x01 <= pdu_type <= 0x07 and length <= limit:
             return True
@@ -120,10 +154,11 @@ class ReceivingDul(DULServiceProvider):  # type: ignore[misc]  # untyped base
         """Abort the association and end the connection at once."""
         peer = self.assoc.requestor.address_info.address
         log.warning("pdu_refused", peer=peer, pdu_type=pdu_type, length=length, reason=reason)
-        abort = A_ABORT_RQ()
-        abort.source = 0x02  # PS3.8 Table 9-26: the service provider
-        abort.reason_diagnostic = 0x06  # invalid PDU parameter value
-        self._send(abort)
+        if pdu_type != ABORT_TYPE:  # an abort is not answered, whatever is wrong with it
+            abort = A_ABORT_RQ()
+            abort.source = 0x02  # PS3.8 Table 9-26: the service provider
+            abort.reason_diagnostic = 0x06  # invalid PDU parameter value
+            self._send(abort)
         self.lost("refused")
 
     def lost(self, reason: str) -> None:
@@ -142,7 +177,10 @@ class ReceivingDul(DULServiceProvider):  # type: ignore[misc]  # untyped base
         except Exception as error:  # noqa: BLE001 - whatever a hostile PDU breaks in the decoder
             peer = self.assoc.requestor.address_info.address
             log.warning("pdu_undecodable", peer=peer, error=type(error).__name__)
-            self.event_queue.put("Evt19")  # invalid PDU
+            if view[0] == ABORT_TYPE:
+                self.lost("aborted")
+            else:
+                self.event_queue.put("Evt19")  # invalid PDU
             return
         self.event_queue.put(event)
         self._recv_pdu.put(pdu)

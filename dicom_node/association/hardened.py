@@ -11,15 +11,19 @@ These are private seams: tests/dicom_node/test_seams.py pins what they rely on.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any, Protocol
 
+import structlog
 from pynetdicom import _config
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.sop_class import uid_to_service_class
 from pynetdicom.transport import AssociationServer, AssociationSocket, RequestHandler
 
 from dicom_node.association.admission import Caller
@@ -27,7 +31,11 @@ from dicom_node.association.channel import Channel, ConnectionLost
 from dicom_node.association.dul import ReceivingDul
 from dicom_node.association.lobby.visitor import Entrant
 from dicom_node.association.pdus import PduStream
+from dicom_node.association.unserved import Operations, answer, is_answer, status_against
+from dicom_node.observe.log import trace_of
 from dicom_node.sop_classes import STORAGE_COMMITMENT
+
+log = structlog.get_logger()
 
 MESSAGE_LIMIT_BYTES = 256 << 10  # a command set, or a dataset that is no C-STORE
 REPORT_LIMIT_BYTES = 4 << 20  # 35,000 references of storage commitment, from who may associate
@@ -53,6 +61,7 @@ class ReceivingServer(AssociationServer):  # type: ignore[misc]  # untyped base
     """
 
     open_sink: Callable[[Association, int, Any], Sink]
+    operations: Operations
     ended: Callable[[Caller], None]
 
     def server_bind(self) -> None:
@@ -94,7 +103,7 @@ class ReceivingHandler(RequestHandler):  # type: ignore[misc]  # untyped base
 
 
 class ReceivingAssociation(Association):  # type: ignore[misc]  # untyped base
-    """Closes every sink that no handler took, whatever ended the association."""
+    """Answers every request, and closes every sink that no handler took, whatever ended it."""
 
     def run(self) -> None:
         """Serve the association, then give everything back."""
@@ -109,6 +118,40 @@ class ReceivingAssociation(Association):  # type: ignore[misc]  # untyped base
                 self.take(sink)
                 sink.close()
             self._server.ended(self.caller)
+
+    def _serve_request(self, msg: Any, context_id: int) -> None:
+        """Have a request served by the class of its context; the library goes by the one that the
+        command names, and leaves requests that lack something without an answer."""
+        if threading.current_thread() is not self:
+            # Reports of commitment come in threads of their own, as many as the peer sends.
+            self.dimse.msg_queue.put((context_id, msg))
+            return
+        if self._sent_release or is_answer(msg):
+            return
+        context = self._accepted_cx.get(context_id)
+        if context is None or msg.MessageID is None:  # without one nothing can be answered
+            self.abort()
+            return
+        sop_class = context.abstract_syntax
+        status = status_against(msg, sop_class, self._server.operations.get(sop_class, ()))
+        if status is not None:
+            log.warning("request_refused", request=type(msg).__name__, status=f"{status:04X}")
+            self.dimse.send_msg(answer(msg, status), context_id)
+        else:
+            self._have_served(msg, context)
+
+    def _have_served(self, msg: Any, context: Any) -> None:
+        if isinstance(msg, C_STORE) and msg.DataSet is None and msg._dataset_file is None:
+            msg.DataSet = BytesIO()  # a command that has announced none
+        self.dimse.cancel_req = {}
+        self._is_paused = True  # a service may send requests of its own
+        try:
+            uid_to_service_class(context.abstract_syntax)(self).SCP(msg, context)
+        except Exception as error:  # noqa: BLE001 - whatever a peer's request breaks in the library
+            log.error("request_failed", request=type(msg).__name__, trace=trace_of(error))
+            self.abort()
+        self._is_paused = False
+        self.dimse.cancel_req = {}
 
     def take(self, sink: Sink) -> None:
         """Make the caller the owner of a sink: it closes it."""
@@ -154,17 +197,27 @@ class ReceivingDimse(DIMSEServiceProvider):  # type: ignore[misc]  # untyped bas
 
     def receive_primitive(self, primitive: Any) -> None:
         """Process a P-DATA primitive."""
-        super().receive_primitive(primitive)
+        try:
+            super().receive_primitive(primitive)
+        except Exception as error:  # noqa: BLE001 - whatever a hostile command breaks in the decoder
+            log.warning("command_undecodable", error=type(error).__name__)
+            self.dul.event_queue.put("Evt19")  # invalid PDU
+            return
         message = self.message  # None when it is complete
         if message is None or message._data_set_file or not isinstance(message, C_STORE_RQ):
             return
-        if message.context_id not in self.assoc._accepted_cx:
+        if not self._stores(message.context_id):
             return  # its bytes are counted against MESSAGE_LIMIT_BYTES
         sink = self.assoc._server.open_sink(self.assoc, message.context_id, message.command_set)
         self.sinks.add(sink)
         sink.write(message.data_set.getvalue())
         message.data_set = BytesIO()
         message._data_set_file = sink
+
+    def _stores(self, context_id: int) -> bool:
+        context = self.assoc._accepted_cx.get(context_id)
+        operations = self.assoc._server.operations
+        return context is not None and "C_STORE" in operations.get(context.abstract_syntax, ())
 
     def arriving(self) -> tuple[int, Sink] | None:
         """Context id and sink of the dataset that is arriving."""

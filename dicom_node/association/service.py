@@ -19,3 +19,10 @@ class Service:
     open_sink: Callable[[Any, int, Any], Any] | None = None
     """Where the dataset of a C-STORE request goes while it arrives: association, context, command;
     of one service at most."""
+
+    @property
+    def operations(self) -> frozenset[str]:
+        """DIMSE operations that are served, such as C_STORE: those with a handler. Without any it
+        is C_ECHO, which the library answers by itself."""
+        names = (event.name.removeprefix("EVT_") for event, _ in self.handlers)
+        return frozenset(names) or frozenset({"C_ECHO"})

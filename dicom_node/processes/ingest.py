@@ -33,6 +33,8 @@ _LEAVING_S = 15.0
 _DESCRIPTORS = 8192
 _LOOK_S = 0.5  # between two looks at whether the database is still one
 _DAY_S = 86400.0
+_TURNS_WITHIN_S = 5.0
+"""Longer than the listener takes to turn once: it does every second, and when somebody comes."""
 
 
 class ListenerFailed(Exception):
@@ -91,6 +93,11 @@ class Ingest:
     def is_listening(self) -> bool:
         """Whether anybody is heard."""
         return self._acceptor.is_listening
+
+    @property
+    def is_turning(self) -> bool:
+        """Whether the listener gets on; a thread that hangs is alive and hears nobody."""
+        return self._acceptor.silent_s < _TURNS_WITHIN_S
 
     @property
     def damage(self) -> LedgerDamaged | None:
@@ -214,7 +221,8 @@ def run_ingest(config: Config, stop: threading.Event, heart: Heart = NOBODY) -> 
     log.info("listening", ae_title=config.node.ae_title, bind=config.node.bind, **where)
     warn_at = 0.0
     while ingest.damage is None and ingest.is_listening and not stop.wait(_LOOK_S):
-        heart.beat()
+        if ingest.is_turning:  # otherwise the supervisor ends this process and starts another
+            heart.beat()
         if asked.is_set():
             asked.clear()
             ingest.reload_tls()

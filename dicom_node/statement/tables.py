@@ -6,10 +6,12 @@ from collections.abc import Iterable, Sequence
 
 from dicom_node.association.limits import ACCEPTED, REQUESTED
 from dicom_node.association.wire import (
+    APPLICATION_CONTEXT_UNKNOWN,
     CALLED_AE_UNKNOWN,
     CALLING_AE_UNKNOWN,
     CONGESTION,
     LIMIT_EXCEEDED,
+    VERSION_UNKNOWN,
 )
 from dicom_node.config.sections import DeliverySection, NodeSection
 from dicom_node.config.tls import NodeTls
@@ -63,9 +65,12 @@ SCU_BEHAVIOR = (
 )
 """Status of a C-STORE response, what it is called, and what the sender makes of it."""
 _REJECTIONS = (
+    (APPLICATION_CONTEXT_UNKNOWN, "application context name not supported",
+     "Another application context is named, or none"),
     (CALLING_AE_UNKNOWN, "calling AE title not recognized",
      "The title is not listed, or it comes from an address or with a certificate not its own"),
     (CALLED_AE_UNKNOWN, "called AE title not recognized", "The title is not the node's"),
+    (VERSION_UNKNOWN, "protocol version not supported", "Bit 0 of the version is not set"),
     (CONGESTION, "temporary congestion", "The node is stopping, or has no room for connections"),
     (LIMIT_EXCEEDED, "local limit exceeded", "As many associations as configured are open, "
      "in all or of this title"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import resource
+import signal
 import socket
 import struct
 import subprocess
@@ -19,7 +21,7 @@ from typing import Any
 
 import psutil
 import pytest
-from nodes import wait_for
+from nodes import ROOT, free_port, listening, node, wait_for
 from peers import (
     association_request,
     connect,
@@ -34,10 +36,11 @@ from pynetdicom import AE
 from structlog.testing import capture_logs
 
 from dicom_node.association.acceptor import Acceptor
-from dicom_node.association.lobby.lobby import LobbyLimits
+from dicom_node.association.lobby.limits import LobbyLimits
 from dicom_node.association.lobby.repeats import Repeats
 from dicom_node.association.service import Service
 from dicom_node.config.peers import Sender
+from dicom_node.processes.children import Child, Patience
 from dicom_node.sop_classes import VERIFICATION
 
 SUPPORT = Path(__file__).parents[1] / "support"
@@ -349,6 +352,48 @@ def test_a_lobby_that_fails_is_noticed(
     monkeypatch.setattr(acceptor._lobby, "_end_overdue", lambda: 1 // 0)
     connect(acceptor.port).close()
     wait_for(lambda: not acceptor.is_listening, within_s=10, what="the end of its thread")
+
+
+def test_a_lobby_with_nobody_in_it_turns_all_the_same(listen: Callable[..., Acceptor]) -> None:
+    acceptor = listen()
+    seen = []
+    for _ in range(25):
+        seen.append(acceptor.silent_s)
+        time.sleep(0.1)
+    assert max(seen) < 2
+
+
+def test_a_listener_that_hangs_is_ended_by_the_supervisor(tmp_path: Path) -> None:
+    """A real hang: its log goes to a pipe that nobody reads, and refusals fill it."""
+    fifo = tmp_path / "log"
+    os.mkfifo(fifo)
+    held = os.open(fifo, os.O_RDWR)
+    fcntl.fcntl(held, fcntl.F_SETPIPE_SZ, 8192)
+    with node(tmp_path / "node", free_port()) as n:
+        environment = f"PYTHONPATH={ROOT}"
+        role = [sys.executable, "-m", "dicom_node", "ingest", "--config", str(n.config)]
+        quiet = ["sh", "-c", f'exec "$0" "$@" 2>{fifo}', "env", environment, *role]
+        child = Child("ingest", quiet, Patience(starting_s=60, running_s=2))
+        child.tend()
+        assert child.process is not None
+        popen = child.process
+        try:
+            wait_for(lambda: listening(n.port) or child.tend(), what="listening")
+            for last in range(2, 250):
+                with connect(n.port, source=f"127.0.0.{last}", timeout_s=1) as sock:
+                    try:
+                        sock.sendall(association_request(calling="NOBODY"))
+                        sock.recv(1)
+                    except TimeoutError:
+                        break  # it hears nobody any more
+                assert child.tend() is None
+            status = wait_for(child.tend, within_s=30, what="the end of the process")
+            assert status == -signal.SIGKILL
+        finally:
+            if popen.poll() is None:
+                popen.kill()
+            popen.wait()
+            os.close(held)
 
 
 # -- behind a proxy -----------------------------------------------------------------------------
