@@ -19,7 +19,7 @@ from dicom_node.results.kinds import KINDS, result_classes
 from dicom_node.services import echo
 from dicom_node.services.store import handler
 from dicom_node.services.store.status import StoreStatus
-from dicom_node.sop_classes import VERIFICATION, SopClass
+from dicom_node.sop_classes import STORAGE_COMMITMENT, STUDY_ROOT_FIND, VERIFICATION, SopClass
 
 _SCP_MEANING = {
     StoreStatus.SUCCESS: (
@@ -87,9 +87,19 @@ def proposed() -> tuple[SopClass, ...]:
     return (VERIFICATION, *result_classes().values())
 
 
+def reported() -> tuple[SopClass, ...]:
+    """SOP classes that the listener takes as their SCU: reports on what the node asked for."""
+    return (STORAGE_COMMITMENT,)
+
+
+def proving() -> tuple[SopClass, ...]:
+    """SOP classes by which destinations are asked whether they keep the results."""
+    return (STORAGE_COMMITMENT, STUDY_ROOT_FIND)
+
+
 def services() -> str:
     """SOP classes with the roles that the node takes."""
-    taken, offered = accepted(), proposed()
+    taken, offered = accepted(), (*proposed(), *proving())
     every = dict.fromkeys([*taken, *offered])
     yes = ("no", "yes")
     rows = [(c.name, c.uid, yes[c in offered], yes[c in taken]) for c in every]

@@ -70,7 +70,8 @@ def test_the_classes_stated_as_provider_are_those_the_listener_accepts(tmp_path)
         maximum_associations=1,
     )
     services = ingest._acceptor._services
-    assert {c for s in services for c in s.sop_classes} == set(tables.accepted())
+    stated = {*tables.accepted(), *tables.reported()}
+    assert {c for s in services for c in s.sop_classes} == stated
 
 
 def test_the_classes_stated_as_user_are_those_that_delivery_proposes():
@@ -95,7 +96,7 @@ def test_what_is_stated_of_an_answer_is_what_delivery_makes_of_it(row):
 
 
 def test_every_transfer_syntax_of_a_context_has_its_row():
-    for sop_class in (*tables.accepted(), *tables.proposed()):
+    for sop_class in (*tables.accepted(), *tables.proposed(), *tables.proving()):
         for syntax in sop_class.transfer_syntaxes:
             row = f"| {sop_class.name} `{sop_class.uid}` | {syntax.keyword} `{syntax.uid}` |"
             assert row in statement()
