@@ -19,6 +19,7 @@ from dicom_node.association.wire import (
     ASSOCIATE_RJ,
     ASSOCIATE_RQ,
     HEADER_BYTES,
+    Malformed,
     readable,
 )
 
@@ -29,6 +30,7 @@ CONTROL_LIMIT_BYTES = 64  # release and abort PDUs carry 4 bytes
 PDU_SLACK_BYTES = 64  # some senders do not count the PDV headers
 BURST_BYTES = 64 << 20  # bytes of an instance read before the reactor looks at its timers again
 BURST_WAIT_MS = 20
+_BEFORE = ("Sta1", "Sta2")  # the request is there before the library knows of the connection
 _OVER = ("Sta1", "Sta2", "Sta13")  # PS3.8 Table 9-10: no association, and none is being answered
 
 
@@ -155,17 +157,21 @@ class ReceivingDul(LenientDul):
         peer = self.assoc.requestor.address_info.address
         log.warning("pdu_refused", peer=peer, pdu_type=pdu_type, length=length, reason=reason)
         if pdu_type != ABORT_TYPE:  # an abort is not answered, whatever is wrong with it
-            abort = A_ABORT_RQ()
-            abort.source = 0x02  # PS3.8 Table 9-26: the service provider
-            abort.reason_diagnostic = 0x06  # invalid PDU parameter value
-            self._send(abort)
+            self.abort_at_once()
         self.lost("refused")
+
+    def abort_at_once(self) -> None:
+        """Send an A-ABORT past the state machine."""
+        abort = A_ABORT_RQ()
+        abort.source = 0x02  # PS3.8 Table 9-26: the service provider
+        abort.reason_diagnostic = 0x06  # invalid PDU parameter value
+        self._send(abort)
 
     def lost(self, reason: str) -> None:
         """End the connection: the stream has ended or cannot be trusted any more."""
         log.debug("connection_lost", reason=reason)
         self.socket._shutdown_socket()
-        if self.state_machine.current_state == "Sta2":
+        if self.state_machine.current_state in _BEFORE:
             # No association yet: wake its thread, which would wait for the A-ASSOCIATE timeout.
             self.to_user_queue.put(None)
         self.event_queue.put("Evt17")  # transport connection closed
@@ -174,16 +180,29 @@ class ReceivingDul(LenientDul):
         """Hand a PDU to pynetdicom."""
         try:
             pdu, event = self._decode_pdu(bytearray(view))
+            if view[0] == ASSOCIATE_RQ:
+                _require_contexts(pdu.to_primitive())
         except Exception as error:  # noqa: BLE001 - whatever a hostile PDU breaks in the decoder
             peer = self.assoc.requestor.address_info.address
             log.warning("pdu_undecodable", peer=peer, error=type(error).__name__)
             if view[0] == ABORT_TYPE:
                 self.lost("aborted")
+            elif self.state_machine.current_state in _BEFORE:
+                self.abort_at_once()  # and end: no place is kept by a request that says nothing
+                self.lost("undecodable")
             else:
                 self.event_queue.put("Evt19")  # invalid PDU
             return
         self.event_queue.put(event)
         self._recv_pdu.put(pdu)
+
+
+def _require_contexts(request: Any) -> None:
+    """Raise Malformed where a context proposes nothing: the library would fail over it, in a thread
+    that has no answer for that."""
+    for context in request.presentation_context_definition_list:
+        if not context.abstract_syntax or not context.transfer_syntax:
+            raise Malformed
 
 
 def _plain_fragments(items: memoryview, context_id: int) -> list[memoryview]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any, Protocol
@@ -72,13 +73,13 @@ class ReceivingServer(AssociationServer):  # type: ignore[misc]  # untyped base
         """Listen to nothing."""
 
     def shutdown_request(self, request: Any) -> None:
-        """Leave the socket to the association, which closes it when its threads are through."""
+        """Leave the socket to the association, which closes it at its end."""
 
     def prepare(self, entrant: Entrant) -> Association:
         """The association that has been asked for, to be started."""
         handler = ReceivingHandler.__new__(ReceivingHandler)  # its constructor would serve at once
         handler.request, handler.server = entrant.sock, self
-        handler.client_address = (entrant.host, entrant.port)
+        handler.client_address = entrant.host, entrant.port
         association: Association = handler.prepare(entrant)
         association.caller = entrant.caller
         return association
@@ -109,6 +110,9 @@ class ReceivingAssociation(Association):  # type: ignore[misc]  # untyped base
         """Serve the association, then give everything back."""
         try:
             super().run()
+        except Exception as error:  # noqa: BLE001 - whatever a hostile request breaks in the library
+            log.error("association_failed", trace=trace_of(error))
+            self.dul.abort_at_once()
         finally:
             self.dul.kill_dul()
             self.dul.socket._shutdown_socket()
@@ -143,7 +147,6 @@ class ReceivingAssociation(Association):  # type: ignore[misc]  # untyped base
     def _have_served(self, msg: Any, context: Any) -> None:
         if isinstance(msg, C_STORE) and msg.DataSet is None and msg._dataset_file is None:
             msg.DataSet = BytesIO()  # a command that has announced none
-        self.dimse.cancel_req = {}
         self._is_paused = True  # a service may send requests of its own
         try:
             uid_to_service_class(context.abstract_syntax)(self).SCP(msg, context)
@@ -151,7 +154,7 @@ class ReceivingAssociation(Association):  # type: ignore[misc]  # untyped base
             log.error("request_failed", request=type(msg).__name__, trace=trace_of(error))
             self.abort()
         self._is_paused = False
-        self.dimse.cancel_req = {}
+        self.dimse.cancel_req = {}  # of no use here: no operation of ours can be canceled
 
     def take(self, sink: Sink) -> None:
         """Make the caller the owner of a sink: it closes it."""
@@ -244,5 +247,7 @@ class ReceivingDimse(DIMSEServiceProvider):  # type: ignore[misc]  # untyped bas
 
 
 def quiet() -> None:
-    """Keep pynetdicom from decoding each PDU for its own debug log, in this process."""
+    """Keep pynetdicom from decoding each PDU for a debug log of its own, and Python from keeping
+    every text of a warning about what a peer has sent, in this process."""
     _config.LOG_HANDLER_LEVEL = "none"
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"pydicom\.")

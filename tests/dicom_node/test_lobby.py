@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
-import random
 import resource
 import signal
 import socket
@@ -21,6 +21,7 @@ from typing import Any
 
 import psutil
 import pytest
+from mutant_requests import mutant
 from nodes import ROOT, free_port, listening, node, wait_for
 from peers import (
     association_request,
@@ -306,21 +307,39 @@ def test_titles_with_bytes_that_no_title_holds_are_unknown_and_harmless_to_show(
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
-def test_mutated_requests_end_no_listener(listen: Callable[..., Acceptor]) -> None:
+def test_mutated_requests_end_no_listener_and_no_thread_in_the_middle(
+    listen: Callable[..., Acceptor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", ended.append)
     acceptor = listen(patience_s=2)
-    draw = random.Random(12)
     threads = threading.active_count()
-    for _ in range(300):
-        request = bytearray(association_request())
-        for _ in range(draw.randint(1, 6)):
-            request[draw.randrange(len(request))] = draw.randrange(256)
-        with connect(acceptor.port) as sock:
-            sock.sendall(request[: draw.choice([len(request), draw.randrange(len(request))])])
-            if draw.random() < 0.5:
+    for number in range(300):
+        made = mutant(number, calling="STORESCU", called="NODE")
+        with connect(acceptor.port) as sock, contextlib.suppress(ConnectionError):
+            sock.sendall(made.data)
+            if made.is_shut:
                 sock.shutdown(socket.SHUT_WR)
-    # Mutants that still were good requests hold a place of four until their end is noticed.
-    wait_for(lambda: try_echo(acceptor.port).returncode == 0, within_s=20, what="no place free")
-    wait_for(lambda: threading.active_count() <= threads, within_s=10, what="no thread left")
+    # Mutants that still are good requests hold a place of four until their end is noticed.
+    wait_for(lambda: try_echo(acceptor.port).returncode == 0, within_s=5, what="no place free")
+    wait_for(lambda: threading.active_count() <= threads, within_s=5, what="no thread left")
+    assert ended == []
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+def test_a_request_that_cannot_be_read_keeps_no_place(listen: Callable[..., Acceptor]) -> None:
+    acceptor = listen(maximum_associations=1)
+    request = association_request()
+    syntax = request.index(b"\x40\x00", 74)
+    unreadable = (
+        request[: syntax + 2] + b"\xff\xff" + request[syntax + 4 :],
+        request.replace(b"\x30\x00\x00\x11", b"\x3f\x00\x00\x11"),  # no abstract syntax
+    )
+    for damaged in unreadable * 3:
+        with connect(acceptor.port) as sock:
+            sock.sendall(damaged)
+            assert read_pdu(sock)[:1] == b"\x07"
+            wait_for(lambda: not acceptor._associations, within_s=2, what="the end of its place")
 
 
 def test_a_flood_of_refusals_is_a_few_lines_of_log(listen: Callable[..., Acceptor]) -> None:
