@@ -16,7 +16,7 @@ import time
 import warnings
 from collections.abc import Callable
 from io import BytesIO
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 from pynetdicom import _config
@@ -32,6 +32,7 @@ from dicom_node.association.channel import Channel, ConnectionLost
 from dicom_node.association.dul import ReceivingDul
 from dicom_node.association.lobby.visitor import Entrant
 from dicom_node.association.pdus import PduStream
+from dicom_node.association.service import Sink
 from dicom_node.association.unserved import Operations, answer, is_answer, status_against
 from dicom_node.observe.log import trace_of
 from dicom_node.sop_classes import STORAGE_COMMITMENT
@@ -42,16 +43,6 @@ MESSAGE_LIMIT_BYTES = 256 << 10  # a command set, or a dataset that is no C-STOR
 REPORT_LIMIT_BYTES = 4 << 20  # 35,000 references of storage commitment, from who may associate
 _WITH_LISTS = {STORAGE_COMMITMENT.uid}
 QUEUE_LIMIT = 8  # requests waiting; we negotiate no asynchronous operations (PS3.7 D.3.3.3)
-
-
-class Sink(Protocol):
-    """Where the dataset of one C-STORE goes while it arrives."""
-
-    def write(self, *pieces: bytes | memoryview) -> None:
-        """Append dataset bytes; never raises."""
-
-    def close(self) -> None:
-        """Give everything back that was not kept."""
 
 
 class ReceivingServer(AssociationServer):  # type: ignore[misc]  # untyped base

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from dicom_node.sop_classes import SopClass
+
+
+class Sink(Protocol):
+    """Where the dataset of one C-STORE goes while it arrives."""
+
+    def write(self, *pieces: bytes | memoryview) -> None:
+        """Append dataset bytes; never raises."""
+
+    def close(self) -> None:
+        """Give everything back that was not kept."""
 
 
 @dataclass(frozen=True, slots=True)
