@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -68,17 +68,22 @@ class Database:
         return at if self.is_shared else at + time.time() - self.now()
 
     @contextmanager
-    def write(self, *, study: str | None = None) -> Iterator[sa.Connection]:
+    def write(
+        self, *, study: str | None = None, studies: Collection[str] = ()
+    ) -> Iterator[sa.Connection]:
         """One durable transaction. Raises LedgerBusy and LedgerDamaged.
 
-        With a study: nobody else adds to it, closes or moves it until the transaction ends.
+        With a study, or several: nobody else adds to it, closes or moves it until the transaction
+        ends.
         """
         with _failures_are_ours(self.engine), self.engine.begin() as db:
             # What the transaction reads must still be true when it writes.
             if not self.is_shared:
                 db.exec_driver_sql("BEGIN IMMEDIATE")
-            elif study is not None:
-                _lock(db, study)
+            else:
+                # Sorted: two that take several never wait for each other.
+                for one in sorted({*studies, *([] if study is None else [study])}):
+                    _lock(db, one)
             yield db
 
     @contextmanager
