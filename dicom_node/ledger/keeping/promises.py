@@ -6,6 +6,7 @@ whoever removes files asks for it (`rules.inputs`): so none is removed after its
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -14,7 +15,7 @@ import sqlalchemy as sa
 
 from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.database.tables import inquiries, inquiry_items, instances
-from dicom_node.ledger.events import note
+from dicom_node.ledger.events import note, note_each
 from dicom_node.ledger.proofs import COMMITTED, MISSING
 from dicom_node.ledger.states import InquiryState
 
@@ -186,10 +187,9 @@ class Promises:
                 .values(state=InquiryState.DECIDED, decided_at=at)
             )
             by = {"calling_ae": inquiry.calling_ae, "transaction_uid": inquiry.transaction_uid}
-            for study in sorted(studies):
-                number = sum(looked_at[u].study_instance_uid == study for u in promised - {*lost})
-                if number:
-                    note(db, at, "inputs_promised", study, files=number, **by)
+            kept = Counter(looked_at[uid].study_instance_uid for uid in promised - lost.keys())
+            told = {study: {"files": files, **by} for study, files in kept.items()}
+            note_each(db, at, "inputs_promised", told)
         return replace(inquiry, state=InquiryState.DECIDED, outcomes=dict(final))
 
     def postpone(self, inquiry: Inquiry, wait_s: float) -> None:
@@ -281,5 +281,5 @@ def _write_outcomes(db: sa.Connection, inquiry: int, outcomes: Mapping[Reference
 def _batches(uids: Iterable[str]) -> Iterator[list[str]]:
     """All of them, as many at a time as a statement takes."""
     every = list(uids)
-    for start in range(0, len(every)):
+    for start in range(0, len(every), _AT_ONCE):
         yield every[start : start + _AT_ONCE]
