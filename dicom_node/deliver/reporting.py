@@ -163,7 +163,7 @@ class _Reporter(threading.Thread):
         promised = [pair for pair, outcome in inquiry.outcomes.items() if outcome == COMMITTED]
         there = still_there(promised, known, self._spool)
         gone = {pair: MISSING for pair in promised if pair[1] not in there}
-        return replace(inquiry, outcomes=inquiry.outcomes | gone)
+        return replace(inquiry, outcomes={**inquiry.outcomes, **gone})
 
     def _tell(self, decided: list[Inquiry]) -> tuple[set[int], str]:
         """Ids of the requests whose reports were taken, and why the others were not."""

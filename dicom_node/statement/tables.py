@@ -17,7 +17,12 @@ from dicom_node.results.kinds import KINDS, result_classes
 from dicom_node.services import echo
 from dicom_node.services.store import handler
 from dicom_node.services.store.status import StoreStatus
-from dicom_node.sop_classes import VERIFICATION, SopClass
+from dicom_node.sop_classes import (
+    STORAGE_COMMITMENT,
+    STUDY_ROOT_FIND,
+    VERIFICATION,
+    SopClass,
+)
 
 _SCP_MEANING = {
     StoreStatus.SUCCESS: (
@@ -74,12 +79,12 @@ _REJECTIONS = (
 
 def accepted() -> tuple[SopClass, ...]:
     """SOP classes of the listener."""
-    return (*echo.service().sop_classes, *handler.SOP_CLASSES)
+    return (*echo.service().sop_classes, *handler.SOP_CLASSES, STORAGE_COMMITMENT)
 
 
 def proposed() -> tuple[SopClass, ...]:
     """SOP classes that are proposed to destinations."""
-    return (VERIFICATION, *result_classes().values())
+    return (VERIFICATION, *result_classes().values(), STORAGE_COMMITMENT, STUDY_ROOT_FIND)
 
 
 def services() -> str:
@@ -94,7 +99,12 @@ def services() -> str:
 def contexts(classes: Iterable[SopClass], role: str) -> str:
     """Presentation contexts, transfer syntaxes in order of preference."""
     rows = [
-        (f"{c.name} `{c.uid}`", f"{t.keyword} `{t.uid}`", role, "none")
+        (
+            f"{c.name} `{c.uid}`",
+            f"{t.keyword} `{t.uid}`",
+            "SCU and SCP" if c.both_roles else role,
+            "role selection" if c.both_roles else "none",
+        )
         for c in classes
         for t in c.transfer_syntaxes
     ]
