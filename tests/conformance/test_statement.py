@@ -11,7 +11,7 @@ from conformance_runs import KNOWN
 from nodes import ROOT, dicom_node
 
 from conformance.index import ALL
-from dicom_node.deliver import dimse
+from dicom_node.deliver import dimse, proof
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.processes.ingest import Ingest
 from dicom_node.services.store.status import StoreStatus
@@ -72,7 +72,8 @@ def test_the_classes_stated_as_provider_are_those_the_listener_accepts(tmp_path)
 
 
 def test_the_classes_stated_as_user_are_those_that_delivery_proposes():
-    assert {c.uid for c in tables.proposed()} == {*dimse.RESULT_CLASSES, "1.2.840.10008.1.1"}
+    sent = {*dimse.RESULT_CLASSES, "1.2.840.10008.1.1"}
+    assert {c.uid for c in tables.proposed()} == sent | {c.uid for c in proof.CLASSES}
 
 
 def test_every_status_of_c_store_is_stated():
