@@ -30,6 +30,8 @@ from dicom_node.sop_classes import STORAGE_COMMITMENT, STUDY_ROOT_FIND
 
 log = structlog.get_logger()
 
+CLASSES = (STORAGE_COMMITMENT, STUDY_ROOT_FIND)
+"""What a destination is asked for: proof, or else an answer."""
 MOST_ITEMS = 1000
 """Objects in one request: 118 bytes each, far below what a PACS takes in one message."""
 _HOLD_S = 2.0
@@ -174,7 +176,7 @@ class Prover:
             association = dimse.associate(
                 self._destination,
                 self._config.node.ae_title,
-                [STORAGE_COMMITMENT, STUDY_ROOT_FIND],
+                CLASSES,
                 handlers=handlers,
             )
             if not association.is_established:

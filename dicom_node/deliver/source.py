@@ -33,24 +33,34 @@ class Source:
         self._now = ledger.database.now
         self._policy = policy_of(config)
         self._next_at = 0.0
+        self._asked: set[str] = set()
+        """Studies whose turn was in this turn of all."""
 
     def round(self) -> None:
         """Ask what is due."""
         if self._policy.source_holds_slides or time.monotonic() < self._next_at:
             return
         self._next_at = time.monotonic() + _EVERY_S
-        if waiting := self._waiting():
+        waiting = self._waiting()
+        if not waiting and self._asked:
+            self._asked.clear()
+            waiting = self._waiting()
+        if waiting:
+            self._asked |= waiting.keys()
             try:
                 self._ask(waiting)
             except dimse.NETWORK_FAULTS:
                 log.warning("source_not_asked", destination=self._destination.name)
 
     def _waiting(self) -> dict[str, list[KeptInput]]:
-        """Inputs by study that could go if the source held them."""
+        """Inputs by study that could go if the source held them.
+
+        Those whose turn was come last: what the source does not hold holds up no other study.
+        """
         now, policy = self._now(), self._policy
         found: dict[str, list[KeptInput]] = {}
         for study in self._retention.at_rest(now):
-            facts = self._retention.facts(study)
+            facts = None if study in self._asked else self._retention.facts(study)
             if facts is None or rules.inputs(facts, policy, now).may_go:
                 continue
             if not rules.waits_for_source(facts, policy, now):

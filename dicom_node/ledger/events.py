@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,6 +19,18 @@ def note(db: sa.Connection, at: float, kind: str, study: str | None, **fields: A
             at=at, study_instance_uid=study, kind=kind, fields=json.dumps(fields)
         )
     )
+
+
+def note_each(
+    db: sa.Connection, at: float, kind: str, by_study: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Add a line to each of several stories, with the fields of each."""
+    rows = [
+        {"at": at, "study_instance_uid": study, "kind": kind, "fields": json.dumps(dict(fields))}
+        for study, fields in by_study.items()
+    ]
+    if rows:
+        db.execute(events.insert(), rows)
 
 
 class Events:

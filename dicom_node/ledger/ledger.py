@@ -12,6 +12,7 @@ from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.database.look import Where
 from dicom_node.ledger.deliveries import Deliveries
 from dicom_node.ledger.events import Events
+from dicom_node.ledger.keeping.promises import Promises
 from dicom_node.ledger.keeping.retention import Retention
 from dicom_node.ledger.queries import Queries
 from dicom_node.ledger.studies import Studies
@@ -22,6 +23,7 @@ _PARTS: dict[str, Callable[[Database], Any]] = {
     "studies": Studies,
     "deliveries": Deliveries,
     "commitments": Commitments,
+    "promises": Promises,
     "retention": Retention,
     "events": Events,
     "queries": Queries,
@@ -53,6 +55,7 @@ class IngestLedger(_OnDatabase):
 
     arrivals: Arrivals
     commitments: Commitments
+    promises: Promises
     events: Events
     switches: Switches
 
@@ -74,6 +77,7 @@ class EgressLedger(_OnDatabase):
 
     deliveries: Deliveries
     commitments: Commitments
+    promises: Promises
     retention: Retention
     events: Events
     queries: Queries

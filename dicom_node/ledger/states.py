@@ -57,6 +57,17 @@ class CommitmentState(StrEnum):
     """Turned down, or without a report for too long."""
 
 
+class InquiryState(StrEnum):
+    """Where a sender's request that we commit to what it sent stands."""
+
+    ASKED = "asked"
+    DECIDED = "decided"
+    """What is promised is durable; the sender has yet to be told."""
+    REPORTED = "reported"
+    GIVEN_UP = "given_up"
+    """The sender could not be told for too long; what was promised stays promised."""
+
+
 class DeliveryState(StrEnum):
     """Where one object stands with one destination."""
 

@@ -17,6 +17,7 @@ from dicom_node.config.whole import Config
 from dicom_node.deliver.finishing import tend
 from dicom_node.deliver.keeping import purger_of
 from dicom_node.deliver.lanes import Lanes
+from dicom_node.deliver.reporting import Reporters
 from dicom_node.ledger.errors import LedgerBusy, LedgerDamaged, LedgerFailed
 from dicom_node.ledger.ledger import EgressLedger
 from dicom_node.ledger.states import State
@@ -52,6 +53,8 @@ def _serve(config: Config, stop: threading.Event, heart: Heart) -> None:
     ledger = EgressLedger.open(config.ledger_at, owner=config.node.name)
     lanes = Lanes(config, ledger, stop)
     lanes.start()
+    reporters = Reporters(config, ledger, stop)
+    reporters.start()
     Lookout(config, ledger, stop).start()
     log.info("egress_started", destinations=[d.name for d in config.destinations])
     purger = purger_of(config, ledger)
@@ -67,6 +70,7 @@ def _serve(config: Config, stop: threading.Event, heart: Heart) -> None:
     log.info("egress_draining")
     deadline = time.monotonic() + config.node.drain_s
     have_ended = lanes.join(deadline - time.monotonic())
+    have_ended = reporters.join(deadline - time.monotonic()) and have_ended
     log.info("egress_stopped")
     if not have_ended:
         os._exit(0)  # a plain exit would wait for the threads that send; they go on after a start

@@ -21,7 +21,7 @@ from dicom_node.ledger.ledger import IngestLedger
 from dicom_node.processes.heartbeat import NOBODY, Heart
 from dicom_node.processes.signals import reloads
 from dicom_node.services import echo
-from dicom_node.services.commitment import Reports
+from dicom_node.services.commitment import Commitment
 from dicom_node.services.store.handler import StoreHandler
 from dicom_node.spool.lost_found import LostFound, LostFoundBusy
 from dicom_node.spool.spool import Spool, SpoolUnusable
@@ -59,19 +59,22 @@ class Ingest:
         tls: ServerTls | None = None,
         tls_port: int = 0,
         reporters: Mapping[str, Collection[str]] | None = None,
+        requestors: Collection[str] | None = None,
     ) -> None:
+        """`requestors` may ask for storage commitment, None for nobody: then no digests are made
+        of what arrives."""
         self.ae_title = ae_title
         self.spool = spool
         self.ledger = ledger
         self._tls = tls
-        self._store = StoreHandler(spool, ledger)
-        reports = Reports(ledger.commitments, reporters or {})
+        self._store = StoreHandler(spool, ledger, digests=requestors is not None)
+        commitment = Commitment(ledger.commitments, ledger.promises, reporters or {}, requestors)
         self._acceptor = Acceptor(
             ae_title=ae_title,
             bind=bind,
             port=port,
             senders=senders,
-            services=(echo.service(), self._store.service, reports.service),
+            services=(echo.service(), self._store.service, commitment.service),
             maximum_associations=maximum_associations,
             share=share,
             proxies=proxies,
@@ -206,6 +209,7 @@ def run_ingest(config: Config, stop: threading.Event, heart: Heart = NOBODY) -> 
         share=config.node.associations_per_sender,
         proxies=config.node.proxy_networks,
         reporters=_reporters(config),
+        requestors=set(config.requestors) if config.commitment.scp else None,
     )
     _allow_many_descriptors()
     try:

@@ -79,27 +79,17 @@ _REJECTIONS = (
 
 def accepted() -> tuple[SopClass, ...]:
     """SOP classes of the listener."""
-    return (*echo.service().sop_classes, *handler.SOP_CLASSES)
+    return (*echo.service().sop_classes, *handler.SOP_CLASSES, STORAGE_COMMITMENT)
 
 
 def proposed() -> tuple[SopClass, ...]:
     """SOP classes that are proposed to destinations."""
-    return (VERIFICATION, *result_classes().values())
-
-
-def reported() -> tuple[SopClass, ...]:
-    """SOP classes that the listener takes as their SCU: reports on what the node asked for."""
-    return (STORAGE_COMMITMENT,)
-
-
-def proving() -> tuple[SopClass, ...]:
-    """SOP classes by which destinations are asked whether they keep the results."""
-    return (STORAGE_COMMITMENT, STUDY_ROOT_FIND)
+    return (VERIFICATION, *result_classes().values(), STORAGE_COMMITMENT, STUDY_ROOT_FIND)
 
 
 def services() -> str:
     """SOP classes with the roles that the node takes."""
-    taken, offered = accepted(), (*proposed(), *proving())
+    taken, offered = accepted(), proposed()
     every = dict.fromkeys([*taken, *offered])
     yes = ("no", "yes")
     rows = [(c.name, c.uid, yes[c in offered], yes[c in taken]) for c in every]
@@ -109,7 +99,12 @@ def services() -> str:
 def contexts(classes: Iterable[SopClass], role: str) -> str:
     """Presentation contexts, transfer syntaxes in order of preference."""
     rows = [
-        (f"{c.name} `{c.uid}`", f"{t.keyword} `{t.uid}`", role, "none")
+        (
+            f"{c.name} `{c.uid}`",
+            f"{t.keyword} `{t.uid}`",
+            "SCU and SCP" if c.both_roles else role,
+            "role selection" if c.both_roles else "none",
+        )
         for c in classes
         for t in c.transfer_syntaxes
     ]

@@ -11,7 +11,7 @@ from conformance_runs import KNOWN
 from nodes import ROOT, dicom_node
 
 from conformance.index import ALL
-from dicom_node.deliver import dimse
+from dicom_node.deliver import dimse, proof
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.processes.ingest import Ingest
 from dicom_node.services.store.status import StoreStatus
@@ -70,12 +70,12 @@ def test_the_classes_stated_as_provider_are_those_the_listener_accepts(tmp_path)
         maximum_associations=1,
     )
     services = ingest._acceptor._services
-    stated = {*tables.accepted(), *tables.reported()}
-    assert {c for s in services for c in s.sop_classes} == stated
+    assert {c for s in services for c in s.sop_classes} == set(tables.accepted())
 
 
 def test_the_classes_stated_as_user_are_those_that_delivery_proposes():
-    assert {c.uid for c in tables.proposed()} == {*dimse.RESULT_CLASSES, "1.2.840.10008.1.1"}
+    sent = {*dimse.RESULT_CLASSES, "1.2.840.10008.1.1"}
+    assert {c.uid for c in tables.proposed()} == sent | {c.uid for c in proof.CLASSES}
 
 
 def test_every_status_of_c_store_is_stated():
@@ -96,7 +96,7 @@ def test_what_is_stated_of_an_answer_is_what_delivery_makes_of_it(row):
 
 
 def test_every_transfer_syntax_of_a_context_has_its_row():
-    for sop_class in (*tables.accepted(), *tables.proposed(), *tables.proving()):
+    for sop_class in (*tables.accepted(), *tables.proposed()):
         for syntax in sop_class.transfer_syntaxes:
             row = f"| {sop_class.name} `{sop_class.uid}` | {syntax.keyword} `{syntax.uid}` |"
             assert row in statement()

@@ -34,10 +34,29 @@ def keeping(config: Config) -> Iterator[Finding]:
             "received slides are never removed, and the disk fills up",
             warns=True,
         )
+    yield from _promises(config)
+    stay = "for ever" if section.keep_inputs else f"{section.inputs_days:g} days"
     yield Finding(
         "retention",
         True,
-        f"once proven, received files stay {section.inputs_days:g} days and results "
-        f"{section.results_days:g}; of parked studies {section.parked_days:g}; the ledger tells of "
-        f"them {section.ledger_days:g}",
+        f"once proven, received files stay {stay} and results "
+        f"{section.results_days:g} days; of parked studies {section.parked_days:g}; the "
+        f"ledger tells of them {section.ledger_days:g}",
     )
+
+
+def _promises(config: Config) -> Iterator[Finding]:
+    """Who may ask us to commit to what it sent."""
+    if not config.commitment.scp:
+        return
+    known = config.requestors
+    for title in sorted({s.ae_title for s in config.senders}):
+        to = known.get(title)
+        if to is None:
+            says = (
+                f"{title} may send, but nobody knows where it takes reports: what it asks is "
+                "turned down; add it to [[commitment.requestors]]"
+            )
+        else:
+            says = f"{title} at {to.host}:{to.port} is promised that what it sent is kept for ever"
+        yield Finding("commitment", True, says, warns=to is None)

@@ -87,6 +87,7 @@ instances = Table(
     Column("sha256", String(64)),
     Column("purged_at", Float),
     Column("held_at", Float),
+    Column("promised_at", Float),
 )
 
 transfers = Table(
@@ -216,6 +217,32 @@ commitment_items = Table(
     Column("transaction_uid", String(64), primary_key=True),
     Column("sop_instance_uid", String(64), primary_key=True),
     Column("sop_class_uid", String(64), nullable=False),
+    Column("outcome", String(16)),
+)
+
+inquiries = Table(
+    "inquiries",
+    metadata,
+    Column("id", Big, primary_key=True),
+    Column("calling_ae", ShortWords(16), nullable=False),
+    Column("transaction_uid", String(64), nullable=False, index=True),
+    Column("state", String(16), nullable=False, index=True),
+    Column("is_duplicate", sa.Boolean, nullable=False),
+    Column("asked_at", Float, nullable=False),
+    Column("decided_at", Float),
+    Column("closed_at", Float),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("next_attempt_at", Float),
+    Column("ingest", String(64)),
+)
+"""Requests of senders that we commit to what they sent: durable before they are answered."""
+
+inquiry_items = Table(
+    "inquiry_items",
+    metadata,
+    Column("inquiry", Big, primary_key=True, autoincrement=False),
+    Column("sop_instance_uid", String(64), primary_key=True),
+    Column("sop_class_uid", String(64), primary_key=True),
     Column("outcome", String(16)),
 )
 

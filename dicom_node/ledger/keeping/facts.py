@@ -39,9 +39,10 @@ def facts_of(db: sa.Connection, study: str) -> StudyFacts | None:
             sa.func.min(received.held_at),
             sa.func.count(),
             sa.func.count(received.held_at),
+            sa.func.count(received.promised_at),
         ).where(received.study_instance_uid == study, received.purged_at.is_(None))
     ).one()
-    last_at, held_at, number, number_held = still
+    last_at, held_at, number, number_held, number_promised = still
     made = db.scalars(
         sa.select(results.c.revision).where(results.c.study_instance_uid == study)
     ).all()
@@ -55,6 +56,7 @@ def facts_of(db: sa.Connection, study: str) -> StudyFacts | None:
         _sent(db, study),
         held_at if number == number_held else None,
         on_hold is not None,
+        number_promised > 0,
     )
 
 

@@ -20,6 +20,8 @@ from dicom_node.ledger.database.tables import (
     discards,
     events,
     holds,
+    inquiries,
+    inquiry_items,
     instances,
     results,
     revisions,
@@ -154,6 +156,9 @@ class Retention:
             )
             db.execute(commitment_items.delete().where(commitment_items.c.transaction_uid.in_(old)))
             db.execute(commitments.delete().where(commitments.c.transaction_uid.in_(old)))
+            told = sa.select(inquiries.c.id).where(inquiries.c.closed_at < before)
+            db.execute(inquiry_items.delete().where(inquiry_items.c.inquiry.in_(told)))
+            db.execute(inquiries.delete().where(inquiries.c.closed_at < before))
 
     def erase(self, study: str, left: Iterable[str]) -> bool:
         """Give up everything of a study, because the law says so; what stays is that it was done.
@@ -180,6 +185,15 @@ class Retention:
         made = sa.select(results.c.sop_instance_uid).where(results.c.study_instance_uid == study)
         for table in (deliveries, commitment_items):
             db.execute(table.delete().where(table.c.sop_instance_uid.in_(made)))
+        came = sa.select(instances.c.sop_instance_uid).where(
+            instances.c.study_instance_uid == study
+        )
+        told = sa.select(inquiries.c.id).where(inquiries.c.closed_at.is_not(None))
+        db.execute(
+            inquiry_items.delete().where(
+                inquiry_items.c.sop_instance_uid.in_(came), inquiry_items.c.inquiry.in_(told)
+            )
+        )
         for table in (results, instances, revisions, holds, studies):
             db.execute(table.delete().where(table.c.study_instance_uid == study))
         return len(paths)

@@ -30,6 +30,8 @@ class Policy:
     """Destinations whose answer to C-STORE is enough."""
     commits_only: frozenset[str] = frozenset()
     """Destinations of which only storage commitment is proof."""
+    keep_inputs: bool = False
+    """Whether received files never go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,8 @@ class StudyFacts:
     held_at: float | None
     """When the source was last seen to hold every input; None if not of all."""
     is_on_hold: bool
+    is_promised: bool = False
+    """Whether a sender was told that we keep a received file that is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,7 @@ class Verdict:
 
 def inputs(facts: StudyFacts, policy: Policy, now: float, *, pressed: bool = False) -> Verdict:
     """Of the received files."""
-    refusal = _never(facts) or _unproven(facts, policy)
+    refusal = _never(facts) or _inputs_stay(facts, policy) or _unproven(facts, policy)
     if refusal:
         return Verdict(False, refusal)
     if not _source_holds(facts, policy, now):
@@ -85,7 +89,9 @@ def inputs(facts: StudyFacts, policy: Policy, now: float, *, pressed: bool = Fal
 
 def waits_for_source(facts: StudyFacts, policy: Policy, now: float) -> bool:
     """Whether inputs could go soon if the source were known to hold them; full disk or not."""
-    if _never(facts) or _unproven(facts, policy) or _source_holds(facts, policy, now):
+    if _never(facts) or _inputs_stay(facts, policy) or _unproven(facts, policy):
+        return False
+    if _source_holds(facts, policy, now):
         return False
     return facts.states[-1] is not State.PARKED or now - facts.finished_at >= policy.parked_s
 
@@ -112,7 +118,7 @@ def tiles(facts: StudyFacts, policy: Policy, now: float) -> Verdict:
 
 def rows(facts: StudyFacts, policy: Policy, now: float) -> Verdict:
     """Of everything that the ledger knows; asked only where no file is left that may not go."""
-    if refusal := _never(facts):
+    if refusal := _never(facts) or _inputs_stay(facts, policy):
         return Verdict(False, refusal)
     since = max(facts.finished_at, facts.last_received_at)
     return _aged(since, policy.ledger_s, now, "finished")
@@ -134,6 +140,13 @@ def _never(facts: StudyFacts) -> str:
         return "on hold"
     under_way = [state for state in facts.states if state not in _AT_REST]
     return f"{under_way[0]}" if under_way else ""
+
+
+def _inputs_stay(facts: StudyFacts, policy: Policy) -> str:
+    """Why received files stay for ever, if they do and there are any."""
+    if facts.is_promised:
+        return "promised to a sender"
+    return "kept for ever" if policy.keep_inputs and facts.last_received_at else ""
 
 
 def _unproven(facts: StudyFacts, policy: Policy) -> str:

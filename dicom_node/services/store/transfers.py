@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 
 import structlog
@@ -25,7 +26,7 @@ class Transfer:
     handler to answer: the bytes have to be drained first.
     """
 
-    def __init__(self, registry: Transfers, calling_ae: str, peer: str) -> None:
+    def __init__(self, registry: Transfers, calling_ae: str, peer: str, digests: bool) -> None:
         self.calling_ae = calling_ae
         self.peer = peer
         self.failure: Refused | SpoolFull | SpoolFailed | SpoolUnusable | LedgerFailed | None = None
@@ -33,6 +34,7 @@ class Transfer:
         self.transfer_id: int | None = None
         self.size_bytes = 0
         self._registry = registry
+        self._sha256 = hashlib.sha256() if digests else None
 
     @property
     def file(self) -> Transfer:
@@ -49,6 +51,13 @@ class Transfer:
         self.size_bytes += sum(map(len, pieces))
         if self.incoming is not None:
             self.incoming.write(*pieces)
+        if self._sha256 is not None and self.failure is None:
+            for piece in pieces:
+                self._sha256.update(piece)
+
+    def digest(self) -> str | None:
+        """SHA-256 of what was written, if one is made."""
+        return None if self._sha256 is None else self._sha256.hexdigest()
 
     def flush(self) -> None:
         """Nothing to do: writes are not buffered."""
@@ -63,9 +72,10 @@ class Transfer:
 class Transfers:
     """The transfers in progress. The ledger is told when each starts, moves and ends."""
 
-    def __init__(self, spool: Spool, ledger: IngestLedger) -> None:
+    def __init__(self, spool: Spool, ledger: IngestLedger, *, digests: bool = False) -> None:
         self._spool = spool
         self._ledger = ledger
+        self._digests = digests
         self._lock = threading.Lock()  # guards the two collections below
         self._seen_bytes: dict[Transfer, int] = {}
         self._ended_ids: set[int] = set()
@@ -83,7 +93,7 @@ class Transfers:
 
     def open(self, calling_ae: str, peer: str, header: bytes | Refused) -> Transfer:
         """A transfer that takes the bytes of a C-STORE, or that drops them and says why."""
-        transfer = Transfer(self, calling_ae, peer)
+        transfer = Transfer(self, calling_ae, peer, self._digests)
         with self._lock:
             self._seen_bytes[transfer] = 0
         try:
