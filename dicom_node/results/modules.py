@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from highdicom import PixelMeasuresSequence
 from highdicom.sr import CodedConcept
-from pydicom import Dataset
+from pydicom import DataElement, Dataset
 from pydicom.uid import UID
 
 from dicom_node import implementation
@@ -64,6 +64,8 @@ def blank_header(source: Dataset, geometry: SlideGeometry | None) -> Dataset:
     some writers leave out where there is one.
     """
     header = _copied(source)
+    for tag in [element.tag for element in header if not _is_settable(element)]:
+        del header[tag]
     header.NumberOfFrames = header.get("NumberOfFrames") or 1
     for keyword in _TYPE_2:
         setattr(header, keyword, None)
@@ -74,6 +76,21 @@ def blank_header(source: Dataset, geometry: SlideGeometry | None) -> Dataset:
             source, (geometry.spacing_row_mm, geometry.spacing_col_mm)
         )
     return header
+
+
+def _is_settable(element: DataElement) -> bool:
+    """Whether highdicom may set the value in an object of its own.
+
+    What is no number in the place of one, pydicom reads as the text that it is, and refuses as soon
+    as it is set.
+    """
+    if element.VR not in ("DS", "IS"):
+        return True
+    try:
+        DataElement(element.tag, element.VR, element.value)
+    except MALFORMED:
+        return False
+    return True
 
 
 def pixel_measures(
