@@ -83,8 +83,8 @@ def elements(dataset: bytes) -> list[Element]:
 def _renamed(uid: str, number: int) -> tuple[bytes, bytes]:
     """A UID, and another of the same length."""
     chance = random.Random(f"{uid}/{number}")
-    digits = "".join(str(chance.randrange(10)) for _ in range(len(uid) - 8))
-    return uid.encode(), f"1.2.826.{digits}".encode()[: len(uid)].replace(b"..", b".1")
+    digits = "".join(str(chance.randrange(10)) for _ in range(len(uid) - 9))
+    return uid.encode(), f"1.2.826.1{digits}".encode()
 
 
 def _flip_header(data: bytes, found: Sequence[Element], chance: random.Random) -> bytes:
