@@ -12,6 +12,7 @@ import logging
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from types import TracebackType
@@ -29,8 +30,8 @@ def configure(
 ) -> None:
     """Send structlog and the libraries' loggers to stderr; `fixed` fields go into every line.
 
-    What would reach stderr past the log (warnings, an exception that ends a thread) becomes a
-    line of it.
+    What would reach stderr past the log (an exception that ends a thread) becomes a line of it;
+    warnings are not shown, nor kept.
     """
     stream = _Unfailing(sys.stderr)
     console = format == "console" or (format == "auto" and sys.stderr.isatty())
@@ -63,8 +64,9 @@ def configure(
     root.handlers = [handler]
     # Libraries speak only when something is wrong: pynetdicom's info lines repeat our own events.
     root.setLevel(logging.WARNING)
-    logging.captureWarnings(True)
-    logging.getLogger("py.warnings").setLevel(logging.ERROR)  # pydicom has one for each odd value
+    # pydicom has a warning for each odd value, and Python keeps every text that it has warned of:
+    # what is only not shown fills the memory with the words of senders.
+    warnings.simplefilter("ignore")
     logging.getLogger("pydicom").setLevel(logging.ERROR)
     # A destination that cannot be reached is our own event; these would say it twice, as errors.
     for name in ("pynetdicom.acse", "pynetdicom.transport"):

@@ -45,10 +45,16 @@ def close_ready(
     quiet_time_s: float,
     incomplete_after_s: float,
     watched: Watched = unwatched,
+    only: str | None = None,
 ) -> list[Revision]:
-    """Close every study that is quiet and complete, or was long enough; those closed now."""
+    """Close every study that is quiet and complete, or was long enough; those closed now.
+
+    With `only`, that study and no other.
+    """
     closed = []
     for revision in ledger.queries.in_state(State.RECEIVING):
+        if only not in (None, revision.study_instance_uid):
+            continue
         quiet_s = _quiet_s(ledger, revision, quiet_time_s)
         if quiet_s < quiet_time_s:
             continue
@@ -135,6 +141,12 @@ def _settle(ledger: WorkerLedger, revision: Revision, evidence: Evidence, is_lat
         log.info("study_closed", study=study, instances=instances, quiet_s=quiet_s)
     _warn_of_two_patients(ledger, revision, evidence)
     return True
+
+
+def park_uncounted(ledger: WorkerLedger, revision: Revision, reason: str) -> None:
+    """Stop a study whose counting costs others too much."""
+    rows = ledger.queries.instances(revision.study_instance_uid, revision.revision)
+    _park(ledger, revision, rows, reason)
 
 
 def _park(ledger: WorkerLedger, revision: Revision, rows: Sequence[Instance], reason: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -40,14 +41,20 @@ class ResultObjects:
         self._ledger = ledger
         self._runtime = runtime
 
-    def slides(self, study: str, revision: int) -> tuple[SlideFiles, ...]:
-        """The slides of a revision that get a report. Raises Uncountable and OSError."""
-        rows = self._ledger.queries.instances(study, revision)
-        return slides_of(read_facts(self._config.spool_dir / row.path) for row in rows)
+    def slides(self, run: Run, moved: Callable[[], None]) -> tuple[SlideFiles, ...]:
+        """The slides of a revision that get a report; `moved` is called after each file.
 
-    def slide(self, study: str, revision: int, key: str) -> SlideFiles:
+        Raises Uncountable, PatientsDiffer and OSError.
+        """
+        facts = []
+        for row in self._ledger.queries.instances(run.study, run.revision):
+            facts.append(read_facts(self._config.spool_dir / row.path))
+            moved()
+        return slides_of(facts)
+
+    def slide(self, run: Run, key: str, moved: Callable[[], None]) -> SlideFiles:
         """One slide by its key."""
-        return next(s for s in self.slides(study, revision) if s.key == key)
+        return next(s for s in self.slides(run, moved) if s.key == key)
 
     def _folder(self, study: str, revision: int) -> Path:
         """Folder of a revision's predictions and objects."""

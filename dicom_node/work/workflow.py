@@ -108,7 +108,8 @@ class StudyWorkflow(DBOSConfiguredInstance):
             if not self._ledger.studies.start_analysis(run, runtime.engine, runtime.bundle.digest):
                 return Stale()
             log.info("study_started", attempt=attempt, engine=runtime.engine)
-            return Opened(tuple(s.key for s in self._objects.slides(study, revision)))
+            with self.watch.on(run, "opening its slides") as moved:
+                return Opened(tuple(s.key for s in self._objects.slides(run, moved)))
 
         return to_json(answer_of(work))
 
@@ -122,7 +123,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
                 return Stale()
             self._wait_while_paused(run, State.ANALYZING)
             with self.watch.on(run, "analyzing") as moved:
-                slide = self._objects.slide(study, revision, key)
+                slide = self._objects.slide(run, key, moved)
                 result, trouble = self._result_of(run, slide, moved)
                 archive.save(result, self._objects.prediction_path(run, key))
                 predict.discard(self._objects.tiles_path(run, key))
@@ -153,11 +154,12 @@ class StudyWorkflow(DBOSConfiguredInstance):
                 return Stale()
             made: list[Result] = []
             seen_to = [self._objects.trouble_of(run), *troubles]
-            for number, slide in enumerate(self._objects.slides(study, revision)):
-                with self.watch.on(run, "building the results"):
+            with self.watch.on(run, "building the results") as moved:
+                for number, slide in enumerate(self._objects.slides(run, moved)):
                     objects, trouble = self._objects.write(run, slide, number)
-                made += objects
-                seen_to.append(trouble)
+                    moved()
+                    made += objects
+                    seen_to.append(trouble)
             names = [d.name for d in self._config.destinations]
             why = "; ".join(filter(None, seen_to)) or None
             if not self._ledger.deliveries.start(run, made, names, trouble=why):

@@ -215,3 +215,20 @@ def test_an_engine_that_fails_is_told_without_the_words_of_its_library():
     assert str(error) == "onnxruntime CPU: the graph could not be run (RuntimeError)"
     error = device_failed("onnxruntime CPU", RuntimeError("Failed to allocate ZZ bytes"))
     assert str(error) == "onnxruntime CPU: too little memory to run the graph"
+
+
+def test_warnings_about_values_of_senders_are_not_kept(run_python):
+    """Python remembers each text that it has warned of, for as long as the process lives."""
+    found = run_python(
+        "import warnings\n"
+        "from pydicom import Dataset, valuerep\n"
+        "from dicom_node.observe.log import configure\n"
+        "configure()\n"
+        "ds = Dataset()\n"
+        "for n in range(2000):\n"
+        "    ds.SOPInstanceUID = f'1.2.0{n}'\n"
+        "    warnings.warn(f'value {n}')\n"
+        "kept = [vars(valuerep), globals()]\n"
+        "print(sum(len(k.get('__warningregistry__', ())) for k in kept))\n"
+    )
+    assert int(found) < 10

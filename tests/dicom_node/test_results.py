@@ -14,6 +14,8 @@ import highdicom as hd
 import numpy as np
 import pytest
 from pydicom import Dataset, dcmread, dcmwrite
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 from pydicom.uid import JPEGLSLossless
 from result_inputs import (
     DIGEST,
@@ -520,6 +522,27 @@ def test_what_the_slide_lacks_stays_empty_and_the_result_valid(tmp_path):
     read = dcmread(tmp_path / "seg.dcm")
     assert [read[k].is_empty for k in missing] == [True] * len(missing)
     assert dciodvfy_errors(tmp_path / "seg.dcm") == []
+
+
+@pytest.mark.parametrize(
+    ("keyword", "tag"),
+    [
+        ("LossyImageCompressionRatio", 0x00282112),
+        ("PatientWeight", 0x00101030),
+        ("InstanceNumber", 0x00200013),
+        ("ImagedVolumeWidth", 0x00480001),
+    ],
+)
+def test_what_is_no_number_in_an_attribute_that_no_result_needs_costs_no_result(
+    keyword, tag, tmp_path
+):
+    """pydicom reads such a value as text, and refuses it only when it is set."""
+    source = volume()
+    source.LossyImageCompression = "01"
+    text = b"ZZPLANT "
+    source[tag] = RawDataElement(Tag(tag), "DS", len(text), text, 0, False, True)
+    write(segment(source, prediction(source)), tmp_path / "seg.dcm")
+    assert dcmread(tmp_path / "seg.dcm").PatientID == source.PatientID
 
 
 def test_times_are_those_of_making_in_the_zone_of_the_study_or_in_utc(source):
