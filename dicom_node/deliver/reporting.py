@@ -29,7 +29,7 @@ from dicom_node.deliver.dimse import NETWORK_FAULTS
 from dicom_node.deliver.promising import judge, still_there
 from dicom_node.deliver.retry import GiveUp, Policy, decide
 from dicom_node.ledger.errors import LedgerFailed
-from dicom_node.ledger.keeping.promises import Inquiry
+from dicom_node.ledger.keeping.inquiries import Inquiry
 from dicom_node.ledger.ledger import EgressLedger
 from dicom_node.ledger.proofs import COMMITTED, MISSING
 from dicom_node.ledger.states import InquiryState

@@ -7,8 +7,8 @@ whoever removes files asks for it (`rules.inputs`): so none is removed after its
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from enum import StrEnum
 
 import sqlalchemy as sa
@@ -16,18 +16,23 @@ import sqlalchemy as sa
 from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.database.tables import inquiries, inquiry_items, instances
 from dicom_node.ledger.events import note, note_each
-from dicom_node.ledger.proofs import COMMITTED, MISSING
+from dicom_node.ledger.keeping.inquiries import (
+    Inquiry,
+    Kept,
+    Reference,
+    batches,
+    no_longer,
+    outcomes_of,
+    references_of,
+    write_outcomes,
+)
+from dicom_node.ledger.proofs import COMMITTED
 from dicom_node.ledger.states import InquiryState
 
-Reference = tuple[str, str]
-"""SOP class and SOP Instance UID."""
 DUPLICATE = "0131"
 """Duplicate Transaction UID (PS3.3 C.14.1.1)."""
-CHANGED = "0110"
-"""Processing failure: the file was replaced while it was looked at."""
 _OPEN = (InquiryState.ASKED, InquiryState.DECIDED)
 _MOST_OPEN = 1000
-_AT_ONCE = 500  # values in one statement
 
 
 class Receipt(StrEnum):
@@ -40,35 +45,6 @@ class Receipt(StrEnum):
     """Another request under a Transaction UID that this sender has used."""
     TOO_MANY = "too_many"
     """Not taken: too many of this sender's are open."""
-
-
-@dataclass(frozen=True, slots=True)
-class Inquiry:
-    """A request of a sender that awaits its report."""
-
-    id: int
-    calling_ae: str
-    transaction_uid: str
-    state: InquiryState
-    is_duplicate: bool
-    asked_at: float
-    attempts: int
-    outcomes: dict[Reference, str | None]
-    """`COMMITTED` or a failure reason; None where that is not decided."""
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A received instance that was asked about."""
-
-    sop_class_uid: str
-    study_instance_uid: str
-    transfer_syntax_uid: str
-    path: str
-    """Relative to the spool."""
-    size_bytes: int
-    sha256: str | None
-    purged_at: float | None
 
 
 class Promises:
@@ -87,7 +63,7 @@ class Promises:
         with self._database.write() as db:
             before = db.execute(sa.select(inquiries.c.id, inquiries.c.state).where(same)).all()
             for row in before:
-                if row.state in _OPEN and _references(db, row.id) == set(references):
+                if row.state in _OPEN and references_of(db, row.id) == set(references):
                     return Receipt.KNOWN
             number = db.scalar(sa.select(sa.func.count()).where(of_peer, is_open)) or 0
             if number >= _MOST_OPEN:
@@ -142,7 +118,7 @@ class Promises:
         )  # fmt: skip
         with self._database.read() as db:
             return [
-                Inquiry(*row[:3], InquiryState(row.state), *row[4:], _outcomes(db, row.id))
+                Inquiry(*row[:3], InquiryState(row.state), *row[4:], outcomes_of(db, row.id))
                 for row in db.execute(query).all()
             ]
 
@@ -153,7 +129,7 @@ class Promises:
                    c.path, c.size_bytes, c.sha256, c.purged_at)  # fmt: skip
         found: dict[str, Kept] = {}
         with self._database.read() as db:
-            for uids in _batches(instance_uids):
+            for uids in batches(instance_uids):
                 query = sa.select(*columns).where(c.sop_instance_uid.in_(uids))
                 found.update({row[0]: Kept(*row[1:]) for row in db.execute(query)})
         return found
@@ -169,18 +145,18 @@ class Promises:
         studies = {looked_at[uid].study_instance_uid for uid in promised}
         with self._database.write(studies=studies) as db:
             at = self._database.now()
-            lost = dict(_no_longer(db, {uid: looked_at[uid] for uid in promised}))
+            lost = dict(no_longer(db, {uid: looked_at[uid] for uid in promised}))
             final = {
                 (sop_class, uid): lost.get(uid, outcome) if outcome == COMMITTED else outcome
                 for (sop_class, uid), outcome in outcomes.items()
             }
-            for uids in _batches(promised - lost.keys()):
+            for uids in batches(promised - lost.keys()):
                 db.execute(
                     instances.update()
                     .where(instances.c.sop_instance_uid.in_(uids))
                     .values(promised_at=at)
                 )
-            _write_outcomes(db, inquiry.id, final)
+            write_outcomes(db, inquiry.id, final)
             db.execute(
                 inquiries.update()
                 .where(inquiries.c.id == inquiry.id)
@@ -231,55 +207,3 @@ class Promises:
                     .where(here, instances.c.sha256.is_(None))
                     .values(sha256=sha256)
                 )
-
-
-def _references(db: sa.Connection, inquiry: int) -> set[Reference]:
-    return set(_outcomes(db, inquiry))
-
-
-def _outcomes(db: sa.Connection, inquiry: int) -> dict[Reference, str | None]:
-    c = inquiry_items.c
-    query = sa.select(c.sop_class_uid, c.sop_instance_uid, c.outcome).where(c.inquiry == inquiry)
-    return {(row.sop_class_uid, row.sop_instance_uid): row.outcome for row in db.execute(query)}
-
-
-def _no_longer(db: sa.Connection, looked_at: Mapping[str, Kept]) -> Iterator[tuple[str, str]]:
-    """Reasons for those that are not as they were looked at."""
-    c = instances.c
-    now: dict[str, tuple[str, float | None]] = {}
-    for uids in _batches(looked_at):
-        query = sa.select(c.sop_instance_uid, c.path, c.purged_at).where(
-            c.sop_instance_uid.in_(uids)
-        )
-        now |= {row.sop_instance_uid: (row.path, row.purged_at) for row in db.execute(query)}
-    for uid, kept in looked_at.items():
-        path, purged_at = now.get(uid, ("", 0.0))
-        if purged_at is not None:
-            yield uid, MISSING
-        elif path != kept.path:
-            yield uid, CHANGED
-
-
-def _write_outcomes(db: sa.Connection, inquiry: int, outcomes: Mapping[Reference, str]) -> None:
-    c = inquiry_items.c
-    statement = (
-        inquiry_items.update()
-        .where(
-            c.inquiry == inquiry,
-            c.sop_class_uid == sa.bindparam("of_class"),
-            c.sop_instance_uid == sa.bindparam("of_instance"),
-        )
-        .values(outcome=sa.bindparam("is_now"))
-    )
-    rows = [
-        {"of_class": sop_class, "of_instance": uid, "is_now": outcome}
-        for (sop_class, uid), outcome in outcomes.items()
-    ]
-    db.execute(statement, rows)
-
-
-def _batches(uids: Iterable[str]) -> Iterator[list[str]]:
-    """All of them, as many at a time as a statement takes."""
-    every = list(uids)
-    for start in range(0, len(every), _AT_ONCE):
-        yield every[start : start + _AT_ONCE]
