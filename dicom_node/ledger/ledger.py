@@ -12,6 +12,9 @@ from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.database.look import Where
 from dicom_node.ledger.deliveries import Deliveries
 from dicom_node.ledger.events import Events
+from dicom_node.ledger.keeping.discards import Discards
+from dicom_node.ledger.keeping.endings import Endings
+from dicom_node.ledger.keeping.holds import Holds
 from dicom_node.ledger.keeping.retention import Retention
 from dicom_node.ledger.queries import Queries
 from dicom_node.ledger.studies import Studies
@@ -23,9 +26,12 @@ _PARTS: dict[str, Callable[[Database], Any]] = {
     "deliveries": Deliveries,
     "commitments": Commitments,
     "retention": Retention,
+    "discards": Discards,
+    "endings": Endings,
     "events": Events,
     "queries": Queries,
     "switches": Switches,
+    "holds": Holds,
 }
 
 
@@ -75,6 +81,8 @@ class EgressLedger(_OnDatabase):
     deliveries: Deliveries
     commitments: Commitments
     retention: Retention
+    discards: Discards
+    endings: Endings
     events: Events
     queries: Queries
 
@@ -85,3 +93,5 @@ class Ledger(IngestLedger, WorkerLedger, EgressLedger):
 
     The writers are thread-safe. A committed row survives a power cut.
     """
+
+    holds: Holds
