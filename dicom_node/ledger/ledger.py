@@ -16,7 +16,7 @@ from dicom_node.ledger.keeping.discards import Discards
 from dicom_node.ledger.keeping.endings import Endings
 from dicom_node.ledger.keeping.holds import Holds
 from dicom_node.ledger.keeping.retention import Retention
-from dicom_node.ledger.queries import Queries
+from dicom_node.ledger.queries.queries import Queries
 from dicom_node.ledger.studies import Studies
 from dicom_node.ledger.switches import Switches
 
