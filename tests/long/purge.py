@@ -17,7 +17,7 @@ sys.path[:0] = [str(Path(__file__).parents[1] / "support"), str(Path(__file__).p
 import structlog
 from histories import run
 
-_TELL_EVERY = 100
+_TELL_EVERY, _MOST_TOLD = 100, 5
 
 
 def main() -> int:
@@ -27,9 +27,12 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=None)
     asked = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-    began = time.monotonic()
+    began, told = time.monotonic(), list[str]()
 
     def tell(number: int, wrong: list[str], removed: Counter[str]) -> None:
+        for line in wrong[len(told) : len(told) + _MOST_TOLD]:
+            print(line, flush=True)
+        told.extend(wrong[len(told) :])
         if number % _TELL_EVERY == 0 or number >= asked.histories:
             print(f"{number} histories in {time.monotonic() - began:.0f} s: gave up "
                   f"{removed['spool']} received files, {removed['results']} objects and the rows "
@@ -37,8 +40,6 @@ def main() -> int:
 
     with tempfile.TemporaryDirectory(dir=asked.folder) as name:
         wrong, _ = run(Path(name), histories=asked.histories, seed=asked.seed, tell=tell)
-    for line in wrong[:20]:
-        print(line)
     return 1 if wrong else 0
 
 

@@ -83,10 +83,9 @@ def inputs(facts: StudyFacts, policy: Policy, now: float, *, pressed: bool = Fal
         return Verdict(False, refusal)
     if not _source_holds(facts, policy, now):
         return Verdict(False, "nobody knows that the source holds the slides")
-    if facts.states[-1] is State.PARKED:
-        since = max(facts.finished_at, facts.last_received_at)
-        return _aged(facts, since, policy.parked_s, now, "parked")
     since = max(facts.finished_at, facts.last_received_at, _proven_at(facts))
+    if facts.states[-1] is State.PARKED:
+        return _aged(facts, since, policy.parked_s, now, "parked, or proven since,")
     return _aged(facts, since, 0.0 if pressed else policy.inputs_s, now, "proven")
 
 
@@ -103,10 +102,10 @@ def results(facts: StudyFacts, policy: Policy, now: float, *, pressed: bool = Fa
     refusal = _never(facts) or _unproven(facts, policy)
     if refusal:
         return Verdict(False, refusal)
+    since = max(facts.finished_at, _proven_at(facts))
     if facts.states[-1] is State.PARKED:
         wait_s = max(policy.parked_s, policy.results_s)
-        return _aged(facts, facts.finished_at, wait_s, now, "parked")
-    since = max(facts.finished_at, _proven_at(facts))
+        return _aged(facts, since, wait_s, now, "parked, or proven since,")
     return _aged(facts, since, 0.0 if pressed else policy.results_s, now, "proven")
 
 
@@ -192,7 +191,7 @@ def _source_holds(facts: StudyFacts, policy: Policy, now: float) -> bool:
 
 
 def _proven_at(facts: StudyFacts) -> float:
-    return _latest(s.proven_at for s in facts.sent if s.revision == max(facts.made))
+    return _latest(s.proven_at for s in facts.sent if s.revision in facts.made)
 
 
 def _latest(times: Iterable[float]) -> float:

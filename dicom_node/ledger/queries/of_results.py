@@ -89,6 +89,22 @@ class ResultQueries:
         with self._database.read() as db:
             return [_delivery(row) for row in db.execute(query)]
 
+    def unproven(self) -> dict[str, int]:
+        """How many objects that are still here a destination has taken without proof, by name."""
+        d = deliveries.c
+        query = (
+            sa.select(d.destination, sa.func.count(d.sop_instance_uid.distinct()))
+            .join(results, results.c.sop_instance_uid == d.sop_instance_uid)
+            .where(
+                d.state == DeliveryState.DELIVERED,
+                sa.or_(d.proof.is_(None), d.proof == Proof.ASKED),
+                results.c.purged_at.is_(None),
+            )
+            .group_by(d.destination)
+        )
+        with self._database.read() as db:
+            return {name: int(number) for name, number in db.execute(query)}
+
     def due_deliveries(self, destination: str) -> list[DueDelivery]:
         """What a destination should be sent now: oldest study first, its objects in order."""
         due = sa.or_(

@@ -122,6 +122,17 @@ class StudyQueries:
         with self._database.read() as db:
             return [Instance(*row) for row in db.execute(query)]
 
+    def senders(self) -> dict[str, int]:
+        """How many studies there still are files of from each calling AE title."""
+        i = instances.c
+        query = (
+            sa.select(i.calling_ae, sa.func.count(i.study_instance_uid.distinct()))
+            .where(i.purged_at.is_(None))
+            .group_by(i.calling_ae)
+        )
+        with self._database.read() as db:
+            return {title: int(number) for title, number in db.execute(query)}
+
     def last_byte_at(self, study: str) -> tuple[float, float]:
         """When the last instance of a study was stored, and the last byte of its senders came."""
         of_study = instances.c.study_instance_uid == study
