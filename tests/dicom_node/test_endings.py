@@ -6,7 +6,11 @@ import struct
 from pathlib import Path
 
 import pytest
+from keeping_pacs import keeping_pacs
+from nodes import node
 
+from dicom_node.commands.screen.keeping import keeping
+from dicom_node.config.loading import load_config
 from dicom_node.ledger.counted import Evidence, LevelEvidence, SlideEvidence
 from dicom_node.ledger.keeping.rules import Policy
 from dicom_node.ledger.ledger import Ledger
@@ -183,3 +187,24 @@ def test_a_damaged_study_is_not_removed_and_not_read_again_every_minute(place, m
     place.purger.round()
     assert len(read) == 1
     assert f"{VOLUME}.dcm" in place.files()
+
+
+def test_check_tells_what_can_never_be_removed(tmp_path):
+    with node(tmp_path / "node", 1) as n, keeping_pacs(n.port, commits=False, finds=False) as pacs:
+        text = n.config.read_text().replace("port = 1\n", f"port = {pacs.port}\n")
+        text += '\n[[senders]]\nae_title = "SCANNER"\nnetworks = ["127.0.0.0/8"]\n'
+        n.config.write_text(text)
+        says = [f.says for f in keeping(load_config(n.config)) if f.warns]
+        assert any("neither storage commitment nor a query" in s for s in says)
+        assert any("SCANNER: no destination" in s or ", SCANNER: no" in s for s in says)
+        data = load_config(n.config).node.data_dir
+        data.mkdir(exist_ok=True)
+        ledger = Ledger.open(data / "node.sqlite")
+        ledger.arrivals.record(
+            ReceivedInstance(VOLUME, CLASS, STUDY, "1.2.9", SYNTAX, 64, "x.dcm", "OLDSCANNER", "p")
+        )
+        says = [f.says for f in keeping(load_config(n.config)) if f.warns]
+        assert any("1 studies came from OLDSCANNER" in s for s in says)
+        n.config.write_text(text + "\n[retention]\nsource_holds_slides = true\n")
+        says = [f.says for f in keeping(load_config(n.config)) if f.warns]
+        assert not any("source_holds_slides" in s for s in says)

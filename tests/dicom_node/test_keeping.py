@@ -85,14 +85,15 @@ def test_without_the_wish_for_proof_the_answer_to_c_store_is_enough():
 
 
 def test_results_that_a_parked_revision_left_in_place_have_to_be_proven_too():
+    later = NOW + 30 * DAY_S
     parked = replace(PROVEN, states=(State.DONE, State.PARKED), finished_at=NOW - 31 * DAY_S)
     unproven = replace(parked, sent=(replace(SENT, proof=None),))
-    assert rules.inputs(parked, POLICY, NOW).may_go
-    assert rules.results(parked, POLICY, NOW).may_go
-    assert not rules.inputs(unproven, POLICY, NOW).may_go
-    assert not rules.results(unproven, POLICY, NOW).may_go
+    assert rules.inputs(parked, POLICY, later).may_go
+    assert rules.results(parked, POLICY, later).may_go
+    assert not rules.inputs(unproven, POLICY, later).may_go
+    assert not rules.results(unproven, POLICY, later).may_go
     refused = replace(parked, sent=(replace(SENT, state=DeliveryState.REFUSED),))
-    assert not rules.results(refused, POLICY, NOW).may_go
+    assert not rules.results(refused, POLICY, later).may_go
 
 
 def test_a_resend_to_a_parked_study_stays_as_long_as_a_parked_study_does():
