@@ -156,6 +156,29 @@ def test_an_erased_study_that_comes_again_at_once_loses_nothing_to_what_a_kill_l
     assert not list(place.folder.glob("results/gone-*"))
 
 
+def test_an_erased_study_that_comes_again_can_be_asked_for_again(place):
+    asked = []
+    for _ in range(2):
+        place.park({VOLUME: 64})
+        with place.ledger.database.write() as db:
+            db.exec_driver_sql(
+                "INSERT INTO results (study_instance_uid, revision, sop_instance_uid, "
+                "sop_class_uid, kind, slide, path, sha256) VALUES (?, 1, '9', '8', 'k', 's', 'r', '')",
+                (STUDY,),
+            )
+            db.exec_driver_sql(
+                "INSERT INTO deliveries (sop_instance_uid, destination, state, attempts, asks, "
+                "resends) VALUES ('9', 'pacs', 'delivered', 1, 0, 0)"
+            )
+        due = place.ledger.commitments.due("pacs", most=9, needs_commitment=False)
+        asked.append(place.ledger.commitments.open("pacs", due))
+        facts = place.ledger.retention.facts(STUDY)
+        assert place.ledger.endings.erase(STUDY, lambda f=facts: place.purger.set_aside(f))
+        place.purger.unlink_listed()
+    assert None not in asked
+    assert place.ledger.commitments.unsent("pacs") == []
+
+
 def test_a_folder_that_was_set_aside_by_a_process_that_ended_then_is_removed(place):
     (place.folder / "results" / "gone-1").mkdir()
     place.purger.unlink_listed()

@@ -264,7 +264,7 @@ class History:
             is_of_request = before[uid] == (DeliveryState.DELIVERED, transaction or None)
             if is_of_request and what == "yes":
                 told.proven[uid, to] = self.watched
-            elif is_of_request and what == "0112":
+            elif is_of_request and what in ("0112", "0122"):
                 told.lost.add((uid, to))
 
     def _delivery(self, uid: str, to: str) -> tuple[DeliveryState, str | None] | None:

@@ -114,8 +114,15 @@ class Endings:
         paths = {*left, *result_paths_of(db, study)}
         discard(db, self._database.owner, self._database.now(), sorted(paths))
         made = sa.select(results.c.sop_instance_uid).where(results.c.study_instance_uid == study)
+        items = commitment_items.c
+        asked = db.scalars(sa.select(items.transaction_uid).where(items.sop_instance_uid.in_(made)))
+        requests = list(set(asked))
         for table in (deliveries, commitment_items):
             db.execute(table.delete().where(table.c.sop_instance_uid.in_(made)))
+        # A study that comes again may be asked for under the same Transaction UID.
+        request = commitments.c.transaction_uid
+        has_others = request.in_(sa.select(items.transaction_uid))
+        db.execute(commitments.delete().where(request.in_(requests), sa.not_(has_others)))
         for table in (results, instances, revisions, holds, patients, events, studies):
             db.execute(table.delete().where(table.c.study_instance_uid == study))
         return len(paths)
