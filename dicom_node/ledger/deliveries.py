@@ -11,7 +11,7 @@ from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.database.dialects import insert_once
 from dicom_node.ledger.database.tables import deliveries, destinations, results, revisions
 from dicom_node.ledger.events import note
-from dicom_node.ledger.queries import Queries
+from dicom_node.ledger.queries.queries import Queries
 from dicom_node.ledger.rows import Result, Run
 from dicom_node.ledger.statements import move, of_run, the
 from dicom_node.ledger.states import DeliveryState, Proof, State

@@ -12,9 +12,12 @@ from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.database.look import Where
 from dicom_node.ledger.deliveries import Deliveries
 from dicom_node.ledger.events import Events
+from dicom_node.ledger.keeping.discards import Discards
+from dicom_node.ledger.keeping.endings import Endings
+from dicom_node.ledger.keeping.holds import Holds
 from dicom_node.ledger.keeping.promises import Promises
 from dicom_node.ledger.keeping.retention import Retention
-from dicom_node.ledger.queries import Queries
+from dicom_node.ledger.queries.queries import Queries
 from dicom_node.ledger.studies import Studies
 from dicom_node.ledger.switches import Switches
 
@@ -25,9 +28,12 @@ _PARTS: dict[str, Callable[[Database], Any]] = {
     "commitments": Commitments,
     "promises": Promises,
     "retention": Retention,
+    "discards": Discards,
+    "endings": Endings,
     "events": Events,
     "queries": Queries,
     "switches": Switches,
+    "holds": Holds,
 }
 
 
@@ -79,6 +85,8 @@ class EgressLedger(_OnDatabase):
     commitments: Commitments
     promises: Promises
     retention: Retention
+    discards: Discards
+    endings: Endings
     events: Events
     queries: Queries
 
@@ -89,3 +97,5 @@ class Ledger(IngestLedger, WorkerLedger, EgressLedger):
 
     The writers are thread-safe. A committed row survives a power cut.
     """
+
+    holds: Holds

@@ -33,6 +33,10 @@ MAY_FOLLOW = {
 an attempt that is no longer the current one, changes nothing."""
 
 
+AT_REST = (State.DONE, State.PARKED, State.SUPERSEDED)
+"""Nothing is under way for a revision in one of these."""
+
+
 class Proof(StrEnum):
     """What is known of an object that a destination has taken, beyond its answer to C-STORE."""
 

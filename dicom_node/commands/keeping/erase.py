@@ -1,7 +1,7 @@
 """`dicom-node erase PATIENT-ID`: give up everything of a patient, because the law says so.
 
-The ledger holds no Patient ID, so the headers of all files that are there are read. What is not
-here any more but a row without a patient stays as it is.
+The ledger holds no Patient ID, so the headers of all files that are there are read. Of files that
+were removed before it holds a keyed digest, which is compared.
 """
 
 from __future__ import annotations
@@ -12,10 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_partial
-from pydicom.tag import BaseTag
-
 from dicom_node.commands import flags
 from dicom_node.config.loading import load_config
 from dicom_node.config.whole import Config
@@ -24,8 +20,7 @@ from dicom_node.exit_status import FAILED
 from dicom_node.ledger.database.look import exists, name_of, require_sound
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.observe.log import configure
-
-_AFTER_PATIENT_ID = BaseTag(0x00100021)
+from dicom_node.spool.patients import UNREADABLE, PatientKey, patient_id_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +50,11 @@ def run(arguments: Erase) -> int:
         sys.stderr.write(f"dicom-node: no node has run on {name_of(where)}\n")
         return FAILED
     ledger = Ledger.open(where, owner=config.node.name)
-    studies, unreadable = _studies(config, ledger, arguments.patient_id)
+    key = PatientKey.found(config.node.data_dir)
+    patient_id = arguments.patient_id.strip()
+    studies, unreadable = _with_files(config, ledger, patient_id)
+    if key is not None:
+        studies |= ledger.endings.of_patient(key.digest(patient_id), key.name)
     left = 0
     for study in sorted(studies):
         if not arguments.yes:
@@ -67,32 +66,39 @@ def run(arguments: Erase) -> int:
             sys.stdout.write(f"study {study} is erased\n")
     if arguments.yes:
         purger_of(config, ledger).unlink_listed()
+        ledger.endings.tidy()
     sys.stdout.write(f"{len(studies)} studies of this patient\n")
     for path in unreadable:
         sys.stderr.write(f"dicom-node: {path}: cannot be read; look yourself whose it is\n")
-    return FAILED if left or unreadable else 0
+    unknown = sorted(ledger.endings.of_unknown(key.name if key else "") - studies)
+    for study in unknown:
+        sys.stderr.write(
+            f"dicom-node: study {study}: its files were removed, and here nobody can tell whose it "
+            "was: ask on the node that had them, or look for its UID in the PACS\n"
+        )
+    return FAILED if left or unreadable or unknown else 0
 
 
 def _erase(config: Config, ledger: Ledger, study: str) -> str:
     """Why a study stays; empty when it is erased."""
     facts = ledger.retention.facts(study)
-    left = [] if facts is None else purger_of(config, ledger).paths_of(facts)
+    purger = purger_of(config, ledger)
     try:
-        is_erased = ledger.retention.erase(study, left)
+        is_erased = ledger.endings.erase(study, lambda: purger.set_aside(facts) if facts else [])
     except ValueError as error:
         return str(error)
     return "" if is_erased else f"study {study} is under way; try again when it is done or parked"
 
 
-def _studies(config: Config, ledger: Ledger, patient_id: str) -> tuple[set[str], list[Path]]:
+def _with_files(config: Config, ledger: Ledger, patient_id: str) -> tuple[set[str], list[Path]]:
     """Studies with a file of the patient, and files that do not tell; files aside among them."""
     found, unreadable = set(), []
     for study, path in _files(config, ledger):
         try:
-            owner = _patient_id(path)
+            owner = patient_id_of(path)
         except FileNotFoundError:
             continue
-        except (OSError, InvalidDicomError, ValueError, NotImplementedError, AttributeError):
+        except UNREADABLE:
             unreadable.append(path)
             continue
         if owner == patient_id and study:
@@ -110,9 +116,3 @@ def _files(config: Config, ledger: Ledger) -> Iterator[tuple[str, Path]]:
             yield study, config.node.data_dir / path
     for aside in config.spool_dir.rglob("lost+found/*"):
         yield "", aside
-
-
-def _patient_id(path: Path) -> str:
-    with path.open("rb") as file:
-        ds = read_partial(file, lambda tag, _vr, _length: tag >= _AFTER_PATIENT_ID)
-    return str(ds.get("PatientID") or "").strip()

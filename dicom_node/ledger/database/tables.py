@@ -260,8 +260,28 @@ discards = Table(
     metadata,
     Column("path", String(512), primary_key=True),
     Column("at", Float, nullable=False),
+    Column("owner", String(64)),
 )
-"""Files and folders, relative to the data folder, that nothing refers to any more."""
+"""Files and folders, relative to the data folder of their owner, that nothing refers to."""
+
+patients = Table(
+    "patients",
+    metadata,
+    Column("study_instance_uid", String(64), primary_key=True),
+    Column("digest", String(64), primary_key=True),
+    Column("key_name", String(16), nullable=False),
+)
+"""Whose a study was whose files were removed: keyed digests of Patient IDs, never the IDs. One
+without a digest stands for files that did not say whose they are."""
+
+watched = Table(
+    "watched",
+    metadata,
+    Column("id", Big, primary_key=True),
+    Column("since", Float, nullable=False),
+    Column("until", Float, nullable=False),
+)
+"""Stretches of time in which somebody looked, now and then, what may be removed."""
 
 boots = Table(
     "boots",
