@@ -163,7 +163,8 @@ def test_an_erased_study_that_comes_again_can_be_asked_for_again(place):
         with place.ledger.database.write() as db:
             db.exec_driver_sql(
                 "INSERT INTO results (study_instance_uid, revision, sop_instance_uid, "
-                "sop_class_uid, kind, slide, path, sha256) VALUES (?, 1, '9', '8', 'k', 's', 'r', '')",
+                "sop_class_uid, kind, slide, path, sha256) "
+                "VALUES (?, 1, '9', '8', 'k', 's', 'r', '')",
                 (STUDY,),
             )
             db.exec_driver_sql(
