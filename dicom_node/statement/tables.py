@@ -50,7 +50,7 @@ _SCP_MEANING = {
     StoreStatus.ILLEGAL_UID: ("Error: cannot understand", "A UID is not one (PS3.5 9.1)"),
     StoreStatus.HEADER_TOO_LARGE: (
         "Error: cannot understand",
-        "The identifying attributes are not in the first 2 MiB",
+        "The identifying attributes are not in the first 2 MiB, or come behind 2000 items",
     ),
 }
 SCU_BEHAVIOR = (
