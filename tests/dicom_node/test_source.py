@@ -239,7 +239,7 @@ def test_nobody_is_asked_where_the_site_says_it_or_where_nothing_could_go(rig):
         rig.source(pacs.port, source_holds_slides=True).round()
         rig.source(pacs.port, parked_days=99999).round()
         rig.source(pacs.port, keep_inputs=True).round()
-        rig.ledger.retention.hold(STUDY, "inquest")
+        rig.ledger.holds.hold(STUDY, "inquest", lambda path: True)
         rig.source(pacs.port).round()
         assert pacs.asked == []
 
