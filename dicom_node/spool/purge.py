@@ -14,12 +14,14 @@ from pathlib import Path
 
 import structlog
 
+from dicom_node.ledger.errors import LedgerFailed
 from dicom_node.ledger.keeping import rules
 from dicom_node.ledger.keeping.discards import SPOOL
 from dicom_node.ledger.keeping.facts import KeptInput
 from dicom_node.ledger.keeping.retention import Owners
 from dicom_node.ledger.keeping.rules import Policy, StudyFacts
 from dicom_node.ledger.ledger import EgressLedger
+from dicom_node.observe.log import os_reason, place_of, trace_of
 from dicom_node.spool.filing import dataset_digest
 from dicom_node.spool.incoming import SpoolFailed
 from dicom_node.spool.lost_found import LostFile
@@ -59,7 +61,7 @@ class Purger:
         ages = (policy.inputs_s, policy.results_s, policy.parked_s)
         is_pressed = self._is_pressed()
         for study in self._retention.at_rest(now if is_pressed else now - min(ages)):
-            self._purge(study, pressed=self._is_pressed())
+            self._try(study)
         self._ledger.endings.forget_others(now - policy.ledger_s)
 
     def unlink_listed(self) -> None:
@@ -74,7 +76,7 @@ class Purger:
             try:
                 discards.unlink(path, self._remove)
             except OSError as error:
-                log.error("not_removed", error=os.strerror(error.errno or 0))
+                log.error("not_removed", error=os_reason(error))
 
     def set_aside(self, facts: StudyFacts) -> list[str]:
         """Everything of a study below the data folder, its folders under new names: one that comes
@@ -86,6 +88,18 @@ class Purger:
             folder.rename(aside)
             paths.append(f"{RESULTS}/{aside.name}")
         return paths
+
+    def _try(self, study: str) -> None:
+        """Remove what may go of a study; what cannot be removed of one holds up no other."""
+        try:
+            self._purge(study, pressed=self._is_pressed())
+        except LedgerFailed:
+            raise  # of the database, so of all studies
+        except OSError as error:
+            log.error("study_not_purged", study=study, error=os_reason(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other studies go on
+            where, trace = place_of(error), trace_of(error)
+            log.error("study_not_purged", study=study, error=where, trace=trace)
 
     def _purge(self, study: str, *, pressed: bool) -> None:
         facts = self._retention.facts(study)

@@ -10,12 +10,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from dicom_node.ledger.errors import LedgerFailed
 from dicom_node.ledger.keeping import rules
 from dicom_node.ledger.keeping.discards import SPOOL
 from dicom_node.ledger.keeping.facts import KeptInput
 from dicom_node.ledger.keeping.rules import Policy, StudyFacts, Verdict
 from dicom_node.ledger.ledger import EgressLedger
 from dicom_node.ledger.rows import Run
+from dicom_node.observe.log import place_of
 
 RESULTS = "results"
 """Folder of predictions, maps and objects below the data folder."""
@@ -49,9 +51,13 @@ class Removable:
     def plan(self, now: float, *, pressed: bool) -> Iterator[Planned]:
         """What would go now, and what stays for which reason, the oldest study first."""
         for study in self._retention.at_rest(now):
-            facts = self._retention.facts(study)
-            if facts is not None:
-                yield from self._plan_of(facts, now, pressed)
+            try:
+                facts = self._retention.facts(study)
+                yield from [] if facts is None else [*self._plan_of(facts, now, pressed)]
+            except LedgerFailed:
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever it is, the other studies are told
+                yield Planned(study, "rows", 0, 0, False, f"cannot be read: {place_of(error)}")
 
     def _plan_of(self, facts: StudyFacts, now: float, pressed: bool) -> Iterator[Planned]:
         study, policy = facts.study_instance_uid, self._policy

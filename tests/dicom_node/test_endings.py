@@ -38,7 +38,7 @@ class Place:
         self.purger = Purger(folder, self.ledger, POLICY, 0.0)
         self.ledger.retention.look()
 
-    def park(self, sizes: dict[str, int], patient: bytes = b"P-17") -> None:
+    def park(self, sizes: dict[str, int], patient: bytes = b"P-17", study: str = STUDY) -> None:
         header = struct.pack("<HH2sH", 0x10, 0x20, b"LO", len(patient)) + patient
         for uid, size in sizes.items():
             body = header.ljust(size, b"\0")
@@ -46,7 +46,7 @@ class Place:
                 file_header(CLASS, uid, SYNTAX) + body
             )
             self.ledger.arrivals.record(
-                ReceivedInstance(uid, CLASS, STUDY, "1.2.9", SYNTAX, size, f"{uid}.dcm", "A", "p")
+                ReceivedInstance(uid, CLASS, study, "1.2.9", SYNTAX, size, f"{uid}.dcm", "A", "p")
             )
         levels = tuple(
             LevelEvidence((uid,), "VOLUME" if uid == VOLUME else "THUMBNAIL", 1, 1, "TILED_FULL",
@@ -54,7 +54,7 @@ class Place:
             for uid in sizes
         )  # fmt: skip
         slide = SlideEvidence("s", "1.2.9", "c", levels)
-        run = Run(STUDY, self.ledger.queries.revision(STUDY).revision, 0)
+        run = Run(study, self.ledger.queries.revision(study).revision, 0)
         self.ledger.studies.park_uncounted(run, Evidence(len(sizes), slides=(slide,)), "sick")
         folder = self.folder / "results" / run.folder
         (folder / "tiles-s").mkdir(parents=True)
@@ -184,6 +184,52 @@ def test_a_folder_that_was_set_aside_by_a_process_that_ended_then_is_removed(pla
     (place.folder / "results" / "gone-1").mkdir()
     place.purger.unlink_listed()
     assert not (place.folder / "results" / "gone-1").exists()
+
+
+def break_evidence(place: Place, study: str) -> None:
+    with place.ledger.database.write() as db:
+        db.exec_driver_sql(
+            "UPDATE revisions SET evidence = '{\"slides\": 7}' WHERE study_instance_uid = ?",
+            (study,),
+        )
+
+
+def test_a_study_that_cannot_be_read_holds_up_the_purging_of_no_other(place, capsys):
+    place.park({SMALL: 64}, study="1.2.2")
+    place.park({VOLUME: 64})
+    break_evidence(place, "1.2.2")
+    place.ledger.events.record("disk_low")
+    place.later(2)
+    assert {(p.study_instance_uid, p.may_go) for p in place.purger.plan() if p.what != "tiles"} == {
+        ("1.2.2", False),
+        (STUDY, True),
+    }
+    place.purger.round()
+    assert f"{VOLUME}.dcm" not in place.files()
+    assert f"{SMALL}.dcm" in place.files()
+    assert "1.2.2" in capsys.readouterr().out
+    place.later(100)
+    place.purger.round()
+    assert "disk_low" not in {e.kind for e in place.ledger.queries.events()}
+
+
+def test_a_folder_that_cannot_be_removed_holds_up_the_purging_of_no_other(
+    place, monkeypatch, capsys
+):
+    place.park({SMALL: 64}, study="1.2.2")
+    place.park({VOLUME: 64})
+    place.later(2)
+    tiles = place.purger._there.tiles
+
+    def sick(facts):
+        if facts.study_instance_uid == "1.2.2":
+            raise PermissionError(13, "no")
+        return tiles(facts)
+
+    monkeypatch.setattr(place.purger._there, "tiles", sick)
+    place.purger.round()
+    assert f"{VOLUME}.dcm" not in place.files()
+    assert "1.2.2" in capsys.readouterr().out
 
 
 def test_a_hold_takes_back_what_was_given_up_and_is_still_there(place):
