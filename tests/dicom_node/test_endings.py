@@ -186,6 +186,17 @@ def test_a_folder_that_was_set_aside_by_a_process_that_ended_then_is_removed(pla
     assert not (place.folder / "results" / "gone-1").exists()
 
 
+def test_the_number_of_an_event_that_was_erased_is_given_to_no_other(place):
+    place.park({VOLUME: 64})
+    last = place.ledger.queries.last_event()
+    assert place.ledger.endings.erase(STUDY, lambda: [])
+    with place.ledger.database.write() as db:
+        db.exec_driver_sql("DELETE FROM events")
+    place.park({SMALL: 64}, study="1.2.4")
+    (told,) = place.ledger.queries.events_after(last, ["study_parked"], 9)
+    assert told[0] > last
+
+
 def break_evidence(place: Place, study: str) -> None:
     with place.ledger.database.write() as db:
         db.exec_driver_sql(

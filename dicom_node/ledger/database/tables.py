@@ -179,7 +179,9 @@ events = Table(
     Column("study_instance_uid", String(64), index=True),
     Column("kind", String(64), nullable=False),
     Column("fields", Words, nullable=False),
+    sqlite_autoincrement=True,
 )
+"""Who tells of events counts by their numbers: one that was deleted never gives its number away."""
 
 destinations = Table(
     "destinations",
