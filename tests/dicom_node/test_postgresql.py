@@ -202,6 +202,34 @@ def test_a_study_that_another_holds_too_long_is_busy_for_a_sender(postgres):
     ledger.arrivals.record(instance)
 
 
+def test_who_waits_for_a_study_that_is_erased_meanwhile_holds_it_afterwards(postgres):
+    """Else a third could add to it at the same time."""
+    database = postgres.create()
+    one, two = (Ledger.open(database, owner="east").database for _ in range(2))
+    held, done = threading.Event(), threading.Event()
+
+    def wait_and_hold() -> None:
+        with two.write(study="1.9"):
+            held.set()
+            done.wait(30)
+
+    with one.write(study="1.9"):
+        pass
+    waiting = threading.Thread(target=wait_and_hold)
+    with one.write(study="1.9") as db:
+        waiting.start()
+        assert not held.wait(1.0)
+        db.execute(sa.text("DELETE FROM studies"))
+    assert held.wait(10)
+    with one.engine.begin() as db:
+        insert = "INSERT INTO studies VALUES ('1.9') ON CONFLICT DO NOTHING"
+        db.execute(sa.text("SET LOCAL lock_timeout = '500ms'"))
+        with pytest.raises(sa.exc.OperationalError):
+            db.execute(sa.text(insert))
+    done.set()
+    waiting.join()
+
+
 def test_what_a_schema_1_node_writes_is_taken_up_by_this_one(postgres):
     """One step back and forth: it knows neither owners nor the rows that are locked."""
     database = postgres.create()
