@@ -12,10 +12,12 @@ from nodes import node
 from dicom_node.commands.screen.keeping import keeping
 from dicom_node.config.loading import load_config
 from dicom_node.ledger.counted import Evidence, LevelEvidence, SlideEvidence
+from dicom_node.ledger.keeping.inquiries import Inquiry
+from dicom_node.ledger.keeping.promises import Receipt
 from dicom_node.ledger.keeping.rules import Policy
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import ReceivedInstance, Run
-from dicom_node.ledger.states import State
+from dicom_node.ledger.states import InquiryState, State
 from dicom_node.spool.incoming import file_header
 from dicom_node.spool.patients import KEY_FILE, PatientKey
 from dicom_node.spool.purge import Purger
@@ -195,6 +197,47 @@ def test_the_number_of_an_event_that_was_erased_is_given_to_no_other(place):
     place.park({SMALL: 64}, study="1.2.4")
     (told,) = place.ledger.queries.events_after(last, ["study_parked"], 9)
     assert told[0] > last
+
+
+def asked_about(place: Place) -> set[str]:
+    with place.ledger.database.read() as db:
+        return set(db.exec_driver_sql("SELECT sop_instance_uid FROM inquiry_items").scalars())
+
+
+def promised(place: Place, transaction: str, *uids: str) -> Inquiry:
+    """A request that was decided, everything known committed to."""
+    promises = place.ledger.promises
+    assert promises.ask("PACS", transaction, [(CLASS, uid) for uid in uids]) is Receipt.NEW
+    (asked,) = [i for i in promises.due("PACS", most=9) if i.transaction_uid == transaction]
+    return promises.decide(asked, dict.fromkeys(asked.outcomes, "committed"), promises.kept(uids))
+
+
+def test_no_request_tells_of_an_erased_study_when_it_has_ended_or_that_it_is_kept(place):
+    place.park({VOLUME: 64})
+    place.park({SMALL: 64}, study="1.2.4")
+    promised(place, "1", VOLUME)
+    both = promised(place, "2", VOLUME, SMALL)
+    assert place.ledger.endings.erase(STUDY, lambda: [])
+    (left,) = place.ledger.promises.due("PACS", most=9)
+    assert left.transaction_uid == "2"
+    assert left.outcomes == {(CLASS, VOLUME): "0112", (CLASS, SMALL): "committed"}
+    assert asked_about(place) == {VOLUME, SMALL}, "the sender has to be told"
+    place.ledger.promises.close(both, InquiryState.REPORTED)
+    assert asked_about(place) == {SMALL}
+
+
+def test_what_a_node_of_another_name_left_open_ends_and_stands_in_nobodys_way(place, monkeypatch):
+    monkeypatch.setattr("dicom_node.ledger.keeping.promises._MOST_OPEN", 2)
+    place.park({VOLUME: 64})
+    place.park({SMALL: 64}, study="1.2.4")
+    for number in range(2):
+        promised(place, f"{number}", VOLUME, SMALL)
+    renamed = Ledger.open(place.folder / "node.sqlite", owner="new", clock=lambda: place.now)
+    assert renamed.promises.ask("PACS", "9", [(CLASS, SMALL)]) is Receipt.NEW
+    assert renamed.endings.erase(STUDY, lambda: [])
+    assert asked_about(place) == {SMALL}
+    renamed.endings.forget_others(place.now + 1)
+    assert asked_about(place) == set()
 
 
 def break_evidence(place: Place, study: str) -> None:

@@ -25,6 +25,7 @@ from dicom_node.ledger.events import note
 from dicom_node.ledger.keeping import rules
 from dicom_node.ledger.keeping.discards import discard
 from dicom_node.ledger.keeping.facts import facts_of, result_paths_of
+from dicom_node.ledger.keeping.inquiries import answer_erased, forget_told
 from dicom_node.ledger.keeping.rules import Policy
 from dicom_node.ledger.states import AT_REST
 
@@ -58,7 +59,8 @@ class Endings:
 
     def forget_others(self, before: float) -> None:
         """End what the node told of itself and of studies that are no more, and requests for
-        commitment that are over or that nobody will answer."""
+        commitment, ours and those of senders, that ended before then, or were made before then and
+        never ended. What was promised stays promised."""
         known = sa.select(revisions.c.study_instance_uid)
         of_nobody = sa.or_(
             events.c.study_instance_uid.is_(None), events.c.study_instance_uid.not_in(known)
@@ -70,9 +72,10 @@ class Endings:
             db.execute(events.delete().where(of_nobody, events.c.at < before))
             db.execute(commitment_items.delete().where(commitment_items.c.transaction_uid.in_(old)))
             db.execute(commitments.delete().where(commitments.c.transaction_uid.in_(old)))
-            told = sa.select(inquiries.c.id).where(inquiries.c.closed_at < before)
-            db.execute(inquiry_items.delete().where(inquiry_items.c.inquiry.in_(told)))
-            db.execute(inquiries.delete().where(inquiries.c.closed_at < before))
+            is_over = sa.func.coalesce(inquiries.c.closed_at, inquiries.c.asked_at) < before
+            over = sa.select(inquiries.c.id).where(is_over)
+            db.execute(inquiry_items.delete().where(inquiry_items.c.inquiry.in_(over)))
+            db.execute(inquiries.delete().where(is_over))
 
     def erase(self, study: str, set_aside: Callable[[], Iterable[str] | None]) -> bool:
         """Give up everything of a study, because the law says so; what stays is that it was done.
@@ -88,6 +91,9 @@ class Endings:
                 return False
             if not self._database.is_shared:
                 db.exec_driver_sql("PRAGMA secure_delete=ON")  # zeros in place of what is deleted
+            mine = inquiries.c.ingest == self._database.owner
+            is_answered = sa.true() if self._database.is_shared else mine
+            answer_erased(db, study, self._database.now(), is_answered)
             files = self._delete(db, study, set_aside() or ())
             note(db, self._database.now(), "study_erased", study, files=files)
         return True
@@ -128,15 +134,7 @@ class Endings:
         request = commitments.c.transaction_uid
         has_others = request.in_(sa.select(items.transaction_uid))
         db.execute(commitments.delete().where(request.in_(requests), sa.not_(has_others)))
-        came = sa.select(instances.c.sop_instance_uid).where(
-            instances.c.study_instance_uid == study
-        )
-        told = sa.select(inquiries.c.id).where(inquiries.c.closed_at.is_not(None))
-        db.execute(
-            inquiry_items.delete().where(
-                inquiry_items.c.sop_instance_uid.in_(came), inquiry_items.c.inquiry.in_(told)
-            )
-        )
+        forget_told(db, study)
         for table in (results, instances, revisions, holds, patients, events, studies):
             db.execute(table.delete().where(table.c.study_instance_uid == study))
         return len(paths)
