@@ -150,8 +150,7 @@ def test_a_study_whose_files_are_gone_is_found_by_its_patient_and_the_id_is_nowh
 
 def test_an_erased_study_that_comes_again_at_once_loses_nothing_to_what_a_kill_left(place):
     place.park({VOLUME: 64})
-    facts = place.ledger.retention.facts(STUDY)
-    assert place.ledger.endings.erase(STUDY, lambda: place.purger.set_aside(facts))
+    assert place.ledger.endings.erase(STUDY, lambda: place.purger.set_aside(STUDY))
     place.park({SMALL: 64})  # the same revision of the same study: the same folder
     place.purger.unlink_listed()
     assert place.files() == {f"{SMALL}.dcm", "prediction-s.npz", "0.npy"}
@@ -175,17 +174,70 @@ def test_an_erased_study_that_comes_again_can_be_asked_for_again(place):
             )
         due = place.ledger.commitments.due("pacs", most=9, needs_commitment=False)
         asked.append(place.ledger.commitments.open("pacs", due))
-        facts = place.ledger.retention.facts(STUDY)
-        assert place.ledger.endings.erase(STUDY, lambda f=facts: place.purger.set_aside(f))
+        assert place.ledger.endings.erase(STUDY, lambda: place.purger.set_aside(STUDY))
         place.purger.unlink_listed()
     assert None not in asked
     assert place.ledger.commitments.unsent("pacs") == []
 
 
-def test_a_folder_that_was_set_aside_by_a_process_that_ended_then_is_removed(place):
-    (place.folder / "results" / "gone-1").mkdir()
+def test_results_that_were_set_aside_for_what_was_never_written_get_their_names_again(place):
+    place.park({VOLUME: 64})
+    before = {p for p in place.folder.rglob("*") if p.suffix in (".npy", ".npz")}
+
+    def fail() -> list[str]:
+        place.purger.set_aside(STUDY)
+        raise OSError(5, "a disk")
+
+    with pytest.raises(OSError, match="a disk"):
+        place.ledger.endings.erase(STUDY, fail)
+    assert list(place.folder.glob("results/gone-*"))
+    (place.folder / "results" / "gone-by-a-person").mkdir()
     place.purger.unlink_listed()
-    assert not (place.folder / "results" / "gone-1").exists()
+    assert {p for p in place.folder.rglob("*") if p.suffix in (".npy", ".npz")} >= before
+
+
+def test_an_object_given_up_before_its_study_was_erased_takes_nothing_of_one_that_comes_again(
+    place,
+):
+    place.park({VOLUME: 64})
+    made = place.folder / "results" / Run(STUDY, 1, 0).folder / "7.dcm"
+    made.touch()
+    place.ledger.discards.adopt([str(made.relative_to(place.folder))])  # not unlinked yet
+    assert place.ledger.endings.erase(STUDY, lambda: place.purger.set_aside(STUDY))
+    made.parent.mkdir()
+    made.touch()  # written, and the row is not there yet
+    place.purger.unlink_listed()
+    assert made.exists()
+    assert not list(place.folder.glob("results/gone-*"))
+
+
+def test_others_may_write_while_a_large_file_or_a_folder_of_tiles_is_removed(place):
+    place.park({VOLUME: 64})
+    place.later(2)
+    removed = []
+
+    def remove(path: str) -> None:
+        place.ledger.events.record("written")  # waits for nobody, or fails after some seconds
+        removed.append(path)
+        place.purger._aside.remove(path)
+
+    place.purger._remove = remove
+    place.purger.round()
+    assert len(removed) == 2
+    assert place.files() == {"prediction-s.npz"}
+    assert not list(place.folder.rglob("gone-*"))
+    assert place.ledger.discards.paths() == []
+
+
+def test_a_file_set_aside_by_a_process_that_ended_then_is_known_and_is_removed(place):
+    place.park({VOLUME: 64})
+    place.later(2)
+    place.purger._remove = lambda _path: (_ for _ in ()).throw(OSError(16, "busy"))
+    place.purger.round()
+    (left,) = place.folder.glob("spool/gone-*")
+    assert left.name in place.ledger.arrivals.known_paths(), "no start moves it to lost+found"
+    Purger(place.folder, place.ledger, POLICY, 0.0).unlink_listed()
+    assert not left.exists()
 
 
 def test_the_number_of_an_event_that_was_erased_is_given_to_no_other(place):
@@ -289,9 +341,9 @@ def test_a_folder_that_cannot_be_removed_holds_up_the_purging_of_no_other(
 def test_a_hold_takes_back_what_was_given_up_and_is_still_there(place):
     place.park({VOLUME: 64, SMALL: 64})
     place.later(2)
-    place.purger._remove = lambda _path: (_ for _ in ()).throw(OSError(16, "busy"))
+    place.purger._aside.path = lambda _path: (_ for _ in ()).throw(OSError(16, "busy"))
     place.purger.round()
-    assert len(place.ledger.discards.paths()) == 1
+    assert f"spool/{VOLUME}.dcm" in place.ledger.discards.paths()
     place.ledger.holds.hold(STUDY, "inquest", lambda path: (place.folder / path).exists())
     Purger(place.folder, place.ledger, POLICY, 1000.0).round()
     assert f"{VOLUME}.dcm" in place.files()

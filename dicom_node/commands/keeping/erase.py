@@ -19,7 +19,7 @@ from dicom_node.deliver.keeping import purger_of
 from dicom_node.exit_status import FAILED
 from dicom_node.ledger.database.look import exists, name_of, require_sound
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.observe.log import configure
+from dicom_node.observe.log import configure, os_reason
 from dicom_node.spool.patients import UNREADABLE, PatientKey, patient_id_of
 
 
@@ -81,12 +81,13 @@ def run(arguments: Erase) -> int:
 
 def _erase(config: Config, ledger: Ledger, study: str) -> str:
     """Why a study stays; empty when it is erased."""
-    facts = ledger.retention.facts(study)
     purger = purger_of(config, ledger)
     try:
-        is_erased = ledger.endings.erase(study, lambda: purger.set_aside(facts) if facts else [])
+        is_erased = ledger.endings.erase(study, lambda: purger.set_aside(study))
     except ValueError as error:
         return str(error)
+    except OSError as error:
+        return f"study {study}: its folders cannot be set aside: {os_reason(error)}"
     return "" if is_erased else f"study {study} is under way; try again when it is done or parked"
 
 

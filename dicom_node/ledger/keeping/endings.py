@@ -23,10 +23,11 @@ from dicom_node.ledger.database.tables import (
 )
 from dicom_node.ledger.events import note
 from dicom_node.ledger.keeping import rules
-from dicom_node.ledger.keeping.discards import discard
-from dicom_node.ledger.keeping.facts import facts_of, result_paths_of
+from dicom_node.ledger.keeping.discards import RESULTS, discard, unlist_below
+from dicom_node.ledger.keeping.facts import facts_of, inputs_of, result_paths_of
 from dicom_node.ledger.keeping.inquiries import answer_erased, forget_told
 from dicom_node.ledger.keeping.rules import Policy
+from dicom_node.ledger.rows import Run
 from dicom_node.ledger.states import AT_REST
 
 
@@ -121,9 +122,13 @@ class Endings:
                 db.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _delete(self, db: sa.Connection, study: str, left: Iterable[str]) -> int:
-        """Delete the rows of a study and list its files; how many files."""
-        paths = {*left, *result_paths_of(db, study)}
-        discard(db, self._database.owner, self._database.now(), sorted(paths))
+        """Delete the rows of a study and list what was set aside; how many files it had."""
+        files = len(inputs_of(db, study)) + len(result_paths_of(db, study))
+        owner = self._database.owner
+        numbers = sa.select(revisions.c.revision).where(revisions.c.study_instance_uid == study)
+        for number in db.scalars(numbers).all():
+            unlist_below(db, owner, f"{RESULTS}/{Run(study, number, 0).folder}")
+        discard(db, owner, self._database.now(), sorted(left))
         made = sa.select(results.c.sop_instance_uid).where(results.c.study_instance_uid == study)
         items = commitment_items.c
         asked = db.scalars(sa.select(items.transaction_uid).where(items.sop_instance_uid.in_(made)))
@@ -137,4 +142,4 @@ class Endings:
         forget_told(db, study)
         for table in (results, instances, revisions, holds, patients, events, studies):
             db.execute(table.delete().where(table.c.study_instance_uid == study))
-        return len(paths)
+        return files

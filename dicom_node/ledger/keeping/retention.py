@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -150,13 +150,19 @@ class Retention:
             note(db, now, "results_purged", study, files=len(paths), why=verdict.why)
         return True
 
-    def while_at_rest(self, study: str, policy: Policy, act: Callable[[], object]) -> bool:
-        """Do something to kept tiles, if they may go, while nobody can begin to use them."""
+    def while_at_rest(
+        self, study: str, policy: Policy, set_aside: Callable[[], Iterable[str]]
+    ) -> bool:
+        """Give up kept tiles, if they may go, while nobody can begin to use them.
+
+        `set_aside` gives the new paths of what it renames.
+        """
         with self._database.write(study=study) as db:
             facts = facts_of(db, study)
-            if facts is None or not rules.tiles(facts, policy, self._database.now()).may_go:
+            now = self._database.now()
+            if facts is None or not rules.tiles(facts, policy, now).may_go:
                 return False
-            act()
+            discard(db, self._database.owner, now, set_aside())
         return True
 
 
