@@ -48,6 +48,7 @@ class Purger:
         self._there = Removable(data_dir, ledger, policy)
         self._aside = Aside(data_dir)
         self._damaged: dict[str, float] = {}
+        self._is_first = True
 
     def plan(self) -> Iterator[Planned]:
         """What would go now, and what stays for which reason, the oldest study first."""
@@ -57,11 +58,19 @@ class Purger:
         """Remove what may go. Raises LedgerFailed."""
         now, policy = self._retention.look(), self._policy
         self.unlink_listed()
+        if self._is_first:
+            self.take_back()
+            self._is_first = False
         ages = (policy.inputs_s, policy.results_s, policy.parked_s)
         is_pressed = self._is_pressed()
         for study in self._retention.at_rest(now if is_pressed else now - min(ages)):
             self._try(study)
         self._ledger.endings.forget_others(now - policy.ledger_s)
+
+    def take_back(self) -> None:
+        """Count files as there that an earlier version took again."""
+        if files := self._retention.take_back(self._aside.is_there):
+            log.warning("inputs_taken_back", files=files)
 
     def unlink_listed(self) -> None:
         """Remove the paths that nothing refers to: what an earlier process left, too."""

@@ -240,6 +240,17 @@ def test_a_file_set_aside_by_a_process_that_ended_then_is_known_and_is_removed(p
     assert not left.exists()
 
 
+def test_a_file_that_an_older_version_took_again_counts_as_there(place):
+    place.park({VOLUME: 64})
+    content = (place.folder / "spool" / f"{VOLUME}.dcm").read_bytes()
+    place.later(2)
+    place.purger.round()
+    (place.folder / "spool" / f"{VOLUME}.dcm").write_bytes(content)  # it sees no purged_at
+    place.ledger.holds.hold(STUDY, "inquest", lambda _path: False)
+    Purger(place.folder, place.ledger, POLICY, 0.0).round()
+    assert [i.sop_instance_uid for i in place.ledger.retention.inputs(STUDY)] == [VOLUME]
+
+
 def test_the_number_of_an_event_that_was_erased_is_given_to_no_other(place):
     place.park({VOLUME: 64})
     last = place.ledger.queries.last_event()

@@ -261,7 +261,7 @@ def test_erase_gives_up_every_file_and_row_of_a_patient_and_says_that_it_did(
 def test_erase_tells_of_a_file_of_the_patient_that_has_no_row(stopped, phantom_study):
     n, _study = stopped
     aside = n.folder / "node-data" / "spool" / "lost+found"
-    aside.mkdir()
+    aside.mkdir(exist_ok=True)
     shutil.copy(spool_files(n)[0], aside / "one.dcm")
     (aside / "other.dcm").write_bytes(b"no DICOM")
     said = n.run("erase", patient_of(phantom_study.folder), "--yes")

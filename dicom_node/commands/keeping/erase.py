@@ -23,6 +23,7 @@ from dicom_node.ledger.keeping.discards import owner_of
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.observe.log import configure, os_reason
 from dicom_node.spool.patients import UNREADABLE, PatientKey, patient_id_of
+from dicom_node.spool.purge import Purger
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,9 @@ def run(arguments: Erase) -> int:
     ledger = Ledger.open(where, owner=config.node.name)
     key = PatientKey.found(config.node.data_dir)
     patient_id = arguments.patient_id.strip()
+    purger = purger_of(config, ledger)
+    if arguments.yes:
+        purger.take_back()
     found = _with_files(config, ledger, patient_id)
     studies = found.studies
     if key is not None:
@@ -62,13 +66,13 @@ def run(arguments: Erase) -> int:
     for study in sorted(studies):
         if not arguments.yes:
             sys.stdout.write(f"study {study} would be erased\n")
-        elif why := _erase(config, ledger, study):
+        elif why := _erase(ledger, purger, study):
             _say(why)
             left += 1
         else:
             sys.stdout.write(f"study {study} is erased\n")
     if arguments.yes:
-        purger_of(config, ledger).unlink_listed()
+        purger.unlink_listed()
         ledger.endings.tidy()
     sys.stdout.write(f"{len(studies)} studies of this patient\n")
     unknown = ledger.endings.of_unknown(key.name if key else "") - studies
@@ -109,9 +113,8 @@ def _say_what_is_left(config: Config, ledger: Ledger, found: _Found, unknown: se
     return not says
 
 
-def _erase(config: Config, ledger: Ledger, study: str) -> str:
+def _erase(ledger: Ledger, purger: Purger, study: str) -> str:
     """Why a study stays; empty when it is erased."""
-    purger = purger_of(config, ledger)
     try:
         is_erased = ledger.endings.erase(study, lambda: purger.set_aside(study))
     except ValueError as error:

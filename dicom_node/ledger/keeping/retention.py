@@ -9,7 +9,14 @@ import sqlalchemy as sa
 
 from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.database.dialects import insert_once
-from dicom_node.ledger.database.tables import instances, patients, results, revisions, watched
+from dicom_node.ledger.database.tables import (
+    discards,
+    instances,
+    patients,
+    results,
+    revisions,
+    watched,
+)
 from dicom_node.ledger.events import note
 from dicom_node.ledger.keeping import rules
 from dicom_node.ledger.keeping.discards import SPOOL, discard
@@ -89,6 +96,32 @@ class Retention:
         """Files of objects that are still there, relative to the data folder."""
         with self._database.read() as db:
             return result_paths_of(db, study)
+
+    def take_back(self, is_there: Callable[[str], bool]) -> int:
+        """Count files as there that an earlier version, which knows of no removal, took again when
+        they were sent once more: `is_there` tells for a path below the data folder. How many.
+
+        What was given up, is there and is not listed can be nothing else.
+        """
+        query = sa.select(
+            instances.c.study_instance_uid, instances.c.sop_instance_uid, instances.c.path
+        ).where(instances.c.purged_at.is_not(None))
+        with self._database.read() as db:
+            listed = set(db.scalars(sa.select(discards.c.path)))
+            rows = [r for r in db.execute(query) if f"{SPOOL}/{r.path}" not in listed]
+        number = 0
+        for row in rows:
+            path = f"{SPOOL}/{row.path}"
+            if is_there(path):
+                still = sa.and_(
+                    instances.c.sop_instance_uid == row.sop_instance_uid,
+                    instances.c.path == row.path,
+                    sa.literal(path).not_in(sa.select(discards.c.path)),
+                )
+                with self._database.write(study=row.study_instance_uid) as db:
+                    kept = db.execute(instances.update().where(still).values(purged_at=None))
+                number += kept.rowcount
+        return number
 
     def note_held(self, instance_uids: Collection[str]) -> None:
         """Note that the source was seen to hold these inputs just now."""
