@@ -19,7 +19,7 @@ from dicom_node.config.whole import Config
 from dicom_node.deliver.keeping import purger_of
 from dicom_node.exit_status import FAILED
 from dicom_node.ledger.database.look import exists, name_of, require_sound
-from dicom_node.ledger.keeping.discards import owner_of
+from dicom_node.ledger.keeping.discards import aside_of, owner_of
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.observe.log import configure, os_reason
 from dicom_node.spool.patients import UNREADABLE, PatientKey, patient_id_of
@@ -67,7 +67,7 @@ def run(arguments: Erase) -> int:
         if not arguments.yes:
             sys.stdout.write(f"study {study} would be erased\n")
         elif why := _erase(ledger, purger, study):
-            _say(why)
+            sys.stderr.write(f"dicom-node: {why}\n")
             left += 1
         else:
             sys.stdout.write(f"study {study} is erased\n")
@@ -78,10 +78,6 @@ def run(arguments: Erase) -> int:
     unknown = ledger.endings.of_unknown(key.name if key else "") - studies
     is_all = _say_what_is_left(config, ledger, found, unknown)
     return 0 if is_all and not left else FAILED
-
-
-def _say(what: str) -> None:
-    sys.stderr.write(f"dicom-node: {what}\n")
 
 
 def _say_what_is_left(config: Config, ledger: Ledger, found: _Found, unknown: set[str]) -> bool:
@@ -103,13 +99,18 @@ def _say_what_is_left(config: Config, ledger: Ledger, found: _Found, unknown: se
         f"after its next round, or `dicom-node purge` there"
         for name, number in sorted(going.items())
     ]
+    data_dir = config.node.data_dir
+    here = [p for p in ledger.discards.paths() for p in {p, aside_of(p)} if (data_dir / p).exists()]
+    if here:
+        says.append(f"{len(here)} files and folders that were given up are still there: the node "
+                    "tries again every minute, and its log tells why")  # fmt: skip
     says += [
         f"study {study}: its files were removed, and here nobody can tell whose it was: ask on the "
         "node that had them, or look for its UID in the PACS"
         for study in sorted(unknown)
     ]
     for what in says:
-        _say(what)
+        sys.stderr.write(f"dicom-node: {what}\n")
     return not says
 
 
