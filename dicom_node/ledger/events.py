@@ -13,7 +13,11 @@ from dicom_node.ledger.database.tables import events
 
 
 def note(db: sa.Connection, at: float, kind: str, study: str | None, **fields: Any) -> None:
-    """Add a line, in the transaction of what it tells of."""
+    """Add a line, in the transaction of what it tells of.
+
+    Its number is never given to another. On PostgreSQL it is drawn before the transaction ends, so
+    a line of a transaction that took long may become visible after one with a larger number.
+    """
     db.execute(
         events.insert().values(
             at=at, study_instance_uid=study, kind=kind, fields=json.dumps(fields)

@@ -6,30 +6,30 @@ The ledger says first that a file is gone, with the digest that stands for it; t
 from __future__ import annotations
 
 import os
-import shutil
 import time
-import uuid
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import structlog
 
+from dicom_node.ledger.errors import LedgerFailed
 from dicom_node.ledger.keeping import rules
-from dicom_node.ledger.keeping.discards import SPOOL
+from dicom_node.ledger.keeping.discards import RESULTS, SPOOL
 from dicom_node.ledger.keeping.facts import KeptInput
 from dicom_node.ledger.keeping.retention import Owners
 from dicom_node.ledger.keeping.rules import Policy, StudyFacts
 from dicom_node.ledger.ledger import EgressLedger
+from dicom_node.observe.log import os_reason, place_of, trace_of
+from dicom_node.spool.aside import Aside
 from dicom_node.spool.filing import dataset_digest
 from dicom_node.spool.incoming import SpoolFailed
 from dicom_node.spool.lost_found import LostFile
 from dicom_node.spool.patients import PatientKey
-from dicom_node.spool.removable import RESULTS, Planned, Removable
+from dicom_node.spool.removable import Planned, Removable
 
 log = structlog.get_logger()
 
-_ASIDE = "gone-"
-"""Begins the name of a folder of results that is given up."""
 _DAMAGED_WAIT_S = 6 * 3600.0
 """To digest a study takes reading all of it: one with damage is not read every minute."""
 
@@ -46,7 +46,9 @@ class Purger:
         self._policy = policy
         self._target = free_target_percent
         self._there = Removable(data_dir, ledger, policy)
+        self._aside = Aside(data_dir)
         self._damaged: dict[str, float] = {}
+        self._is_first = True
 
     def plan(self) -> Iterator[Planned]:
         """What would go now, and what stays for which reason, the oldest study first."""
@@ -56,36 +58,74 @@ class Purger:
         """Remove what may go. Raises LedgerFailed."""
         now, policy = self._retention.look(), self._policy
         self.unlink_listed()
+        if self._is_first:
+            self.take_back()
+            self._is_first = False
         ages = (policy.inputs_s, policy.results_s, policy.parked_s)
         is_pressed = self._is_pressed()
         for study in self._retention.at_rest(now if is_pressed else now - min(ages)):
-            self._purge(study, pressed=self._is_pressed())
+            self._try(study)
         self._ledger.endings.forget_others(now - policy.ledger_s)
+
+    def take_back(self) -> None:
+        """Count files as there that an earlier version took again."""
+        if files := self._retention.take_back(self._aside.is_there):
+            log.warning("inputs_taken_back", files=files)
 
     def unlink_listed(self) -> None:
         """Remove the paths that nothing refers to: what an earlier process left, too."""
-        discards = self._ledger.discards
-        listed = discards.paths()
-        aside = (f"{RESULTS}/{p.name}" for p in (self._data_dir / RESULTS).glob(f"{_ASIDE}*"))
-        if left := [path for path in aside if path not in listed]:
-            discards.adopt(left)
-            listed += left
-        for path in listed:
-            try:
-                discards.unlink(path, self._remove)
-            except OSError as error:
-                log.error("not_removed", error=os.strerror(error.errno or 0))
+        self._settle()
+        self._unlink()
 
-    def set_aside(self, facts: StudyFacts) -> list[str]:
-        """Everything of a study below the data folder, its folders under new names: one that comes
-        again gets the old names anew, and nothing of it is removed."""
-        study = facts.study_instance_uid
+    def set_aside(self, study: str) -> list[str]:
+        """Everything of a study that is below the data folder, its folders under new names: one
+        that comes again gets the old names anew, and nothing of it is removed.
+
+        Raises OSError, and ValueError where results are not here; what was renamed by then gets its
+        name again in the next round.
+        """
+        if self._ledger.database.is_shared and (missing := self._there.results_elsewhere(study)):
+            raise ValueError(
+                f"study {study}: its results are in the data folder of another node: erase it "
+                f"there; if they are lost, make the folder {RESULTS}/{missing} here first"
+            )
         paths = [f"{SPOOL}/{i.path}" for i in self._retention.inputs(study)]
-        for folder in self._there.folders(facts):
-            aside = folder.with_name(f"{_ASIDE}{uuid.uuid4().hex}")
-            folder.rename(aside)
-            paths.append(f"{RESULTS}/{aside.name}")
-        return paths
+        return [*paths, *map(self._aside.folder, self._there.folders(study))]
+
+    def _settle(self) -> None:
+        """Bring to an end what a process left that ended, or could not write what it set aside:
+        tiles go, folders of results get their names again."""
+        discards = self._ledger.discards
+        listed = {*discards.paths(), *discards.of_others()}
+        if tiles := [path for path in self._aside.tiles_left() if path not in listed]:
+            discards.adopt(tiles)
+        left = {p: name for p, name in self._aside.folders_left().items() if p not in listed}
+        studies = self._there.studies_by_folder() if left else {}
+        for path, name in left.items():
+            put_back = partial(self._aside.put_back, path, name)
+            discards.unless_listed(path, studies.get(name), put_back)
+            log.warning("results_put_back", study=studies.get(name))
+
+    def _unlink(self) -> None:
+        discards = self._ledger.discards
+        others = [path for path in discards.of_others() if self._aside.is_there(path)]
+        for path in [*discards.paths(), *others]:
+            try:
+                discards.unlink(path, self._aside.path, self._remove, self._aside.is_there)
+            except OSError as error:
+                log.error("not_removed", error=os_reason(error))
+
+    def _try(self, study: str) -> None:
+        """Remove what may go of a study; what cannot be removed of one holds up no other."""
+        try:
+            self._purge(study, pressed=self._is_pressed())
+        except LedgerFailed:
+            raise  # of the database, so of all studies
+        except OSError as error:
+            log.error("study_not_purged", study=study, error=os_reason(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other studies go on
+            where, trace = place_of(error), trace_of(error)
+            log.error("study_not_purged", study=study, error=where, trace=trace)
 
     def _purge(self, study: str, *, pressed: bool) -> None:
         facts = self._retention.facts(study)
@@ -97,14 +137,14 @@ class Purger:
         if rules.results(facts, policy, now, pressed=pressed).may_go:
             self._purge_results(facts, pressed)
         if rules.tiles(facts, policy, now).may_go and (kept := self._there.tiles(facts)):
-            self._retention.while_at_rest(study, policy, lambda: [*map(shutil.rmtree, kept)])
+            self._retention.while_at_rest(study, policy, lambda: [*map(self._aside.tiles, kept)])
         if rules.rows(facts, policy, now).may_go and self._there.is_done_with(facts):
             self._ledger.endings.forget(
                 study,
                 policy,
-                lambda: self.set_aside(facts) if self._there.is_done_with(facts) else None,
+                lambda: self.set_aside(study) if self._there.is_done_with(facts) else None,
             )
-        self.unlink_listed()
+        self._unlink()
 
     def _purge_inputs(self, facts: StudyFacts, pressed: bool) -> None:
         study, going = facts.study_instance_uid, self._there.inputs(facts)
@@ -152,15 +192,4 @@ class Purger:
         return stat.f_bavail * 100 < self._target * stat.f_blocks
 
     def _remove(self, path: str) -> None:
-        """Durably: what the law has erased does not come back after a power cut."""
-        target = self._data_dir / path
-        if target.is_dir() and not target.is_symlink():
-            shutil.rmtree(target)
-        else:
-            target.unlink(missing_ok=True)
-        if target.parent.is_dir():
-            folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+        self._aside.remove(path)

@@ -12,10 +12,12 @@ from nodes import node
 from dicom_node.commands.screen.keeping import keeping
 from dicom_node.config.loading import load_config
 from dicom_node.ledger.counted import Evidence, LevelEvidence, SlideEvidence
+from dicom_node.ledger.keeping.inquiries import Inquiry
+from dicom_node.ledger.keeping.promises import Receipt
 from dicom_node.ledger.keeping.rules import Policy
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import ReceivedInstance, Run
-from dicom_node.ledger.states import State
+from dicom_node.ledger.states import InquiryState, State
 from dicom_node.spool.incoming import file_header
 from dicom_node.spool.patients import KEY_FILE, PatientKey
 from dicom_node.spool.purge import Purger
@@ -38,7 +40,7 @@ class Place:
         self.purger = Purger(folder, self.ledger, POLICY, 0.0)
         self.ledger.retention.look()
 
-    def park(self, sizes: dict[str, int], patient: bytes = b"P-17") -> None:
+    def park(self, sizes: dict[str, int], patient: bytes = b"P-17", study: str = STUDY) -> None:
         header = struct.pack("<HH2sH", 0x10, 0x20, b"LO", len(patient)) + patient
         for uid, size in sizes.items():
             body = header.ljust(size, b"\0")
@@ -46,7 +48,7 @@ class Place:
                 file_header(CLASS, uid, SYNTAX) + body
             )
             self.ledger.arrivals.record(
-                ReceivedInstance(uid, CLASS, STUDY, "1.2.9", SYNTAX, size, f"{uid}.dcm", "A", "p")
+                ReceivedInstance(uid, CLASS, study, "1.2.9", SYNTAX, size, f"{uid}.dcm", "A", "p")
             )
         levels = tuple(
             LevelEvidence((uid,), "VOLUME" if uid == VOLUME else "THUMBNAIL", 1, 1, "TILED_FULL",
@@ -54,7 +56,7 @@ class Place:
             for uid in sizes
         )  # fmt: skip
         slide = SlideEvidence("s", "1.2.9", "c", levels)
-        run = Run(STUDY, self.ledger.queries.revision(STUDY).revision, 0)
+        run = Run(study, self.ledger.queries.revision(study).revision, 0)
         self.ledger.studies.park_uncounted(run, Evidence(len(sizes), slides=(slide,)), "sick")
         folder = self.folder / "results" / run.folder
         (folder / "tiles-s").mkdir(parents=True)
@@ -148,8 +150,7 @@ def test_a_study_whose_files_are_gone_is_found_by_its_patient_and_the_id_is_nowh
 
 def test_an_erased_study_that_comes_again_at_once_loses_nothing_to_what_a_kill_left(place):
     place.park({VOLUME: 64})
-    facts = place.ledger.retention.facts(STUDY)
-    assert place.ledger.endings.erase(STUDY, lambda: place.purger.set_aside(facts))
+    assert place.ledger.endings.erase(STUDY, lambda: place.purger.set_aside(STUDY))
     place.park({SMALL: 64})  # the same revision of the same study: the same folder
     place.purger.unlink_listed()
     assert place.files() == {f"{SMALL}.dcm", "prediction-s.npz", "0.npy"}
@@ -173,25 +174,187 @@ def test_an_erased_study_that_comes_again_can_be_asked_for_again(place):
             )
         due = place.ledger.commitments.due("pacs", most=9, needs_commitment=False)
         asked.append(place.ledger.commitments.open("pacs", due))
-        facts = place.ledger.retention.facts(STUDY)
-        assert place.ledger.endings.erase(STUDY, lambda f=facts: place.purger.set_aside(f))
+        assert place.ledger.endings.erase(STUDY, lambda: place.purger.set_aside(STUDY))
         place.purger.unlink_listed()
     assert None not in asked
     assert place.ledger.commitments.unsent("pacs") == []
 
 
-def test_a_folder_that_was_set_aside_by_a_process_that_ended_then_is_removed(place):
-    (place.folder / "results" / "gone-1").mkdir()
+def test_results_that_were_set_aside_for_what_was_never_written_get_their_names_again(place):
+    place.park({VOLUME: 64})
+    before = {p for p in place.folder.rglob("*") if p.suffix in (".npy", ".npz")}
+
+    def fail() -> list[str]:
+        place.purger.set_aside(STUDY)
+        raise OSError(5, "a disk")
+
+    with pytest.raises(OSError, match="a disk"):
+        place.ledger.endings.erase(STUDY, fail)
+    assert list(place.folder.glob("results/gone-*"))
+    (place.folder / "results" / "gone-by-a-person").mkdir()
     place.purger.unlink_listed()
-    assert not (place.folder / "results" / "gone-1").exists()
+    assert {p for p in place.folder.rglob("*") if p.suffix in (".npy", ".npz")} >= before
+
+
+def test_an_object_given_up_before_its_study_was_erased_takes_nothing_of_one_that_comes_again(
+    place,
+):
+    place.park({VOLUME: 64})
+    made = place.folder / "results" / Run(STUDY, 1, 0).folder / "7.dcm"
+    made.touch()
+    place.ledger.discards.adopt([str(made.relative_to(place.folder))])  # not unlinked yet
+    assert place.ledger.endings.erase(STUDY, lambda: place.purger.set_aside(STUDY))
+    made.parent.mkdir()
+    made.touch()  # written, and the row is not there yet
+    place.purger.unlink_listed()
+    assert made.exists()
+    assert not list(place.folder.glob("results/gone-*"))
+
+
+def test_others_may_write_while_a_large_file_or_a_folder_of_tiles_is_removed(place):
+    place.park({VOLUME: 64})
+    place.later(2)
+    removed = []
+
+    def remove(path: str) -> None:
+        place.ledger.events.record("written")  # waits for nobody, or fails after some seconds
+        removed.append(path)
+        place.purger._aside.remove(path)
+
+    place.purger._remove = remove
+    place.purger.round()
+    assert len(removed) == 2
+    assert place.files() == {"prediction-s.npz"}
+    assert not list(place.folder.rglob("gone-*"))
+    assert place.ledger.discards.paths() == []
+
+
+def test_a_file_set_aside_by_a_process_that_ended_then_is_known_and_is_removed(place):
+    place.park({VOLUME: 64})
+    place.later(2)
+    place.purger._remove = lambda _path: (_ for _ in ()).throw(OSError(16, "busy"))
+    place.purger.round()
+    (left,) = place.folder.glob("spool/gone-*")
+    assert left.name in place.ledger.arrivals.known_paths(), "no start moves it to lost+found"
+    Purger(place.folder, place.ledger, POLICY, 0.0).unlink_listed()
+    assert not left.exists()
+
+
+def test_a_file_that_an_older_version_took_again_counts_as_there(place):
+    place.park({VOLUME: 64})
+    content = (place.folder / "spool" / f"{VOLUME}.dcm").read_bytes()
+    place.later(2)
+    place.purger.round()
+    (place.folder / "spool" / f"{VOLUME}.dcm").write_bytes(content)  # it sees no purged_at
+    place.ledger.holds.hold(STUDY, "inquest", lambda _path: False)
+    Purger(place.folder, place.ledger, POLICY, 0.0).round()
+    assert [i.sop_instance_uid for i in place.ledger.retention.inputs(STUDY)] == [VOLUME]
+
+
+def test_the_number_of_an_event_that_was_erased_is_given_to_no_other(place):
+    place.park({VOLUME: 64})
+    last = place.ledger.queries.last_event()
+    assert place.ledger.endings.erase(STUDY, lambda: [])
+    with place.ledger.database.write() as db:
+        db.exec_driver_sql("DELETE FROM events")
+    place.park({SMALL: 64}, study="1.2.4")
+    (told,) = place.ledger.queries.events_after(last, ["study_parked"], 9)
+    assert told[0] > last
+
+
+def asked_about(place: Place) -> set[str]:
+    with place.ledger.database.read() as db:
+        return set(db.exec_driver_sql("SELECT sop_instance_uid FROM inquiry_items").scalars())
+
+
+def promised(place: Place, transaction: str, *uids: str) -> Inquiry:
+    """A request that was decided, everything known committed to."""
+    promises = place.ledger.promises
+    assert promises.ask("PACS", transaction, [(CLASS, uid) for uid in uids]) is Receipt.NEW
+    (asked,) = [i for i in promises.due("PACS", most=9) if i.transaction_uid == transaction]
+    return promises.decide(asked, dict.fromkeys(asked.outcomes, "committed"), promises.kept(uids))
+
+
+def test_no_request_tells_of_an_erased_study_when_it_has_ended_or_that_it_is_kept(place):
+    place.park({VOLUME: 64})
+    place.park({SMALL: 64}, study="1.2.4")
+    promised(place, "1", VOLUME)
+    both = promised(place, "2", VOLUME, SMALL)
+    assert place.ledger.endings.erase(STUDY, lambda: [])
+    (left,) = place.ledger.promises.due("PACS", most=9)
+    assert left.transaction_uid == "2"
+    assert left.outcomes == {(CLASS, VOLUME): "0112", (CLASS, SMALL): "committed"}
+    assert asked_about(place) == {VOLUME, SMALL}, "the sender has to be told"
+    place.ledger.promises.close(both, InquiryState.REPORTED)
+    assert asked_about(place) == {SMALL}
+
+
+def test_what_a_node_of_another_name_left_open_ends_and_stands_in_nobodys_way(place, monkeypatch):
+    monkeypatch.setattr("dicom_node.ledger.keeping.promises._MOST_OPEN", 2)
+    place.park({VOLUME: 64})
+    place.park({SMALL: 64}, study="1.2.4")
+    for number in range(2):
+        promised(place, f"{number}", VOLUME, SMALL)
+    renamed = Ledger.open(place.folder / "node.sqlite", owner="new", clock=lambda: place.now)
+    assert renamed.promises.ask("PACS", "9", [(CLASS, SMALL)]) is Receipt.NEW
+    assert renamed.endings.erase(STUDY, lambda: [])
+    assert asked_about(place) == {SMALL}
+    renamed.endings.forget_others(place.now + 1)
+    assert asked_about(place) == set()
+
+
+def break_evidence(place: Place, study: str) -> None:
+    with place.ledger.database.write() as db:
+        db.exec_driver_sql(
+            "UPDATE revisions SET evidence = '{\"slides\": 7}' WHERE study_instance_uid = ?",
+            (study,),
+        )
+
+
+def test_a_study_that_cannot_be_read_holds_up_the_purging_of_no_other(place, capsys):
+    place.park({SMALL: 64}, study="1.2.2")
+    place.park({VOLUME: 64})
+    break_evidence(place, "1.2.2")
+    place.ledger.events.record("disk_low")
+    place.later(2)
+    assert {(p.study_instance_uid, p.may_go) for p in place.purger.plan() if p.what != "tiles"} == {
+        ("1.2.2", False),
+        (STUDY, True),
+    }
+    place.purger.round()
+    assert f"{VOLUME}.dcm" not in place.files()
+    assert f"{SMALL}.dcm" in place.files()
+    assert "1.2.2" in capsys.readouterr().out
+    place.later(100)
+    place.purger.round()
+    assert "disk_low" not in {e.kind for e in place.ledger.queries.events()}
+
+
+def test_a_folder_that_cannot_be_removed_holds_up_the_purging_of_no_other(
+    place, monkeypatch, capsys
+):
+    place.park({SMALL: 64}, study="1.2.2")
+    place.park({VOLUME: 64})
+    place.later(2)
+    tiles = place.purger._there.tiles
+
+    def sick(facts):
+        if facts.study_instance_uid == "1.2.2":
+            raise PermissionError(13, "no")
+        return tiles(facts)
+
+    monkeypatch.setattr(place.purger._there, "tiles", sick)
+    place.purger.round()
+    assert f"{VOLUME}.dcm" not in place.files()
+    assert "1.2.2" in capsys.readouterr().out
 
 
 def test_a_hold_takes_back_what_was_given_up_and_is_still_there(place):
     place.park({VOLUME: 64, SMALL: 64})
     place.later(2)
-    place.purger._remove = lambda _path: (_ for _ in ()).throw(OSError(16, "busy"))
+    place.purger._aside.path = lambda _path: (_ for _ in ()).throw(OSError(16, "busy"))
     place.purger.round()
-    assert len(place.ledger.discards.paths()) == 1
+    assert f"spool/{VOLUME}.dcm" in place.ledger.discards.paths()
     place.ledger.holds.hold(STUDY, "inquest", lambda path: (place.folder / path).exists())
     Purger(place.folder, place.ledger, POLICY, 1000.0).round()
     assert f"{VOLUME}.dcm" in place.files()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -255,6 +256,19 @@ def test_erase_gives_up_every_file_and_row_of_a_patient_and_says_that_it_did(
     (event,) = n.ledger.queries.events(study)
     assert event.kind == "study_erased"
     assert patient not in (n.folder / "node-data" / "node.sqlite").read_bytes().decode("latin-1")
+
+
+def test_erase_tells_of_a_file_of_the_patient_that_has_no_row(stopped, phantom_study):
+    n, _study = stopped
+    aside = n.folder / "node-data" / "spool" / "lost+found"
+    aside.mkdir(exist_ok=True)
+    shutil.copy(spool_files(n)[0], aside / "one.dcm")
+    (aside / "other.dcm").write_bytes(b"no DICOM")
+    said = n.run("erase", patient_of(phantom_study.folder), "--yes")
+    assert said.returncode == 1
+    mine, strange = sorted(line for line in said.stderr.splitlines() if ".dcm: " in line)
+    assert "one.dcm: is of this patient and has no row: remove it, or " in mine
+    assert "other.dcm: cannot be read" in strange
 
 
 def test_a_study_on_hold_stays_and_both_commands_are_in_its_story(stopped):

@@ -327,7 +327,7 @@ class History:
             return
         purger = self.purgers[False]
         try:
-            if self.ledger.endings.erase(study, lambda: purger.set_aside(facts)):
+            if self.ledger.endings.erase(study, lambda: purger.set_aside(study)):
                 if self.told[study].is_on_hold:
                     self.wrong.append(f"{study}: erased while on hold")
                 self.told.pop(study)
@@ -338,6 +338,7 @@ class History:
 
     def _files(self, study: str = "") -> list[Path]:
         found = [*self.folder.glob("spool/*.dcm"), *self.folder.glob("results/*/*.dcm")]
+        found = [path for path in found if not path.name.startswith("gone-")]
         return [path for path in found if path.name.startswith(study)]
 
     def purge(self, _study: str) -> None:

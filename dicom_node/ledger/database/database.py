@@ -106,14 +106,18 @@ class Database:
 def _lock(db: sa.Connection, wanted: Collection[str]) -> None:
     """Take the rows of studies first, before anything is read: there is one order of locks.
 
-    Sorted: two that take several never wait for each other.
+    Sorted: two that take several never wait for each other. A row that another transaction deletes
+    while it is waited for is not there to be locked: then it is made anew.
     """
     in_order = sorted(wanted)
     for start in range(0, len(in_order), _MOST_LOCKS_AT_ONCE):
         some = in_order[start : start + _MOST_LOCKS_AT_ONCE]
-        insert_all_once(db, studies, [{"study_instance_uid": one} for one in some])
         uid = studies.c.study_instance_uid
-        db.execute(sa.select(uid).where(uid.in_(some)).order_by(uid).with_for_update()).all()
+        take = sa.select(uid).where(uid.in_(some)).order_by(uid).with_for_update()
+        locked = 0
+        while locked < len(some):
+            insert_all_once(db, studies, [{"study_instance_uid": one} for one in some])
+            locked = len(db.execute(take).all())
 
 
 def _name(engine: sa.Engine) -> str:

@@ -23,9 +23,11 @@ from dicom_node.ledger.database.tables import (
 )
 from dicom_node.ledger.events import note
 from dicom_node.ledger.keeping import rules
-from dicom_node.ledger.keeping.discards import discard
-from dicom_node.ledger.keeping.facts import facts_of, result_paths_of
+from dicom_node.ledger.keeping.discards import RESULTS, discard, unlist_below
+from dicom_node.ledger.keeping.facts import facts_of, inputs_of, result_paths_of
+from dicom_node.ledger.keeping.inquiries import answer_erased, forget_told
 from dicom_node.ledger.keeping.rules import Policy
+from dicom_node.ledger.rows import Run
 from dicom_node.ledger.states import AT_REST
 
 
@@ -58,7 +60,8 @@ class Endings:
 
     def forget_others(self, before: float) -> None:
         """End what the node told of itself and of studies that are no more, and requests for
-        commitment that are over or that nobody will answer."""
+        commitment, ours and those of senders, that ended before then, or were made before then and
+        never ended. What was promised stays promised."""
         known = sa.select(revisions.c.study_instance_uid)
         of_nobody = sa.or_(
             events.c.study_instance_uid.is_(None), events.c.study_instance_uid.not_in(known)
@@ -70,9 +73,10 @@ class Endings:
             db.execute(events.delete().where(of_nobody, events.c.at < before))
             db.execute(commitment_items.delete().where(commitment_items.c.transaction_uid.in_(old)))
             db.execute(commitments.delete().where(commitments.c.transaction_uid.in_(old)))
-            told = sa.select(inquiries.c.id).where(inquiries.c.closed_at < before)
-            db.execute(inquiry_items.delete().where(inquiry_items.c.inquiry.in_(told)))
-            db.execute(inquiries.delete().where(inquiries.c.closed_at < before))
+            is_over = sa.func.coalesce(inquiries.c.closed_at, inquiries.c.asked_at) < before
+            over = sa.select(inquiries.c.id).where(is_over)
+            db.execute(inquiry_items.delete().where(inquiry_items.c.inquiry.in_(over)))
+            db.execute(inquiries.delete().where(is_over))
 
     def erase(self, study: str, set_aside: Callable[[], Iterable[str] | None]) -> bool:
         """Give up everything of a study, because the law says so; what stays is that it was done.
@@ -88,6 +92,9 @@ class Endings:
                 return False
             if not self._database.is_shared:
                 db.exec_driver_sql("PRAGMA secure_delete=ON")  # zeros in place of what is deleted
+            mine = inquiries.c.ingest == self._database.owner
+            is_answered = sa.true() if self._database.is_shared else mine
+            answer_erased(db, study, self._database.now(), is_answered)
             files = self._delete(db, study, set_aside() or ())
             note(db, self._database.now(), "study_erased", study, files=files)
         return True
@@ -115,9 +122,13 @@ class Endings:
                 db.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _delete(self, db: sa.Connection, study: str, left: Iterable[str]) -> int:
-        """Delete the rows of a study and list its files; how many files."""
-        paths = {*left, *result_paths_of(db, study)}
-        discard(db, self._database.owner, self._database.now(), sorted(paths))
+        """Delete the rows of a study and list what was set aside; how many files it had."""
+        files = len(inputs_of(db, study)) + len(result_paths_of(db, study))
+        owner = self._database.owner
+        numbers = sa.select(revisions.c.revision).where(revisions.c.study_instance_uid == study)
+        for number in db.scalars(numbers).all():
+            unlist_below(db, owner, f"{RESULTS}/{Run(study, number, 0).folder}")
+        discard(db, owner, self._database.now(), sorted(left))
         made = sa.select(results.c.sop_instance_uid).where(results.c.study_instance_uid == study)
         items = commitment_items.c
         asked = db.scalars(sa.select(items.transaction_uid).where(items.sop_instance_uid.in_(made)))
@@ -128,15 +139,7 @@ class Endings:
         request = commitments.c.transaction_uid
         has_others = request.in_(sa.select(items.transaction_uid))
         db.execute(commitments.delete().where(request.in_(requests), sa.not_(has_others)))
-        came = sa.select(instances.c.sop_instance_uid).where(
-            instances.c.study_instance_uid == study
-        )
-        told = sa.select(inquiries.c.id).where(inquiries.c.closed_at.is_not(None))
-        db.execute(
-            inquiry_items.delete().where(
-                inquiry_items.c.sop_instance_uid.in_(came), inquiry_items.c.inquiry.in_(told)
-            )
-        )
+        forget_told(db, study)
         for table in (results, instances, revisions, holds, patients, events, studies):
             db.execute(table.delete().where(table.c.study_instance_uid == study))
-        return len(paths)
+        return files

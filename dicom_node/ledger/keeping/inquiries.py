@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from dicom_node.ledger.database.tables import inquiry_items, instances
+from dicom_node.ledger.database.tables import inquiries, inquiry_items, instances
 from dicom_node.ledger.proofs import MISSING
 from dicom_node.ledger.states import InquiryState
 
@@ -15,6 +15,8 @@ Reference = tuple[str, str]
 """SOP class and SOP Instance UID."""
 CHANGED = "0110"
 """Processing failure: the file was replaced while it was looked at."""
+OPEN = (InquiryState.ASKED, InquiryState.DECIDED)
+"""A request in one of these awaits its report."""
 _AT_ONCE = 500  # values in one statement
 
 
@@ -93,6 +95,49 @@ def write_outcomes(db: sa.Connection, inquiry: int, outcomes: Mapping[Reference,
         for (sop_class, uid), outcome in outcomes.items()
     ]
     db.execute(statement, rows)
+
+
+def answer_erased(
+    db: sa.Connection, study: str, at: float, is_answered: sa.ColumnElement[bool]
+) -> None:
+    """Break what was promised of a study, before its rows go: an open request is answered that its
+    instances are missing, and ends untold where it asks about nothing else.
+
+    What nobody will report on (requests that are not `is_answered`) is deleted now; the rest by
+    `forget_missing` when its request ends.
+    """
+    c = inquiry_items.c
+    erased = _of_study(study)
+    is_open = sa.select(inquiries.c.id).where(inquiries.c.state.in_(OPEN))
+    concerned = sa.select(c.inquiry).where(erased, c.inquiry.in_(is_open)).distinct()
+    of_others = sa.select(c.inquiry).where(sa.not_(erased))
+    db.execute(inquiry_items.update().where(erased, c.inquiry.in_(is_open)).values(outcome=MISSING))
+    asks_of_it_only = sa.and_(inquiries.c.id.in_(concerned), inquiries.c.id.not_in(of_others))
+    ends = {"state": InquiryState.GIVEN_UP, "closed_at": at}
+    db.execute(inquiries.update().where(asks_of_it_only).values(**ends))
+    reported = sa.select(inquiries.c.id).where(inquiries.c.state.in_(OPEN), is_answered)
+    db.execute(inquiry_items.delete().where(erased, c.inquiry.not_in(reported)))
+
+
+def forget_told(db: sa.Connection, study: str) -> None:
+    """Delete what ended requests asked about a study, before its rows go."""
+    ended = sa.select(inquiries.c.id).where(inquiries.c.closed_at.is_not(None))
+    db.execute(inquiry_items.delete().where(_of_study(study), inquiry_items.c.inquiry.in_(ended)))
+
+
+def forget_missing(db: sa.Connection, inquiry: int) -> None:
+    """Delete what an ended request asked about instances that are not known, or no longer."""
+    known = sa.select(instances.c.sop_instance_uid)
+    db.execute(
+        inquiry_items.delete().where(
+            inquiry_items.c.inquiry == inquiry, inquiry_items.c.sop_instance_uid.not_in(known)
+        )
+    )
+
+
+def _of_study(study: str) -> sa.ColumnElement[bool]:
+    of_it = sa.select(instances.c.sop_instance_uid).where(instances.c.study_instance_uid == study)
+    return inquiry_items.c.sop_instance_uid.in_(of_it)
 
 
 def batches(uids: Iterable[str]) -> Iterator[list[str]]:

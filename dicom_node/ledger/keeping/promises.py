@@ -17,10 +17,12 @@ from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.database.tables import inquiries, inquiry_items, instances
 from dicom_node.ledger.events import note, note_each
 from dicom_node.ledger.keeping.inquiries import (
+    OPEN,
     Inquiry,
     Kept,
     Reference,
     batches,
+    forget_missing,
     no_longer,
     outcomes_of,
     references_of,
@@ -31,7 +33,6 @@ from dicom_node.ledger.states import InquiryState
 
 DUPLICATE = "0131"
 """Duplicate Transaction UID (PS3.3 C.14.1.1)."""
-_OPEN = (InquiryState.ASKED, InquiryState.DECIDED)
 _MOST_OPEN = 1000
 
 
@@ -58,14 +59,15 @@ class Promises:
     ) -> Receipt:
         """Keep a request, once. Raises LedgerFailed: then nothing may be promised about it."""
         of_peer = inquiries.c.calling_ae == calling_ae
-        is_open = inquiries.c.state.in_(_OPEN)
+        is_open = inquiries.c.state.in_(OPEN)
         same = sa.and_(of_peer, inquiries.c.transaction_uid == transaction_uid)
         with self._database.write() as db:
             before = db.execute(sa.select(inquiries.c.id, inquiries.c.state).where(same)).all()
             for row in before:
-                if row.state in _OPEN and references_of(db, row.id) == set(references):
+                if row.state in OPEN and references_of(db, row.id) == set(references):
                     return Receipt.KNOWN
-            number = db.scalar(sa.select(sa.func.count()).where(of_peer, is_open)) or 0
+            mine = inquiries.c.ingest == self._database.owner  # what another name left stays open
+            number = db.scalar(sa.select(sa.func.count()).where(of_peer, is_open, mine)) or 0
             if number >= _MOST_OPEN:
                 return Receipt.TOO_MANY
             at = self._database.now()
@@ -93,7 +95,7 @@ class Promises:
         """How many requests await their report, by calling AE title."""
         query = (
             sa.select(inquiries.c.calling_ae, sa.func.count())
-            .where(inquiries.c.state.in_(_OPEN), inquiries.c.ingest == self._database.owner)
+            .where(inquiries.c.state.in_(OPEN), inquiries.c.ingest == self._database.owner)
             .group_by(inquiries.c.calling_ae)
         )
         with self._database.read() as db:
@@ -110,7 +112,7 @@ class Promises:
             .where(
                 c.calling_ae == calling_ae,
                 c.ingest == self._database.owner,
-                c.state.in_(_OPEN),
+                c.state.in_(OPEN),
                 sa.or_(c.next_attempt_at.is_(None), c.next_attempt_at <= now),
             )
             .order_by(c.asked_at, c.id)
@@ -173,7 +175,7 @@ class Promises:
         with self._database.write() as db:
             db.execute(
                 inquiries.update()
-                .where(inquiries.c.id == inquiry.id, inquiries.c.state.in_(_OPEN))
+                .where(inquiries.c.id == inquiry.id, inquiries.c.state.in_(OPEN))
                 .values(
                     attempts=inquiries.c.attempts + 1,
                     next_attempt_at=self._database.now() + wait_s,
@@ -188,11 +190,12 @@ class Promises:
             at = self._database.now()
             gone = db.execute(
                 inquiries.update()
-                .where(inquiries.c.id == inquiry.id, inquiries.c.state.in_(_OPEN))
+                .where(inquiries.c.id == inquiry.id, inquiries.c.state.in_(OPEN))
                 .values(state=state, closed_at=at)
             )
             if gone.rowcount:
                 kind = "commitment_told" if state is InquiryState.REPORTED else "commitment_untold"
+                forget_missing(db, inquiry.id)
                 note(db, at, kind, None, objects=len(inquiry.outcomes), committed=kept, **fields)
 
     def note_digest(self, sop_instance_uid: str, sha256: str) -> None:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.database.dialects import insert_once
-from dicom_node.ledger.database.tables import instances, patients, results, revisions, watched
+from dicom_node.ledger.database.tables import (
+    discards,
+    instances,
+    patients,
+    results,
+    revisions,
+    watched,
+)
 from dicom_node.ledger.events import note
 from dicom_node.ledger.keeping import rules
 from dicom_node.ledger.keeping.discards import SPOOL, discard
@@ -90,6 +97,32 @@ class Retention:
         with self._database.read() as db:
             return result_paths_of(db, study)
 
+    def take_back(self, is_there: Callable[[str], bool]) -> int:
+        """Count files as there that an earlier version, which knows of no removal, took again when
+        they were sent once more: `is_there` tells for a path below the data folder. How many.
+
+        What was given up, is there and is not listed can be nothing else.
+        """
+        query = sa.select(
+            instances.c.study_instance_uid, instances.c.sop_instance_uid, instances.c.path
+        ).where(instances.c.purged_at.is_not(None))
+        with self._database.read() as db:
+            listed = set(db.scalars(sa.select(discards.c.path)))
+            rows = [r for r in db.execute(query) if f"{SPOOL}/{r.path}" not in listed]
+        number = 0
+        for row in rows:
+            path = f"{SPOOL}/{row.path}"
+            if is_there(path):
+                still = sa.and_(
+                    instances.c.sop_instance_uid == row.sop_instance_uid,
+                    instances.c.path == row.path,
+                    sa.literal(path).not_in(sa.select(discards.c.path)),
+                )
+                with self._database.write(study=row.study_instance_uid) as db:
+                    kept = db.execute(instances.update().where(still).values(purged_at=None))
+                number += kept.rowcount
+        return number
+
     def note_held(self, instance_uids: Collection[str]) -> None:
         """Note that the source was seen to hold these inputs just now."""
         with self._database.write() as db:
@@ -150,13 +183,19 @@ class Retention:
             note(db, now, "results_purged", study, files=len(paths), why=verdict.why)
         return True
 
-    def while_at_rest(self, study: str, policy: Policy, act: Callable[[], object]) -> bool:
-        """Do something to kept tiles, if they may go, while nobody can begin to use them."""
+    def while_at_rest(
+        self, study: str, policy: Policy, set_aside: Callable[[], Iterable[str]]
+    ) -> bool:
+        """Give up kept tiles, if they may go, while nobody can begin to use them.
+
+        `set_aside` gives the new paths of what it renames.
+        """
         with self._database.write(study=study) as db:
             facts = facts_of(db, study)
-            if facts is None or not rules.tiles(facts, policy, self._database.now()).may_go:
+            now = self._database.now()
+            if facts is None or not rules.tiles(facts, policy, now).may_go:
                 return False
-            act()
+            discard(db, self._database.owner, now, set_aside())
         return True
 
 
