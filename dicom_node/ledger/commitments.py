@@ -12,6 +12,7 @@ from dicom_node.ledger.database.tables import (
     commitment_items,
     commitments,
     deliveries,
+    results,
 )
 from dicom_node.ledger.events import note
 from dicom_node.ledger.proof_queries import OPEN, CommitmentQueries
@@ -104,7 +105,7 @@ class Commitments(CommitmentQueries):
         `destinations` are those that whoever reports may speak for. What the report leaves out is
         asked for again.
         """
-        with self._database.write() as db:
+        with self._database.write(studies=self._studies_of(transaction_uid)) as db:
             row = db.execute(
                 sa.select(commitments).where(commitments.c.transaction_uid == transaction_uid)
             ).first()
@@ -118,7 +119,7 @@ class Commitments(CommitmentQueries):
 
     def close(self, transaction_uid: str, outcomes: Mapping[str, str]) -> None:
         """Give up waiting for a report; `outcomes` are as `proofs.settle` has them."""
-        with self._database.write() as db:
+        with self._database.write(studies=self._studies_of(transaction_uid)) as db:
             row = db.execute(
                 sa.select(commitments).where(commitments.c.transaction_uid == transaction_uid)
             ).first()
@@ -164,9 +165,24 @@ class Commitments(CommitmentQueries):
     def learn(self, destination: str, outcomes: Mapping[str, str]) -> None:
         """Record what was found out without a request; as `proofs.settle` has it."""
         free = deliveries.c.transaction_uid.is_(None)
-        with self._database.write() as db:
+        made = sa.select(results.c.study_instance_uid).where(
+            results.c.sop_instance_uid.in_(list(outcomes))
+        )
+        with self._database.write(studies=self._studies(made)) as db:
             for uid, outcome in outcomes.items():
                 settle(db, self._database.now(), uid, destination, outcome, free)
+
+    def _studies_of(self, transaction_uid: str) -> set[str]:
+        """Studies whose deliveries an answer to a request may move."""
+        asked = sa.select(commitment_items.c.sop_instance_uid).where(
+            commitment_items.c.transaction_uid == transaction_uid
+        )
+        made = sa.select(results.c.study_instance_uid).where(results.c.sop_instance_uid.in_(asked))
+        return self._studies(made)
+
+    def _studies(self, query: sa.Select[tuple[str]]) -> set[str]:
+        with self._database.read() as db:
+            return set(db.scalars(query))
 
     def postpone(self, destination: str, items: Sequence[Unproven], wait_s: float) -> None:
         """Ask for nothing of these for a while: the destination offers no proof now."""

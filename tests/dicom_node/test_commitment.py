@@ -111,6 +111,10 @@ def proofs(ledger: Ledger) -> set[Proof | None]:
     return {d.proof for d in rows(ledger)}
 
 
+def told(ledger: Ledger) -> list[str]:
+    return [e.kind for e in ledger.queries.events()]
+
+
 def state(ledger: Ledger) -> State:
     """Where the study stands, after a round of the egress process."""
     for one in ledger.queries.in_state(State.DELIVERING):
@@ -201,7 +205,7 @@ def test_a_pacs_that_does_not_commit_is_queried(ledger, listener, tmp_path):
 def test_a_pacs_that_turns_the_request_down_is_queried(ledger, listener, tmp_path):
     make_results(ledger, tmp_path, 1)
     with keeping_pacs(listener.port, answers=0x0124) as pacs, lanes(ledger, tmp_path, pacs):
-        wait_for(lambda: pacs.asked, within_s=20, what="asked")
+        wait_for(lambda: "commitment_closed" in told(ledger), within_s=20, what="its answer")
         with ledger.database.write() as db:
             db.exec_driver_sql("UPDATE deliveries SET ask_at = NULL")
         wait_for(lambda: proofs(ledger) == {Proof.FOUND}, within_s=20, what="found")
