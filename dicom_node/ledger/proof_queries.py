@@ -86,7 +86,11 @@ class CommitmentQueries:
                 commitment_items,
                 commitment_items.c.transaction_uid == commitments.c.transaction_uid,
             )
-            .where(commitments.c.destination == destination, which)
+            .where(
+                commitments.c.destination == destination,
+                commitment_items.c.outcome.is_(None),
+                which,
+            )
             .order_by(commitments.c.made_at, commitment_items.c.sop_instance_uid)
         )
         found: dict[str, list[tuple[str, str]]] = {}
