@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from keeping_pacs import KeepingPacs, keeping_pacs
 from nodes import wait_for
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
@@ -282,7 +282,7 @@ def test_queries_are_asked_fifty_at_a_time_and_each_fifty_are_kept(why, ledger, 
             db.exec_driver_sql("DELETE FROM commitments")
             db.exec_driver_sql("UPDATE deliveries SET proof = NULL, transaction_uid = NULL")
     with keeping_pacs(1, commits=is_offered, reports="never") as pacs:
-        pacs.held = {uid: Dataset() for uid in uids}
+        pacs.held = {uid: dcmread(tmp_path / f"{uid}.dcm") for uid in uids}
         config = config_of(tmp_path, pacs)
         prover = Prover(config, config.destinations[0], ledger, lambda: False)
         found = []

@@ -203,6 +203,19 @@ def test_what_was_lost_and_has_no_file_any_more_is_told_and_not_sent(ledger):
     assert "its file was removed" in told.fields["reason"]
 
 
+def test_a_removed_file_that_a_retry_could_not_write_again_stays_removed_and_is_not_sent(ledger):
+    delivered(ledger, "a")
+    with ledger.database.write() as db:
+        db.exec_driver_sql("UPDATE results SET purged_at = 1")
+    ledger.studies.retry(STUDY)
+    again = analyze(ledger, 1)
+    kept = ledger.queries.kept_result("a", again)
+    assert kept is not None
+    assert ledger.deliveries.start(again, [kept], ["pacs"])
+    assert [r.purged_at for r in ledger.queries.results(STUDY, 1)] == [1.0]
+    assert (due(ledger), of(ledger, "a").state) == ([], DeliveryState.DELIVERED)
+
+
 def test_nobody_is_asked_for_proof_of_what_has_no_file_any_more(ledger):
     delivered(ledger, "a")
     with ledger.database.write() as db:

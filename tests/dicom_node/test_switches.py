@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lost_results import STUDY, analyze, arrive, build, delivered, of
+from lost_results import STUDY, analyze, arrive, asked, build, delivered, of, report
 from nodes import ROOT, free_port, node, storescp, storescu, study_of, wait_for
 
 from dicom_node.config.whole import Config
@@ -124,6 +124,19 @@ def test_a_study_that_waits_for_its_files_can_be_cancelled(phantom_study, tmp_pa
         assert _is(n, study, State.PARKED)
         assert n.run("retry", study).returncode == 0
         assert _is(n, study, State.RECEIVING)
+
+
+def test_check_names_studies_whose_results_a_pacs_lost_and_that_were_cancelled(tmp_path):
+    with node(tmp_path / "node", free_port()) as n:
+        delivered(n.ledger, "a")
+        transaction = asked(n.ledger)
+        n.ledger.studies.retry(STUDY)
+        n.ledger.studies.cancel(STUDY)
+        report(n.ledger, transaction, a="0112")
+        told = json.loads(n.run("check", "--json").stdout)
+    (finding,) = (f for f in told if "lost there" in f["says"])
+    assert finding["warns"]
+    assert finding["says"].endswith(f"which are {STUDY}")
 
 
 class _Clock:
