@@ -21,6 +21,8 @@ log = structlog.get_logger()
 
 _EVERY_S = 600.0
 _MOST_STUDIES = 50
+_MOST_LOOKS, _MOST_LOOKING_S = 50, 10.0
+"""Queries in one round: the lane that asks them also delivers."""
 
 
 class Source:
@@ -35,22 +37,37 @@ class Source:
         self._next_at = 0.0
         self._asked: set[str] = set()
         """Studies whose turn was in this turn of all."""
+        self._series: list[tuple[str, str, set[str]]] = []
+        """Those still to be asked for in this turn: study, series, and instances."""
 
     def round(self) -> None:
-        """Ask what is due."""
-        if self._policy.source_holds_slides or time.monotonic() < self._next_at:
+        """Ask a few of those that are due."""
+        if self._policy.source_holds_slides:
             return
-        self._next_at = time.monotonic() + _EVERY_S
+        if not self._series and time.monotonic() >= self._next_at:
+            self._next_at = time.monotonic() + _EVERY_S
+            self._begin()
+        if self._series:
+            try:
+                is_answered = self._ask()
+            except dimse.NETWORK_FAULTS:
+                log.warning("source_not_asked", destination=self._destination.name)
+                is_answered = False
+            if not is_answered:
+                self._series.clear()  # until the next turn
+
+    def _begin(self) -> None:
+        """Take up what waits, series by series."""
         waiting = self._waiting()
         if not waiting and self._asked:
             self._asked.clear()
             waiting = self._waiting()
-        if waiting:
-            self._asked |= waiting.keys()
-            try:
-                self._ask(waiting)
-            except dimse.NETWORK_FAULTS:
-                log.warning("source_not_asked", destination=self._destination.name)
+        self._asked |= waiting.keys()
+        for study, inputs in waiting.items():
+            series: dict[str, set[str]] = defaultdict(set)
+            for one in inputs:
+                series[one.series_instance_uid].add(one.sop_instance_uid)
+            self._series += [(study, uid, instances) for uid, instances in series.items()]
 
     def _waiting(self) -> dict[str, list[KeptInput]]:
         """Inputs by study that could go if the source held them.
@@ -72,19 +89,21 @@ class Source:
                 break
         return found
 
-    def _ask(self, waiting: dict[str, list[KeptInput]]) -> None:
+    def _ask(self) -> bool:
+        """Ask for the first series that wait; whether the destination was there until the end."""
         association = dimse.associate(
             self._destination, self._config.node.ae_title, [STUDY_ROOT_FIND]
         )
         if not association.is_established:
-            return
+            return False
         try:
-            for study, inputs in waiting.items():
-                series: dict[str, set[str]] = defaultdict(set)
-                for one in inputs:
-                    series[one.series_instance_uid].add(one.sop_instance_uid)
-                for uid, instances in series.items():
-                    held = instances_of_series(association, study, uid) or set()
-                    self._retention.note_held(instances & held)
+            until = time.monotonic() + _MOST_LOOKING_S
+            for _ in range(min(_MOST_LOOKS, len(self._series))):
+                study, uid, instances = self._series.pop(0)
+                held = instances_of_series(association, study, uid) or set()
+                self._retention.note_held(instances & held)
+                if time.monotonic() >= until:
+                    break
+            return bool(association.is_established)
         finally:
             association.release()

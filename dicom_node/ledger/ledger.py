@@ -89,6 +89,7 @@ class EgressLedger(_OnDatabase):
     endings: Endings
     events: Events
     queries: Queries
+    switches: Switches
 
 
 @dataclass(frozen=True)

@@ -138,6 +138,8 @@ class Result:
     slide: str
     path: str
     sha256: str
+    purged_at: float | None = None
+    """When its file was removed; None as long as it is there."""
 
 
 @dataclass(frozen=True, slots=True)

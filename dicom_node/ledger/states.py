@@ -46,7 +46,8 @@ class Proof(StrEnum):
     FOUND = "found"
     """A query found it there."""
     LOST = "lost"
-    """The destination does not have it, and a newer object stands in its place."""
+    """The destination does not have it, and it is not sent again: a newer object stands in its
+    place, its file was removed, or the study was cancelled."""
 
 
 class CommitmentState(StrEnum):

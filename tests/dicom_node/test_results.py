@@ -35,7 +35,7 @@ from validators import dciodvfy_errors, run, template_errors
 
 from dicom_node.results import codes
 from dicom_node.results.files import write
-from dicom_node.results.identity import Provenance, ResultNames, result_uid
+from dicom_node.results.identity import Provenance, ResultNames, result_uid, series_of_report
 from dicom_node.results.modules import plain, series_description
 from dicom_node.results.seg.heatmap import build_segmentation
 from dicom_node.results.sr.groups import rounded
@@ -330,6 +330,20 @@ def test_the_algorithm_is_named_with_version_family_and_bundle_digest(objects):
     algorithm = seg.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0]
     assert DIGEST in algorithm.AlgorithmParameters
     assert algorithm.AlgorithmFamilyCodeSequence[0].CodeValue == "123110"
+
+
+@pytest.mark.parametrize("reason", [None, *Reason])
+def test_the_series_of_a_report_follows_from_its_uid_and_what_it_was_made_from(source, reason):
+    made = report(
+        source,
+        prediction(source) if reason is None else replace(refusal(source), reason=reason),
+        input_uids=["1.2", "1.3"],
+    )
+    sets, study = [("1.2",), ("1.3", "1.2")], source.StudyInstanceUID
+    digests = {"sha256:other", PROVENANCE.bundle_digest}
+    assert series_of_report(study, made.SOPInstanceUID, sets, digests) == made.SeriesInstanceUID
+    assert series_of_report(study, made.SOPInstanceUID, sets[:1], digests) is None
+    assert series_of_report(study, made.SOPInstanceUID, sets, {"sha256:other"}) is None
 
 
 def test_the_report_names_slide_heatmap_and_predecessor(source):

@@ -253,6 +253,19 @@ def test_it_is_asked_now_and_then_and_not_in_every_round(rig):
         assert len(pacs.asked) == 1
 
 
+def test_it_is_asked_fifty_series_at_a_time(rig):
+    """Between them the lane looks at what is due."""
+    rig.study(series=60, instances=1)
+    with finding_pacs(holds=dict(rig.held)) as pacs:
+        source = rig.source(pacs.port)
+        asked = []
+        for _ in range(3):
+            source.round()
+            asked.append(len(pacs.asked))
+    assert asked == [50, 60, 60]
+    assert rig.may_go()
+
+
 def test_studies_that_the_source_does_not_hold_hold_up_no_other(rig, monkeypatch):
     from dicom_node.deliver import source
 

@@ -13,6 +13,8 @@ from dicom_node.ledger.errors import LedgerFailed
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.sop_classes import STORAGE_COMMITMENT, STUDY_ROOT_FIND
 
+_MOST_NAMED = 5
+
 
 def keeping(config: Config) -> Iterator[Finding]:
     """Which reports cannot come, and what can never be removed."""
@@ -103,9 +105,18 @@ def _stuck(config: Config, titles: set[str]) -> Iterator[Finding]:
         if not exists(config.ledger_at):
             return
         queries = Ledger.open(config.ledger_at).queries
-        unproven, senders = queries.unproven(), queries.senders()
+        unproven, senders, lost = queries.unproven(), queries.senders(), queries.lost()
     except LedgerFailed:
         return  # told elsewhere
+    for name, by_study in lost.items():
+        studies = sorted(by_study)
+        others = f" and {len(studies) - _MOST_NAMED} more" if len(studies) > _MOST_NAMED else ""
+        yield _warning(
+            name,
+            f"{sum(by_study.values())} results that it took are lost there and are not sent again "
+            "by themselves: `dicom-node retry` sends those of a study, which are "
+            f"{', '.join(studies[:_MOST_NAMED])}{others}",
+        )
     known = {d.name for d in config.destinations}
     for name in sorted(set(unproven) - known):
         yield _warning(

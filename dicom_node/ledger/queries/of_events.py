@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from dicom_node.ledger.database.database import Database
-from dicom_node.ledger.database.tables import destinations, events
+from dicom_node.ledger.database.tables import destinations, events, revisions
 from dicom_node.ledger.rows import DestinationSeen, Event
 
 
@@ -42,6 +42,16 @@ class EventQueries:
                 (row.id, Event(row.at, row.study_instance_uid, row.kind, json.loads(row.fields)))
                 for row in db.execute(query)
             ]
+
+    def bundle_digests(self, study: str) -> set[str]:
+        """The bundles that made something of a study, as far as it was noted."""
+        query = sa.select(revisions.c.bundle_digest).where(
+            revisions.c.study_instance_uid == study, revisions.c.bundle_digest.is_not(None)
+        )
+        with self._database.read() as db:
+            found = set(db.scalars(query))
+        built = (e.fields for e in self.events(study) if e.kind == "results_built")
+        return found | {digest for f in built if (digest := f.get("bundle_digest"))}
 
     def last_event(self) -> int:
         """The number of the last event; 0 without any."""

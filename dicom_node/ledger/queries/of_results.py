@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.database.tables import deliveries, results, revisions
 from dicom_node.ledger.rows import Delivery, DueDelivery, Result, Run
+from dicom_node.ledger.standing import LOST, is_standing
 from dicom_node.ledger.states import DeliveryState, Proof, State
 from dicom_node.ledger.switches import not_paused
 
@@ -80,24 +81,40 @@ class ResultQueries:
 
     def deliveries(self, study: str, revision: int) -> list[Delivery]:
         """Where each object of a revision stands with each destination."""
-        query = (
-            sa.select(deliveries)
-            .join(results, results.c.sop_instance_uid == deliveries.c.sop_instance_uid)
-            .where(results.c.study_instance_uid == study, results.c.revision == revision)
-            .order_by(deliveries.c.destination, results.c.id)
-        )
         with self._database.read() as db:
-            return [_delivery(row) for row in db.execute(query)]
+            return deliveries_of(db, study, revision)
+
+    def lost(self) -> dict[str, dict[str, int]]:
+        """How many objects that stand a destination took and does not have, and that are not sent
+        again by themselves: by its name and by study."""
+        d, study = deliveries.c, results.c.study_instance_uid
+        query = (
+            sa.select(d.destination, study, sa.func.count(d.sop_instance_uid.distinct()))
+            .join(results, results.c.sop_instance_uid == d.sop_instance_uid)
+            .where(LOST, is_standing())
+            .group_by(d.destination, study)
+            .order_by(d.destination, study)
+        )
+        found: dict[str, dict[str, int]] = defaultdict(dict)
+        with self._database.read() as db:
+            for name, uid, number in db.execute(query):
+                found[name][uid] = int(number)
+        return dict(found)
 
     def unproven(self) -> dict[str, int]:
-        """How many objects that are still here a destination has taken without proof, by name."""
+        """How many objects that are still here a destination has taken without proof, by name;
+        one that it lost counts as long as no other stands in its place."""
         d = deliveries.c
         query = (
             sa.select(d.destination, sa.func.count(d.sop_instance_uid.distinct()))
             .join(results, results.c.sop_instance_uid == d.sop_instance_uid)
             .where(
                 d.state == DeliveryState.DELIVERED,
-                sa.or_(d.proof.is_(None), d.proof == Proof.ASKED),
+                sa.or_(
+                    d.proof.is_(None),
+                    d.proof == Proof.ASKED,
+                    sa.and_(d.proof == Proof.LOST, is_standing()),
+                ),
                 results.c.purged_at.is_(None),
             )
             .group_by(d.destination)
@@ -141,6 +158,17 @@ class ResultQueries:
         )
         with self._database.read() as db:
             return [DueDelivery(Run(*row[:3]), *row[3:]) for row in db.execute(query)]
+
+
+def deliveries_of(db: sa.Connection, study: str, revision: int) -> list[Delivery]:
+    """Where each object of a revision stands with each destination, within a transaction."""
+    query = (
+        sa.select(deliveries)
+        .join(results, results.c.sop_instance_uid == deliveries.c.sop_instance_uid)
+        .where(results.c.study_instance_uid == study, results.c.revision == revision)
+        .order_by(deliveries.c.destination, results.c.id)
+    )
+    return [_delivery(row) for row in db.execute(query)]
 
 
 def _later(one: Any, other: Any) -> sa.ColumnElement[float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -121,6 +121,24 @@ class StudyQueries:
         )
         with self._database.read() as db:
             return [Instance(*row) for row in db.execute(query)]
+
+    def input_sets(
+        self, study: str, revision: int, instance_uids: Collection[str]
+    ) -> list[tuple[str, ...]]:
+        """What an earlier result may have been made from, of the inputs of a later one: all of
+        them, or those that had come until a revision, this one first and then those before."""
+        query = (
+            sa.select(instances.c.sop_instance_uid, instances.c.revision)
+            .where(instances.c.study_instance_uid == study)
+            .order_by(instances.c.sop_instance_uid)
+        )
+        with self._database.read() as db:
+            came = {uid: number for uid, number in db.execute(query) if uid in instance_uids}
+        until = [
+            tuple(uid for uid, came_with in came.items() if came_with <= number)
+            for number in range(revision, 0, -1)
+        ]
+        return list(dict.fromkeys(s for s in (*until, tuple(sorted(instance_uids))) if s))
 
     def senders(self) -> dict[str, int]:
         """How many studies there still are files of from each calling AE title."""
