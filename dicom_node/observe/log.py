@@ -20,7 +20,7 @@ from typing import Any, Literal, TextIO, cast
 
 import structlog
 
-from dicom_node.observe.plain import plain_values
+from dicom_node.observe.plain import plain, plain_values
 
 log = structlog.get_logger()
 
@@ -45,7 +45,7 @@ def configure(
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+        _Console() if console else structlog.processors.JSONRenderer()
     )
     structlog.configure(
         processors=[*shared, renderer],
@@ -60,6 +60,14 @@ def configure(
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
+    _hear_libraries(handler)
+    sys.excepthook = _process_ended
+    sys.unraisablehook = _unraisable
+    threading.excepthook = _thread_ended
+
+
+def _hear_libraries(handler: logging.Handler) -> None:
+    """Let what libraries log come to us, and nothing of theirs to stderr past it."""
     root = logging.getLogger()
     root.handlers = [handler]
     # Libraries speak only when something is wrong: pynetdicom's info lines repeat our own events.
@@ -76,13 +84,13 @@ def configure(
     for name in _OF_THEIR_OWN:
         own = logging.getLogger(name)
         own.handlers, own.propagate = [_Silent()], True
-    sys.excepthook = _process_ended
-    sys.unraisablehook = _unraisable
-    threading.excepthook = _thread_ended
 
 
 _OF_THEIR_OWN = ("dbos",)
 """Loggers whose library writes to stderr by itself, past this log."""
+_TO_PASTE = "to_allow_it_add"
+"""The field whose lines are ours, to be pasted as they stand: what others chose is quoted there, so
+that it has no line end."""
 
 
 def place_of(error: BaseException) -> str:
@@ -157,7 +165,24 @@ def _without_exception_text(
 def _harmless(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
     """What was said by others moves no cursor of who reads it."""
     ours = ("_record", "_from_structlog")
-    return {k: v if k in ours else plain_values(v) for k, v in event.items()}
+    made = {k: v if k in ours else plain_values(v) for k, v in event.items()}
+    if isinstance(block := event.get(_TO_PASTE), str):
+        made[_TO_PASTE] = "\n".join(plain(line) for line in block.split("\n"))
+    return made
+
+
+class _Console:
+    """A line of a terminal; what can be pasted follows on lines of its own."""
+
+    def __init__(self) -> None:
+        self._line = structlog.dev.ConsoleRenderer()
+
+    def __call__(self, logger: Any, name: str, event: MutableMapping[str, Any]) -> str:
+        block = event.get(_TO_PASTE)
+        if not (isinstance(block, str) and "\n" in block):
+            return self._line(logger, name, event)
+        rest = {key: value for key, value in event.items() if key != _TO_PASTE}
+        return f"{self._line(logger, name, rest)} {_TO_PASTE}:\n{block}"
 
 
 def _without_library_text(

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -232,3 +233,44 @@ def test_warnings_about_values_of_senders_are_not_kept(run_python):
         "print(sum(len(k.get('__warningregistry__', ())) for k in kept))\n"
     )
     assert int(found) < 10
+
+
+REFUSED_SENDER = """
+import sys
+import tomllib
+from ipaddress import ip_address
+import structlog
+from dicom_node.association.admission import Admission, Caller
+from dicom_node.observe.log import configure
+configure({format!r})
+caller = Caller({title!r}, "NODE", ip_address("192.0.2.7"), None)
+refusal = Admission("NODE", [], 4, None).decide(caller)
+structlog.get_logger().warning(
+    "association_refused", calling_ae=caller.calling_ae, reason=refusal.reason, **refusal.fields
+)
+"""
+
+
+@pytest.mark.parametrize("format", ["json", "console"])
+def test_the_log_says_what_to_add_in_lines_that_can_be_pasted(format: str) -> None:
+    said = run(REFUSED_SENDER.format(format=format, title="SCANNER"))
+    block = json.loads(said)["to_allow_it_add"] if format == "json" else after(said)
+    (sender,) = tomllib.loads(block)["senders"]
+    assert sender == {"ae_title": "SCANNER", "networks": ["192.0.2.7/32"]}
+
+
+@pytest.mark.parametrize("format", ["json", "console"])
+def test_a_title_with_line_ends_adds_no_line_to_what_can_be_pasted(format: str) -> None:
+    title = 'A"\nport = 1\r\n\x1b[2J\x85x\x7f'
+    said = run(REFUSED_SENDER.format(format=format, title=title))
+    block = json.loads(said)["to_allow_it_add"] if format == "json" else after(said)
+    (sender,) = tomllib.loads(block)["senders"]
+    assert set(sender) == {"ae_title", "networks"}
+    assert sender["ae_title"] == title
+    assert not any(line.startswith("port") for line in said.splitlines())
+    assert "\x1b[2J" not in said
+
+
+def after(said: str) -> str:
+    """The block that a line of the console shows last, without its colors."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", said).partition("to_allow_it_add:")[2]
