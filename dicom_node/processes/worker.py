@@ -12,6 +12,7 @@ from pathlib import Path
 import structlog
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer
 from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from dicom_node.config.whole import Config
 from dicom_node.exit_status import MAY_PASS
@@ -122,6 +123,7 @@ def _serve_studies(config: Config, runtime: Runtime, stop: threading.Event, hear
         except (
             OperationalError,
             InterfaceError,
+            NoConnectionFree,
         ) as error:  # of the workflow library, on the same database
             log.warning("ledger_busy", error=place_of(error))
         stop.wait(_ROUND_S)
