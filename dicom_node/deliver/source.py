@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Iterable
 
 import structlog
 
@@ -11,7 +12,7 @@ from dicom_node.config.peers import Destination
 from dicom_node.config.whole import Config
 from dicom_node.deliver import dimse
 from dicom_node.deliver.keeping import policy_of
-from dicom_node.deliver.query import instances_of_series
+from dicom_node.deliver.query import held_of_series
 from dicom_node.ledger.keeping import rules
 from dicom_node.ledger.keeping.facts import KeptInput
 from dicom_node.ledger.ledger import EgressLedger
@@ -21,6 +22,8 @@ log = structlog.get_logger()
 
 _EVERY_S = 600.0
 _MOST_STUDIES = 50
+_LONGEST_S = 120.0
+"""Of asking at a time: the lane has objects to send. The rest is asked in the next turn."""
 
 
 class Source:
@@ -35,6 +38,8 @@ class Source:
         self._next_at = 0.0
         self._asked: set[str] = set()
         """Studies whose turn was in this turn of all."""
+        self._asked_series: set[tuple[str, str]] = set()
+        """Their series, and those of a study for which the time was too short."""
 
     def round(self) -> None:
         """Ask what is due."""
@@ -44,9 +49,9 @@ class Source:
         waiting = self._waiting()
         if not waiting and self._asked:
             self._asked.clear()
+            self._asked_series.clear()
             waiting = self._waiting()
         if waiting:
-            self._asked |= waiting.keys()
             try:
                 self._ask(waiting)
             except dimse.NETWORK_FAULTS:
@@ -78,13 +83,26 @@ class Source:
         )
         if not association.is_established:
             return
+        until = time.monotonic() + _LONGEST_S
         try:
             for study, inputs in waiting.items():
-                series: dict[str, set[str]] = defaultdict(set)
-                for one in inputs:
-                    series[one.series_instance_uid].add(one.sop_instance_uid)
-                for uid, instances in series.items():
-                    held = instances_of_series(association, study, uid) or set()
-                    self._retention.note_held(instances & held)
+                for series, instances in _by_series(inputs).items():
+                    if (study, series) in self._asked_series:
+                        continue
+                    if time.monotonic() > until or not association.is_established:
+                        return
+                    # Before it is asked: what ends the association holds up no other.
+                    self._asked_series.add((study, series))
+                    held = held_of_series(association, study, series, instances)
+                    self._retention.note_held(held or set())
+                self._asked.add(study)
         finally:
             association.release()
+
+
+def _by_series(inputs: Iterable[KeptInput]) -> dict[str, set[str]]:
+    """SOP Instance UIDs by Series Instance UID."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for one in inputs:
+        found[one.series_instance_uid].add(one.sop_instance_uid)
+    return found
