@@ -160,14 +160,14 @@ def _look_back(config: Config, ledger: WorkerLedger, watch: Watch, suspect: Susp
     A study that was being counted is counted before anything else begins, so that nothing beside it
     is blamed for the next death.
     """
-    run = suspect.left()
-    if run is None:
+    death = suspect.left()
+    if death is None:
         _count_interruptions(ledger, config.node.most_crashes)
         return
-    is_due = note_death(ledger, run, config.node.most_crashes)
+    is_due = note_death(ledger, death, config.node.most_crashes)
     suspect.clear()
     if is_due:
-        close(config, ledger, watch, suspect, only=run.study)
+        close(config, ledger, watch, suspect, only=death.run.study)
 
 
 def _count_interruptions(ledger: WorkerLedger, most_crashes: int) -> None:
