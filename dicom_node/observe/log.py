@@ -21,6 +21,7 @@ from typing import Any, Literal, TextIO, cast
 import structlog
 
 from dicom_node.observe.plain import plain, plain_values
+from dicom_node.observe.stream import Unfailing
 
 log = structlog.get_logger()
 
@@ -33,7 +34,7 @@ def configure(
     What would reach stderr past the log (an exception that ends a thread) becomes a line of it;
     warnings are not shown, nor kept.
     """
-    stream = _Unfailing(sys.stderr)
+    stream = Unfailing(sys.stderr)
     console = format == "console" or (format == "auto" and sys.stderr.isatty())
     # Context variables do not reach the library's threads, so what is fixed is added by hand.
     shared: list[structlog.typing.Processor] = [
@@ -41,6 +42,7 @@ def configure(
         structlog.contextvars.merge_contextvars,
         _without_exception_text,
         _harmless,
+        stream.tell_lost,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -50,7 +52,7 @@ def configure(
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level.upper()),
-        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, stream)),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, stream)),  # a line at a time
         cache_logger_on_first_use=False,
     )
     handler: logging.Handler = logging.StreamHandler(stream)
@@ -119,31 +121,6 @@ def os_reason(error: OSError) -> str:
 class _Silent(logging.NullHandler):
     """Stands where a library would put a handler of its own to stderr, which it does not beside
     one that is there."""
-
-
-class _Unfailing:
-    """A text stream whose writes never raise: a log on a full disk must not end the work."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        """Write what can be written; a line that cannot is lost."""
-        try:
-            return self._stream.write(text)
-        except (OSError, ValueError):  # ValueError: closed
-            return 0
-
-    def flush(self) -> None:
-        """Flush, if that is possible now."""
-        try:
-            self._stream.flush()
-        except (OSError, ValueError):
-            return
-
-    def isatty(self) -> bool:
-        """Whether people read it."""
-        return self._stream.isatty()
 
 
 def _without_exception_text(
