@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from queue import Empty
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import structlog
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu import A_ABORT_RQ
+from pynetdicom.timer import Timer
 
 from dicom_node.association.channel import ConnectionLost
 from dicom_node.association.pdus import PduStream
@@ -34,6 +36,32 @@ _BEFORE = ("Sta1", "Sta2")  # the request is there before the library knows of t
 _OVER = ("Sta1", "Sta2", "Sta13")  # PS3.8 Table 9-10: no association, and none is being answered
 
 
+class SteadyTimer(Timer):  # type: ignore[misc]  # untyped base
+    """A timer of the library that goes by a clock that nobody can set: by its own, a time server
+    that moves the host's clock ends associations, or keeps them for ever."""
+
+    _start_time: float | None
+    _end_time: float | None
+
+    @property
+    def remaining(self) -> float:
+        """Seconds until it expires; 1 if it never does."""
+        if self.timeout is None:
+            return 1.0
+        if self._start_time is None:
+            return float(self.timeout)
+        now = time.monotonic() if self._end_time is None else self._end_time
+        return float(self.timeout - (now - self._start_time))
+
+    def start(self) -> None:
+        """Begin anew."""
+        self._start_time, self._end_time = time.monotonic(), None
+
+    def stop(self) -> None:
+        """Stand still."""
+        self._end_time = time.monotonic()
+
+
 class LenientDul(DULServiceProvider):  # type: ignore[misc]  # untyped base
     """Ignores items of association negotiation that it does not know, as acceptor or requestor."""
 
@@ -41,6 +69,14 @@ class LenientDul(DULServiceProvider):  # type: ignore[misc]  # untyped base
         """PDU and event of the library. Raises Malformed, and whatever the library raises."""
         pdu, event = super()._decode_pdu(bytearray(readable(bytes(bytestream))))
         return pdu, event
+
+    @classmethod
+    def take_over(cls, dul: DULServiceProvider) -> None:
+        """Make one of the library, before its thread begins, one of this class."""
+        # The classes only add behavior; pynetdicom changes a message's class the same way.
+        dul.__class__ = cls
+        for timer in (dul.artim_timer, dul._idle_timer):
+            timer.__class__ = SteadyTimer
 
 
 class ReceivingDul(LenientDul):

@@ -84,7 +84,7 @@ class ReceivingHandler(RequestHandler):  # type: ignore[misc]  # untyped base
         association = self._create_association()
         # The classes only add behavior; pynetdicom changes a message's class the same way.
         association.__class__ = ReceivingAssociation
-        association.dul.__class__ = ReceivingDul
+        ReceivingDul.take_over(association.dul)
         association.dul.socket.__class__ = ReceivingSocket
         association.dimse.__class__ = ReceivingDimse
         channel = entrant.channel()

@@ -72,7 +72,7 @@ class _Entity(AE):  # type: ignore[misc]  # untyped base
     def _create_socket(self, *arguments: Any) -> AssociationSocket:
         sock = super()._create_socket(*arguments)
         sock.__class__ = _LookingSocket
-        sock.assoc.dul.__class__ = LenientDul
+        LenientDul.take_over(sock.assoc.dul)
         return sock
 
 

@@ -41,6 +41,9 @@ log = structlog.get_logger()
 _ROUND_S = 0.25
 _AT_ONCE = 20
 """Requests reported on over one association."""
+_POSTPONED = -1
+"""In place of a status: the request is to be tried later, by itself."""
+_NOWHERE = "nobody knows where it takes reports: add it to [[commitment.requestors]]"
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 5.0, 600.0
 
 
@@ -138,13 +141,22 @@ class _Reporter(threading.Thread):
                 pause_s = _FIRST_RETRY_S
 
     def _round(self) -> None:
-        due = self._promises.due(self._title, most=_AT_ONCE)
-        decided = [d for one in due if (d := self._decided(one)) is not None]
+        decided = []
+        for one in self._promises.due(self._title, most=_AT_ONCE):
+            try:
+                inquiry = self._decided(one)
+            except LedgerFailed:
+                raise  # of all requests
+            except Exception as error:  # noqa: BLE001 - whatever it is, the other requests go on
+                self._failed(one, error)
+                continue
+            if inquiry is not None:
+                decided.append(inquiry)
         if not decided or self._stop_asked.is_set():
             return
-        told, why = self._tell(decided)
+        settled, why = self._tell(decided)
         for one in decided:
-            if one.id not in told:
+            if one.id not in settled:
                 self._not_told(one, why)
 
     def _decided(self, inquiry: Inquiry) -> Inquiry | None:
@@ -166,31 +178,52 @@ class _Reporter(threading.Thread):
         return replace(inquiry, outcomes={**inquiry.outcomes, **gone})
 
     def _tell(self, decided: list[Inquiry]) -> tuple[set[int], str]:
-        """Ids of the requests whose reports were taken, and why the others were not."""
-        told: set[int] = set()
+        """Ids of the requests that are settled for now, and why the others are not told."""
+        settled: set[int] = set()
         if self._to is None:
-            return told, "nobody knows where it takes reports: add it to [[commitment.requestors]]"
+            return settled, _NOWHERE
         try:
             association = call(self._to, self._own_ae_title)
             if not may_report(association):
                 if association.is_established:
                     association.release()
-                    return told, "it does not take the node as SCP of storage commitment"
-                return told, "no association"
+                    return settled, "it does not take the node as SCP of storage commitment"
+                return settled, "no association"
             try:
                 for inquiry in decided:
-                    status = _report(association, inquiry)
-                    if status == 0x0000:
-                        self._promises.close(inquiry, InquiryState.REPORTED)
-                        told.add(inquiry.id)
-                        log.info("commitment_told", peer=self._title, **_numbers(inquiry))
+                    if self._stop_asked.is_set():
+                        return {one.id for one in decided}, ""  # due at once after the next start
+                    status = self._told(association, inquiry)
+                    if status == 0x0000 or status == _POSTPONED:
+                        settled.add(inquiry.id)
                     elif status is None:
-                        return told, "no answer"
+                        return settled, "no answer"
             finally:
                 association.release()
         except NETWORK_FAULTS as error:
-            return told, os_reason(error) if isinstance(error, OSError) else place_of(error)
-        return told, "it did not accept the report"
+            return settled, os_reason(error) if isinstance(error, OSError) else place_of(error)
+        return settled, "it did not accept the report"
+
+    def _told(self, association: Association, inquiry: Inquiry) -> int | None:
+        """Status of the answer to the report on a request, None without one, or `_POSTPONED`.
+        Raises NETWORK_FAULTS."""
+        try:
+            status = _report(association, inquiry)
+        except NETWORK_FAULTS:
+            raise  # of the association, so of all requests
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other requests go on
+            self._failed(inquiry, error)
+            return _POSTPONED
+        if status == 0x0000:
+            self._promises.close(inquiry, InquiryState.REPORTED)
+            log.info("commitment_told", peer=self._title, **_numbers(inquiry))
+        return status
+
+    def _failed(self, inquiry: Inquiry, error: Exception) -> None:
+        """An error nobody expected postpones its request, and no other."""
+        place, trace = place_of(error), trace_of(error)
+        log.error("inquiry_failed", peer=self._title, error=place, trace=trace)
+        self._not_told(inquiry, f"unexpected {place}")
 
     def _not_told(self, inquiry: Inquiry, why: str) -> None:
         """Try again later, or never."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Iterable
 
 import structlog
 
@@ -11,7 +12,7 @@ from dicom_node.config.peers import Destination
 from dicom_node.config.whole import Config
 from dicom_node.deliver import dimse
 from dicom_node.deliver.keeping import policy_of
-from dicom_node.deliver.query import instances_of_series
+from dicom_node.deliver.query import held_of_series
 from dicom_node.ledger.keeping import rules
 from dicom_node.ledger.keeping.facts import KeptInput
 from dicom_node.ledger.ledger import EgressLedger
@@ -47,14 +48,8 @@ class Source:
         if not self._series and time.monotonic() >= self._next_at:
             self._next_at = time.monotonic() + _EVERY_S
             self._begin()
-        if self._series:
-            try:
-                is_answered = self._ask()
-            except dimse.NETWORK_FAULTS:
-                log.warning("source_not_asked", destination=self._destination.name)
-                is_answered = False
-            if not is_answered:
-                self._series.clear()  # until the next turn
+        if self._series and not self._ask():
+            self._series.clear()  # until the next turn
 
     def _begin(self) -> None:
         """Take up what waits, series by series."""
@@ -64,10 +59,8 @@ class Source:
             waiting = self._waiting()
         self._asked |= waiting.keys()
         for study, inputs in waiting.items():
-            series: dict[str, set[str]] = defaultdict(set)
-            for one in inputs:
-                series[one.series_instance_uid].add(one.sop_instance_uid)
-            self._series += [(study, uid, instances) for uid, instances in series.items()]
+            of_study = _by_series(inputs).items()
+            self._series += [(study, uid, instances) for uid, instances in of_study]
 
     def _waiting(self) -> dict[str, list[KeptInput]]:
         """Inputs by study that could go if the source held them.
@@ -90,20 +83,36 @@ class Source:
         return found
 
     def _ask(self) -> bool:
-        """Ask for the first series that wait; whether the destination was there until the end."""
-        association = dimse.associate(
-            self._destination, self._config.node.ae_title, [STUDY_ROOT_FIND]
-        )
+        """Ask for the first series that wait; whether the destination was there."""
+        try:
+            association = dimse.associate(
+                self._destination, self._config.node.ae_title, [STUDY_ROOT_FIND]
+            )
+        except dimse.NETWORK_FAULTS:
+            log.warning("source_not_asked", destination=self._destination.name)
+            return False
         if not association.is_established:
             return False
+        until = time.monotonic() + _MOST_LOOKING_S
         try:
-            until = time.monotonic() + _MOST_LOOKING_S
             for _ in range(min(_MOST_LOOKS, len(self._series))):
+                # Before it is asked: what ends the association holds up no other.
                 study, uid, instances = self._series.pop(0)
-                held = instances_of_series(association, study, uid) or set()
-                self._retention.note_held(instances & held)
-                if time.monotonic() >= until:
+                self._retention.note_held(
+                    held_of_series(association, study, uid, instances) or set()
+                )
+                if time.monotonic() >= until or not association.is_established:
                     break
-            return bool(association.is_established)
+        except dimse.NETWORK_FAULTS:
+            log.warning("source_not_asked", destination=self._destination.name)
         finally:
             association.release()
+        return True
+
+
+def _by_series(inputs: Iterable[KeptInput]) -> dict[str, set[str]]:
+    """SOP Instance UIDs by Series Instance UID."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for one in inputs:
+        found[one.series_instance_uid].add(one.sop_instance_uid)
+    return found

@@ -99,8 +99,8 @@ class Ingest:
 
     @property
     def is_turning(self) -> bool:
-        """Whether the listener gets on; a thread that hangs is alive and hears nobody."""
-        return self._acceptor.silent_s < _TURNS_WITHIN_S
+        """Whether its threads get on; a listener that hangs is alive and hears nobody."""
+        return self._acceptor.silent_s < _TURNS_WITHIN_S and self._store.is_turning
 
     @property
     def damage(self) -> LedgerDamaged | None:
@@ -184,19 +184,13 @@ def _reporters(config: Config) -> dict[str, list[str]]:
     return found
 
 
-def run_ingest(config: Config, stop: threading.Event, heart: Heart = NOBODY) -> None:
-    """Receive until `stop` is set, then let open associations finish within the drain time.
-
-    SIGHUP makes it read the files of TLS again. Raises TlsUnusable at the start, LedgerDamaged as
-    soon as a sender had to be answered so, and ListenerFailed where nobody is heard any more.
-    """
+def _ingest_of(config: Config) -> Ingest:
     ledger = IngestLedger.open(config.ledger_at, owner=config.node.name)
     spool = Spool(
         config.spool_dir, config.node.reserve_mb * 1024 * 1024, writer=config.spool_writer
     )
-    asked = reloads()
     tls = config.node.tls
-    ingest = Ingest(
+    return Ingest(
         ae_title=config.node.ae_title,
         bind=config.node.bind,
         port=None if tls is not None and tls.required else config.node.port,
@@ -211,6 +205,24 @@ def run_ingest(config: Config, stop: threading.Event, heart: Heart = NOBODY) -> 
         reporters=_reporters(config),
         requestors=set(config.requestors) if config.commitment.scp else None,
     )
+
+
+def _tell_where(config: Config, ingest: Ingest) -> None:
+    """Say who can reach the listener, and where."""
+    for sentence in (*exposure.shut_out(config), *exposure.wide_open(config)):
+        log.warning("listener_exposed", reason=sentence)
+    where = {"port": ingest.port, "tls_port": ingest.tls_port}
+    log.info("listening", ae_title=config.node.ae_title, bind=config.node.bind, **where)
+
+
+def run_ingest(config: Config, stop: threading.Event, heart: Heart = NOBODY) -> None:
+    """Receive until `stop` is set, then let open associations finish within the drain time.
+
+    SIGHUP makes it read the files of TLS again. Raises TlsUnusable at the start, LedgerDamaged as
+    soon as a sender had to be answered so, and ListenerFailed where nobody is heard any more.
+    """
+    asked = reloads()
+    ingest = _ingest_of(config)
     _allow_many_descriptors()
     try:
         # What a supervisor that was killed has left drains first.
@@ -219,10 +231,7 @@ def run_ingest(config: Config, stop: threading.Event, heart: Heart = NOBODY) -> 
         if stop.is_set():
             return
         raise
-    where = {"port": ingest.port, "tls_port": ingest.tls_port}
-    for sentence in (*exposure.shut_out(config), *exposure.wide_open(config)):
-        log.warning("listener_exposed", reason=sentence)
-    log.info("listening", ae_title=config.node.ae_title, bind=config.node.bind, **where)
+    _tell_where(config, ingest)
     warn_at = 0.0
     while ingest.damage is None and ingest.is_listening and not stop.wait(_LOOK_S):
         if ingest.is_turning:  # otherwise the supervisor ends this process and starts another

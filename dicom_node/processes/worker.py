@@ -12,6 +12,7 @@ from pathlib import Path
 import structlog
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer
 from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from dicom_node.config.whole import Config
 from dicom_node.exit_status import MAY_PASS
@@ -122,6 +123,7 @@ def _serve_studies(config: Config, runtime: Runtime, stop: threading.Event, hear
         except (
             OperationalError,
             InterfaceError,
+            NoConnectionFree,
         ) as error:  # of the workflow library, on the same database
             log.warning("ledger_busy", error=place_of(error))
         stop.wait(_ROUND_S)
@@ -158,14 +160,14 @@ def _look_back(config: Config, ledger: WorkerLedger, watch: Watch, suspect: Susp
     A study that was being counted is counted before anything else begins, so that nothing beside it
     is blamed for the next death.
     """
-    run = suspect.left()
-    if run is None:
+    death = suspect.left()
+    if death is None:
         _count_interruptions(ledger, config.node.most_crashes)
         return
-    is_due = note_death(ledger, run, config.node.most_crashes)
+    is_due = note_death(ledger, death, config.node.most_crashes)
     suspect.clear()
     if is_due:
-        close(config, ledger, watch, suspect, only=run.study)
+        close(config, ledger, watch, suspect, only=death.run.study)
 
 
 def _count_interruptions(ledger: WorkerLedger, most_crashes: int) -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import structlog
 from dbos import DBOS, SetWorkflowID, WorkflowStatus
 from sqlalchemy.exc import DatabaseError, InterfaceError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from dicom_node.config.whole import Config
 from dicom_node.ledger.errors import LedgerBusy, LedgerDamaged
@@ -87,7 +88,7 @@ def _alone(ledger: WorkerLedger, revision: Revision, act: Callable[[Revision], N
     """Do something for one study; an error nobody expected parks that study and no other."""
     try:
         act(revision)
-    except (LedgerBusy, LedgerDamaged, DatabaseError, InterfaceError):
+    except (LedgerBusy, LedgerDamaged, DatabaseError, InterfaceError, NoConnectionFree):
         raise  # of the database, so of all studies
     except Exception as error:  # noqa: BLE001 - whatever it is, the other studies go on
         log.error("study_failed", study=revision.study_instance_uid, trace=trace_of(error))

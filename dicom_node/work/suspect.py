@@ -8,8 +8,10 @@ place and never waited for: it has to outlive this process, not the machine.
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -24,7 +26,17 @@ log = structlog.get_logger()
 
 _DIED = "count_interrupted"
 _BYTES = 128
-"""Of a UID, two numbers and what separates them."""
+"""Of a UID, two numbers, a mark, and what separates them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """A worker ended while it counted a study."""
+
+    run: Run
+    mark: str
+    """Of this one count: the same where a kill came before its death was cleared. Empty in a file
+    of an earlier version."""
 
 
 class Suspect:
@@ -45,7 +57,7 @@ class Suspect:
     @contextmanager
     def on(self, run: Run) -> Iterator[None]:
         """Around the counting of one study."""
-        self._write(workflow_id(run))
+        self._write(f"{workflow_id(run)} {secrets.token_hex(8)}")
         try:
             yield
         finally:
@@ -55,13 +67,15 @@ class Suspect:
         """Nothing is counted: whatever ends this process now, it is no study's count."""
         self._write("")
 
-    def left(self) -> Run | None:
+    def left(self) -> Death | None:
         """What was being counted when an earlier worker died."""
         try:
-            name = self._path.read_bytes()[:_BYTES].rstrip(b"\0").decode("ascii")
+            content = self._path.read_bytes()[:_BYTES].rstrip(b"\0").decode("ascii")
         except (OSError, UnicodeDecodeError):
             return None
-        return run_of(name)
+        name, _, mark = content.partition(" ")
+        run = run_of(name)
+        return None if run is None else Death(run, mark)
 
     def _write(self, name: str) -> None:
         with suppress(OSError):
@@ -72,21 +86,31 @@ class Suspect:
                 os.close(fd)
 
 
-def note_death(ledger: WorkerLedger, run: Run, most_crashes: int) -> bool:
-    """Add to the story of a study that the worker died while counting it; too often parks it.
+def note_death(ledger: WorkerLedger, death: Death, most_crashes: int) -> bool:
+    """Add to the story of a study that the worker died while counting it, once for each death; too
+    often parks it.
 
     Whether it is still to be counted: alone, so that the next death is no other study's.
     """
+    run = death.run
     found = ledger.queries.revision(run.study, run.revision)
     if found is None or found.run != run or found.state is not State.RECEIVING:
         return False
-    ledger.events.record(_DIED, study_instance_uid=run.study, revision=run.revision)
+    if not (death.mark and _is_noted(ledger, death)):
+        fields = {"revision": run.revision, "mark": death.mark}
+        ledger.events.record(_DIED, study_instance_uid=run.study, **fields)
     deaths = _deaths(ledger, run)
     log.warning(_DIED, study=run.study, crashes=deaths)
     if deaths <= most_crashes:
         return True
     park_uncounted(ledger, found, f"the worker died {deaths} times while counting it")
     return False
+
+
+def _is_noted(ledger: WorkerLedger, death: Death) -> bool:
+    """Whether a worker that was killed just after has noted it before."""
+    events = ledger.queries.events(death.run.study)
+    return any(e.kind == _DIED and e.fields.get("mark") == death.mark for e in events)
 
 
 def _deaths(ledger: WorkerLedger, run: Run) -> int:

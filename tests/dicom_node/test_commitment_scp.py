@@ -16,6 +16,7 @@ from nodes import free_port, wait_for
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from structlog.testing import capture_logs
 from wsm_files import encoded, wsm_header
 
 from dicom_node.commands.screen.keeping import keeping
@@ -274,6 +275,34 @@ def test_a_report_is_tried_until_the_sender_takes_it(rig, quick):
             wait_for(lambda: rig.ledger.promises.peers() == {}, within_s=10, what="told")
     kinds = [e.kind for e in rig.ledger.queries.events()]
     assert kinds.count("commitment_told") == 1
+
+
+@pytest.mark.parametrize("fails", ["when it is decided", "when it is written"])
+def test_a_request_that_breaks_something_holds_up_no_other(rig, quick, monkeypatch, fails):
+    rig.listen()
+    datasets = instances(2)
+    bad, good = references(datasets)
+    name = "judge" if fails == "when it is decided" else "written_report"
+    works = getattr(reporting, name)
+    mended = threading.Event()
+
+    def breaks(of: Any, *arguments: Any, **more: Any) -> Any:
+        if broken in (of, getattr(of, "transaction_uid", None)) and not mended.is_set():
+            raise ZeroDivisionError("ZZSECRET")
+        return works(of, *arguments, **more)
+
+    with rig.sender() as sender:
+        sender.store(datasets)
+        broken, _ = sender.ask([bad])
+        whole, _ = sender.ask([good])
+        monkeypatch.setattr(reporting, name, breaks)
+        with capture_logs() as said, rig.reporting():
+            assert sender.told(whole) == {good: "committed"}
+            mended.set()
+            assert sender.told(broken) == {bad: "committed"}
+    (first, *_) = [line for line in said if line["event"] == "inquiry_failed"]
+    assert first["trace"]
+    assert "ZZSECRET" not in str(said)
 
 
 def test_no_report_is_sent_where_the_role_of_scp_is_not_taken(rig, quick):

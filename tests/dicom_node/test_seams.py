@@ -16,6 +16,7 @@ from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import DIMSEMessage
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.service_class import StorageServiceClass
+from pynetdicom.timer import Timer
 
 # SHA-256 of the source, first 16 digits. When one changes: read the new source, see whether the
 # seam still holds, run tests/dicom_node/test_receive.py, then write the new digest here.
@@ -40,6 +41,8 @@ RELIED_ON: dict[Callable[..., object], str] = {
     transport.AssociationSocket.connect: "aeeeae413bd339dc",
     transport.AssociationSocket.recv: "6bc20a33b1b7cfe7",
     transport.AssociationServer.__init__: "edacb98bdfb7b974",
+    Timer: "77ddae7423f544b1",
+    DULServiceProvider.__init__: "c82dafa9438ddf70",
 }
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from nodes import free_port, node, orthanc, storescu, study_of, wait_for
 from pydicom import Dataset, dcmread
+from pydicom.uid import generate_uid
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 
@@ -36,6 +37,8 @@ class FindingPacs:
     holds: dict[str, tuple[str, str]] = field(default_factory=dict)
     ends_with: int = 0x0000
     before_each: Callable[[], None] = lambda: None
+    endless_of: str = ""
+    """A study of which it never comes to an end."""
     asked: list[Dataset] = field(default_factory=list)
     port: int = 0
 
@@ -48,6 +51,10 @@ class FindingPacs:
                 match = Dataset()
                 match.QueryRetrieveLevel, match.SOPInstanceUID = "IMAGE", uid
                 yield _PENDING, match
+        while keys.StudyInstanceUID == self.endless_of and event.assoc.is_established:
+            match = Dataset()
+            match.QueryRetrieveLevel, match.SOPInstanceUID = "IMAGE", generate_uid()
+            yield _PENDING, match
         if self.ends_with:
             yield self.ends_with, None
 
@@ -223,6 +230,40 @@ def server_associations(pacs: FindingPacs) -> list[Any]:
     return [a for a in found if a.is_acceptor and a.is_established]
 
 
+@pytest.mark.parametrize("limit", ["_MOST_ANSWERS", "_LONGEST_S"])
+def test_answers_without_end_are_cut_off_and_hold_up_no_other_study(rig, monkeypatch, limit):
+    from dicom_node.deliver import query, source
+
+    monkeypatch.setattr(query, limit, 3)
+    monkeypatch.setattr(source, "_EVERY_S", 0.0)
+    rig.study("1.2.3")
+    rig.study("1.2.4")
+    with finding_pacs(holds=dict(rig.held), endless_of="1.2.3") as pacs:
+        asking = rig.source(pacs.port)
+        began = time.monotonic()
+        for _ in range(2):
+            asking.round()
+        assert time.monotonic() - began < 20
+    assert not rig.may_go("1.2.3"), "what was said before is no answer without the end"
+    assert rig.may_go("1.2.4")
+
+
+def test_a_slow_source_is_asked_a_part_at_a_time_and_to_the_end(rig, monkeypatch):
+    from dicom_node.deliver import source
+
+    monkeypatch.setattr(source, "_MOST_LOOKING_S", 1.0)
+    monkeypatch.setattr(source, "_EVERY_S", 0.0)
+    rig.study(series=3, instances=1)
+    with finding_pacs(holds=dict(rig.held), before_each=lambda: time.sleep(0.3)) as pacs:
+        asking = rig.source(pacs.port)
+        asking.round()
+        assert 0 < len(pacs.asked) < 3
+        asking.round()
+        asking.round()
+        assert len(pacs.asked) == 3
+    assert rig.may_go()
+
+
 def test_only_the_sender_itself_is_asked_for_its_slides(rig):
     rig.study("1.2.3", ae="SCANNER")
     rig.study("1.2.4")
@@ -239,7 +280,7 @@ def test_nobody_is_asked_where_the_site_says_it_or_where_nothing_could_go(rig):
         rig.source(pacs.port, source_holds_slides=True).round()
         rig.source(pacs.port, parked_days=99999).round()
         rig.source(pacs.port, keep_inputs=True).round()
-        rig.ledger.holds.hold(STUDY, "inquest", lambda path: True)
+        rig.ledger.holds.hold(STUDY, "inquest", lambda _path: True)
         rig.source(pacs.port).round()
         assert pacs.asked == []
 

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from dicom_node.ledger.database import postgresql, schema, sqlite
 from dicom_node.ledger.database.clock import HostClock, ServerClock
 from dicom_node.ledger.database.dialects import insert_all_once, is_shared
 from dicom_node.ledger.database.look import Where
 from dicom_node.ledger.database.tables import studies
-from dicom_node.ledger.errors import LedgerFailed
+from dicom_node.ledger.errors import LedgerBusy, LedgerFailed
 
 _MOST_LOCKS_AT_ONCE = 500
 
@@ -130,6 +131,9 @@ def _failures_are_ours(engine: sa.Engine, *, opening: bool = False) -> Iterator[
         yield
     except (IntegrityError, DataError):
         raise  # a mistake of ours, not of the database
+    except NoConnectionFree as error:  # the pool's, which is no error of the database
+        reason = "all connections of this process are in use"
+        raise LedgerBusy(f"{_name(engine)}: {reason}") from error
     except DBAPIError as error:
         if is_shared(engine):
             raise postgresql.failure(_name(engine), error.orig, opening=opening) from error

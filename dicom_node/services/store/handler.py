@@ -56,6 +56,11 @@ class StoreHandler:
             open_sink=self.open_transfer,
         )
 
+    @property
+    def is_turning(self) -> bool:
+        """Whether the ledger is still told of what arrives."""
+        return self._transfers.is_turning
+
     def start(self) -> None:
         """Forget what a crashed process left open, and begin to report progress."""
         self._transfers.start()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 
 import structlog
 
 from dicom_node.ledger.errors import LedgerFailed
 from dicom_node.ledger.ledger import IngestLedger
 from dicom_node.ledger.switches import INTAKE
+from dicom_node.observe.log import place_of, trace_of
+from dicom_node.observe.rounds import Rounds
 from dicom_node.spool.incoming import Incoming, SpoolFailed, SpoolFull
 from dicom_node.spool.refusals import Refused, Why
 from dicom_node.spool.spool import Spool, SpoolUnusable
@@ -17,6 +20,12 @@ from dicom_node.spool.spool import Spool, SpoolUnusable
 log = structlog.get_logger()
 
 TOUCH_INTERVAL_S = 1.0
+LEAST_BYTES_PER_S = 4096
+"""What comes more slowly keeps no study open: one association that trickles for ever would hold all
+studies of its sender."""
+_ROUND_WITHIN_S = 180.0
+"""Longer than one transfer takes to be told of: half a minute for a connection and as long for a
+lock, and as much again to close those that ended."""
 
 
 class Transfer:
@@ -79,7 +88,12 @@ class Transfers:
         self._lock = threading.Lock()  # guards the two collections below
         self._seen_bytes: dict[Transfer, int] = {}
         self._ended_ids: set[int] = set()
-        self._stopped = threading.Event()
+        self._stopped = Rounds()
+
+    @property
+    def is_turning(self) -> bool:
+        """Whether the ledger is still told of what arrives; without it studies close too soon."""
+        return not self._stopped.silent(lambda _name: _ROUND_WITHIN_S)
 
     def start(self) -> None:
         """Forget what a crashed process left open, and begin to report progress."""
@@ -120,17 +134,28 @@ class Transfers:
 
     def _report(self) -> None:
         """Once a second, touch the transfers that got bytes: their studies are not quiet."""
+        looked_at = time.monotonic()
         while not self._stopped.wait(TOUCH_INTERVAL_S):
-            with self._lock:
-                moved = [t for t, seen in self._seen_bytes.items() if t.size_bytes != seen]
-                self._seen_bytes.update({t: t.size_bytes for t in moved})
-                ids = [t.transfer_id for t in moved if t.transfer_id is not None]
+            now = time.monotonic()
+            moved, looked_at = self._moved(now - looked_at), now
             try:
-                for transfer_id in ids:
+                for transfer_id in moved:
+                    if self._stopped.is_set():
+                        break
                     self._ledger.arrivals.touch_transfer(transfer_id)
+                self._close_ended()
             except LedgerFailed as error:
                 log.warning("ledger_failed", error=str(error))
-            self._close_ended()
+            except Exception as error:  # noqa: BLE001 - a thread that ends would tell nothing more
+                log.error("transfers_failed", error=place_of(error), trace=trace_of(error))
+
+    def _moved(self, within_s: float) -> list[int]:
+        """Ids of the transfers that got more bytes since the last look than what trickles."""
+        least = LEAST_BYTES_PER_S * within_s
+        with self._lock:
+            moved = [t for t, seen in self._seen_bytes.items() if t.size_bytes - seen >= least]
+            self._seen_bytes = {t: t.size_bytes for t in self._seen_bytes}
+            return [t.transfer_id for t in moved if t.transfer_id is not None]
 
     def _close_ended(self) -> None:
         with self._lock:
