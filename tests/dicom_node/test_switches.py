@@ -63,6 +63,7 @@ def test_paused_analysis_finishes_what_is_under_way_and_begins_nothing(phantom_s
     with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
         n.start("ingest")
         worker = n.start("worker", SLOW)
+        n.work()  # what delivers, too
         storescu(n.port, first)
         wait_for(lambda: _is(n, study_of(first), State.ANALYZING), what="the first analysis")
         storescu(n.port, second)
@@ -100,6 +101,7 @@ def test_a_cancelled_study_stops_soon_is_parked_and_comes_back_by_retry(phantom_
     with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
         n.start("ingest")
         n.start("worker", SLOW)
+        n.work()  # what delivers, too
         storescu(n.port, phantom_study.folder)
         wait_for(lambda: _is(n, study, State.ANALYZING), what="the analysis")
         wait_for(lambda: n.ledger.queries.revision(study).tiles_done, what="a tile")
