@@ -35,7 +35,7 @@ EXCLUSIVE = frozenset({Need.DRAINING, Need.FULL})
 @dataclass(frozen=True, slots=True)
 class Case:
     """One question to the node. `ask` returns when the answer is right, raises Failed when it is
-    not, and Skipped when it cannot be asked."""
+    not, Skipped when it cannot be asked, and NotApplicable where the node offers no such thing."""
 
     id: str
     """Unique; lower case, words joined by hyphens, the subject before a dot."""
@@ -62,4 +62,4 @@ class Result:
     found: str = ""
     expected: str = ""
     why: str = ""
-    """Why it was skipped."""
+    """Why it was skipped, or does not apply."""

@@ -14,12 +14,13 @@ from conformance.verdicts import Verdict
 
 _NOT_PRINTABLE = re.compile(r"[^ -~]")
 _LONGEST = 300
+_NOT_ASKED = (Verdict.SKIPPED, Verdict.NOT_APPLICABLE)
 
 
 def line(result: Result) -> str:
     """One result on one line."""
     said = plain(_said(result))
-    return f"{result.verdict:<8}{result.case.id:<44}{said}".rstrip()
+    return f"{result.verdict:<16}{result.case.id:<44}{said}".rstrip()
 
 
 def table(results: Sequence[Result]) -> str:
@@ -29,9 +30,9 @@ def table(results: Sequence[Result]) -> str:
         here = [r for r in results if r.case.section == section]
         lines.append(f"\n{section}  ({counts(here)})")
         for result in here:
-            lines.append(f"  {result.verdict:<8}{result.case.id:<42}{result.case.sentence}")
+            lines.append(f"  {result.verdict:<16}{result.case.id:<42}{result.case.sentence}")
             if _said(result):
-                lines.append(f"{'':<10}{plain(_said(result))}")
+                lines.append(f"{'':<18}{plain(_said(result))}")
     return "\n".join([*lines, "", f"{len(results)} cases: {counts(results)}"])
 
 
@@ -74,7 +75,7 @@ def as_junit(results: Sequence[Result]) -> str:
             name=part,
             tests=str(len(here)),
             failures=str(found[Verdict.FAILED]),
-            skipped=str(found[Verdict.SKIPPED]),
+            skipped=str(sum(found[v] for v in _NOT_ASKED)),
             time=f"{sum(r.seconds for r in here):.3f}",
         )
         for result in here:
@@ -93,7 +94,7 @@ def _junit_case(suite: ElementTree.Element, result: Result) -> None:
     )
     if result.verdict is Verdict.FAILED:
         ElementTree.SubElement(case, "failure", message=plain(_said(result)))
-    elif result.verdict is Verdict.SKIPPED:
+    elif result.verdict in _NOT_ASKED:
         ElementTree.SubElement(case, "skipped", message=plain(_said(result)))
 
 

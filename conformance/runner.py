@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from conformance.case import EXCLUSIVE, Case, Need, Result
 from conformance.session import Session
-from conformance.verdicts import Failed, Skipped, Verdict
+from conformance.verdicts import Failed, NotApplicable, Skipped, Verdict
 from conformance.wire.connection import Ended, Silence, echoes_soon
 
 _BROKEN = (
@@ -74,6 +74,8 @@ def judge(case: Case, session: Session) -> Result:
         return after(Verdict.FAILED, found=failure.found, expected=failure.expected)
     except Skipped as skip:
         return after(Verdict.SKIPPED, why=str(skip))
+    except NotApplicable as reason:
+        return after(Verdict.NOT_APPLICABLE, why=str(reason))
     except _BROKEN as error:
         found = f"{type(error).__name__}: {error}"
         return after(Verdict.FAILED, found=found, expected=case.sentence)

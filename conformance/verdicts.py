@@ -11,6 +11,7 @@ class Verdict(StrEnum):
     PASSED = "passed"
     FAILED = "failed"
     SKIPPED = "skipped"
+    NOT_APPLICABLE = "not applicable"
 
 
 class Failed(Exception):
@@ -24,6 +25,10 @@ class Failed(Exception):
 
 class Skipped(Exception):
     """The case cannot be asked here; the message says why."""
+
+
+class NotApplicable(Exception):
+    """The node does not offer what the case is about, and says so; the message says how."""
 
 
 def expect(is_so: object, *, found: object, expected: object) -> None:

@@ -79,7 +79,7 @@ ROOM_NEVER = {
     "work": {"pynetdicom", "highdicom"},
     "view": {"pynetdicom", "sqlalchemy", "dbos"},
 }
-LEDGER_IN_SPOOL = {"filing", "recovery", "purge"}
+LEDGER_IN_SPOOL = {"aside", "filing", "recovery", "purge", "removable"}
 """Only these modules of the spool know the ledger."""
 
 

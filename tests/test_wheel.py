@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from nodes import ROOT
+from nodes import ROOT, free_port, node
 from pydicom import dcmread
 
 
@@ -47,6 +48,36 @@ print(json.dumps([n for n in names if importlib.util.find_spec(n)]))
     assert found == ["dicom_node", "inference", "engines", "training", "conformance"]
     code = "from engines.bundle import open_bundle; print(open_bundle('default').manifest.name)"
     assert run(installed / "python", "-c", code, cwd=tmp_path).strip() == "default"
+
+
+def test_the_suite_runs_from_the_wheel_and_imports_nothing_of_the_node(installed, tmp_path):
+    plain = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    listed = subprocess.run(
+        [installed / "python", "-m", "conformance", "--list"],
+        cwd=tmp_path,
+        env=plain,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert listed.returncode == 0, listed.stderr
+    subjects = {line.partition(".")[0] for line in listed.stdout.splitlines()}
+    assert subjects >= {"echo", "admission", "contexts", "storage", "large", "completeness"}
+    assert subjects >= {"results", "commitment", "tls", "hostile", "states"}
+    with node(tmp_path / "node", free_port()) as n:
+        n.start("ingest")
+        asked = ["127.0.0.1", str(n.port), "--ae", "DICOMNODE", "--calling", "PACS"]
+        done = subprocess.run(
+            [installed / "python", "-m", "conformance", *asked, "--junit", "junit.xml"],
+            cwd=tmp_path,
+            env=plain,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "junit.xml").is_file()
 
 
 def test_training_without_its_extra_says_what_to_install(installed, tmp_path):

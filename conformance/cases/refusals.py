@@ -15,10 +15,10 @@ from conformance.slides import syntaxes
 from conformance.slides.encodings import EXPLICIT_VR_LE
 from conformance.slides.objects import PATIENT_ID, PATIENT_NAME, new_uid
 from conformance.slides.tiny import tiny
-from conformance.verdicts import Failed, expect, expect_equal
-from conformance.wire import commands, stores
+from conformance.verdicts import expect, expect_equal
+from conformance.wire import commands, pdus, stores
 from conformance.wire.commands import ERROR_COMMENT, text
-from conformance.wire.connection import ECHO, Ended, associated
+from conformance.wire.connection import ECHO, Ended, associated, command_pdv
 from conformance.wire.pdus import Context
 from conformance.wire.stores import Message, storing
 
@@ -27,6 +27,7 @@ _SECTION = "PS3.4 B.2.3"
 _WSM = syntaxes.WSM
 _CT = "1.2.840.10008.5.1.4.1.1.2"
 _MUCH = 3 << 20
+_CONTEXTS = (ECHO, Context(stores.CONTEXT_ID, _WSM, (EXPLICIT_VR_LE,)))
 
 
 def _refused(session: Session, message: Message, expected: str) -> None:
@@ -110,17 +111,36 @@ def _lacking(session: Session, *, class_uid: str, instance_uid: str) -> None:
     """A command without a mandatory element: a status or an abort, but not silence."""
     message = replace(stores.message_of(tiny(session)), class_uid=class_uid)
     uid = instance_uid and message.instance_uid
-    contexts = [ECHO, Context(stores.CONTEXT_ID, _WSM, (EXPLICIT_VR_LE,))]
-    with associated(session, contexts) as (wire, _):
-        command = commands.store_rq(class_uid, uid)
-        wire.send(*stores.usual(command, message.data))
-        try:
-            found = f"status {stores.status(wire.response())}"
-        except Failed as failure:
-            found = failure.found
-        is_no = found == str(Ended()) or found.startswith("A-ABORT")
-        is_no = is_no or (found.startswith("status") and found != "status 0000")
-        expect(is_no, found=found, expected="a status that is not 0000, A-ABORT or the end")
+    with associated(session, _CONTEXTS) as (wire, _):
+        wire.send(*stores.usual(commands.store_rq(class_uid, uid), message.data))
+        _is_no(wire.reply())
+
+
+def _is_no(found: str) -> None:
+    is_no = found == str(Ended()) or found.startswith("A-ABORT")
+    is_no = is_no or (found.startswith("status") and found != "status 0000")
+    expect(is_no, found=found, expected="a status that is not 0000, A-ABORT or the end")
+
+
+def _nothing_follows(session: Session) -> None:
+    """A command that says of itself that no data set follows, and none does."""
+    message = stores.message_of(tiny(session))
+    nothing = {commands.DATA_SET_TYPE: commands.NO_DATA_SET}
+    command = commands.store_rq(_WSM, message.instance_uid, further=nothing)
+    with associated(session, _CONTEXTS) as (wire, _):
+        wire.send(pdus.p_data([command_pdv(stores.CONTEXT_ID, command)]))
+        _is_no(wire.reply())
+
+
+def _other_operation(session: Session, fields: dict[int, bytes | int | str]) -> None:
+    """In a context for images, something else than C-STORE."""
+    command = commands.command({commands.MESSAGE_ID: 1, **fields})
+    with associated(session, _CONTEXTS) as (wire, _):
+        wire.send(pdus.p_data([command_pdv(stores.CONTEXT_ID, command)]))
+        if fields[commands.DATA_SET_TYPE] != commands.NO_DATA_SET:
+            data = pdus.pdv(stores.CONTEXT_ID, bytes(8), is_command=False, is_last=True)
+            wire.send(pdus.p_data([data]))
+        _is_no(wire.reply())
 
 
 def _full(session: Session) -> None:
@@ -148,6 +168,25 @@ _ILLEGAL = {
 _COMMANDS = {
     "other-class": (_CT, None, "0122|A9[0-9A-F]{2}", "for a class that is not the context's"),
     "path": (_WSM, "../../SECRET", "[0-9A-F]{4}(?<!0000)", "for an instance UID that is none"),
+}
+_OPERATIONS: dict[str, dict[int, bytes | int | str]] = {
+    "find": {
+        commands.AFFECTED_CLASS: _WSM,
+        commands.COMMAND_FIELD: commands.C_FIND_RQ,
+        commands.PRIORITY: 0,
+        commands.DATA_SET_TYPE: 1,
+    },
+    "echo": {
+        commands.AFFECTED_CLASS: _WSM,
+        commands.COMMAND_FIELD: commands.C_ECHO_RQ,
+        commands.DATA_SET_TYPE: commands.NO_DATA_SET,
+    },
+    "get": {
+        commands.REQUESTED_CLASS: _WSM,
+        commands.COMMAND_FIELD: commands.N_GET_RQ,
+        commands.DATA_SET_TYPE: commands.NO_DATA_SET,
+        commands.REQUESTED_INSTANCE: "1.2.3",
+    },
 }
 _NO_DATASETS = {
     "zeros": bytes(200),
@@ -195,6 +234,14 @@ CASES = (
              f"A command without a {name} UID is answered no, not with silence",
              partial(_lacking, class_uid=class_uid, instance_uid=uid), _STORE)
         for name, class_uid, uid in (("class", "", "kept"), ("instance", _WSM, ""))
+    ),
+    Case("refusals.command-without-data", "PS3.7 9.3.1.1",
+         "A C-STORE that no data set follows is answered no", _nothing_follows, _STORE),
+    *(
+        Case(f"refusals.operation-{name}", "PS3.7 C.5",
+             "An operation that a storage class does not have is answered no",
+             partial(_other_operation, fields=fields), frozenset({Need.HOSTILE}))
+        for name, fields in _OPERATIONS.items()
     ),
     Case("refusals.then-right", _SECTION, "After a refusal the right instance is stored",
          _accepted_after, _STORE),

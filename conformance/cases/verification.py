@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 
-from conformance.case import Case
+from conformance.case import Case, Need
 from conformance.peers import associations, dcmjs, dcmtk
 from conformance.session import Session
 from conformance.verdicts import expect, expect_equal
-from conformance.wire import commands
+from conformance.wire import commands, pdus
 from conformance.wire.commands import EXPLICIT_VR_LE, IMPLICIT_VR_LE, VERIFICATION
-from conformance.wire.connection import associated
+from conformance.wire.connection import Ended, associated, command_pdv
 
 _BOTH = (EXPLICIT_VR_LE, IMPLICIT_VR_LE)
 
@@ -61,6 +61,52 @@ def _echoscu(session: Session, *options: str) -> None:
     expect(done.returncode == 0, found=f"echoscu ended with {done.returncode}", expected="0")
 
 
+def _odd(session: Session, fields: commands.Fields, may_be_taken: bool) -> None:
+    """A command that no C-ECHO should be: anything but silence, and not 0000 for another one."""
+    command = commands.command({commands.DATA_SET_TYPE: commands.NO_DATA_SET, **fields})
+    with associated(session) as (wire, _):
+        wire.send(pdus.p_data([command_pdv(1, command)]))
+        found = wire.reply()
+        is_over = found == str(Ended()) or found.startswith("A-ABORT")
+        is_right = is_over or (found.startswith("status") and found != "status 0000")
+        is_right = is_right or (may_be_taken and found == "status 0000")
+        expect(is_right, found=found, expected="a status, A-ABORT or the end")
+
+
+_ECHO: commands.Fields = {commands.COMMAND_FIELD: commands.C_ECHO_RQ, commands.MESSAGE_ID: 1}
+_ODD: dict[str, tuple[commands.Fields, bool, str]] = {
+    "without-class": (_ECHO, True, "A C-ECHO without its class is not met with silence"),
+    "without-message-id": (
+        {commands.AFFECTED_CLASS: VERIFICATION, commands.COMMAND_FIELD: commands.C_ECHO_RQ},
+        True,
+        "A C-ECHO without Message ID is not met with silence",
+    ),
+    "other-class": (
+        {**_ECHO, commands.AFFECTED_CLASS: "1.2.840.10008.5.1.4.1.1.2"},
+        True,
+        "A C-ECHO of another class is not met with silence",
+    ),
+    "other-operation": (
+        {
+            commands.AFFECTED_CLASS: VERIFICATION,
+            commands.COMMAND_FIELD: commands.C_FIND_RQ,
+            commands.MESSAGE_ID: 1,
+        },
+        False,
+        "An operation that Verification does not have is answered no",
+    ),
+    "unknown-operation": (
+        {**_ECHO, commands.AFFECTED_CLASS: VERIFICATION, commands.COMMAND_FIELD: 0x0777},
+        False,
+        "An operation that DICOM does not have is answered no",
+    ),
+    "no-operation": (
+        {commands.AFFECTED_CLASS: VERIFICATION, commands.MESSAGE_ID: 1},
+        False,
+        "A command without Command Field is answered no",
+    ),
+}
+
 CASES = (
     Case("echo.implicit", "PS3.4 A.4", "C-ECHO is answered 0000 in Implicit VR Little Endian",
          partial(_echo, syntaxes=(IMPLICIT_VR_LE,))),
@@ -85,5 +131,10 @@ CASES = (
     Case("echo.dcmtk", "PS3.4 A.4", "echoscu of DCMTK is answered", _echoscu),
     Case("echo.dcmtk-128-contexts", "PS3.8 9.3.2.2", "echoscu of DCMTK may propose 128 contexts",
          lambda session: _echoscu(session, "--propose-pc", "128")),
+    *(
+        Case(f"echo.{name}", "PS3.7 C.5", sentence,
+             partial(_odd, fields=fields, may_be_taken=may_be_taken), frozenset({Need.HOSTILE}))
+        for name, (fields, may_be_taken, sentence) in _ODD.items()
+    ),
     Case("echo.dcmjs", "PS3.4 A.4", "The client of dcmjs-dimse is answered", dcmjs.echo),
 )  # fmt: skip

@@ -136,6 +136,14 @@ class Wire:
         self.send(pdus.p_data([command_pdv(context_id, commands.echo_rq(message_id))]))
         return self.response()
 
+    def reply(self) -> str:
+        """What a request is answered with, in words: a status, A-ABORT, the end, or nothing."""
+        try:
+            status = commands.number(self.response(), commands.STATUS)
+        except Failed as failure:
+            return failure.found
+        return "no status" if status is None else f"status {status:04X}"
+
     def release(self) -> None:
         """Release the association. Raises Failed when that is not answered."""
         self.send(pdus.release_rq())

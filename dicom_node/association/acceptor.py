@@ -21,16 +21,18 @@ from dicom_node.association.admission import (
     note_aborted,
     note_accepted,
     note_released,
+    unspoken,
 )
 from dicom_node.association.contexts import accepted_contexts
 from dicom_node.association.limits import ACCEPTED, Limits, prepare
 from dicom_node.association.lobby.doors import Door, listen
-from dicom_node.association.lobby.lobby import LOBBY, Lobby, LobbyLimits
+from dicom_node.association.lobby.limits import LOBBY, LobbyLimits
+from dicom_node.association.lobby.lobby import Lobby
 from dicom_node.association.lobby.repeats import Repeats
 from dicom_node.association.lobby.visitor import Entrant
 from dicom_node.association.service import Service
 from dicom_node.association.tls.contexts import ServerTls
-from dicom_node.association.wire import ABORT, titles
+from dicom_node.association.wire import ABORT, Malformed, titles
 
 log = structlog.get_logger()
 
@@ -114,6 +116,7 @@ class Acceptor:
             server_class=hardened.ReceivingServer,
         )
         (server.open_sink,) = [s.open_sink for s in self._services if s.open_sink is not None]
+        server.operations = {c.uid: s.operations for s in self._services for c in s.sop_classes}
         server.ended = self._ended
         return server
 
@@ -123,7 +126,10 @@ class Acceptor:
         if named is None:
             return ABORT
         caller = Caller(*named, address_of(entrant.host), entrant.certificate)
-        refusal = self._admission.decide(caller)
+        try:
+            refusal = unspoken(entrant.request) or self._admission.decide(caller)
+        except Malformed:
+            return ABORT
         if refusal is None:
             entrant.caller = caller
             return None
@@ -162,6 +168,11 @@ class Acceptor:
     def is_listening(self) -> bool:
         """Whether new associations are taken, or refused: False once the lobby has failed."""
         return self._lobby is not None and self._lobby.is_open
+
+    @property
+    def silent_s(self) -> float:
+        """For how long nobody has looked after those who want to associate."""
+        return 0.0 if self._lobby is None else self._lobby.silent_s
 
     def drain(self, timeout_s: float) -> int:
         """Refuse new associations, wait for open ones, stop listening; how many were aborted."""

@@ -13,11 +13,16 @@ import structlog
 
 from dicom_node.association.tls.certificates import PeerCertificate
 from dicom_node.association.wire import (
+    APPLICATION_CONTEXT,
+    APPLICATION_CONTEXT_UNKNOWN,
     CALLED_AE_UNKNOWN,
     CALLING_AE_UNKNOWN,
     CONGESTION,
     LIMIT_EXCEEDED,
+    VERSION_UNKNOWN,
     Rejection,
+    application_context,
+    speaks_our_version,
 )
 
 log = structlog.get_logger()
@@ -57,6 +62,23 @@ class Caller:
     peer: IPv4Address | IPv6Address
     certificate: PeerCertificate | None = None
     """What it has shown, where its connection is TLS and it was asked."""
+
+
+def unspoken(request: bytes) -> Refusal | None:
+    """Why an A-ASSOCIATE-RQ is refused whoever sends it: it speaks another protocol.
+
+    Raises Malformed.
+    """
+    if not speaks_our_version(request):
+        return Refusal(VERSION_UNKNOWN, "another version of the protocol")
+    name = application_context(request)
+    if name != APPLICATION_CONTEXT:
+        return Refusal(
+            APPLICATION_CONTEXT_UNKNOWN,
+            "another application context",
+            {"application_context": name},
+        )
+    return None
 
 
 class Admission:
@@ -106,14 +128,13 @@ class Admission:
 
     def _of_sender(self, caller: Caller) -> Refusal | None:
         known = [s for s in self._senders if s.ae_title == caller.calling_ae]
-        # A JSON string is a TOML basic string too: what the peer calls itself is quoted safely.
-        host = json.dumps(f"{caller.peer}/{caller.peer.max_prefixlen}")
+        host = _quoted(f"{caller.peer}/{caller.peer.max_prefixlen}")
         if not known:
             return Refusal(
                 CALLING_AE_UNKNOWN,
                 "unknown calling AE title",
                 {
-                    "to_allow_it_add": f"[[senders]]\nae_title = {json.dumps(caller.calling_ae)}\n"
+                    "to_allow_it_add": f"[[senders]]\nae_title = {_quoted(caller.calling_ae)}\n"
                     f"networks = [{host}]"
                 },
             )
@@ -154,6 +175,11 @@ class Admission:
             self._closed = True
             self._changed.wait_for(lambda: not self._open, timeout_s)
             return list(self._open)
+
+
+def _quoted(text: str) -> str:
+    """A string of TOML, whatever the peer calls itself: one of JSON is, but for DEL."""
+    return json.dumps(text).replace("\x7f", "\\u007f")
 
 
 def note_accepted(event: Any) -> None:

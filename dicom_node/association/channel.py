@@ -8,9 +8,16 @@ import socket
 import time
 from typing import Protocol
 
+from dicom_node.observe.log import os_reason
+
 
 class ConnectionLost(Exception):
     """The stream ended or failed."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        """In our words, or by the system's name for the error: it is logged."""
 
 
 class Channel(Protocol):
@@ -58,7 +65,7 @@ class PlainChannel:
         except BlockingIOError:
             return 0
         except OSError as error:
-            raise ConnectionLost(str(error)) from error
+            raise ConnectionLost(reason_of(error)) from error
         if not count:
             raise ConnectionLost("end of the stream")
         # Acknowledge at once: a sender with a small buffer waits for it, and would wait 40 ms. The
@@ -73,8 +80,8 @@ class PlainChannel:
             while rest:
                 _wait(self._socket, select.POLLOUT, deadline)
                 rest = rest[self._socket.send(rest) :]
-        except (OSError, ValueError) as error:  # ValueError: closed meanwhile
-            raise ConnectionLost(str(error)) from error
+        except (OSError, ValueError) as error:
+            raise ConnectionLost(reason_of(error)) from error
 
     def readable(self, timeout_ms: int) -> bool:
         """Whether bytes, or the end of the stream, wait on the socket."""
@@ -85,6 +92,13 @@ class PlainChannel:
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
+
+
+def reason_of(error: OSError | ValueError) -> str:
+    """Why a socket cannot be used, without the text of the error."""
+    if isinstance(error, OSError):
+        return os_reason(error)
+    return "closed by another thread"  # its descriptor is -1, which poll refuses
 
 
 def _wait(sock: socket.socket, wanted: int, deadline: float) -> None:

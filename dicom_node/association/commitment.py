@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,7 @@ INSTANCE = "1.2.840.10008.1.20.1.1"
 """The well-known SOP Instance of the service (PS3.4 J.3.5)."""
 REQUEST = 1  # action type (PS3.4 J.3.2.1)
 ALL_COMMITTED, SOME_FAILED = 1, 2  # event types (PS3.4 J.3.3.1)
-_MOST_UID_CHARACTERS = 64
+_UID = re.compile(r"[0-9.]{1,64}")
 _PROCESSING_FAILURE = 0x0110
 Answer = tuple[int, Dataset | None]
 """Status and data set, as the library takes them from a handler."""
@@ -36,10 +37,11 @@ class Invalid(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What an N-ACTION asks for: SOP classes by SOP Instance UID."""
+    """What an N-ACTION asks for."""
 
     transaction_uid: str
-    instances: dict[str, str]
+    references: tuple[tuple[str, str], ...]
+    """SOP class and SOP Instance UIDs, each pair once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +81,16 @@ def written_report(
 
 def read_request(event: Any) -> Request:
     """What a peer asks for. Raises Invalid."""
+    if str(event.request.RequestedSOPInstanceUID) != INSTANCE:
+        raise Invalid(0x0112, "not the well-known instance")
     if event.request.ActionTypeID != REQUEST:
         raise Invalid(0x0123, "no such action type")
     ds = _decoded(event, "action_information")
-    instances = dict(_pairs(ds, "ReferencedSOPSequence"))
-    if not instances:
+    # The same instance as of two classes stays two references: each of them is reported on.
+    pairs = dict.fromkeys(_pairs(ds, "ReferencedSOPSequence"))
+    if not pairs:
         raise Invalid(0x0115, "no instance is referenced")
-    return Request(_transaction(ds), instances)
+    return Request(_transaction(ds), tuple((sop_class, uid) for uid, sop_class in pairs))
 
 
 def read_report(event: Any) -> Report:
@@ -100,6 +105,18 @@ def read_report(event: Any) -> Report:
         failed[uid] = f"{reason:04X}" if isinstance(reason, int) else "0110"
     committed = {uid for uid, _ in _pairs(ds, "ReferencedSOPSequence")}
     return Report(_transaction(ds), frozenset(committed - failed.keys()), failed)
+
+
+def take_request(event: Any, record: Callable[[Request], int]) -> Answer:
+    """Hand a request over and answer it with the status of `record`: exceptions end here."""
+    try:
+        return record(read_request(event)), None
+    except Invalid as error:
+        log.warning("commitment_request_invalid", reason=str(error))
+        return error.status, None
+    except Exception as error:  # noqa: BLE001 - the peer gets an answer whatever went wrong
+        log.error("commitment_request_failed", trace=trace_of(error))
+        return _PROCESSING_FAILURE, None
 
 
 def take_report(
@@ -161,7 +178,7 @@ def _pairs(ds: Dataset, keyword: str) -> list[tuple[str, str]]:
 
 def _uid(ds: Dataset, keyword: str) -> str:
     value = ds.get(keyword)
-    if not isinstance(value, str) or not 0 < len(value) <= _MOST_UID_CHARACTERS:
+    if not isinstance(value, str) or not _UID.fullmatch(value):
         raise Invalid(0x0115, f"{keyword} is missing, or no UID")
     return str(value)
 

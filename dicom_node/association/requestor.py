@@ -12,6 +12,7 @@ from pynetdicom.association import Association
 from pynetdicom.transport import AssociationSocket
 
 from dicom_node.association.contexts import proposed_contexts
+from dicom_node.association.dul import LenientDul
 from dicom_node.association.limits import REQUESTED, Limits, prepare
 from dicom_node.association.tls.contexts import TlsFailed, client_context, reason_of
 from dicom_node.config.tls import DestinationTls
@@ -65,11 +66,13 @@ def request(
 
 
 class _Entity(AE):  # type: ignore[misc]  # untyped base
-    """An application entity whose associations look for data before they read over TLS."""
+    """An application entity whose associations look for data before they read over TLS, and take
+    answers with items that they do not know."""
 
     def _create_socket(self, *arguments: Any) -> AssociationSocket:
         sock = super()._create_socket(*arguments)
         sock.__class__ = _LookingSocket
+        LenientDul.take_over(sock.assoc.dul)
         return sock
 
 

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from dicom_node.sop_classes import SopClass
+
+
+class Sink(Protocol):
+    """Where the dataset of one C-STORE goes while it arrives."""
+
+    def write(self, *pieces: bytes | memoryview) -> None:
+        """Append dataset bytes; never raises."""
+
+    def close(self) -> None:
+        """Give everything back that was not kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,3 +29,10 @@ class Service:
     open_sink: Callable[[Any, int, Any], Any] | None = None
     """Where the dataset of a C-STORE request goes while it arrives: association, context, command;
     of one service at most."""
+
+    @property
+    def operations(self) -> frozenset[str]:
+        """DIMSE operations that are served, such as C_STORE: those with a handler. Without any it
+        is C_ECHO, which the library answers by itself."""
+        names = (event.name.removeprefix("EVT_") for event, _ in self.handlers)
+        return frozenset(names) or frozenset({"C_ECHO"})

@@ -38,12 +38,18 @@ def show(ledger: Ledger, uid: str, *, as_json: bool) -> int:
         "paused": ledger.switches.paused(),
         "events": [asdict(e) for e in ledger.queries.events(uid)],
     }
+    held = ledger.holds.since(uid)
+    story["hold"] = None if held is None else {"at": held[0], "reason": held[1]}
     if as_json:
         sys.stdout.write(json.dumps(story, indent=2) + "\n")
         return 0
     console = Console(soft_wrap=True)
     for revision in revisions:
         _print_revision(console, ledger, revision)
+    if held is not None:
+        why = f": {held[1]}" if held[1] else ""
+        line = f"  On hold   since {_time(ledger.database, held[0])}{why}; nothing is removed"
+        console.print(shown(line, style="yellow"))
     print_destination_problems(console, ledger)
     print_paused(console, ledger)
     console.print("\n[bold]Events[/bold]")
@@ -126,7 +132,7 @@ def _print_revision(console: Console, ledger: Ledger, r: Revision) -> None:
     received = ledger.queries.instances(r.study_instance_uid, r.revision)
     if gone := [i.purged_at for i in received if i.purged_at is not None]:
         line = f"  Removed   {len(gone)} of {len(received)} received files, {at(max(gone))}"
-        console.print(shown(line))
+        console.print(shown(f"{line}; a resend is compared by digest, and not analyzed again"))
     results = ledger.queries.results(r.study_instance_uid, r.revision)
     kinds = {result.sop_instance_uid: result.kind for result in results}
     for result in results:

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from dicom_node.config.fields import Section
+from dicom_node.config.peers import Requestor
 
 
 class NotifySection(Section):
@@ -35,6 +36,9 @@ class RetentionSection(Section):
     """Days that everything of a parked study stays, full disk or not."""
     ledger_days: Annotated[float, Field(ge=1)] = 3650
     """Days that the ledger tells of a study after its end, with its thumbnails and predictions."""
+    keep_inputs: bool = False
+    """Whether received files are never removed, whatever their age and however full the disk: a
+    full one refuses what comes. `[commitment] scp` needs it."""
     source_holds_slides: bool = False
     """Whether the site says that the source keeps every slide that it sends. Otherwise received
     files go only where a query finds them at a destination that is the sender, too."""
@@ -42,3 +46,15 @@ class RetentionSection(Section):
     """Whether results have to be proven at a destination, by storage commitment or a query."""
     free_target_percent: Annotated[float, Field(ge=0, le=95)] = 20
     """Percent of the disk. With less free, what may go goes before its days are over."""
+
+
+class CommitmentSection(Section):
+    """Whether the node promises senders to keep what they sent (storage commitment as SCP)."""
+
+    scp: bool = False
+    """Whether senders may ask. A sender may delete its only copy on the answer, so this needs
+    `[retention] keep_inputs = true`; and what was promised is not removed after either is unset."""
+    requestors: tuple[Requestor, ...] = ()
+    """Senders that are no destination, and where they take reports."""
+    give_up_after_s: Annotated[float, Field(gt=0)] = 24 * 3600
+    """Seconds since the request. A report that nobody takes until then is given up."""

@@ -2,7 +2,7 @@
 
 Every key can be overridden by an environment variable `DICOM_NODE_<SECTION>_<KEY>`, for example
 `DICOM_NODE_NODE_PORT=11113`, or `DICOM_NODE_NODE_TLS_PORT=2762` for a table in a section. Lists of
-tables (senders, destinations, models) live in the file only.
+tables (senders, destinations, requestors, models) live in the file only.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from dicom_node.config.tls import DestinationTls, NodeTls
 from dicom_node.config.whole import Config
 
 PREFIX = "DICOM_NODE_"
-SECTIONS = ("node", "database", "model", "analysis", "delivery", "notify", "retention", "log")
+SECTIONS = (
+    "node", "database", "model", "analysis", "delivery", "notify", "retention", "commitment", "log",
+)  # fmt: skip
 """Those whose keys can be overridden by a variable."""
 _TLS = "tls_"
 _AnyTls = TypeVar("_AnyTls", NodeTls, DestinationTls)
@@ -61,6 +63,14 @@ def load_config(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
             "destinations": tuple(
                 d.model_copy(update={"tls": _located(d.tls, path.parent)})
                 for d in config.destinations
+            ),
+            "commitment": config.commitment.model_copy(
+                update={
+                    "requestors": tuple(
+                        r.model_copy(update={"tls": _located(r.tls, path.parent)})
+                        for r in config.commitment.requestors
+                    )
+                }
             ),
             "database": _with_password(config.database, path.parent),
             "model": _with_bundle(config.model, path.parent),

@@ -52,3 +52,18 @@ class Destination(Section):
     among [[senders]] to report on an association of its own."""
     tls: DestinationTls | None = None
     """`[destinations.tls]` below the destination; without it nothing is encrypted."""
+
+
+class Requestor(Section):
+    """A sender that asks for storage commitment, and where it takes the report."""
+
+    ae_title: AETitle
+    """The calling AE title of its requests; 1 to 16 characters."""
+    host: str
+    """Host name or IP address."""
+    port: Port
+    """TCP port, 1 to 65535."""
+    called_ae_title: AETitle | None = None
+    """AE title that reports are sent to, 1 to 16 characters; `ae_title` by default."""
+    tls: DestinationTls | None = None
+    """`[commitment.requestors.tls]` below it; without it nothing is encrypted."""

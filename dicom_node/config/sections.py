@@ -38,8 +38,8 @@ class NodeSection(Section):
     """Seconds. A study closes when its last byte is at least this old and every slide is
     complete."""
     incomplete_after_s: Annotated[float, Field(gt=0)] = 3600
-    """Seconds. A study still incomplete after this long without a byte is parked with what is
-    missing."""
+    """Seconds. A study still incomplete after this long without a byte is closed: what is whole is
+    analyzed, a preliminary report says what is missing, and it is parked once that is delivered."""
     reserve_mb: Annotated[int, Field(ge=0)] = 2048
     """Mebibytes (1024 x 1024 bytes). Free space kept on the spool's file system; below it C-STORE
     answers A700."""

@@ -9,9 +9,9 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from pydantic import Field, field_validator, model_validator
 
 from dicom_node.config.fields import Section
-from dicom_node.config.keeping import NotifySection, RetentionSection
+from dicom_node.config.keeping import CommitmentSection, NotifySection, RetentionSection
 from dicom_node.config.models import ModelEntry
-from dicom_node.config.peers import Destination, Sender
+from dicom_node.config.peers import Destination, Requestor, Sender
 from dicom_node.config.sections import (
     ONLY_NODE,
     AnalysisSection,
@@ -37,6 +37,7 @@ class Config(Section):
     delivery: DeliverySection = DeliverySection()
     notify: NotifySection = NotifySection()
     retention: RetentionSection = RetentionSection()
+    commitment: CommitmentSection = CommitmentSection()
     log: LogSection = LogSection()
 
     @field_validator("destinations")
@@ -60,12 +61,41 @@ class Config(Section):
             raise ValueError(f"models: names must differ, found {', '.join(names)}")
         return self
 
+    @model_validator(mode="after")
+    def _promises_only_what_stays(self) -> Self:
+        if self.commitment.scp and not self.retention.keep_inputs:
+            raise ValueError(
+                "found commitment.scp and no retention.keep_inputs: a sender may delete its only "
+                "copy of what the node promises to keep, so set `[retention] keep_inputs = true`, "
+                "or promise nothing"
+            )
+        return self
+
     @property
     def students(self) -> tuple[ModelEntry, ...]:
         """All models, as they are asked: the highest priority first, then in the file's order."""
         if not self.models:
             return (ModelEntry(name="model", **self.model.model_dump()),)
         return tuple(sorted(self.models, key=lambda m: -m.priority))
+
+    @property
+    def requestors(self) -> dict[str, Requestor]:
+        """Where reports of storage commitment go, by the calling AE title of the request.
+
+        To the destination of that title, if it is not named otherwise.
+        """
+        found: dict[str, Requestor] = {}
+        for d in self.destinations:
+            for title in (d.ae_title, d.reports_as or d.ae_title):
+                to = Requestor(
+                    ae_title=title,
+                    host=d.host,
+                    port=d.port,
+                    called_ae_title=d.ae_title,
+                    tls=d.tls,
+                )
+                found.setdefault(title, to)
+        return found | {r.ae_title: r for r in self.commitment.requestors}
 
     @property
     def spool_dir(self) -> Path:

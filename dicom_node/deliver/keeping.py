@@ -18,6 +18,7 @@ def policy_of(config: Config) -> Policy:
         results_s=section.results_days * _DAY_S,
         parked_s=section.parked_days * _DAY_S,
         ledger_s=section.ledger_days * _DAY_S,
+        keep_inputs=section.keep_inputs,
         source_holds_slides=section.source_holds_slides,
         require_commitment=section.require_commitment,
         believed=frozenset(d.name for d in config.destinations if d.commitment == "never"),

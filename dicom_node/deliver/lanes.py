@@ -18,6 +18,7 @@ from dicom_node.config.peers import Destination
 from dicom_node.config.whole import Config
 from dicom_node.deliver import dimse
 from dicom_node.deliver.finishing import finish
+from dicom_node.deliver.losses import Losses
 from dicom_node.deliver.proof import Prover
 from dicom_node.deliver.retry import Again, GiveUp, back_off_s, decide, for_delivery
 from dicom_node.deliver.source import Source
@@ -80,6 +81,7 @@ class _Lane(threading.Thread):
         self._policy = for_delivery(config.delivery)
         self._source = Source(config, destination, ledger)
         self._prover = Prover(config, destination, ledger, stop.is_set)
+        self._losses = Losses(destination.name, ledger)
         self._failures = 0
         """Attempts in a row that found nobody who answers."""
         self._asked_at = -_ASK_EVERY_S
@@ -99,14 +101,19 @@ class _Lane(threading.Thread):
                 pause_s = _LONGEST_PAUSE_S
 
     def _round(self) -> float:
-        """Send what is due; how long to wait before the next look."""
+        """Send what is due; how long to wait before the next look.
+
+        A paused destination is left alone: it is not even asked.
+        """
+        if self._is_paused():
+            return _ROUND_S
         due = self._ledger.queries.due_deliveries(self._destination.name)
         is_first = self._answer is None
         if is_first or (not due and time.monotonic() - self._asked_at >= _ASK_EVERY_S):
             self._ask()
         troubled: set[Run] = set()
         for delivery in due:
-            if self._stop_asked.is_set():
+            if self._stop_asked.is_set() or self._is_paused():
                 break
             if delivery.run in troubled:
                 continue  # the objects of a study keep their order
@@ -119,10 +126,14 @@ class _Lane(threading.Thread):
                 pause_s = back_off_s(self._policy, failures=self._failures, draw=self._draw())
                 self._failures += 1
                 return min(pause_s, _LONGEST_PAUSE_S)
-        if not due:
+        if not due:  # each asks a little, so that what is due soon does not wait for long
             self._prover.round()
             self._source.round()
+            self._losses.round()
         return _ROUND_S
+
+    def _is_paused(self) -> bool:
+        return self._ledger.switches.is_paused(self._destination.name)
 
     def _ask(self) -> None:
         """Learn what the destination accepts; a change is logged."""
@@ -146,7 +157,8 @@ class _Lane(threading.Thread):
         state, error, next_attempt_at = outcome.state, outcome.error, None
         if state is DeliveryState.PENDING:
             now = self._ledger.database.now()
-            age_s = now - delivery.due_since
+            going_since = self._ledger.switches.going_since(self._destination.name)
+            age_s = now - max(delivery.due_since, going_since)
             match decide(self._policy, failures=delivery.attempts, age_s=age_s, draw=self._draw()):
                 case Again(wait_s):
                     next_attempt_at = now + wait_s

@@ -7,7 +7,7 @@ the listener, before the answer to the request: nothing here waits for it longer
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,12 @@ from dicom_node.sop_classes import STORAGE_COMMITMENT, STUDY_ROOT_FIND
 
 log = structlog.get_logger()
 
+CLASSES = (STORAGE_COMMITMENT, STUDY_ROOT_FIND)
+"""What a destination is asked for: proof, or else an answer."""
 MOST_ITEMS = 1000
 """Objects in one request: 118 bytes each, far below what a PACS takes in one message."""
+_MOST_LOOKS, _MOST_LOOKING_S = 50, 10.0
+"""Queries on one association: the lane that asks them also delivers."""
 _HOLD_S = 2.0
 """Some peers report on the association of the request, and only there."""
 _LOOK_S = 0.05
@@ -103,12 +107,16 @@ class Prover:
     ) -> bool:
         commits = _takes(association, STORAGE_COMMITMENT.uid)
         commits = commits and time.monotonic() >= self._asks_again_at
-        for request in overdue:
-            self._give_up_waiting(association, request)
         if not commits:
             for request in unsent:
                 self._commitments.close(request.transaction_uid, {})
-            self._query(association, due)
+        # Each look takes its time: a few, and then what is due is looked at again.
+        until = time.monotonic() + _MOST_LOOKING_S
+        left = _MOST_LOOKS
+        for request in overdue:
+            left -= self._give_up_waiting(association, request, left, until)
+        if not commits:
+            self._query(association, due, left, until)
             return True
         new = self._commitments.open(self._name, due) if due else None
         return all([self._ask(association, r) for r in (*unsent, *([new] if new else []))])
@@ -136,27 +144,58 @@ class Prover:
             time.sleep(_LOOK_S)
         return True
 
-    def _give_up_waiting(self, association: Association, request: CommitmentRequest) -> None:
-        """No report came: what a query finds is there, the rest is sent again."""
-        log.warning("commitment_not_reported", destination=self._name, objects=len(request.items))
-        paths = self._commitments.paths(request)
-        outcomes = {uid: self._look(association, path) for uid, path in paths.items()}
-        self._commitments.close(request.transaction_uid, outcomes)
+    def _give_up_waiting(
+        self, association: Association, request: CommitmentRequest, most: int, until: float
+    ) -> int:
+        """No report came: what a query finds is there, the rest is sent again; how many looks.
 
-    def _query(self, association: Association, due: Sequence[Unproven]) -> None:
+        What there was no time for is left in the request.
+        """
+        paths = self._commitments.paths(request)
+        if not _takes(association, STUDY_ROOT_FIND.uid):
+            if not self._is_stopping():
+                self._commitments.close(request.transaction_uid, {})
+            return 0
+        outcomes = self._looks(association, paths, most, until)
+        if outcomes:
+            log.warning("commitment_not_reported", destination=self._name, objects=len(outcomes))
+        self._commitments.answer(request.transaction_uid, outcomes)
+        return len(outcomes)
+
+    def _query(
+        self, association: Association, due: Sequence[Unproven], most: int, until: float
+    ) -> None:
         """Proof from a destination that does not commit."""
-        outcomes = {d.sop_instance_uid: self._look(association, d.path) for d in due}
+        if not due or self._is_stopping():
+            return
+        offers = _takes(association, STUDY_ROOT_FIND.uid)
+        paths = {d.sop_instance_uid: d.path for d in due}
+        outcomes = self._looks(association, paths, most, until) if offers else {}
         told = {uid: outcome for uid, outcome in outcomes.items() if outcome != _UNSETTLED}
         self._commitments.learn(self._name, told)
-        rest = [d for d in due if d.sop_instance_uid not in told]
+        mute = outcomes.keys() - told.keys() if offers else paths.keys()
+        rest = [d for d in due if d.sop_instance_uid in mute]
         if rest:
             self._commitments.postpone(self._name, rest, _NO_OFFER_WAIT_S)
             log.warning("destination_proves_nothing", destination=self._name, objects=len(rest))
 
+    def _looks(
+        self, association: Association, paths: Mapping[str, str], most: int, until: float
+    ) -> dict[str, str]:
+        """What queries say of the first of some objects, as many as there is time for.
+
+        One that the association did not outlive has no answer, and its turn is over.
+        """
+        outcomes: dict[str, str] = {}
+        for uid, path in paths.items():
+            is_over = len(outcomes) >= most or time.monotonic() >= until
+            if is_over or self._is_stopping() or not association.is_established:
+                break
+            outcomes[uid] = self._look(association, path)
+        return outcomes
+
     def _look(self, association: Association, path: str) -> str:
         """What a query says of one object."""
-        if self._is_stopping() or not _takes(association, STUDY_ROOT_FIND.uid):
-            return _UNSETTLED
         try:
             is_there = has_object(association, self._path(path))
         except (OSError, AttributeError) as error:  # of the file
@@ -174,7 +213,7 @@ class Prover:
             association = dimse.associate(
                 self._destination,
                 self._config.node.ae_title,
-                [STORAGE_COMMITMENT, STUDY_ROOT_FIND],
+                CLASSES,
                 handlers=handlers,
             )
             if not association.is_established:

@@ -2,40 +2,54 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Set
 from pathlib import Path
 
+import structlog
 from pydicom import Dataset, dcmread
 from pynetdicom.association import Association
 
 from dicom_node.sop_classes import STUDY_ROOT_FIND
 
+log = structlog.get_logger()
+
 _PENDING = (0xFF00, 0xFF01)
 _SUCCESS = 0x0000
 _KEYS = ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"]
+_MOST_ANSWERS = 100_000
+_LONGEST_S = 120.0
+"""Some peers ignore the keys and tell of all they have, and one may never end."""
 
 
 def has_object(association: Association, path: Path) -> bool | None:
     """Whether the object of a file is there; None where that was not answered. Raises OSError."""
     ours = dcmread(path, stop_before_pixels=True, specific_tags=_KEYS)
-    held = instances_of_series(
-        association, ours.StudyInstanceUID, ours.SeriesInstanceUID, only=ours.SOPInstanceUID
-    )
-    return None if held is None else str(ours.SOPInstanceUID) in held
+    uid = str(ours.SOPInstanceUID)
+    held = held_of_series(association, ours.StudyInstanceUID, ours.SeriesInstanceUID, {uid})
+    return None if held is None else uid in held
 
 
-def instances_of_series(
-    association: Association, study: str, series: str, *, only: str = ""
+def held_of_series(
+    association: Association, study: str, series: str, wanted: Set[str]
 ) -> set[str] | None:
-    """SOP Instance UIDs that are there, all or `only` one; None where that was not answered."""
+    """Those `wanted` of the SOP Instance UIDs of a series that are there; None where that was not
+    answered, or not to the end: the association is aborted then."""
     keys = Dataset()
     keys.QueryRetrieveLevel = "IMAGE"
-    keys.StudyInstanceUID, keys.SeriesInstanceUID, keys.SOPInstanceUID = study, series, only
+    keys.StudyInstanceUID, keys.SeriesInstanceUID = study, series
+    keys.SOPInstanceUID = next(iter(wanted)) if len(wanted) == 1 else ""
     found: set[str] = set()
-    for status, match in association.send_c_find(keys, STUDY_ROOT_FIND.uid):
+    until = time.monotonic() + _LONGEST_S
+    answers = association.send_c_find(keys, STUDY_ROOT_FIND.uid)
+    for number, (status, match) in enumerate(answers, 1):
         code = status.get("Status")
-        if code in _PENDING:
-            if match is not None and match.get("SOPInstanceUID"):
-                found.add(str(match.SOPInstanceUID))
-        elif code != _SUCCESS:
+        if code not in _PENDING:
+            return found if code == _SUCCESS else None
+        if match is not None and (uid := str(match.get("SOPInstanceUID", ""))) in wanted:
+            found.add(uid)
+        if number >= _MOST_ANSWERS or time.monotonic() > until:
+            log.warning("query_without_end", answers=number)
+            association.abort()
             return None
-    return found
+    return None

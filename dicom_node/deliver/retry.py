@@ -47,7 +47,8 @@ class GiveUp:
 def decide(policy: Policy, *, failures: int, age_s: float, draw: float) -> Again | GiveUp:
     """What follows a failure of something that failed `failures` times before this one.
 
-    `age_s` counts from when it was first due; `draw` is a random number from 0 to 1.
+    `age_s` counts from when it was first due, and could be tried; `draw` is a random number from 0
+    to 1.
     """
     if policy.most_retries is not None and failures >= policy.most_retries:
         return GiveUp(f"given up after {failures} retries")

@@ -10,6 +10,7 @@ from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.database.dialects import insert_once
 from dicom_node.ledger.database.tables import discards, instances, transfers
 from dicom_node.ledger.errors import Conflict
+from dicom_node.ledger.keeping.discards import SPOOL, aside_of
 from dicom_node.ledger.rows import ReceivedInstance, StoredInstance
 from dicom_node.ledger.statements import latest, open_revision, the
 from dicom_node.ledger.states import State
@@ -74,11 +75,12 @@ class Arrivals:
             replace()
 
     def known_paths(self) -> set[str]:
-        """Spool paths that have a row, or are to be removed."""
-        prefix = "spool/"
+        """Spool paths that have a row, or are to be removed, under the names they have then."""
+        prefix = f"{SPOOL}/"
         removed = sa.select(discards.c.path).where(discards.c.path.like(f"{prefix}%"))
         with self._database.read() as db:
-            going = {path.removeprefix(prefix) for path in db.scalars(removed)}
+            going = {name for path in db.scalars(removed) for name in (path, aside_of(path))}
+            going = {name.removeprefix(prefix) for name in going}
             return going | set(db.scalars(sa.select(instances.c.path)))
 
     def open_transfer(self, *, calling_ae: str, peer: str) -> int:

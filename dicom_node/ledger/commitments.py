@@ -12,6 +12,7 @@ from dicom_node.ledger.database.tables import (
     commitment_items,
     commitments,
     deliveries,
+    results,
 )
 from dicom_node.ledger.events import note
 from dicom_node.ledger.proof_queries import OPEN, CommitmentQueries
@@ -104,7 +105,7 @@ class Commitments(CommitmentQueries):
         `destinations` are those that whoever reports may speak for. What the report leaves out is
         asked for again.
         """
-        with self._database.write() as db:
+        with self._database.write(studies=self._studies_of(transaction_uid)) as db:
             row = db.execute(
                 sa.select(commitments).where(commitments.c.transaction_uid == transaction_uid)
             ).first()
@@ -118,13 +119,48 @@ class Commitments(CommitmentQueries):
 
     def close(self, transaction_uid: str, outcomes: Mapping[str, str]) -> None:
         """Give up waiting for a report; `outcomes` are as `proofs.settle` has them."""
-        with self._database.write() as db:
+        with self._database.write(studies=self._studies_of(transaction_uid)) as db:
             row = db.execute(
                 sa.select(commitments).where(commitments.c.transaction_uid == transaction_uid)
             ).first()
             if row is not None and row.state in OPEN:
                 state = CommitmentState.CLOSED
                 self._close(db, row.destination, transaction_uid, outcomes, state)
+
+    def answer(self, transaction_uid: str, outcomes: Mapping[str, str]) -> None:
+        """Record what was found out of some items of a request that nobody reported on; it is
+        over with its last. `outcomes` are as `proofs.settle` has them."""
+        with self._database.write(studies=self._studies_of(transaction_uid)) as db:
+            row = db.execute(
+                sa.select(commitments).where(commitments.c.transaction_uid == transaction_uid)
+            ).first()
+            if row is None or row.state not in OPEN:
+                return
+            at = self._database.now()
+            for uid, outcome in outcomes.items():
+                self._settle(db, at, row.destination, transaction_uid, uid, outcome)
+            if None not in outcomes_of(db, transaction_uid).values():
+                self._close(db, row.destination, transaction_uid, {}, CommitmentState.CLOSED)
+
+    def _settle(
+        self,
+        db: sa.Connection,
+        at: float,
+        destination: str,
+        transaction_uid: str,
+        uid: str,
+        outcome: str,
+    ) -> None:
+        of_request = deliveries.c.transaction_uid == transaction_uid
+        settle(db, at, uid, destination, outcome, of_request)
+        db.execute(
+            commitment_items.update()
+            .where(
+                commitment_items.c.transaction_uid == transaction_uid,
+                commitment_items.c.sop_instance_uid == uid,
+            )
+            .values(outcome=outcome or "unsaid")
+        )
 
     def _close(
         self,
@@ -135,38 +171,40 @@ class Commitments(CommitmentQueries):
         state: CommitmentState,
     ) -> None:
         at = self._database.now()
-        items = db.scalars(
-            sa.select(commitment_items.c.sop_instance_uid).where(
-                commitment_items.c.transaction_uid == transaction_uid
-            )
-        ).all()
-        for uid in items:
-            outcome = outcomes.get(uid, "")
-            of_request = deliveries.c.transaction_uid == transaction_uid
-            settle(db, at, uid, destination, outcome, of_request)
-            db.execute(
-                commitment_items.update()
-                .where(
-                    commitment_items.c.transaction_uid == transaction_uid,
-                    commitment_items.c.sop_instance_uid == uid,
-                )
-                .values(outcome=outcome or "unsaid")
-            )
+        settled = outcomes_of(db, transaction_uid)
+        for uid, known in settled.items():
+            if known is None or uid in outcomes:
+                self._settle(db, at, destination, transaction_uid, uid, outcomes.get(uid, ""))
         db.execute(
             commitments.update()
             .where(commitments.c.transaction_uid == transaction_uid)
             .values(state=state, closed_at=at)
         )
-        committed = sum(outcomes.get(uid) == COMMITTED for uid in items)
-        fields = {"objects": len(items), "committed": committed, "destination": destination}
+        committed = sum(outcomes.get(uid) == COMMITTED for uid in settled)
+        fields = {"objects": len(settled), "committed": committed, "destination": destination}
         note(db, at, f"commitment_{state}", None, transaction_uid=transaction_uid, **fields)
 
     def learn(self, destination: str, outcomes: Mapping[str, str]) -> None:
         """Record what was found out without a request; as `proofs.settle` has it."""
         free = deliveries.c.transaction_uid.is_(None)
-        with self._database.write() as db:
+        made = sa.select(results.c.study_instance_uid).where(
+            results.c.sop_instance_uid.in_(list(outcomes))
+        )
+        with self._database.write(studies=self._studies(made)) as db:
             for uid, outcome in outcomes.items():
                 settle(db, self._database.now(), uid, destination, outcome, free)
+
+    def _studies_of(self, transaction_uid: str) -> set[str]:
+        """Studies whose deliveries an answer to a request may move."""
+        asked = sa.select(commitment_items.c.sop_instance_uid).where(
+            commitment_items.c.transaction_uid == transaction_uid
+        )
+        made = sa.select(results.c.study_instance_uid).where(results.c.sop_instance_uid.in_(asked))
+        return self._studies(made)
+
+    def _studies(self, query: sa.Select[tuple[str]]) -> set[str]:
+        with self._database.read() as db:
+            return set(db.scalars(query))
 
     def postpone(self, destination: str, items: Sequence[Unproven], wait_s: float) -> None:
         """Ask for nothing of these for a while: the destination offers no proof now."""
@@ -180,6 +218,14 @@ class Commitments(CommitmentQueries):
                 )
                 .values(ask_at=until)
             )
+
+
+def outcomes_of(db: sa.Connection, transaction_uid: str) -> dict[str, str | None]:
+    """What was said of each item of a request; None of one that nothing was said of yet."""
+    query = sa.select(commitment_items.c.sop_instance_uid, commitment_items.c.outcome).where(
+        commitment_items.c.transaction_uid == transaction_uid
+    )
+    return {uid: outcome for uid, outcome in db.execute(query)}
 
 
 def _transaction_uid(destination: str, items: Sequence[Unproven]) -> str:

@@ -11,9 +11,10 @@ from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.database.dialects import insert_once
 from dicom_node.ledger.database.tables import deliveries, destinations, results, revisions
 from dicom_node.ledger.events import note
-from dicom_node.ledger.queries import Queries
+from dicom_node.ledger.queries.of_results import deliveries_of
 from dicom_node.ledger.rows import Result, Run
-from dicom_node.ledger.statements import move, of_run, the
+from dicom_node.ledger.standing import LOST
+from dicom_node.ledger.statements import move, move_in, of_run, the
 from dicom_node.ledger.states import DeliveryState, Proof, State
 
 
@@ -29,8 +30,8 @@ class Deliveries:
         """Record the objects made and where they go; repeating it changes nothing.
 
         With a trouble the study is parked once they are delivered: somebody must see to it.
-        What a destination refused before is tried again; what it has is sent again only after a
-        retry that somebody asked for.
+        What a destination refused before, or lost, is tried again; what it has is sent again only
+        after a retry that somebody asked for. A file that is gone is not.
         """
         with self._database.write(study=run.study) as db:
             current = db.execute(
@@ -38,15 +39,15 @@ class Deliveries:
             ).first()
             if current is None:
                 return False
-            again = {DeliveryState.REFUSED} | (
-                {DeliveryState.DELIVERED} if current.resend else set()
-            )
+            again = _REFUSED_OR_LOST if not current.resend else _NOT_PENDING
             _forget_others(db, run, made, to)
-            self._supersede_earlier(db, run)
+            if made:  # else there is nothing that replaces anything
+                self._supersede_earlier(db, run)
             for result in made:
                 _record_result(db, run, result)
                 for name in to:
-                    _queue_delivery(db, result.sop_instance_uid, name, again)
+                    is_here = result.purged_at is None
+                    _queue_delivery(db, result.sop_instance_uid, name, again, is_here)
             db.execute(
                 the(run.study, run.revision).values(
                     state=State.DELIVERING,
@@ -63,6 +64,9 @@ class Deliveries:
                 run.study,
                 revision=run.revision,
                 objects=len(made),
+                attempt=run.attempt,
+                trouble=trouble,
+                bundle_digest=current.bundle_digest,
             )
         return True
 
@@ -123,32 +127,26 @@ class Deliveries:
 
     def finish(self, run: Run) -> State | None:
         """Done, or parked on a refusal, once nothing is pending; None when nothing moved."""
-        outcomes = Queries(self._database).deliveries(run.study, run.revision)
-        if any(d.state is DeliveryState.PENDING for d in outcomes):
-            return None
-        refused = [d for d in outcomes if d.state is DeliveryState.REFUSED]
-        if refused:
-            reason = f"{refused[0].destination} refused a result: {refused[0].error}"
-            parked = move(
-                self._database,
-                run,
-                State.PARKED,
-                reason=reason,
-                finished_at=self._database.now(),
-            )
-            return State.PARKED if parked else None
-        trouble = self._trouble(run)
-        state = State.PARKED if trouble else State.DONE
-        moved = move(self._database, run, state, finished_at=self._database.now(), reason=trouble)
-        return state if moved else None
+        if not self._is_over(run):
+            return None  # without a transaction that writes: this is asked again and again
+        with self._database.write(study=run.study) as db:
+            # Anew: a report may have said meanwhile that an object is lost.
+            outcomes = deliveries_of(db, run.study, run.revision)
+            if any(d.state is DeliveryState.PENDING for d in outcomes):
+                return None
+            refused = [d for d in outcomes if d.state is DeliveryState.REFUSED]
+            why = _trouble(db, run)
+            if refused:
+                why = f"{refused[0].destination} refused a result: {refused[0].error}"
+            state = State.PARKED if why else State.DONE
+            at = self._database.now()
+            moved = move_in(db, self._database, run, state, finished_at=at, reason=why)
+            return state if moved else None
 
-    def _trouble(self, run: Run) -> str | None:
-        """What was noted when the deliveries started."""
-        query = sa.select(revisions.c.reason).where(
-            revisions.c.study_instance_uid == run.study, revisions.c.revision == run.revision
-        )
+    def _is_over(self, run: Run) -> bool:
         with self._database.read() as db:
-            return db.scalar(query)
+            outcomes = deliveries_of(db, run.study, run.revision)
+        return all(d.state is not DeliveryState.PENDING for d in outcomes)
 
     def park(self, run: Run, reason: str) -> bool:
         """Stop a revision whose deliveries cannot be seen to."""
@@ -179,6 +177,16 @@ _UNASKED: dict[str, Any] = {
     "ask_at": None,
 }
 _UNASKED |= {"resends": 0}
+_NOT_PENDING: sa.ColumnElement[bool] = deliveries.c.state != DeliveryState.PENDING
+_REFUSED_OR_LOST: sa.ColumnElement[bool] = sa.or_(deliveries.c.state == DeliveryState.REFUSED, LOST)
+
+
+def _trouble(db: sa.Connection, run: Run) -> str | None:
+    """What was noted when the deliveries started."""
+    query = sa.select(revisions.c.reason).where(
+        revisions.c.study_instance_uid == run.study, revisions.c.revision == run.revision
+    )
+    return db.scalar(query)
 
 
 def _pending(destination: str) -> sa.Update:
@@ -214,17 +222,21 @@ def _record_result(db: sa.Connection, run: Run, result: Result) -> None:
     values = {f: getattr(result, f) for f in result.__slots__ if f != "sop_instance_uid"}
     if not insert_once(db, results, **key, **values):
         same = [results.c[name] == value for name, value in key.items()]
-        db.execute(results.update().where(*same).values(**values, purged_at=None))
+        db.execute(results.update().where(*same).values(**values))
 
 
 def _queue_delivery(
-    db: sa.Connection, sop_instance_uid: str, destination: str, again: set[DeliveryState]
+    db: sa.Connection,
+    sop_instance_uid: str,
+    destination: str,
+    again: sa.ColumnElement[bool],
+    is_here: bool,
 ) -> None:
     key = {"sop_instance_uid": sop_instance_uid, "destination": destination}
-    if not insert_once(db, deliveries, **key, state=DeliveryState.PENDING):
+    if not insert_once(db, deliveries, **key, state=DeliveryState.PENDING) and is_here:
         same = [deliveries.c[name] == value for name, value in key.items()]
         db.execute(
             deliveries.update()
-            .where(*same, deliveries.c.state.in_(again))
+            .where(*same, again)
             .values(state=DeliveryState.PENDING, error=None, next_attempt_at=None, **_UNASKED)
         )

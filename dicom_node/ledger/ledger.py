@@ -12,8 +12,12 @@ from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.database.look import Where
 from dicom_node.ledger.deliveries import Deliveries
 from dicom_node.ledger.events import Events
+from dicom_node.ledger.keeping.discards import Discards
+from dicom_node.ledger.keeping.endings import Endings
+from dicom_node.ledger.keeping.holds import Holds
+from dicom_node.ledger.keeping.promises import Promises
 from dicom_node.ledger.keeping.retention import Retention
-from dicom_node.ledger.queries import Queries
+from dicom_node.ledger.queries.queries import Queries
 from dicom_node.ledger.studies import Studies
 from dicom_node.ledger.switches import Switches
 
@@ -22,10 +26,14 @@ _PARTS: dict[str, Callable[[Database], Any]] = {
     "studies": Studies,
     "deliveries": Deliveries,
     "commitments": Commitments,
+    "promises": Promises,
     "retention": Retention,
+    "discards": Discards,
+    "endings": Endings,
     "events": Events,
     "queries": Queries,
     "switches": Switches,
+    "holds": Holds,
 }
 
 
@@ -53,6 +61,7 @@ class IngestLedger(_OnDatabase):
 
     arrivals: Arrivals
     commitments: Commitments
+    promises: Promises
     events: Events
     switches: Switches
 
@@ -74,9 +83,13 @@ class EgressLedger(_OnDatabase):
 
     deliveries: Deliveries
     commitments: Commitments
+    promises: Promises
     retention: Retention
+    discards: Discards
+    endings: Endings
     events: Events
     queries: Queries
+    switches: Switches
 
 
 @dataclass(frozen=True)
@@ -85,3 +98,5 @@ class Ledger(IngestLedger, WorkerLedger, EgressLedger):
 
     The writers are thread-safe. A committed row survives a power cut.
     """
+
+    holds: Holds

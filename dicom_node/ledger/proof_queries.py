@@ -24,7 +24,8 @@ class CommitmentQueries:
         self._database = database
 
     def due(self, destination: str, *, most: int, needs_commitment: bool) -> list[Unproven]:
-        """Objects that a destination has taken and that nobody has proof of, oldest first.
+        """Objects that a destination has taken and that nobody has proof of, oldest first;
+        not those whose file is gone.
 
         With `needs_commitment` also those that only a query has found.
         """
@@ -52,6 +53,7 @@ class CommitmentQueries:
                 results.c.id == newest,
                 d.destination == destination,
                 d.state == DeliveryState.DELIVERED,
+                results.c.purged_at.is_(None),
                 unproven,
                 sa.or_(d.ask_at.is_(None), d.ask_at <= now),
             )
@@ -84,7 +86,11 @@ class CommitmentQueries:
                 commitment_items,
                 commitment_items.c.transaction_uid == commitments.c.transaction_uid,
             )
-            .where(commitments.c.destination == destination, which)
+            .where(
+                commitments.c.destination == destination,
+                commitment_items.c.outcome.is_(None),
+                which,
+            )
             .order_by(commitments.c.made_at, commitment_items.c.sop_instance_uid)
         )
         found: dict[str, list[tuple[str, str]]] = {}

@@ -6,9 +6,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dicom_node.ledger.database.tables import deliveries, results, revisions
+from dicom_node.ledger.database.tables import deliveries
 from dicom_node.ledger.events import note
-from dicom_node.ledger.states import DeliveryState, Proof, State
+from dicom_node.ledger.standing import send_anew, study_of
+from dicom_node.ledger.states import DeliveryState, Proof
 
 COMMITTED = "committed"
 FOUND = "found"
@@ -35,7 +36,8 @@ def settle(
     """Apply one outcome to a delivery that was taken, if it is one of `which`.
 
     `COMMITTED` and `FOUND` are proof; `MISSING` is sent again once; 0119 and 0122 are refused;
-    anything else, nothing said included, is asked for again later.
+    anything else, nothing said included, is asked for again later. The transaction holds the
+    study of the object.
     """
     same = sa.and_(
         deliveries.c.sop_instance_uid == sop_instance_uid,
@@ -53,7 +55,7 @@ def settle(
     elif outcome == MISSING:
         values |= _missing(db, at, row)
     elif outcome in _NEVER:
-        reopen(db, at, row)
+        send_anew(db, at, sop_instance_uid, destination)  # so that it is parked: refused
         error = f"it says that it cannot commit to the object: {_NEVER[outcome]}"
         values |= {"state": DeliveryState.REFUSED, "status": outcome, "error": error}
     else:
@@ -62,57 +64,17 @@ def settle(
 
 
 def _missing(db: sa.Connection, at: float, row: sa.Row[Any]) -> dict[str, Any]:
-    """The object is sent again, once; one that was replaced is not."""
-    if not reopen(db, at, row):
-        return {"proof": Proof.LOST}
+    """The object is sent again, once, if it still is to be there."""
+    error = "it took the object and does not have it"
+    why_not = send_anew(db, at, row.sop_instance_uid, row.destination)
+    if why_not:
+        study = study_of(db, row.sop_instance_uid)
+        fields = {"sop_instance_uid": row.sop_instance_uid, "destination": row.destination}
+        note(db, at, "result_lost", study, **fields, reason=f"not sent again: {why_not}")
+        return {"proof": Proof.LOST, "status": MISSING, "error": f"{error}; {why_not}"}
     if row.resends >= _MOST_RESENDS:
         error = "it took the object twice and does not have it"
         return {"state": DeliveryState.REFUSED, "status": MISSING, "error": error}
-    error = "it took the object and does not have it; sent again"
-    values: dict[str, Any] = {"state": DeliveryState.PENDING, "status": MISSING, "error": error}
-    return {**values, "resends": row.resends + 1, "ask_at": None, "next_attempt_at": None}
-
-
-def reopen(db: sa.Connection, at: float, row: sa.Row[Any]) -> bool:
-    """Have a study's deliveries seen to again; False where the object was replaced by another."""
-    newest = (
-        sa.select(
-            revisions.c.study_instance_uid, sa.func.max(revisions.c.revision).label("revision")
-        )
-        .group_by(revisions.c.study_instance_uid)
-        .subquery()
-    )
-    made_for = (
-        sa.select(revisions)
-        .join(
-            newest,
-            sa.and_(
-                newest.c.study_instance_uid == revisions.c.study_instance_uid,
-                newest.c.revision == revisions.c.revision,
-            ),
-        )
-        .join(
-            results,
-            sa.and_(
-                results.c.study_instance_uid == revisions.c.study_instance_uid,
-                results.c.revision == revisions.c.revision,
-            ),
-        )
-        .where(results.c.sop_instance_uid == row.sop_instance_uid)
-    )
-    found = db.execute(made_for).first()
-    if found is None:
-        return False
-    moved = db.execute(
-        revisions.update()
-        .where(
-            revisions.c.study_instance_uid == found.study_instance_uid,
-            revisions.c.revision == found.revision,
-            revisions.c.state.in_((State.DONE, State.PARKED)),
-        )
-        .values(state=State.DELIVERING, finished_at=None)
-    )
-    if moved.rowcount:
-        fields = {"revision": found.revision, "destination": row.destination}
-        note(db, at, "study_delivering", found.study_instance_uid, **fields)
-    return True
+    values: dict[str, Any] = {"state": DeliveryState.PENDING, "status": MISSING}
+    values |= {"error": f"{error}; sent again", "resends": row.resends + 1}
+    return {**values, "ask_at": None, "next_attempt_at": None}

@@ -39,6 +39,8 @@ class ReceivedInstance:
     """Relative to the spool."""
     calling_ae: str
     peer: str
+    sha256: str | None = None
+    """Of the dataset, where one is made while it arrives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ class StoredInstance:
     size_bytes: int
     study_instance_uid: str
     sha256: str | None = None
-    """Of the dataset; known of what was removed."""
+    """Of the dataset; known of what was removed, and where one is made on arrival."""
     purged_at: float | None = None
 
 
@@ -136,6 +138,8 @@ class Result:
     slide: str
     path: str
     sha256: str
+    purged_at: float | None = None
+    """When its file was removed; None as long as it is there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,25 +14,31 @@ from dicom_node.ledger.states import MAY_FOLLOW, State
 
 
 def move(database: Database, run: Run, state: State, **values: Any) -> bool:
+    """Move a revision, in a transaction of its own."""
+    with database.write(study=run.study) as db:
+        return move_in(db, database, run, state, **values)
+
+
+def move_in(db: sa.Connection, database: Database, run: Run, state: State, **values: Any) -> bool:
     """Move a revision, if this attempt is the current one, nobody else's, and the move allowed.
 
-    Nobody has to see to one that has a successor: it is superseded instead of parked.
+    Nobody has to see to one that has a successor: it is superseded instead of parked. The
+    transaction holds the study.
     """
     owner = database.owner if state is State.ANALYZING else None
-    with database.write(study=run.study) as db:
-        last = db.execute(latest(run.study)).first()
-        has_successor = last is not None and last.revision > run.revision
-        becomes = State.SUPERSEDED if state is State.PARKED and has_successor else state
-        moved = db.execute(
-            of_run(database, revisions.update(), run, state).values(
-                state=becomes, executor=owner, **values
-            )
+    last = db.execute(latest(run.study)).first()
+    has_successor = last is not None and last.revision > run.revision
+    becomes = State.SUPERSEDED if state is State.PARKED and has_successor else state
+    moved = db.execute(
+        of_run(database, revisions.update(), run, state).values(
+            state=becomes, executor=owner, **values
         )
-        if moved.rowcount:
-            fields = {"reason": values["reason"]} if values.get("reason") else {}
-            kind = f"study_{becomes}"
-            note(db, database.now(), kind, run.study, revision=run.revision, **fields)
-        return bool(moved.rowcount)
+    )
+    if moved.rowcount:
+        fields = {"reason": values["reason"]} if values.get("reason") else {}
+        kind = f"study_{becomes}"
+        note(db, database.now(), kind, run.study, revision=run.revision, **fields)
+    return bool(moved.rowcount)
 
 
 def the(study: str, revision: int) -> sa.Update:

@@ -33,6 +33,10 @@ MAY_FOLLOW = {
 an attempt that is no longer the current one, changes nothing."""
 
 
+AT_REST = (State.DONE, State.PARKED, State.SUPERSEDED)
+"""Nothing is under way for a revision in one of these."""
+
+
 class Proof(StrEnum):
     """What is known of an object that a destination has taken, beyond its answer to C-STORE."""
 
@@ -42,7 +46,8 @@ class Proof(StrEnum):
     FOUND = "found"
     """A query found it there."""
     LOST = "lost"
-    """The destination does not have it, and a newer object stands in its place."""
+    """The destination does not have it, and it is not sent again: a newer object stands in its
+    place, its file was removed, or the study was cancelled."""
 
 
 class CommitmentState(StrEnum):
@@ -55,6 +60,17 @@ class CommitmentState(StrEnum):
     REPORTED = "reported"
     CLOSED = "closed"
     """Turned down, or without a report for too long."""
+
+
+class InquiryState(StrEnum):
+    """Where a sender's request that we commit to what it sent stands."""
+
+    ASKED = "asked"
+    DECIDED = "decided"
+    """What is promised is durable; the sender has yet to be told."""
+    REPORTED = "reported"
+    GIVEN_UP = "given_up"
+    """The sender could not be told for too long; what was promised stays promised."""
 
 
 class DeliveryState(StrEnum):

@@ -11,7 +11,8 @@ from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.database.tables import instances, revisions
 from dicom_node.ledger.events import note
 from dicom_node.ledger.rows import Run
-from dicom_node.ledger.statements import latest, move, of_run, open_revision, the
+from dicom_node.ledger.standing import send_what_is_lost
+from dicom_node.ledger.statements import latest, move, move_in, of_run, open_revision, the
 from dicom_node.ledger.states import State
 
 
@@ -76,6 +77,8 @@ class Studies:
             if why := values["reason"] or "; ".join(evidence.missing):
                 fields["reason"] = why
             note(db, self._database.now(), kind, run.study, **fields)
+            if values["state"] is State.PARKED:
+                send_what_is_lost(db, self._database.now(), run.study)
         return True
 
     def start_analysis(self, run: Run, engine: str, bundle_digest: str) -> bool:
@@ -137,13 +140,18 @@ class Studies:
                     revision=run.revision,
                     **fields,
                 )
+                if later:
+                    send_what_is_lost(db, self._database.now(), run.study)
             return bool(moved.rowcount)
 
     def park(self, run: Run, reason: str) -> bool:
         """Stop a revision for good, with the reason people will read."""
-        return move(
-            self._database, run, State.PARKED, reason=reason, finished_at=self._database.now()
-        )
+        with self._database.write(study=run.study) as db:
+            at = self._database.now()
+            parked = move_in(db, self._database, run, State.PARKED, reason=reason, finished_at=at)
+            if parked:
+                send_what_is_lost(db, at, run.study)
+            return parked
 
     def cancel(self, study: str) -> None:
         """Park the latest revision of a study, wherever it is under way; what works on it finds

@@ -5,17 +5,20 @@ A switch holds for every node on the database, survives restarts, and stays unti
 
 from __future__ import annotations
 
+import json
+import math
 from typing import Any
 
 import sqlalchemy as sa
 
 from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.database.dialects import insert_once
-from dicom_node.ledger.database.tables import switches
+from dicom_node.ledger.database.tables import events, switches
 from dicom_node.ledger.events import note
 
 INTAKE, ANALYSIS = "intake", "analysis"
 """The two that are no destination."""
+_RESUMED = "resumed"
 
 
 class Switches:
@@ -38,7 +41,7 @@ class Switches:
         with self._database.write() as db:
             was_paused = db.execute(switches.delete().where(switches.c.name == name)).rowcount == 1
             if was_paused:
-                note(db, self._database.now(), "resumed", None, name=name)
+                note(db, self._database.now(), _RESUMED, None, name=name)
         return was_paused
 
     def is_paused(self, name: str) -> bool:
@@ -46,6 +49,25 @@ class Switches:
         query = sa.select(switches.c.name).where(switches.c.name == name)
         with self._database.read() as db:
             return db.execute(query).first() is not None
+
+    def going_since(self, name: str) -> float:
+        """Since when what is of this kind may begin: now where it is paused, -inf where nobody
+        remembers a pause. No time before counts against what waited."""
+        resumed = (
+            sa.select(events.c.at)
+            .where(
+                events.c.study_instance_uid.is_(None),
+                events.c.kind == _RESUMED,
+                events.c.fields == json.dumps({"name": name}),
+            )
+            .order_by(events.c.id.desc())
+            .limit(1)
+        )
+        if self.is_paused(name):
+            return self._database.now()
+        with self._database.read() as db:
+            at = db.scalar(resumed)
+        return -math.inf if at is None else at
 
     def paused(self) -> dict[str, float]:
         """When each was paused that is, by name."""

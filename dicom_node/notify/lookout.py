@@ -68,6 +68,7 @@ class Lookout(threading.Thread):
         if self._send is not None:
             for notice in self._new():
                 self._send(notice)
+                self._look_at_disk()  # sending may take long
 
     def _look_at_disk(self) -> None:
         node = self._config.node
@@ -88,10 +89,16 @@ class Lookout(threading.Thread):
             self._send({**self._about(room.value), **fields})
 
     def _new(self) -> Iterator[Notice]:
-        """Notices of events that are not told yet, oldest first; each is told at most once."""
+        """Notices of events that are not told yet, oldest first.
+
+        Each is told once at most, also where a process ends in the middle; on a disk too full to
+        keep its number, once more after a restart.
+        """
         if self._last is None:
             self._last = self._kept()
         for number, event in self._ledger.queries.events_after(self._last, TOLD_KINDS, _AT_ONCE):
+            if self._stop_asked.is_set():
+                return  # the rest is told after the next start
             self._last = number
             self._keep(number)
             yield self._notice(event)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
+import socket
 import subprocess
-import urllib.error
-import urllib.request
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from http.client import HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import structlog
 
@@ -60,30 +62,63 @@ def _run(command: Sequence[str], notice: Notice, timeout_s: float) -> bool:
 
 
 def _post(url: str, notice: Notice, timeout_s: float) -> bool:
-    request = urllib.request.Request(
-        url,
-        data=json.dumps(notice).encode(),
-        headers={"Content-Type": "application/json"},
-        method="POST",
-    )
+    """Post a notice as JSON and look at the status; an answer that names another place is none."""
     try:
-        with _OPENER.open(request, timeout=timeout_s):
-            return True
-    except urllib.error.HTTPError as error:
-        return _failed("webhook", f"answered {error.code}")
+        status = _status_of(url, json.dumps(notice).encode(), time.monotonic() + timeout_s)
+    except TimeoutError:
+        return _failed("webhook", f"took more than {timeout_s:g} s")
     except (OSError, HTTPException, ValueError) as error:
         why = os_reason(error) if isinstance(error, OSError) else type(error).__name__
         return _failed("webhook", why)
+    return 200 <= status < 300 or _failed("webhook", f"answered {status}")
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A notice goes where the configuration says, and nowhere that an answer names."""
+def _status_of(url: str, body: bytes, deadline: float) -> int:
+    """Status of the answer, which has to be there by a time of `time.monotonic`. No proxy is asked.
 
-    def redirect_request(self, *_: Any, **__: Any) -> None:
-        return None
+    Raises OSError, HTTPException, and ValueError for a URL that is none.
+    """
+    parts = urlsplit(url)
+    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+    path = urlunsplit(("", "", parts.path or "/", parts.query, ""))
+    headers = {"Content-Type": "application/json", "Connection": "close"}
+    connection = kind(parts.hostname or "", parts.port, timeout=_left(deadline))
+    try:
+        connection.connect()
+        connection.sock.settimeout(_left(deadline))
+        connection.request("POST", path, body, headers)
+        response = HTTPResponse(connection.sock, method="POST")
+        response.fp = io.BufferedReader(_Within(connection.sock, deadline))
+        response.begin()
+        return response.status
+    finally:
+        connection.close()
 
 
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
+def _left(deadline: float) -> float:
+    """Seconds until then. Raises TimeoutError."""
+    left_s = deadline - time.monotonic()
+    if left_s <= 0:
+        raise TimeoutError
+    return left_s
+
+
+class _Within(io.RawIOBase):
+    """What comes on a socket, all of it by a deadline: the library's time is that of one read, so a
+    peer that drips would take as long as it likes."""
+
+    def __init__(self, sock: socket.socket, deadline: float) -> None:
+        self._sock = sock
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """How many bytes came, 0 at the end. Raises OSError, also when the time is over."""
+        self._sock.settimeout(_left(self._deadline))
+        return self._sock.recv_into(buffer)
 
 
 def _failed(way: str, reason: str) -> bool:

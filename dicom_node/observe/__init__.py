@@ -1,1 +1,1 @@
-"""What the node says of itself: the log."""
+"""What the node says of itself: the log, and which threads get on."""

@@ -12,6 +12,7 @@ import logging
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +20,8 @@ from typing import Any, Literal, TextIO, cast
 
 import structlog
 
-from dicom_node.observe.plain import plain_values
+from dicom_node.observe.plain import plain, plain_values
+from dicom_node.observe.stream import Unfailing
 
 log = structlog.get_logger()
 
@@ -29,10 +31,10 @@ def configure(
 ) -> None:
     """Send structlog and the libraries' loggers to stderr; `fixed` fields go into every line.
 
-    What would reach stderr past the log (warnings, an exception that ends a thread) becomes a
-    line of it.
+    What would reach stderr past the log (an exception that ends a thread) becomes a line of it;
+    warnings are not shown, nor kept.
     """
-    stream = _Unfailing(sys.stderr)
+    stream = Unfailing(sys.stderr)
     console = format == "console" or (format == "auto" and sys.stderr.isatty())
     # Context variables do not reach the library's threads, so what is fixed is added by hand.
     shared: list[structlog.typing.Processor] = [
@@ -40,16 +42,17 @@ def configure(
         structlog.contextvars.merge_contextvars,
         _without_exception_text,
         _harmless,
+        stream.tell_lost,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+        _Console() if console else structlog.processors.JSONRenderer()
     )
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level.upper()),
-        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, stream)),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, stream)),  # a line at a time
         cache_logger_on_first_use=False,
     )
     handler: logging.Handler = logging.StreamHandler(stream)
@@ -59,12 +62,21 @@ def configure(
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
+    _hear_libraries(handler)
+    sys.excepthook = _process_ended
+    sys.unraisablehook = _unraisable
+    threading.excepthook = _thread_ended
+
+
+def _hear_libraries(handler: logging.Handler) -> None:
+    """Let what libraries log come to us, and nothing of theirs to stderr past it."""
     root = logging.getLogger()
     root.handlers = [handler]
     # Libraries speak only when something is wrong: pynetdicom's info lines repeat our own events.
     root.setLevel(logging.WARNING)
-    logging.captureWarnings(True)
-    logging.getLogger("py.warnings").setLevel(logging.ERROR)  # pydicom has one for each odd value
+    # pydicom has a warning for each odd value, and Python keeps every text that it has warned of:
+    # what is only not shown fills the memory with the words of senders.
+    warnings.simplefilter("ignore")
     logging.getLogger("pydicom").setLevel(logging.ERROR)
     # A destination that cannot be reached is our own event; these would say it twice, as errors.
     for name in ("pynetdicom.acse", "pynetdicom.transport"):
@@ -74,13 +86,13 @@ def configure(
     for name in _OF_THEIR_OWN:
         own = logging.getLogger(name)
         own.handlers, own.propagate = [_Silent()], True
-    sys.excepthook = _process_ended
-    sys.unraisablehook = _unraisable
-    threading.excepthook = _thread_ended
 
 
 _OF_THEIR_OWN = ("dbos",)
 """Loggers whose library writes to stderr by itself, past this log."""
+_TO_PASTE = "to_allow_it_add"
+"""The field whose lines are ours, to be pasted as they stand: what others chose is quoted there, so
+that it has no line end."""
 
 
 def place_of(error: BaseException) -> str:
@@ -111,31 +123,6 @@ class _Silent(logging.NullHandler):
     one that is there."""
 
 
-class _Unfailing:
-    """A text stream whose writes never raise: a log on a full disk must not end the work."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        """Write what can be written; a line that cannot is lost."""
-        try:
-            return self._stream.write(text)
-        except (OSError, ValueError):  # ValueError: closed
-            return 0
-
-    def flush(self) -> None:
-        """Flush, if that is possible now."""
-        try:
-            self._stream.flush()
-        except (OSError, ValueError):
-            return
-
-    def isatty(self) -> bool:
-        """Whether people read it."""
-        return self._stream.isatty()
-
-
 def _without_exception_text(
     _logger: Any, _name: str, event: MutableMapping[str, Any]
 ) -> Mapping[str, Any]:
@@ -155,7 +142,24 @@ def _without_exception_text(
 def _harmless(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
     """What was said by others moves no cursor of who reads it."""
     ours = ("_record", "_from_structlog")
-    return {k: v if k in ours else plain_values(v) for k, v in event.items()}
+    made = {k: v if k in ours else plain_values(v) for k, v in event.items()}
+    if isinstance(block := event.get(_TO_PASTE), str):
+        made[_TO_PASTE] = "\n".join(plain(line) for line in block.split("\n"))
+    return made
+
+
+class _Console:
+    """A line of a terminal; what can be pasted follows on lines of its own."""
+
+    def __init__(self) -> None:
+        self._line = structlog.dev.ConsoleRenderer()
+
+    def __call__(self, logger: Any, name: str, event: MutableMapping[str, Any]) -> str:
+        block = event.get(_TO_PASTE)
+        if not (isinstance(block, str) and "\n" in block):
+            return self._line(logger, name, event)
+        rest = {key: value for key, value in event.items() if key != _TO_PASTE}
+        return f"{self._line(logger, name, rest)} {_TO_PASTE}:\n{block}"
 
 
 def _without_library_text(

@@ -21,7 +21,7 @@ from dicom_node.ledger.ledger import IngestLedger
 from dicom_node.processes.heartbeat import NOBODY, Heart
 from dicom_node.processes.signals import reloads
 from dicom_node.services import echo
-from dicom_node.services.commitment import Reports
+from dicom_node.services.commitment import Commitment
 from dicom_node.services.store.handler import StoreHandler
 from dicom_node.spool.lost_found import LostFound, LostFoundBusy
 from dicom_node.spool.spool import Spool, SpoolUnusable
@@ -33,6 +33,8 @@ _LEAVING_S = 15.0
 _DESCRIPTORS = 8192
 _LOOK_S = 0.5  # between two looks at whether the database is still one
 _DAY_S = 86400.0
+_TURNS_WITHIN_S = 5.0
+"""Longer than the listener takes to turn once: it does every second, and when somebody comes."""
 
 
 class ListenerFailed(Exception):
@@ -57,19 +59,22 @@ class Ingest:
         tls: ServerTls | None = None,
         tls_port: int = 0,
         reporters: Mapping[str, Collection[str]] | None = None,
+        requestors: Collection[str] | None = None,
     ) -> None:
+        """`requestors` may ask for storage commitment, None for nobody: then no digests are made
+        of what arrives."""
         self.ae_title = ae_title
         self.spool = spool
         self.ledger = ledger
         self._tls = tls
-        self._store = StoreHandler(spool, ledger)
-        reports = Reports(ledger.commitments, reporters or {})
+        self._store = StoreHandler(spool, ledger, digests=requestors is not None)
+        commitment = Commitment(ledger.commitments, ledger.promises, reporters or {}, requestors)
         self._acceptor = Acceptor(
             ae_title=ae_title,
             bind=bind,
             port=port,
             senders=senders,
-            services=(echo.service(), self._store.service, reports.service),
+            services=(echo.service(), self._store.service, commitment.service),
             maximum_associations=maximum_associations,
             share=share,
             proxies=proxies,
@@ -91,6 +96,11 @@ class Ingest:
     def is_listening(self) -> bool:
         """Whether anybody is heard."""
         return self._acceptor.is_listening
+
+    @property
+    def is_turning(self) -> bool:
+        """Whether its threads get on; a listener that hangs is alive and hears nobody."""
+        return self._acceptor.silent_s < _TURNS_WITHIN_S and self._store.is_turning
 
     @property
     def damage(self) -> LedgerDamaged | None:
@@ -174,19 +184,13 @@ def _reporters(config: Config) -> dict[str, list[str]]:
     return found
 
 
-def run_ingest(config: Config, stop: threading.Event, heart: Heart = NOBODY) -> None:
-    """Receive until `stop` is set, then let open associations finish within the drain time.
-
-    SIGHUP makes it read the files of TLS again. Raises TlsUnusable at the start, LedgerDamaged as
-    soon as a sender had to be answered so, and ListenerFailed where nobody is heard any more.
-    """
+def _ingest_of(config: Config) -> Ingest:
     ledger = IngestLedger.open(config.ledger_at, owner=config.node.name)
     spool = Spool(
         config.spool_dir, config.node.reserve_mb * 1024 * 1024, writer=config.spool_writer
     )
-    asked = reloads()
     tls = config.node.tls
-    ingest = Ingest(
+    return Ingest(
         ae_title=config.node.ae_title,
         bind=config.node.bind,
         port=None if tls is not None and tls.required else config.node.port,
@@ -199,7 +203,26 @@ def run_ingest(config: Config, stop: threading.Event, heart: Heart = NOBODY) -> 
         share=config.node.associations_per_sender,
         proxies=config.node.proxy_networks,
         reporters=_reporters(config),
+        requestors=set(config.requestors) if config.commitment.scp else None,
     )
+
+
+def _tell_where(config: Config, ingest: Ingest) -> None:
+    """Say who can reach the listener, and where."""
+    for sentence in (*exposure.shut_out(config), *exposure.wide_open(config)):
+        log.warning("listener_exposed", reason=sentence)
+    where = {"port": ingest.port, "tls_port": ingest.tls_port}
+    log.info("listening", ae_title=config.node.ae_title, bind=config.node.bind, **where)
+
+
+def run_ingest(config: Config, stop: threading.Event, heart: Heart = NOBODY) -> None:
+    """Receive until `stop` is set, then let open associations finish within the drain time.
+
+    SIGHUP makes it read the files of TLS again. Raises TlsUnusable at the start, LedgerDamaged as
+    soon as a sender had to be answered so, and ListenerFailed where nobody is heard any more.
+    """
+    asked = reloads()
+    ingest = _ingest_of(config)
     _allow_many_descriptors()
     try:
         # What a supervisor that was killed has left drains first.
@@ -208,13 +231,11 @@ def run_ingest(config: Config, stop: threading.Event, heart: Heart = NOBODY) -> 
         if stop.is_set():
             return
         raise
-    where = {"port": ingest.port, "tls_port": ingest.tls_port}
-    for sentence in (*exposure.shut_out(config), *exposure.wide_open(config)):
-        log.warning("listener_exposed", reason=sentence)
-    log.info("listening", ae_title=config.node.ae_title, bind=config.node.bind, **where)
+    _tell_where(config, ingest)
     warn_at = 0.0
     while ingest.damage is None and ingest.is_listening and not stop.wait(_LOOK_S):
-        heart.beat()
+        if ingest.is_turning:  # otherwise the supervisor ends this process and starts another
+            heart.beat()
         if asked.is_set():
             asked.clear()
             ingest.reload_tls()

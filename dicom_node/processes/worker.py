@@ -12,6 +12,7 @@ from pathlib import Path
 import structlog
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer
 from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from dicom_node.config.loading import only_model
 from dicom_node.config.sections import ModelSection
@@ -24,8 +25,9 @@ from dicom_node.observe.log import place_of
 from dicom_node.processes.heartbeat import NOBODY, Heart
 from dicom_node.work.overseer import Overseer
 from dicom_node.work.pruning import EVERY_S, prune
-from dicom_node.work.rounds import WORKFLOW_VERSION, run_round
-from dicom_node.work.watch import own_bytes
+from dicom_node.work.rounds import WORKFLOW_VERSION, close, run_round
+from dicom_node.work.suspect import Suspect, note_death
+from dicom_node.work.watch import Watch, own_bytes
 from dicom_node.work.workflow import STUDY_QUEUE, StudyWorkflow
 from engines.bundle import Bundle, open_bundle
 from engines.errors import BundleRejected
@@ -104,24 +106,30 @@ def _require_no_fixture(bundle: Bundle, model: ModelSection) -> None:
 
 def _serve_studies(config: Config, runtime: Runtime, stop: threading.Event, heart: Heart) -> None:
     ledger = WorkerLedger.open(config.ledger_at, owner=config.node.name)
-    _count_interruptions(ledger, config.node.most_crashes)
     workflow = StudyWorkflow(config, ledger, runtime, stop)
-    DBOS(config=_dbos_config(config, ledger))
-    DBOS.launch()
-    DBOS.register_queue(STUDY_QUEUE, worker_concurrency=1, polling_interval_sec=0.2)
+    suspect = Suspect(config.node.data_dir / "counting")
+
+    def end() -> None:
+        suspect.clear()  # what is to blame is parked
+        os._exit(MAY_PASS)
+
     Overseer(
         workflow.watch,
         ledger,
         longest_standstill_s=config.analysis.longest_standstill_s,
         most_memory_bytes=_most_memory_bytes(config),
         beat=heart.beat,
-        end=lambda: os._exit(MAY_PASS),
+        end=end,
     ).start()
+    _look_back(config, ledger, workflow.watch, suspect)
+    DBOS(config=_dbos_config(config, ledger))
+    DBOS.launch()
+    DBOS.register_queue(STUDY_QUEUE, worker_concurrency=1, polling_interval_sec=0.2)
     pruned_at = float("-inf")
     while not stop.is_set():
         try:
             with workflow.watch.on(None, "going its rounds") as moved:
-                run_round(config, ledger, workflow)
+                run_round(config, ledger, workflow, suspect)
                 moved()
             if time.monotonic() - pruned_at > EVERY_S:
                 prune(ledger)
@@ -131,6 +139,7 @@ def _serve_studies(config: Config, runtime: Runtime, stop: threading.Event, hear
         except (
             OperationalError,
             InterfaceError,
+            NoConnectionFree,
         ) as error:  # of the workflow library, on the same database
             log.warning("ledger_busy", error=place_of(error))
         stop.wait(_ROUND_S)
@@ -159,6 +168,22 @@ def _dbos_config(config: Config, ledger: WorkerLedger) -> DBOSConfig:
         "log_level": "ERROR",
         "enable_otlp": False,
     }
+
+
+def _look_back(config: Config, ledger: WorkerLedger, watch: Watch, suspect: Suspect) -> None:
+    """Who was in work when the last worker died: what was counted or else what was analyzed.
+
+    A study that was being counted is counted before anything else begins, so that nothing beside it
+    is blamed for the next death.
+    """
+    death = suspect.left()
+    if death is None:
+        _count_interruptions(ledger, config.node.most_crashes)
+        return
+    is_due = note_death(ledger, death, config.node.most_crashes)
+    suspect.clear()
+    if is_due:
+        close(config, ledger, watch, suspect, only=death.run.study)
 
 
 def _count_interruptions(ledger: WorkerLedger, most_crashes: int) -> None:

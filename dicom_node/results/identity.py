@@ -7,9 +7,10 @@ makes the object; where neither is so, the time of making is part of the UIDs.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import product
 
 from inference.types import NotAssessable, Prediction, Reason
 
@@ -17,6 +18,7 @@ NAMESPACE = uuid.UUID("3a9e5cf9-fbff-4cb6-bccd-0af4f401ffd7")
 """Name space of every UID the node derives (RFC 9562 5.5). Changing it renames all results."""
 
 _SEPARATOR = "\x1f"
+_REPORT = "report"
 _MAY_BE_MENDED = {Reason.INCOMPLETE, Reason.ANALYSIS_FAILED, Reason.RESULTS_FAILED}
 """Refusals that the same instances may not meet again: a file is replaced, the node is mended."""
 
@@ -101,10 +103,35 @@ def report_names(
     result: Prediction | NotAssessable,
 ) -> ResultNames:
     """UIDs of a report. That of a failure is not that of the report which replaces it."""
-    kind = "report"
+    kind = _REPORT
     if isinstance(result, NotAssessable) and result.reason in _MAY_BE_MENDED:
-        kind = f"report, {result.reason}"
+        kind = _report_of(result.reason)
     return ResultNames.of(study_uid, input_uids, provenance, kind)
+
+
+def _report_of(reason: Reason) -> str:
+    return f"{_REPORT}, {reason}"
+
+
+def series_of_report(
+    study_uid: str,
+    instance_uid: str,
+    input_sets: Iterable[Sequence[str]],
+    bundle_digests: Collection[str],
+) -> str | None:
+    """Series Instance UID of a report of the node that is known by its SOP Instance UID only.
+
+    None if it was made from none of these inputs by any of these bundles: the SOP Instance UID
+    proves what it was made from.
+    """
+    kinds = [_REPORT, *(_report_of(reason) for reason in sorted(_MAY_BE_MENDED))]
+    for inputs in input_sets:
+        made_from = tuple(sorted(set(inputs)))
+        for digest, kind in product(sorted(bundle_digests), kinds):
+            names = ResultNames(study_uid, made_from, digest, kind, moment="")
+            if names.uid("instance") == instance_uid:
+                return names.uid("series")
+    return None
 
 
 def is_preliminary(result: Prediction | NotAssessable) -> bool:

@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from highdicom import PixelMeasuresSequence
 from highdicom.sr import CodedConcept
-from pydicom import Dataset
+from pydicom import DataElement, Dataset
 from pydicom.uid import UID
 
 from dicom_node import implementation
@@ -19,6 +19,7 @@ from dicom_node.results import codes
 from dicom_node.results.identity import Provenance
 from engines.manifest.whole import Manifest
 from inference.errors import MALFORMED, is_of_the_machine
+from inference.slide.terms import is_uid
 from inference.types import SlideGeometry
 
 _NOMINAL_THICKNESS_MM = 0.001
@@ -61,19 +62,48 @@ def blank_header(source: Dataset, geometry: SlideGeometry | None) -> Dataset:
 
     highdicom parses the former on construction and refuses (or logs) values it dislikes; `complete`
     puts them back as they came. The latter it takes for granted, and Number of Frames too, which
-    some writers leave out where there is one.
+    some writers leave out where there is one; and Modality, which is SM (PS3.3 A.32.8), and the
+    size of the frames, which no result repeats: a refusal for want of it has a report.
     """
     header = _copied(source)
+    for tag in [element.tag for element in header if not _is_settable(element)]:
+        del header[tag]
     header.NumberOfFrames = header.get("NumberOfFrames") or 1
+    header.Modality = "SM"
+    for keyword in ("Rows", "Columns"):
+        setattr(header, keyword, header.get(keyword) or 1)
+    if not is_uid(str(header.get("FrameOfReferenceUID") or "")):
+        header.pop("FrameOfReferenceUID", None)
     for keyword in _TYPE_2:
         setattr(header, keyword, None)
-    if geometry is not None:
+    if geometry is not None and _is_a_size(geometry):
         groups = header.get("SharedFunctionalGroupsSequence") or [Dataset()]
         header.SharedFunctionalGroupsSequence = groups[:1]
         header.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence = pixel_measures(
             source, (geometry.spacing_row_mm, geometry.spacing_col_mm)
         )
     return header
+
+
+def _is_a_size(geometry: SlideGeometry) -> bool:
+    """Whether its spacing is one: a slide that is refused for its spacing has it as it came."""
+    spacing_mm = (geometry.spacing_row_mm, geometry.spacing_col_mm)
+    return all(math.isfinite(mm) and mm > 0 for mm in spacing_mm)
+
+
+def _is_settable(element: DataElement) -> bool:
+    """Whether highdicom may set the value in an object of its own.
+
+    What is no number in the place of one, pydicom reads as the text that it is, and refuses as soon
+    as it is set.
+    """
+    if element.VR not in ("DS", "IS"):
+        return True
+    try:
+        DataElement(element.tag, element.VR, element.value)
+    except MALFORMED:
+        return False
+    return True
 
 
 def pixel_measures(

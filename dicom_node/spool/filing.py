@@ -98,6 +98,8 @@ class Filing:
                 if self._spool.is_damaged(stored.path, stored.size_bytes):
                     if instance.study_instance_uid != stored.study_instance_uid:
                         raise Conflict(instance.sop_instance_uid)
+                    if stored.sha256 not in (None, dataset_digest(incoming)):
+                        raise Conflict(instance.sop_instance_uid)
                     self._ledger.arrivals.restore(
                         stored.study_instance_uid,
                         lambda: self._spool.replace(stored.path, incoming),

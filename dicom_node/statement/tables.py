@@ -6,10 +6,12 @@ from collections.abc import Iterable, Sequence
 
 from dicom_node.association.limits import ACCEPTED, REQUESTED
 from dicom_node.association.wire import (
+    APPLICATION_CONTEXT_UNKNOWN,
     CALLED_AE_UNKNOWN,
     CALLING_AE_UNKNOWN,
     CONGESTION,
     LIMIT_EXCEEDED,
+    VERSION_UNKNOWN,
 )
 from dicom_node.config.sections import DeliverySection, NodeSection
 from dicom_node.config.tls import NodeTls
@@ -17,7 +19,7 @@ from dicom_node.results.kinds import KINDS, result_classes
 from dicom_node.services import echo
 from dicom_node.services.store import handler
 from dicom_node.services.store.status import StoreStatus
-from dicom_node.sop_classes import VERIFICATION, SopClass
+from dicom_node.sop_classes import STORAGE_COMMITMENT, STUDY_ROOT_FIND, VERIFICATION, SopClass
 
 _SCP_MEANING = {
     StoreStatus.SUCCESS: (
@@ -48,7 +50,7 @@ _SCP_MEANING = {
     StoreStatus.ILLEGAL_UID: ("Error: cannot understand", "A UID is not one (PS3.5 9.1)"),
     StoreStatus.HEADER_TOO_LARGE: (
         "Error: cannot understand",
-        "The identifying attributes are not in the first 2 MiB",
+        "The identifying attributes are not in the first 2 MiB, or come behind 2000 items",
     ),
 }
 SCU_BEHAVIOR = (
@@ -63,9 +65,12 @@ SCU_BEHAVIOR = (
 )
 """Status of a C-STORE response, what it is called, and what the sender makes of it."""
 _REJECTIONS = (
+    (APPLICATION_CONTEXT_UNKNOWN, "application context name not supported",
+     "Another application context is named, or none"),
     (CALLING_AE_UNKNOWN, "calling AE title not recognized",
      "The title is not listed, or it comes from an address or with a certificate not its own"),
     (CALLED_AE_UNKNOWN, "called AE title not recognized", "The title is not the node's"),
+    (VERSION_UNKNOWN, "protocol version not supported", "Bit 0 of the version is not set"),
     (CONGESTION, "temporary congestion", "The node is stopping, or has no room for connections"),
     (LIMIT_EXCEEDED, "local limit exceeded", "As many associations as configured are open, "
      "in all or of this title"),
@@ -74,12 +79,12 @@ _REJECTIONS = (
 
 def accepted() -> tuple[SopClass, ...]:
     """SOP classes of the listener."""
-    return (*echo.service().sop_classes, *handler.SOP_CLASSES)
+    return (*echo.service().sop_classes, *handler.SOP_CLASSES, STORAGE_COMMITMENT)
 
 
 def proposed() -> tuple[SopClass, ...]:
     """SOP classes that are proposed to destinations."""
-    return (VERIFICATION, *result_classes().values())
+    return (VERIFICATION, *result_classes().values(), STORAGE_COMMITMENT, STUDY_ROOT_FIND)
 
 
 def services() -> str:
@@ -94,7 +99,12 @@ def services() -> str:
 def contexts(classes: Iterable[SopClass], role: str) -> str:
     """Presentation contexts, transfer syntaxes in order of preference."""
     rows = [
-        (f"{c.name} `{c.uid}`", f"{t.keyword} `{t.uid}`", role, "none")
+        (
+            f"{c.name} `{c.uid}`",
+            f"{t.keyword} `{t.uid}`",
+            "SCU and SCP" if c.both_roles else role,
+            "role selection" if c.both_roles else "none",
+        )
         for c in classes
         for t in c.transfer_syntaxes
     ]

@@ -16,6 +16,7 @@ from dicom_node.ledger.errors import LedgerFailed
 from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Instance, Revision, Run
 from dicom_node.ledger.states import State
+from dicom_node.ledger.switches import INTAKE
 from dicom_node.observe.log import os_reason, place_of, trace_of
 from dicom_node.study.evidence import PatientsDiffer, first_of, gather_evidence
 from dicom_node.study.facts import InstanceFacts, Uncountable, read_facts
@@ -45,15 +46,21 @@ def close_ready(
     quiet_time_s: float,
     incomplete_after_s: float,
     watched: Watched = unwatched,
+    only: str | None = None,
 ) -> list[Revision]:
-    """Close every study that is quiet and complete, or was long enough; those closed now."""
+    """Close every study that is quiet and complete, or was long enough; those closed now.
+
+    With `only`, that study and no other.
+    """
     closed = []
     for revision in ledger.queries.in_state(State.RECEIVING):
+        if only not in (None, revision.study_instance_uid):
+            continue
         quiet_s = _quiet_s(ledger, revision, quiet_time_s)
         if quiet_s < quiet_time_s:
             continue
         rows = ledger.queries.instances(revision.study_instance_uid, revision.revision)
-        is_late = quiet_s >= incomplete_after_s
+        is_late = quiet_s >= incomplete_after_s and _could_send(ledger, incomplete_after_s)
         if _counted_before(revision, rows) and not is_late:
             continue
         if ledger.database.is_shared and not is_here(rows, spool):
@@ -64,6 +71,11 @@ def close_ready(
             if _counted(ledger, revision, rows, spool, quiet_s, is_late, moved):
                 closed.append(revision)
     return closed
+
+
+def _could_send(ledger: WorkerLedger, for_s: float) -> bool:
+    """Whether intake was not paused for so long: a sender that was turned away is waited for."""
+    return ledger.database.now() - ledger.switches.going_since(INTAKE) >= for_s
 
 
 def _counted(
@@ -135,6 +147,12 @@ def _settle(ledger: WorkerLedger, revision: Revision, evidence: Evidence, is_lat
         log.info("study_closed", study=study, instances=instances, quiet_s=quiet_s)
     _warn_of_two_patients(ledger, revision, evidence)
     return True
+
+
+def park_uncounted(ledger: WorkerLedger, revision: Revision, reason: str) -> None:
+    """Stop a study whose counting costs others too much."""
+    rows = ledger.queries.instances(revision.study_instance_uid, revision.revision)
+    _park(ledger, revision, rows, reason)
 
 
 def _park(ledger: WorkerLedger, revision: Revision, rows: Sequence[Instance], reason: str) -> None:

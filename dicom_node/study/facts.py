@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from pydicom.dataset import FileDataset
 
+from dicom_node.observe.log import place_of
 from inference.errors import MALFORMED, is_of_the_machine
 from inference.slide.attributes import BadValue
 from inference.slide.budget import TooMuch, require_bounded
@@ -51,7 +52,7 @@ def _facts(path: Path, _state: tuple[int, ...]) -> InstanceFacts:
     except Exception as error:  # whatever a malformed file makes the parser raise
         if isinstance(error, OSError) and error.errno is not None:
             raise  # of the operating system; the parser's own have no number
-        raise Uncountable(f"{file}: {type(error).__name__} while reading it") from error
+        raise Uncountable(f"{file}: {place_of(error)} while its frames were counted") from error
 
 
 def _read(path: Path) -> InstanceFacts:
@@ -66,7 +67,7 @@ def _count(file: BinaryIO, dataset: FileDataset, header: ImageHeader) -> int:
     """Frames in the file; none where only a label or the like cannot be counted."""
     try:
         return count_frames(file, dataset, header)
-    except MALFORMED as error:
+    except (BadValue, *MALFORMED) as error:
         if is_of_the_machine(error) or not header.is_beside:
             raise
         return 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -18,7 +20,7 @@ from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Result, Revision, Run
 from dicom_node.results.build import objects_of
 from dicom_node.results.files import write as write_file
-from dicom_node.results.identity import Provenance, report_names
+from dicom_node.results.identity import Provenance, report_names, series_of_report
 from dicom_node.results.kinds import REPORT
 from dicom_node.results.making import BuiltObject, Making
 from dicom_node.study.evidence import missing_of, slides_of
@@ -40,14 +42,20 @@ class ResultObjects:
         self._ledger = ledger
         self._runtime = runtime
 
-    def slides(self, study: str, revision: int) -> tuple[SlideFiles, ...]:
-        """The slides of a revision that get a report. Raises Uncountable and OSError."""
-        rows = self._ledger.queries.instances(study, revision)
-        return slides_of(read_facts(self._config.spool_dir / row.path) for row in rows)
+    def slides(self, run: Run, moved: Callable[[], None]) -> tuple[SlideFiles, ...]:
+        """The slides of a revision that get a report; `moved` is called after each file.
 
-    def slide(self, study: str, revision: int, key: str) -> SlideFiles:
+        Raises Uncountable, PatientsDiffer and OSError.
+        """
+        facts = []
+        for row in self._ledger.queries.instances(run.study, run.revision):
+            facts.append(read_facts(self._config.spool_dir / row.path))
+            moved()
+        return slides_of(facts)
+
+    def slide(self, run: Run, key: str, moved: Callable[[], None]) -> SlideFiles:
         """One slide by its key."""
-        return next(s for s in self.slides(study, revision) if s.key == key)
+        return next(s for s in self.slides(run, moved) if s.key == key)
 
     def _folder(self, study: str, revision: int) -> Path:
         """Folder of a revision's predictions and objects."""
@@ -113,7 +121,7 @@ class ResultObjects:
             provenance=provenance,
             slide=slide,
             number=number,
-            predecessor=self._predecessor(run, slide.key, names.uid("instance")),
+            predecessor=self._predecessor(run, slide, names.uid("instance")),
         )
 
     def _closed(self, run: Run) -> Revision:
@@ -127,9 +135,9 @@ class ResultObjects:
         uid = str(item.dataset.SOPInstanceUID)
         kept = self._ledger.queries.kept_result(uid, run)
         if kept is not None:
-            self._mend(kept, item)
+            is_here = self._mend(kept, item)
             log.info("result_kept", sop_instance_uid=uid, kind=item.kind)
-            return kept
+            return replace(kept, purged_at=None) if is_here else kept
         path = self._folder(run.study, run.revision) / f"{item.kind}-{item.slide}-{uid}.dcm"
         write_file(item.dataset, path)
         return Result(
@@ -141,32 +149,62 @@ class ResultObjects:
             sha256=_digest(path),
         )
 
-    def _mend(self, kept: Result, item: BuiltObject) -> None:
-        """Write a kept object again whose file is lost or damaged, if it comes out the same."""
+    def _mend(self, kept: Result, item: BuiltObject) -> bool:
+        """Write a kept object again whose file is lost or damaged, if it comes out the same.
+
+        Whether the file is there then.
+        """
         path = self._config.node.data_dir / kept.path
         if path.is_file() and _digest(path) == kept.sha256:
-            return
+            return True
         again = BytesIO()
         dcmwrite(again, item.dataset, enforce_file_format=True)
         # Another engine or version makes other bytes: what a PACS has under this UID stays.
-        if hashlib.sha256(again.getbuffer()).hexdigest() == kept.sha256:
-            with whole(path) as file:
-                file.write(again.getbuffer())
+        if hashlib.sha256(again.getbuffer()).hexdigest() != kept.sha256:
+            return False
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole(path) as file:
+            file.write(again.getbuffer())
+        return True
 
-    def _predecessor(self, run: Run, key: str, uid: str) -> Dataset | None:
-        """The last report of the same slide under another UID; the one of `uid` replaces it.
-
-        One whose file is lost or damaged cannot be named, which must not hold back the new one.
-        """
+    def _predecessor(self, run: Run, slide: SlideFiles, uid: str) -> Dataset | None:
+        """The last report of the same slide under another UID; the one of `uid` replaces it."""
         for number in range(run.revision, 0, -1):
             for result in reversed(self._ledger.queries.results(run.study, number)):
-                is_report = result.kind == REPORT.name and result.slide == key
+                is_report = result.kind == REPORT.name and result.slide == slide.key
                 if is_report and result.sop_instance_uid != uid:
-                    try:
-                        return dcmread(self._config.node.data_dir / result.path)
-                    except (FileNotFoundError, EOFError, InvalidDicomError):
-                        log.error("predecessor_lost", sop_instance_uid=result.sop_instance_uid)
+                    found = self._report(run.study, number, result, slide)
+                    if found is not None:
+                        return found
         return None
+
+    def _report(
+        self, study: str, revision: int, result: Result, slide: SlideFiles
+    ) -> Dataset | None:
+        """What an earlier report says of itself; where its file was removed, its UIDs.
+
+        One whose file is lost or damaged, and whose UIDs cannot be told, cannot be named, which
+        must not hold back the new one.
+        """
+        if result.purged_at is None:
+            try:
+                return dcmread(self._config.node.data_dir / result.path)
+            except (FileNotFoundError, EOFError, InvalidDicomError):
+                pass
+        queries = self._ledger.queries
+        series = series_of_report(
+            study,
+            result.sop_instance_uid,
+            queries.input_sets(study, revision, slide.input_uids),
+            {self._runtime.bundle.digest, *queries.bundle_digests(study)},
+        )
+        if series is None:
+            log.error("predecessor_lost", sop_instance_uid=result.sop_instance_uid)
+            return None
+        named = Dataset()
+        named.StudyInstanceUID, named.SeriesInstanceUID = study, series
+        named.SOPClassUID, named.SOPInstanceUID = result.sop_class_uid, result.sop_instance_uid
+        return named
 
 
 def _digest(path: Path) -> str:

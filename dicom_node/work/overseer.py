@@ -12,10 +12,10 @@ from collections.abc import Callable
 
 import structlog
 
-from dicom_node.ledger.counted import Evidence
 from dicom_node.ledger.errors import LedgerFailed
 from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.states import State
+from dicom_node.study.closing import park_uncounted
 from dicom_node.work.watch import Task, Watch, own_bytes
 
 log = structlog.get_logger()
@@ -87,6 +87,4 @@ class Overseer(threading.Thread):
         if found.state is not State.RECEIVING:
             self._ledger.studies.park(run, reason)
             return
-        rows = self._ledger.queries.instances(run.study, run.revision)
-        counted = Evidence(len(rows), sum(row.size_bytes for row in rows), missing=(reason,))
-        self._ledger.studies.park_uncounted(run, counted, reason)
+        park_uncounted(self._ledger, found, reason)

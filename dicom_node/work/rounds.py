@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import structlog
 from dbos import DBOS, SetWorkflowID, WorkflowStatus
 from sqlalchemy.exc import DatabaseError, InterfaceError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from dicom_node.config.whole import Config
 from dicom_node.ledger.errors import LedgerBusy, LedgerDamaged
 from dicom_node.ledger.ledger import WorkerLedger
-from dicom_node.ledger.rows import Revision
+from dicom_node.ledger.rows import Revision, Run
 from dicom_node.ledger.states import State
 from dicom_node.ledger.switches import ANALYSIS
 from dicom_node.observe.log import place_of, trace_of
 from dicom_node.study.closing import close_ready, is_here
+from dicom_node.work.suspect import Suspect
 from dicom_node.work.underway import workflow_id
+from dicom_node.work.watch import Watch
 from dicom_node.work.workflow import NO_ROOM_WAIT_S, STUDY_QUEUE, StudyWorkflow
 
 log = structlog.get_logger()
@@ -33,15 +37,11 @@ _WAITING = {"ENQUEUED", "DELAYED"}
 _PENDING = "PENDING"
 
 
-def run_round(config: Config, ledger: WorkerLedger, workflow: StudyWorkflow) -> None:
+def run_round(
+    config: Config, ledger: WorkerLedger, workflow: StudyWorkflow, suspect: Suspect
+) -> None:
     """Close studies that are complete, and queue what is due."""
-    close_ready(
-        ledger,
-        config.spool_dir,
-        quiet_time_s=config.node.quiet_time_s,
-        incomplete_after_s=config.node.incomplete_after_s,
-        watched=lambda run: workflow.watch.on(run, "counting"),
-    )
+    close(config, ledger, workflow.watch, suspect)
     may_begin = not ledger.switches.is_paused(ANALYSIS) and _has_room(config)
     for revision in ledger.queries.in_state(State.QUEUED):
         is_due = revision.not_before <= ledger.database.now()
@@ -49,6 +49,26 @@ def run_round(config: Config, ledger: WorkerLedger, workflow: StudyWorkflow) -> 
             _alone(ledger, revision, lambda r: _queue_study(ledger, workflow, r))
     for revision in ledger.queries.my_analyses():
         _alone(ledger, revision, lambda r: _queue_study(ledger, workflow, r))
+
+
+def close(
+    config: Config, ledger: WorkerLedger, watch: Watch, suspect: Suspect, only: str | None = None
+) -> None:
+    """Close studies that are complete, or this one if it is; each is named while it is counted."""
+
+    @contextmanager
+    def watched(run: Run) -> Iterator[Callable[[], None]]:
+        with suspect.on(run), watch.on(run, "counting") as moved:
+            yield moved
+
+    close_ready(
+        ledger,
+        config.spool_dir,
+        quiet_time_s=config.node.quiet_time_s,
+        incomplete_after_s=config.node.incomplete_after_s,
+        watched=watched,
+        only=only,
+    )
 
 
 def _has_room(config: Config) -> bool:
@@ -68,7 +88,7 @@ def _alone(ledger: WorkerLedger, revision: Revision, act: Callable[[Revision], N
     """Do something for one study; an error nobody expected parks that study and no other."""
     try:
         act(revision)
-    except (LedgerBusy, LedgerDamaged, DatabaseError, InterfaceError):
+    except (LedgerBusy, LedgerDamaged, DatabaseError, InterfaceError, NoConnectionFree):
         raise  # of the database, so of all studies
     except Exception as error:  # noqa: BLE001 - whatever it is, the other studies go on
         log.error("study_failed", study=revision.study_instance_uid, trace=trace_of(error))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from dicom_node.ledger.errors import LedgerBusy
 from dicom_node.ledger.rows import Run
@@ -39,7 +40,7 @@ class Underway:
             self._unwritten.discard(workflow_id)
         try:
             yield
-        except (OperationalError, InterfaceError, LedgerBusy):
+        except (OperationalError, InterfaceError, NoConnectionFree, LedgerBusy):
             with self._lock:
                 self._unwritten.add(workflow_id)
             raise

@@ -27,6 +27,8 @@ class Task:
     moved_at: float
     began_bytes: int
     """Memory in use when it began."""
+    thread: int
+    """A task may have others inside; all of one thread."""
 
 
 class Watch:
@@ -39,8 +41,13 @@ class Watch:
 
     @contextmanager
     def on(self, run: Run | None, doing: str) -> Iterator[Callable[[], None]]:
-        """Around the work; what it yields is called whenever that got on."""
-        task = Task(run, doing, self._clock(), own_bytes())
+        """Around the work; what it yields is called whenever that got on.
+
+        Inside of another task of this thread it stands for that one too: rounds in which many
+        studies are counted get on with each of them, and hang where one of them does.
+        """
+        thread = threading.get_ident()
+        task = Task(run, doing, self._clock(), own_bytes(), thread)
         with self._lock:
             self._tasks.append(task)
 
@@ -52,11 +59,15 @@ class Watch:
         finally:
             with self._lock:
                 self._tasks.remove(task)
+                for around in self._tasks:
+                    if around.thread == thread:
+                        around.moved_at = self._clock()
 
     def hung(self, after_s: float) -> Task | None:
         """The one that has not moved for the longest time, if that is longer than `after_s`."""
         with self._lock:
-            first = min(self._tasks, key=lambda task: task.moved_at, default=None)
+            inmost = {task.thread: task for task in self._tasks}.values()
+            first = min(inmost, key=lambda task: task.moved_at, default=None)
             return first if first and self._clock() - first.moved_at > after_s else None
 
     def costliest(self, used_bytes: int) -> Task | None:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
-from typing import NoReturn
 
 import structlog
 from dbos import DBOS, DBOSConfiguredInstance
@@ -18,7 +16,7 @@ from dbos import DBOS, DBOSConfiguredInstance
 from dicom_node.config.whole import Config
 from dicom_node.deliver.retry import for_analysis
 from dicom_node.ledger.ledger import WorkerLedger
-from dicom_node.ledger.rows import Result, Revision, Run
+from dicom_node.ledger.rows import Run
 from dicom_node.ledger.states import State
 from dicom_node.work.answers import (
     Analyzed,
@@ -32,17 +30,10 @@ from dicom_node.work.answers import (
     from_json,
     to_json,
 )
-from dicom_node.work.attempts import AttemptOver, StopAsked, reporter, wait_while_paused
 from dicom_node.work.failures import again_or_park, answer_of, park
-from dicom_node.work.outputs import ResultObjects
-from dicom_node.work.slides import incomplete, result_of
+from dicom_node.work.steps import Steps
 from dicom_node.work.underway import Underway, workflow_id
-from dicom_node.work.watch import Watch
-from engines.errors import DeviceFailed
 from engines.runtime import Runtime
-from inference import archive, predict
-from inference.slide.files import SlideFiles
-from inference.types import NotAssessable, Prediction
 
 log = structlog.get_logger()
 
@@ -60,15 +51,11 @@ class StudyWorkflow(DBOSConfiguredInstance):
     ) -> None:
         """A slide under analysis when `stop` is set is paused: `paused` says that it is."""
         super().__init__(config_name="node")
-        self.paused = threading.Event()
         self.underway = Underway()
-        self.watch = Watch()
-        self._stop = stop
-        self._config = config
+        self._steps = Steps(config, ledger, runtime, stop)
+        self.paused, self.watch = self._steps.paused, self._steps.watch
         self._policy = for_analysis(config.analysis)
         self._ledger = ledger
-        self._runtime = runtime
-        self._objects = ResultObjects(config, ledger, runtime)
 
     @DBOS.workflow()
     def run_study(self, study: str, revision: int, attempt: int) -> str:
@@ -101,34 +88,14 @@ class StudyWorkflow(DBOSConfiguredInstance):
     def open_slides(self, study: str, revision: int, attempt: int) -> Recorded:
         """Opened with the slides to analyze; moves the study to `analyzing`."""
         run = Run(study, revision, attempt)
-        runtime = self._runtime
-
-        def work() -> Opened | Stale:
-            self._wait_while_paused(run, State.QUEUED)
-            if not self._ledger.studies.start_analysis(run, runtime.engine, runtime.bundle.digest):
-                return Stale()
-            log.info("study_started", attempt=attempt, engine=runtime.engine)
-            return Opened(tuple(s.key for s in self._objects.slides(study, revision)))
-
-        return to_json(answer_of(work))
+        return to_json(answer_of(lambda: self._steps.open(run)))
 
     @DBOS.step()
     def analyze(self, study: str, revision: int, attempt: int, key: str) -> Recorded:
         """Analyzed by the student: the prediction of one slide is on disk."""
         run = Run(study, revision, attempt)
 
-        def work() -> Analyzed | Stale:
-            if not self._may_go_on(run):
-                return Stale()
-            self._wait_while_paused(run, State.ANALYZING)
-            with self.watch.on(run, "analyzing") as moved:
-                slide = self._objects.slide(study, revision, key)
-                result, trouble = self._result_of(run, slide, moved)
-                archive.save(result, self._objects.prediction_path(run, key))
-                predict.discard(self._objects.tiles_path(run, key))
-            return Analyzed(type(result).__name__, trouble)
-
-        answer = answer_of(work)
+        answer = answer_of(lambda: self._steps.analyze(run, key))
         match answer:
             case Analyzed(result, ""):
                 log.info("slide_analyzed", slide=key, result=result)
@@ -148,23 +115,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
         """
         run = Run(study, revision, attempt)
 
-        def work() -> Built | Stale:
-            if not self._may_go_on(run):
-                return Stale()
-            made: list[Result] = []
-            seen_to = [self._objects.trouble_of(run), *troubles]
-            for number, slide in enumerate(self._objects.slides(study, revision)):
-                with self.watch.on(run, "building the results"):
-                    objects, trouble = self._objects.write(run, slide, number)
-                made += objects
-                seen_to.append(trouble)
-            names = [d.name for d in self._config.destinations]
-            why = "; ".join(filter(None, seen_to)) or None
-            if not self._ledger.deliveries.start(run, made, names, trouble=why):
-                return Stale()
-            return Built(len(made))
-
-        answer = answer_of(work)
+        answer = answer_of(lambda: self._steps.build(run, troubles))
         match answer:
             case Built(objects):
                 log.info("results_built", objects=objects)
@@ -200,62 +151,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
 
         Where it stands then; None where another attempt has taken over.
         """
-        current = self._revision(run.study, run.revision)
+        current = self._steps.revision(run)
         if current.run != run:
             return None
         return again_or_park(self._ledger, self._policy, current, reason, draw=random.random())
-
-    # -- inside ---------------------------------------------------------------------------------
-
-    def _result_of(
-        self, run: Run, slide: SlideFiles, moved: Callable[[], None]
-    ) -> tuple[Prediction | NotAssessable, str]:
-        if missing := self._objects.missing_of(run, slide):
-            return incomplete(missing), ""
-        try:
-            return result_of(
-                slide,
-                self._runtime,
-                progress=reporter(self._ledger, run, slide.key, moved),
-                stop=StopAsked(self._ledger, run, self._stop),
-                resume=self._objects.tiles_path(run, slide.key),
-            )
-        except predict.Stopped as stopped:
-            if not self._stop.is_set():
-                log.info("slide_stopped", slide=slide.key, reason="the attempt is over")
-                raise AttemptOver from None
-            log.info("slide_paused", slide=slide.key, reason=str(stopped))
-            self._pause()
-
-    def _wait_while_paused(self, run: Run, state: State) -> None:
-        """Begin nothing as long as an operator has paused analysis."""
-        with self.watch.on(run, "waiting") as moved:
-            if not wait_while_paused(self._ledger, run, state, self._stop, moved):
-                self._pause()
-
-    def _pause(self) -> NoReturn:
-        """Leave the step unfinished: the process ends, and the next one goes on from the tiles
-        that are done."""
-        self.paused.set()
-        while True:
-            threading.Event().wait()
-
-    def _may_go_on(self, run: Run) -> bool:
-        """Whether the attempt is still the current one, and was begun with this very student.
-
-        A student that was changed by a restart must not sign what another one computed: that
-        raises DeviceFailed, and a new attempt begins.
-        """
-        if not self._ledger.queries.is_current(run, State.ANALYZING):
-            return False
-        begun = self._revision(run.study, run.revision)
-        now_with = (self._runtime.engine, self._runtime.bundle.digest)
-        if (begun.engine, begun.bundle_digest) != now_with:
-            raise DeviceFailed("the bundle or the engine was changed during the analysis")
-        return True
-
-    def _revision(self, study: str, revision: int) -> Revision:
-        current = self._ledger.queries.revision(study, revision)
-        if current is None:
-            raise KeyError(f"revision {revision} of study {study} is not in the ledger")
-        return current

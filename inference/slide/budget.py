@@ -177,6 +177,9 @@ class Walk:
             raise self._too_much(f"{MOST_BYTES >> 20} MiB")
 
     def _too_much(self, most: str) -> TooMuch:
-        tag = self._at_top
-        name = keyword_for_tag(tag) or f"element ({tag >> 16:04X},{tag & 0xFFFF:04X})"
-        return TooMuch(f"the header holds more than {most}, which {name} exceeds")
+        return TooMuch(f"the header holds more than {most}, which {name_of(self._at_top)} exceeds")
+
+
+def name_of(tag: int) -> str:
+    """How people are told of an element: its keyword, or where it has none, its tag."""
+    return keyword_for_tag(tag) or f"element ({tag >> 16:04X},{tag & 0xFFFF:04X})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,6 +14,7 @@ from pydicom.tag import BaseTag, Tag
 
 from inference.errors import MALFORMED, is_of_the_machine
 from inference.slide.attributes import BadValue, value
+from inference.slide.budget import name_of
 from inference.slide.claims.places import end_of_groups
 from inference.slide.headers import ImageHeader
 
@@ -74,7 +75,12 @@ def _pixel_data_length(file: BinaryIO, *, explicit: bool) -> int | None:
 
 def _count_encapsulated(file: BinaryIO, dataset: FileDataset, header: ImageHeader) -> int:
     """Frames of encapsulated Pixel Data (PS3.5 A.4) by offset table, bounded by its fragments."""
-    basic = parse_basic_offsets(file)
+    try:
+        basic = parse_basic_offsets(file)
+    except MALFORMED as error:
+        if is_of_the_machine(error):
+            raise
+        raise BadValue("the Basic Offset Table of PixelData cannot be read as DICOM") from None
     fragments = _count_fragments(file, max(_FEW_FRAGMENTS, _MOST_A_FRAME * header.frames))
     extended = value(dataset, "ExtendedOffsetTable")
     if extended is not None and not isinstance(extended, bytes):
@@ -105,23 +111,43 @@ def read_before_pixels(file: BinaryIO, tags: Sequence[BaseTag]) -> FileDataset:
     """These attributes of a file, whose position then is at its pixel data, or its end.
 
     The per-frame functional groups are passed over: pydicom would build hundreds of thousands of
-    items to skip them. Raises what pydicom raises, and BadValue.
+    items to skip them. Raises BadValue, which names where the file cannot be read any further.
     """
-    header = read_partial(file, stop_when=_before(_PER_FRAME_GROUPS), specific_tags=[*tags])
-    if header.file_meta.TransferSyntaxUID.is_deflated:
-        return header  # of which `file` is not
-    implicit, little = header.original_encoding
-    file.seek(end_of_groups(file, file.tell(), bool(implicit)))
-    rest = read_dataset(
-        file,
-        bool(implicit),
-        bool(little),
-        stop_when=_before(_PIXELS),
-        specific_tags=[*tags],
-    )
+    seen = _Until(_PER_FRAME_GROUPS)
+    try:
+        header = read_partial(file, stop_when=seen, specific_tags=[*tags])
+        if header.file_meta.TransferSyntaxUID.is_deflated:
+            return header  # of which `file` is not
+        implicit, little = header.original_encoding
+        file.seek(end_of_groups(file, file.tell(), bool(implicit)))
+        seen.stop = _PIXELS
+        rest = read_dataset(
+            file, bool(implicit), bool(little), stop_when=seen, specific_tags=[*tags]
+        )
+    except MALFORMED as error:
+        if is_of_the_machine(error):
+            raise
+        raise BadValue(f"{seen.place} cannot be read as DICOM") from None
     header.update(rest)
     return header
 
 
-def _before(first: int) -> Callable[[BaseTag, str | None, int], bool]:
-    return lambda tag, vr, length: int(tag) >= first
+class _Until:
+    """Stops a parser in front of a tag, and knows how far it has come at the top level."""
+
+    def __init__(self, stop: int) -> None:
+        self.stop = stop
+        self._last: int | None = None
+
+    def __call__(self, tag: BaseTag, _vr: str | None, _length: int) -> bool:
+        if int(tag) >= self.stop:
+            return True
+        self._last = int(tag)
+        return False
+
+    @property
+    def place(self) -> str:
+        """For people: where an error is that ended the parser."""
+        if self._last is None:
+            return "the beginning of the dataset"
+        return f"{name_of(self._last)}, or what follows it,"

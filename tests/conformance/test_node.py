@@ -64,7 +64,7 @@ def test_results_and_completeness_pass(running, tmp_path):
 
 def test_hostile_peers_and_pdus_out_of_place_pass(running, tmp_path):
     n, _ = running
-    subjects = ["admission", "states", "lengths", "hostile"]
+    subjects = ["echo", "admission", "states", "lengths", "hostile", "refusals.operation"]
     run = conformance(tmp_path, n.port, "--hostile", "127.0.0.1", "--only", *subjects)
     assert_only_known(run)
     assert len(run.with_verdict("passed")) >= 80

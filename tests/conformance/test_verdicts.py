@@ -15,7 +15,7 @@ from conformance.case import Case, Need, Result
 from conformance.index import ALL
 from conformance.session import Session, Target
 from conformance.slides import syntaxes
-from conformance.verdicts import Failed, Skipped, Verdict
+from conformance.verdicts import Failed, NotApplicable, Skipped, Verdict
 from dicom_node.sop_classes import VL_WHOLE_SLIDE_MICROSCOPY
 
 NOBODY = Session(Target("127.0.0.1", 1, "NODE", "TESTS"), patience_s=0.2)
@@ -38,6 +38,7 @@ def results() -> list[Result]:
         case("absent", Skipped("no program")),
         case("asked", None, Need.STORE),
         case("broken", RuntimeError("of a library")),
+        case("foreign", NotApplicable("no such service")),
     ]
     return runner.run(cases, NOBODY, frozenset())
 
@@ -72,10 +73,12 @@ def test_the_suite_runs_without_anything_of_the_node(run_python):
 def test_each_end_of_a_case_is_its_own_verdict(results):
     assert [r.verdict for r in results] == [
         Verdict.PASSED, Verdict.FAILED, Verdict.SKIPPED, Verdict.SKIPPED, Verdict.FAILED,
+        Verdict.NOT_APPLICABLE,
     ]  # fmt: skip
     assert (results[1].found, results[1].expected) == ("<2>\x1b[31m", "1")
     assert "--store" in results[3].why
     assert "RuntimeError" in results[4].found
+    assert results[5].why == "no such service"
 
 
 def test_a_hostile_case_fails_when_the_node_answers_nobody_afterwards():
@@ -85,9 +88,9 @@ def test_a_hostile_case_fails_when_the_node_answers_nobody_afterwards():
 
 def test_the_table_is_by_section_and_says_what_was_found(results):
     table = report.table(results)
-    assert "PS3.4 B.2  (1 passed, 2 failed, 2 skipped)" in table
+    assert "PS3.4 B.2  (1 passed, 2 failed, 2 skipped, 1 not applicable)" in table
     assert "found <2>?[31m, expected 1" in table
-    assert table.endswith("5 cases: 1 passed, 2 failed, 2 skipped")
+    assert table.endswith("6 cases: 1 passed, 2 failed, 2 skipped, 1 not applicable")
 
 
 def test_sections_are_in_the_order_of_the_standard():
@@ -105,12 +108,12 @@ def test_sections_are_in_the_order_of_the_standard():
 
 def test_json_and_junit_say_the_same(results):
     found = json.loads(report.as_json(results, {"host": "h"}))
-    assert found["totals"] == {"passed": 1, "failed": 2, "skipped": 2}
+    assert found["totals"] == {"passed": 1, "failed": 2, "skipped": 2, "not applicable": 1}
     assert found["cases"][1]["found"] == "<2>?[31m"
     (suite,) = ElementTree.fromstring(report.as_junit(results))
-    assert (suite.get("name"), suite.get("tests"), suite.get("failures")) == ("PS3.4", "5", "2")
+    assert (suite.get("name"), suite.get("tests"), suite.get("failures")) == ("PS3.4", "6", "2")
     assert len(suite.findall("testcase/failure")) == 2
-    assert len(suite.findall("testcase/skipped")) == 2
+    assert len(suite.findall("testcase/skipped")) == 3
 
 
 @pytest.mark.parametrize(

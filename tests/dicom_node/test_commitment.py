@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from keeping_pacs import KeepingPacs, keeping_pacs
 from nodes import wait_for
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
@@ -21,6 +21,7 @@ from dicom_node.config.peers import Sender
 from dicom_node.config.whole import Config
 from dicom_node.deliver.finishing import tend
 from dicom_node.deliver.lanes import Lanes
+from dicom_node.deliver.proof import Prover
 from dicom_node.ledger.counted import Evidence
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import Delivery, ReceivedInstance, Result, Run, Unproven
@@ -83,17 +84,21 @@ def make_results(ledger: Ledger, folder: Path, objects: int, *, study: str = STU
     return [m.sop_instance_uid for m in made]
 
 
-@contextmanager
-def lanes(ledger: Ledger, folder: Path, pacs: KeepingPacs, **destination: Any) -> Iterator[None]:
-    stop = threading.Event()
+def config_of(folder: Path, pacs: KeepingPacs, **destination: Any) -> Config:
     values = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": pacs.port}
-    config = Config.model_validate(
+    return Config.model_validate(
         {
             "node": {"ae_title": "DICOMNODE", "data_dir": folder},
             "destinations": [{**values, **destination}],
             "delivery": {"first_retry_s": 0.2, "longest_retry_s": 0.5},
         }
     )
+
+
+@contextmanager
+def lanes(ledger: Ledger, folder: Path, pacs: KeepingPacs, **destination: Any) -> Iterator[None]:
+    stop = threading.Event()
+    config = config_of(folder, pacs, **destination)
     running = Lanes(config, ledger, stop, draw=lambda: 0.5)
     running.start()
     try:
@@ -109,6 +114,10 @@ def rows(ledger: Ledger, study: str = STUDY) -> list[Delivery]:
 
 def proofs(ledger: Ledger) -> set[Proof | None]:
     return {d.proof for d in rows(ledger)}
+
+
+def told(ledger: Ledger) -> list[str]:
+    return [e.kind for e in ledger.queries.events()]
 
 
 def state(ledger: Ledger) -> State:
@@ -201,7 +210,7 @@ def test_a_pacs_that_does_not_commit_is_queried(ledger, listener, tmp_path):
 def test_a_pacs_that_turns_the_request_down_is_queried(ledger, listener, tmp_path):
     make_results(ledger, tmp_path, 1)
     with keeping_pacs(listener.port, answers=0x0124) as pacs, lanes(ledger, tmp_path, pacs):
-        wait_for(lambda: pacs.asked, within_s=20, what="asked")
+        wait_for(lambda: "commitment_closed" in told(ledger), within_s=20, what="its answer")
         with ledger.database.write() as db:
             db.exec_driver_sql("UPDATE deliveries SET ask_at = NULL")
         wait_for(lambda: proofs(ledger) == {Proof.FOUND}, within_s=20, what="found")
@@ -258,6 +267,32 @@ def test_an_object_is_never_in_two_requests_at_once(ledger, tmp_path):
     again = Unproven(uid, COMPREHENSIVE_3D_SR.uid, STUDY, "x", 0)
     assert ledger.commitments.open("pacs", [again]) is None
     assert [r.transaction_uid for r in ledger.commitments.unsent("pacs")] == [transaction]
+
+
+@pytest.mark.parametrize("why", ["no commitment is offered", "no report came"])
+def test_queries_are_asked_fifty_at_a_time_and_each_fifty_are_kept(why, ledger, tmp_path):
+    """Between them the lane looks at what is due."""
+    transaction, uids = request_kept(ledger, tmp_path, 120)
+    ledger.commitments.sent(transaction)
+    is_offered = why == "no report came"
+    with ledger.database.write() as db:
+        if is_offered:
+            db.exec_driver_sql("UPDATE commitments SET asked_at = 0")
+        else:
+            db.exec_driver_sql("DELETE FROM commitments")
+            db.exec_driver_sql("UPDATE deliveries SET proof = NULL, transaction_uid = NULL")
+    with keeping_pacs(1, commits=is_offered, reports="never") as pacs:
+        pacs.held = {uid: dcmread(tmp_path / f"{uid}.dcm") for uid in uids}
+        config = config_of(tmp_path, pacs)
+        prover = Prover(config, config.destinations[0], ledger, lambda: False)
+        found = []
+        for _ in range(3):
+            prover.round()
+            found.append(sum(d.proof is Proof.FOUND for d in rows(ledger)))
+    assert found == [50, 100, 120]
+    if is_offered:
+        assert told(ledger).count("commitment_closed") == 1
+    assert ledger.commitments.overdue("pacs", 0.0) == []
 
 
 def report(transaction: str, uids: list[str]) -> Dataset:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import sqlite3
 import time
 from contextlib import closing
@@ -80,6 +81,40 @@ def test_a_study_that_kills_the_worker_again_and_again_is_parked_and_the_next_on
         assert "the worker died 2 times" in parked.reason
         assert n.finished(healthy).state is State.DONE
         assert {str(o.StudyInstanceUID) for o in pacs.objects()} == {healthy}
+
+
+def test_a_study_whose_counting_kills_the_worker_is_parked_and_no_other_is_blamed(
+    phantom_study, tmp_path
+):
+    """As a disk does whose page cannot be read, or a decoder: no exception is ever seen."""
+    folder = tmp_path / "deadly"
+    new_study_copy(phantom_study.folder, folder, "deadly")
+    deadly, sound = study_of(folder), study_of(phantom_study.folder)
+    dying = str(ROOT / "tests" / "support" / "dying.py")
+    with (
+        storescp(tmp_path / "pacs") as pacs,
+        node(tmp_path / "node", pacs.port, extra="most_crashes = 2") as n,
+    ):
+        n.start("ingest")
+        n.start("egress")
+        storescu(n.port, phantom_study.folder)
+        worker = n.start("worker", dying, deadly)
+        wait_for(lambda: n.ledger.queries.revision(sound).tiles_done > 0, what="some tiles")
+        storescu(n.port, folder)
+        for _ in range(3):
+            assert worker.wait(60) == -signal.SIGSEGV
+            worker = n.start("worker", dying, deadly)
+        parked = n.finished(deadly)
+        assert parked.state is State.PARKED
+        assert parked.reason == "the worker died 3 times while counting it"
+        over = n.finished(sound)
+        assert over.state is State.DONE
+        assert n.ledger.queries.events(sound)[-1].kind == "study_done"
+        assert "study_interrupted" not in [e.kind for e in n.ledger.queries.events(sound)]
+        assert worker.poll() is None
+        n.run("retry", deadly)  # which is counted anew, not parked for what was before
+        assert worker.wait(60) == -signal.SIGSEGV
+        assert n.ledger.queries.revision(deadly).state is State.RECEIVING
 
 
 OLD_ANSWER = {"slides": ["a"]}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from dicom_node.ledger.database.sqlite import require_sound
 from dicom_node.ledger.errors import LedgerBusy, LedgerDamaged
@@ -74,6 +75,21 @@ def test_a_locked_file_is_busy_and_named_by_the_code_not_by_the_text_of_the_libr
         with pytest.raises(LedgerBusy) as raised:
             ledger.events.record("note", text="DOE^JANE")
     assert str(raised.value) == f"{path}: cannot be used now (SQLITE_BUSY)"
+
+
+def test_a_process_that_uses_all_its_connections_is_busy_and_goes_on(path):
+    ledger = Ledger.open(path)
+    pool = ledger.database.engine.pool
+    pool._timeout = 0.1
+    with ExitStack() as held:
+        with suppress(NoConnectionFree):
+            while True:
+                held.enter_context(ledger.database.engine.connect())
+        with pytest.raises(LedgerBusy, match="all connections of this process are in use"):
+            ledger.queries.events()
+        with pytest.raises(LedgerBusy):
+            ledger.events.record("note")
+    ledger.events.record("note")
 
 
 def test_the_parameters_of_a_statement_stand_in_no_exception(path):

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -205,13 +206,55 @@ def test_a_count_that_hangs_parks_a_study_that_is_still_receiving(tmp_path):
     now = 0.0
     watch = Watch(clock=lambda: now)
     said, overseer = judged(watch, ledger)
-    with watch.on(Run("1.2", 1, 0), "counting"):
+    with watch.on(None, "going its rounds"), watch.on(Run("1.2", 1, 0), "counting"):
         now = 901.0
         assert not overseer.look()
     found = ledger.queries.revision("1.2")
     assert found is not None
     assert found.state is State.PARKED
     assert said == ["end"]
+
+
+def test_rounds_that_count_many_studies_are_not_held_to_hang(tmp_path):
+    ledger, run = queued(tmp_path / "node.sqlite")
+    now = 0.0
+    watch = Watch(clock=lambda: now)
+    said, overseer = judged(watch, ledger, standstill_s=900)
+    with watch.on(None, "going its rounds"):
+        for _ in range(3):
+            with watch.on(run, "counting") as moved:
+                now += 800
+                moved()
+                now += 800
+                assert overseer.look()
+            now += 800
+            assert overseer.look()
+        now += 200
+        assert not overseer.look(), "the rounds themselves hang"
+    assert said == ["beat"] * 6 + ["end"]
+
+
+def test_a_study_that_hangs_beside_rounds_that_do_not_is_the_one_that_is_parked(tmp_path):
+    ledger, run = queued(tmp_path / "node.sqlite")
+    now = 0.0
+    watch = Watch(clock=lambda: now)
+    _, overseer = judged(watch, ledger, standstill_s=900)
+    begun, over = threading.Event(), threading.Event()
+
+    def analyze() -> None:
+        with watch.on(run, "analyzing"):
+            begun.set()
+            over.wait(30)
+
+    other = threading.Thread(target=analyze)
+    other.start()
+    begun.wait(30)
+    now = 901.0
+    with watch.on(None, "going its rounds"):
+        assert not overseer.look()
+    over.set()
+    other.join()
+    assert ledger.queries.revision("1.2").state is State.PARKED
 
 
 def test_children_inherit_no_heartbeat():

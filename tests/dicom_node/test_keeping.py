@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,6 +83,67 @@ def test_without_the_wish_for_proof_the_answer_to_c_store_is_enough():
     relaxed = replace(POLICY, require_commitment=False)
     assert rules.inputs(sent(proof=None), relaxed, NOW).may_go
     assert not rules.inputs(sent(state=DeliveryState.PENDING), relaxed, NOW).may_go
+
+
+def test_results_that_a_parked_revision_left_in_place_have_to_be_proven_too():
+    later = NOW + 30 * DAY_S
+    parked = replace(PROVEN, states=(State.DONE, State.PARKED), finished_at=NOW - 31 * DAY_S)
+    unproven = replace(parked, sent=(replace(SENT, proof=None),))
+    assert rules.inputs(parked, POLICY, later).may_go
+    assert rules.results(parked, POLICY, later).may_go
+    assert not rules.inputs(unproven, POLICY, later).may_go
+    assert not rules.results(unproven, POLICY, later).may_go
+    refused = replace(parked, sent=(replace(SENT, state=DeliveryState.REFUSED),))
+    assert not rules.results(refused, POLICY, later).may_go
+
+
+def test_a_resend_to_a_parked_study_stays_as_long_as_a_parked_study_does():
+    parked = replace(PROVEN, states=(State.PARKED,), finished_at=NOW - 31 * DAY_S,
+                     made=frozenset(), sent=(), last_received_at=NOW)  # fmt: skip
+    assert not rules.inputs(parked, POLICY, NOW + DAY_S).may_go
+    assert rules.inputs(parked, POLICY, NOW + 30 * DAY_S).may_go
+
+
+def test_time_in_which_nobody_looked_makes_nothing_older_by_more_than_a_day():
+    proven_now = replace(sent(proven_at=NOW), finished_at=NOW)
+    later = NOW + 400 * DAY_S
+    assert rules.inputs(proven_now, POLICY, later).may_go
+    unseen = replace(proven_now, unseen=((NOW, later),))
+    assert not rules.inputs(unseen, POLICY, later).may_go
+    assert not rules.inputs(unseen, POLICY, later + 5.9 * DAY_S).may_go
+    assert rules.inputs(unseen, POLICY, later + 6 * DAY_S).may_go
+    still = replace(proven_now, unseen=((NOW, float("inf")),))
+    assert not rules.inputs(still, POLICY, later).may_go
+
+
+def test_what_a_source_will_be_seen_to_hold_tells_nothing():
+    policy = replace(POLICY, source_holds_slides=False)
+    assert not rules.inputs(replace(PROVEN, held_at=NOW + DAY_S), policy, NOW).may_go
+
+
+def test_a_thumbnail_of_which_nothing_was_ever_proven_does_not_go_with_the_rows():
+    policy = replace(POLICY, source_holds_slides=False)
+    old = NOW + 9999 * DAY_S
+    assert not rules.rows(PROVEN, policy, old).may_go
+    assert rules.rows(replace(PROVEN, is_purged=True), policy, old).may_go
+    assert rules.rows(PROVEN, POLICY, old).may_go
+
+
+MUTANTS = {
+    "no proof is asked for": (rules, "_unproven", lambda *_: ""),
+    "the source is believed": (rules, "_source_holds", lambda *_: True),
+    "everything is old enough": (rules, "_age_s", lambda *_: 1e12),
+    "a hold is forgotten": (rules, "_never", lambda *_: ""),
+    "a clock is believed": (rules, "_age_s", lambda _facts, since, now: now - since),
+}
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_random_histories_find_a_product_in_which(mutant, tmp_path, monkeypatch):
+    monkeypatch.setattr(*MUTANTS[mutant])
+    wrong, _ = run_histories(tmp_path, histories=40, seed=11, stops=True)
+    assert wrong
 
 
 @pytest.mark.timeout(300)
@@ -194,6 +256,19 @@ def test_erase_gives_up_every_file_and_row_of_a_patient_and_says_that_it_did(
     (event,) = n.ledger.queries.events(study)
     assert event.kind == "study_erased"
     assert patient not in (n.folder / "node-data" / "node.sqlite").read_bytes().decode("latin-1")
+
+
+def test_erase_tells_of_a_file_of_the_patient_that_has_no_row(stopped, phantom_study):
+    n, _study = stopped
+    aside = n.folder / "node-data" / "spool" / "lost+found"
+    aside.mkdir(exist_ok=True)
+    shutil.copy(spool_files(n)[0], aside / "one.dcm")
+    (aside / "other.dcm").write_bytes(b"no DICOM")
+    said = n.run("erase", patient_of(phantom_study.folder), "--yes")
+    assert said.returncode == 1
+    mine, strange = sorted(line for line in said.stderr.splitlines() if ".dcm: " in line)
+    assert "one.dcm: is of this patient and has no row: remove it, or " in mine
+    assert "other.dcm: cannot be read" in strange
 
 
 def test_a_study_on_hold_stays_and_both_commands_are_in_its_story(stopped):

@@ -58,7 +58,7 @@ def test_after_kill_9_a_purge_goes_on_and_no_file_is_left_that_nobody_knows(
         known = {i.path for i in ledger.retention.inputs(study)}
         there = {str(p.relative_to(data / "spool")) for p in data.glob("spool/??/*.dcm")}
         assert there == known
-        assert ledger.retention.discards() == []
+        assert ledger.discards.paths() == []
         assert not list(data.glob("results/*/*.dcm"))
         n.start()
         n.stop()

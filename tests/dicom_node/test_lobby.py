@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
-import random
 import resource
+import signal
 import socket
 import struct
 import subprocess
@@ -19,7 +21,8 @@ from typing import Any
 
 import psutil
 import pytest
-from nodes import wait_for
+from mutant_requests import mutant
+from nodes import ROOT, free_port, listening, node, wait_for
 from peers import (
     association_request,
     connect,
@@ -34,10 +37,11 @@ from pynetdicom import AE
 from structlog.testing import capture_logs
 
 from dicom_node.association.acceptor import Acceptor
-from dicom_node.association.lobby.lobby import LobbyLimits
+from dicom_node.association.lobby.limits import LobbyLimits
 from dicom_node.association.lobby.repeats import Repeats
 from dicom_node.association.service import Service
 from dicom_node.config.peers import Sender
+from dicom_node.processes.children import Child, Patience
 from dicom_node.sop_classes import VERIFICATION
 
 SUPPORT = Path(__file__).parents[1] / "support"
@@ -303,21 +307,39 @@ def test_titles_with_bytes_that_no_title_holds_are_unknown_and_harmless_to_show(
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
-def test_mutated_requests_end_no_listener(listen: Callable[..., Acceptor]) -> None:
+def test_mutated_requests_end_no_listener_and_no_thread_in_the_middle(
+    listen: Callable[..., Acceptor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", ended.append)
     acceptor = listen(patience_s=2)
-    draw = random.Random(12)
     threads = threading.active_count()
-    for _ in range(300):
-        request = bytearray(association_request())
-        for _ in range(draw.randint(1, 6)):
-            request[draw.randrange(len(request))] = draw.randrange(256)
-        with connect(acceptor.port) as sock:
-            sock.sendall(request[: draw.choice([len(request), draw.randrange(len(request))])])
-            if draw.random() < 0.5:
+    for number in range(300):
+        made = mutant(number, calling="STORESCU", called="NODE")
+        with connect(acceptor.port) as sock, contextlib.suppress(ConnectionError):
+            sock.sendall(made.data)
+            if made.is_shut:
                 sock.shutdown(socket.SHUT_WR)
-    # Mutants that still were good requests hold a place of four until their end is noticed.
-    wait_for(lambda: try_echo(acceptor.port).returncode == 0, within_s=20, what="no place free")
-    wait_for(lambda: threading.active_count() <= threads, within_s=10, what="no thread left")
+    # Mutants that still are good requests hold a place of four until their end is noticed.
+    wait_for(lambda: try_echo(acceptor.port).returncode == 0, within_s=5, what="no place free")
+    wait_for(lambda: threading.active_count() <= threads, within_s=5, what="no thread left")
+    assert ended == []
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+def test_a_request_that_cannot_be_read_keeps_no_place(listen: Callable[..., Acceptor]) -> None:
+    acceptor = listen(maximum_associations=1)
+    request = association_request()
+    syntax = request.index(b"\x40\x00", 74)
+    unreadable = (
+        request[: syntax + 2] + b"\xff\xff" + request[syntax + 4 :],
+        request.replace(b"\x30\x00\x00\x11", b"\x3f\x00\x00\x11"),  # no abstract syntax
+    )
+    for damaged in unreadable * 3:
+        with connect(acceptor.port) as sock:
+            sock.sendall(damaged)
+            assert read_pdu(sock)[:1] == b"\x07"
+            wait_for(lambda: not acceptor._associations, within_s=2, what="the end of its place")
 
 
 def test_a_flood_of_refusals_is_a_few_lines_of_log(listen: Callable[..., Acceptor]) -> None:
@@ -349,6 +371,48 @@ def test_a_lobby_that_fails_is_noticed(
     monkeypatch.setattr(acceptor._lobby, "_end_overdue", lambda: 1 // 0)
     connect(acceptor.port).close()
     wait_for(lambda: not acceptor.is_listening, within_s=10, what="the end of its thread")
+
+
+def test_a_lobby_with_nobody_in_it_turns_all_the_same(listen: Callable[..., Acceptor]) -> None:
+    acceptor = listen()
+    seen = []
+    for _ in range(25):
+        seen.append(acceptor.silent_s)
+        time.sleep(0.1)
+    assert max(seen) < 2
+
+
+def test_a_listener_that_hangs_is_ended_by_the_supervisor(tmp_path: Path) -> None:
+    """A real hang: its log goes to a pipe that nobody reads, and refusals fill it."""
+    fifo = tmp_path / "log"
+    os.mkfifo(fifo)
+    held = os.open(fifo, os.O_RDWR)
+    fcntl.fcntl(held, fcntl.F_SETPIPE_SZ, 8192)
+    with node(tmp_path / "node", free_port()) as n:
+        environment = f"PYTHONPATH={ROOT}"
+        role = [sys.executable, "-m", "dicom_node", "ingest", "--config", str(n.config)]
+        quiet = ["sh", "-c", f'exec "$0" "$@" 2>{fifo}', "env", environment, *role]
+        child = Child("ingest", quiet, Patience(starting_s=60, running_s=2))
+        child.tend()
+        assert child.process is not None
+        popen = child.process
+        try:
+            wait_for(lambda: listening(n.port) or child.tend(), what="listening")
+            for last in range(2, 250):
+                with connect(n.port, source=f"127.0.0.{last}", timeout_s=1) as sock:
+                    try:
+                        sock.sendall(association_request(calling="NOBODY"))
+                        sock.recv(1)
+                    except TimeoutError:
+                        break  # it hears nobody any more
+                assert child.tend() is None
+            status = wait_for(child.tend, within_s=30, what="the end of the process")
+            assert status == -signal.SIGKILL
+        finally:
+            if popen.poll() is None:
+                popen.kill()
+            popen.wait()
+            os.close(held)
 
 
 # -- behind a proxy -----------------------------------------------------------------------------

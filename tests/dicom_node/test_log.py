@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import select
+import socket
 import subprocess
 import sys
+import threading
+import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -215,3 +221,111 @@ def test_an_engine_that_fails_is_told_without_the_words_of_its_library():
     assert str(error) == "onnxruntime CPU: the graph could not be run (RuntimeError)"
     error = device_failed("onnxruntime CPU", RuntimeError("Failed to allocate ZZ bytes"))
     assert str(error) == "onnxruntime CPU: too little memory to run the graph"
+
+
+def test_warnings_about_values_of_senders_are_not_kept(run_python):
+    """Python remembers each text that it has warned of, for as long as the process lives."""
+    found = run_python(
+        "import warnings\n"
+        "from pydicom import Dataset, valuerep\n"
+        "from dicom_node.observe.log import configure\n"
+        "configure()\n"
+        "ds = Dataset()\n"
+        "for n in range(2000):\n"
+        "    ds.SOPInstanceUID = f'1.2.0{n}'\n"
+        "    warnings.warn(f'value {n}')\n"
+        "kept = [vars(valuerep), globals()]\n"
+        "print(sum(len(k.get('__warningregistry__', ())) for k in kept))\n"
+    )
+    assert int(found) < 10
+
+
+REFUSED_SENDER = """
+import sys
+import tomllib
+from ipaddress import ip_address
+import structlog
+from dicom_node.association.admission import Admission, Caller
+from dicom_node.observe.log import configure
+configure({format!r})
+caller = Caller({title!r}, "NODE", ip_address("192.0.2.7"), None)
+refusal = Admission("NODE", [], 4, None).decide(caller)
+structlog.get_logger().warning(
+    "association_refused", calling_ae=caller.calling_ae, reason=refusal.reason, **refusal.fields
+)
+"""
+
+
+@pytest.mark.parametrize("format", ["json", "console"])
+def test_the_log_says_what_to_add_in_lines_that_can_be_pasted(format: str) -> None:
+    said = run(REFUSED_SENDER.format(format=format, title="SCANNER"))
+    block = json.loads(said)["to_allow_it_add"] if format == "json" else after(said)
+    (sender,) = tomllib.loads(block)["senders"]
+    assert sender == {"ae_title": "SCANNER", "networks": ["192.0.2.7/32"]}
+
+
+@pytest.mark.parametrize("format", ["json", "console"])
+def test_a_title_with_line_ends_adds_no_line_to_what_can_be_pasted(format: str) -> None:
+    title = 'A"\nport = 1\r\n\x1b[2J\x85x\x7f'
+    said = run(REFUSED_SENDER.format(format=format, title=title))
+    block = json.loads(said)["to_allow_it_add"] if format == "json" else after(said)
+    (sender,) = tomllib.loads(block)["senders"]
+    assert set(sender) == {"ae_title", "networks"}
+    assert sender["ae_title"] == title
+    assert not any(line.startswith("port") for line in said.splitlines())
+    assert "\x1b[2J" not in said
+
+
+def after(said: str) -> str:
+    """The block that a line of the console shows last, without its colors."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", said).partition("to_allow_it_add:")[2]
+
+
+FILLS = """
+import sys, structlog
+from dicom_node.observe.log import configure
+configure("json")
+log = structlog.get_logger()
+for number in range(3000):
+    log.info("line", number=number, padding="x" * (200 if number % 50 else 9000))
+print("went on", flush=True)
+sys.stdin.readline()
+log.info("read again")
+log.info("and on")
+"""
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_a_log_that_nobody_reads_holds_up_no_work_and_says_later_what_was_lost(kind: str) -> None:
+    if kind == "pipe":
+        reads, writes = os.pipe()
+    else:
+        reads, writes = (end.detach() for end in socket.socketpair())
+    with subprocess.Popen(
+        [sys.executable, "-c", FILLS],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=writes,
+        cwd=ROOT,
+    ) as process:
+        assert os.get_blocking(writes), "it is left as others use it"
+        os.close(writes)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert select.select([process.stdout], [], [], 40)[0], "it hangs"
+        assert process.stdout.readline() == b"went on\n"
+        said: list[bytes] = []
+        reading = threading.Thread(target=lambda: said.extend(os.fdopen(reads, "rb")))
+        reading.start()
+        time.sleep(1)
+        process.stdin.write(b"\n")
+        process.stdin.close()
+        assert process.wait(30) == 0
+        reading.join(30)
+    *some, last, after = [line for line in said if line.strip()]
+    told = json.loads(last)
+    assert told["event"] == "read again"
+    whole = [line for line in some if line.endswith(b"}\n")]
+    assert len(some) - len(whole) <= 1, "at most one line was cut"
+    assert told["log_lines_lost"] == 3000 - len(whole)
+    assert "log_lines_lost" not in json.loads(after)

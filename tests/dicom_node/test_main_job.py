@@ -206,8 +206,10 @@ def test_a_late_level_gives_a_new_report_that_names_the_one_it_replaces(drawn, t
     assert replaced.ReferencedSOPInstanceUID == first.SOPInstanceUID
 
 
-@pytest.mark.parametrize("damage", ["lost", "emptied"])
-def test_a_new_report_is_sent_though_the_one_it_replaces_is_not_to_be_had(damage, drawn, tmp_path):
+@pytest.mark.parametrize("damage", ["lost", "emptied", "removed"])
+def test_a_new_report_names_the_one_it_replaces_though_its_file_is_not_to_be_had(
+    damage, drawn, tmp_path
+):
     study = study_of(drawn)
     *early, late = sorted(drawn.glob("*.dcm"))
     with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
@@ -216,14 +218,27 @@ def test_a_new_report_is_sent_though_the_one_it_replaces_is_not_to_be_had(damage
         assert n.finished(study).state is State.DONE
         (old,) = (r for r in n.ledger.queries.results(study, 1) if r.sop_class_uid == SR)
         path = n.folder / "node-data" / old.path
+        before = dcmread(path)
         path.unlink()
         if damage == "emptied":
             path.write_bytes(b"")
+        if damage == "removed":
+            with n.ledger.database.write() as db:
+                db.exec_driver_sql("UPDATE results SET purged_at = 1")
         storescu(n.port, late)
         wait_for(lambda: n.ledger.queries.revision(study).revision == 2, what="a new revision")
         assert n.finished(study).state is State.DONE
-        assert len([o for o in pacs.objects() if o.SOPClassUID == SR]) == 2
-        assert "predecessor_lost" in n.log
+        reports = [o for o in pacs.objects() if o.SOPClassUID == SR]
+        assert len(reports) == 2
+        assert "predecessor_lost" not in n.log
+    (new,) = (o for o in reports if o.SOPInstanceUID != old.sop_instance_uid)
+    (document,) = new.PredecessorDocumentsSequence
+    assert document.StudyInstanceUID == study
+    (series,) = document.ReferencedSeriesSequence
+    assert series.SeriesInstanceUID == before.SeriesInstanceUID
+    (named,) = series.ReferencedSOPSequence
+    assert named.ReferencedSOPInstanceUID == before.SOPInstanceUID
+    assert named.ReferencedSOPClassUID == SR
 
 
 def test_a_destination_without_jpeg_ls_gets_the_same_heatmap_decompressed(drawn, tmp_path):

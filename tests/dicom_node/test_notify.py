@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from dicom_node.config.keeping import NotifySection
 from dicom_node.config.loading import ConfigError, load_config
@@ -186,6 +188,75 @@ def test_a_webhook_that_does_not_answer_is_given_up():
         began = time.monotonic()
         assert not send({"event": "e"})
         assert time.monotonic() - began < 4
+
+
+@contextmanager
+def dripping(begins: bytes) -> Iterator[str]:
+    """A webhook that answers for ever, a byte at a time."""
+    server, over = socket.create_server(("127.0.0.1", 0)), threading.Event()
+
+    def drip() -> None:
+        with suppress(OSError):
+            sock, _ = server.accept()
+            sock.recv(65536)
+            sock.sendall(begins)
+            while not over.wait(0.2):
+                sock.sendall(b"x")
+
+    threading.Thread(target=drip, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/hook"
+    finally:
+        over.set()
+        server.close()
+
+
+@pytest.mark.parametrize(
+    "begins", [b"", b"HTTP/1.1 200 OK\r\nX-Long: ", b"HTTP/1.1 100 Continue\r\n\r\n"]
+)
+def test_a_webhook_that_drips_is_given_up_when_its_time_is_over(begins):
+    with dripping(begins) as url:
+        send = sender(NotifySection(webhook=url, timeout_s=1.5))
+        assert send is not None
+        began = time.monotonic()
+        with capture_logs() as said:
+            assert not send({"event": "e"})
+        assert time.monotonic() - began < 6
+    assert [line["reason"] for line in said] == ["took more than 1.5 s"]
+
+
+def test_a_disk_that_fills_is_told_of_while_notices_take_long(tmp_path, heard):
+    slow = [sys.executable, "-c", f"import time; time.sleep(1); open({str(heard)!r}, 'a')"]
+    notify = f"command = {json.dumps(slow)}"
+    config = config_of(tmp_path, notify, reserve_mb=0, warn_free_percent=0)
+    ledger = Ledger.open(config.ledger_at)
+    lookout = Lookout(config, ledger, threading.Event())
+    lookout.look()
+    for number in range(3):
+        parked(ledger, f"1.2.3.{number}", "why")
+    with capture_logs() as said:
+        looking = threading.Thread(target=lookout.look)
+        looking.start()
+        time.sleep(0.3)
+        full = config.node.model_copy(update={"reserve_mb": 10**9})
+        lookout._config = config.model_copy(update={"node": full})
+        looking.join(2.0)
+        assert "disk_full" in [line["event"] for line in said]
+        assert looking.is_alive(), "others wait to be told"
+        looking.join(30)
+
+
+def test_who_is_asked_to_stop_tells_the_rest_after_the_next_start(tmp_path, heard):
+    config = config_of(tmp_path, command(heard), reserve_mb=0, warn_free_percent=0)
+    ledger, stop = Ledger.open(config.ledger_at), threading.Event()
+    lookout = Lookout(config, ledger, stop)
+    lookout.look()
+    parked(ledger, STUDY, "why")
+    stop.set()
+    lookout.look()
+    assert notices(heard) == []
+    Lookout(config, ledger, threading.Event()).look()
+    assert [n["reason"] for n in notices(heard)] == ["why"]
 
 
 def test_without_a_key_nobody_is_told_and_a_webhook_is_one_of_the_web(tmp_path):

@@ -18,9 +18,11 @@ from wsm_files import write_wsm
 from dicom_node.ledger.counted import Evidence
 from dicom_node.ledger.database.postgresql import LOCK_WAIT_S
 from dicom_node.ledger.errors import LedgerBusy, LedgerDamaged
+from dicom_node.ledger.keeping.rules import Policy
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.ledger.rows import ReceivedInstance, Run
+from dicom_node.ledger.rows import ReceivedInstance, Result, Run
 from dicom_node.ledger.states import DeliveryState, State
+from dicom_node.spool.purge import Purger
 from dicom_node.study.closing import close_ready
 
 RESTARTS = 5
@@ -200,6 +202,83 @@ def test_a_study_that_another_holds_too_long_is_busy_for_a_sender(postgres):
             ledger.arrivals.record(instance)
         assert LOCK_WAIT_S - 1 < time.monotonic() - began < 3 * LOCK_WAIT_S
     ledger.arrivals.record(instance)
+
+
+def test_what_one_node_erases_of_another_is_removed_there_and_results_there_are_not_forgotten(
+    postgres, tmp_path
+):
+    database = postgres.create()
+    day_s = 86400.0
+    policy = Policy(day_s, day_s, day_s, day_s, True, False, frozenset({"pacs"}))
+    ledgers, purgers = {}, {}
+    for name in ("east", "west"):
+        (tmp_path / name / "results").mkdir(parents=True)
+        ledgers[name] = Ledger.open(database, owner=name)
+        purgers[name] = Purger(tmp_path / name, ledgers[name], policy, 0.0)
+    east, west = ledgers["east"], ledgers["west"]
+    file = tmp_path / "west" / "spool" / "by-west" / "aa" / "b.dcm"
+    file.parent.mkdir(parents=True)
+    file.touch()
+
+    def receive() -> Run:
+        west.arrivals.record(ReceivedInstance(
+            "1.2.1", "1.2", "1.9", "1.9.1", "1.2.1", 0, "by-west/aa/b.dcm", "PACS", "::1"
+        ))  # fmt: skip
+        return west.queries.revision("1.9").run
+
+    west.studies.park_uncounted(receive(), Evidence(1), "sick")
+    assert not purgers["east"]._there.is_done_with(east.retention.facts("1.9"))
+    assert east.endings.erase("1.9", lambda: purgers["east"].set_aside("1.9"))
+    purgers["east"].unlink_listed()
+    assert file.exists()
+    assert east.discards.of_others() == {"spool/by-west/aa/b.dcm": "west"}
+    purgers["west"].unlink_listed()
+    assert not file.exists()
+    assert east.discards.of_others() == {}
+
+    run = receive()
+    assert west.studies.close(run, Evidence(1))
+    run = west.queries.revision("1.9").run
+    assert west.studies.start_analysis(run, "openvino", "digest")
+    folder = tmp_path / "west" / "results" / run.folder
+    folder.mkdir()
+    made = Result("9", "1.2", "report", "s", f"results/{run.folder}/9.dcm", "d")
+    assert west.deliveries.start(run, [made], ["pacs"])
+    west.deliveries.record("9", "pacs", DeliveryState.REFUSED, status="0110", error="no")
+    west.deliveries.finish(run)
+    with pytest.raises(ValueError, match="in the data folder of another node"):
+        east.endings.erase("1.9", lambda: purgers["east"].set_aside("1.9"))
+    assert west.endings.erase("1.9", lambda: purgers["west"].set_aside("1.9"))
+    purgers["west"].unlink_listed()
+    assert not folder.exists()
+
+
+def test_who_waits_for_a_study_that_is_erased_meanwhile_holds_it_afterwards(postgres):
+    """Else a third could add to it at the same time."""
+    database = postgres.create()
+    one, two = (Ledger.open(database, owner="east").database for _ in range(2))
+    held, done = threading.Event(), threading.Event()
+
+    def wait_and_hold() -> None:
+        with two.write(study="1.9"):
+            held.set()
+            done.wait(30)
+
+    with one.write(study="1.9"):
+        pass
+    waiting = threading.Thread(target=wait_and_hold)
+    with one.write(study="1.9") as db:
+        waiting.start()
+        assert not held.wait(1.0)
+        db.execute(sa.text("DELETE FROM studies"))
+    assert held.wait(10)
+    with one.engine.begin() as db:
+        insert = "INSERT INTO studies VALUES ('1.9') ON CONFLICT DO NOTHING"
+        db.execute(sa.text("SET LOCAL lock_timeout = '500ms'"))
+        with pytest.raises(sa.exc.OperationalError):
+            db.execute(sa.text(insert))
+    done.set()
+    waiting.join()
 
 
 def test_what_a_schema_1_node_writes_is_taken_up_by_this_one(postgres):

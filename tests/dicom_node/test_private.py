@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from nodes import Node, node, storescp, storescu, study_of, wait_for
+from nodes import ROOT, Node, node, storescp, storescu, study_of, wait_for
 from pydicom import Dataset, dcmread
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import DataElement
@@ -92,18 +97,62 @@ def told_by(n: Node) -> str:
     return told + n.run("studies", "--json").stdout + n.run("studies").stdout
 
 
-def test_at_a_lax_umask_all_that_a_node_writes_is_its_owners_alone(phantom_study, tmp_path):
+def test_at_a_lax_umask_all_that_a_node_writes_is_its_owners_alone(
+    phantom_study, tmp_path, monkeypatch
+):
+    """Also what is there for a moment only, after a kill, and outside of the data folder."""
+    elsewhere = [tmp_path / name for name in ("temp", "home", "cache")]
+    for folder, variable in zip(elsewhere, ("TMPDIR", "HOME", "XDG_CACHE_HOME"), strict=True):
+        folder.mkdir()
+        monkeypatch.setenv(variable, str(folder))
+    new_study_copy(phantom_study.folder, tmp_path / "other", "other")
+    lax = ("sh", "-c", 'umask 022; exec "$@"', "sh")
     with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
         data = n.folder / "node-data"
         (data / "results").mkdir(parents=True)  # as version 0.1.0 left it
         (data / "results").chmod(0o755)
         data.chmod(0o755)
-        n.start(prefix=("sh", "-c", 'umask 022; exec "$@"', "sh"))
-        storescu(n.port, phantom_study.folder)
-        assert n.finished(study_of(phantom_study.folder)).state is State.DONE
-        made = [data, *data.rglob("*")]
+        n.start(prefix=lax)
+        with looked_at([data, *elsewhere]) as seen:
+            storescu(n.port, phantom_study.folder)
+            assert n.finished(study_of(phantom_study.folder)).state is State.DONE
+            storescu(n.port, tmp_path / "other")
+            wait_for(lambda: list(data.rglob("tiles-*")), what="tiles that are kept")
+            n.kill()
+            n.start(prefix=lax)
+            assert n.finished(study_of(tmp_path / "other")).state is State.DONE
+            analyze = ("analyze", str(phantom_study.folder), "--out", str(tmp_path / "out"))
+            command = [*lax, sys.executable, "-m", "dicom_node", *analyze]
+            subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
+        made = [data, *data.rglob("*"), *(tmp_path / "out").rglob("*")]
+        made += [path for folder in elsewhere for path in folder.rglob("*")]
         assert len(made) > 260
         assert [str(path) for path in made if path.stat().st_mode & 0o077] == []
+        assert sorted(seen) == []
+
+
+@contextmanager
+def looked_at(folders: list[Path]) -> Iterator[set[str]]:
+    """Paths that were open to others at some moment meanwhile."""
+    seen: set[str] = set()
+    stop = threading.Event()
+    began = {folder for folder in folders[:1] if folder.stat().st_mode & 0o077}
+    assert not began, "the node has started"
+
+    def look() -> None:
+        while not stop.wait(0.05):
+            for path in (path for folder in folders for path in folder.rglob("*")):
+                with suppress(FileNotFoundError):
+                    if path.lstat().st_mode & 0o077 and not path.is_symlink():
+                        seen.add(str(path))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        thread.join()
 
 
 def test_a_second_node_on_a_data_folder_is_refused_at_once_and_the_first_goes_on(

@@ -606,7 +606,7 @@ def test_a_dataset_that_cannot_be_filed_is_refused_with_its_own_status(
     [
         (b"not a dataset at all, not even a little", 0xC001),
         (random.Random(1).randbytes(300_000), 0xC001),
-        (unknown_lengths(20_000), 0xC001),
+        (unknown_lengths(20_000), 0xC006),
         (LONG_PRIVATE, 0xC006),
     ],
     ids=["text", "noise", "sequences-without-end", "long-header"],

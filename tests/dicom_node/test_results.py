@@ -14,6 +14,8 @@ import highdicom as hd
 import numpy as np
 import pytest
 from pydicom import Dataset, dcmread, dcmwrite
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 from pydicom.uid import JPEGLSLossless
 from result_inputs import (
     DIGEST,
@@ -33,7 +35,7 @@ from validators import dciodvfy_errors, run, template_errors
 
 from dicom_node.results import codes
 from dicom_node.results.files import write
-from dicom_node.results.identity import Provenance, ResultNames, result_uid
+from dicom_node.results.identity import Provenance, ResultNames, result_uid, series_of_report
 from dicom_node.results.modules import plain, series_description
 from dicom_node.results.seg.heatmap import build_segmentation
 from dicom_node.results.sr.groups import rounded
@@ -330,6 +332,20 @@ def test_the_algorithm_is_named_with_version_family_and_bundle_digest(objects):
     assert algorithm.AlgorithmFamilyCodeSequence[0].CodeValue == "123110"
 
 
+@pytest.mark.parametrize("reason", [None, *Reason])
+def test_the_series_of_a_report_follows_from_its_uid_and_what_it_was_made_from(source, reason):
+    made = report(
+        source,
+        prediction(source) if reason is None else replace(refusal(source), reason=reason),
+        input_uids=["1.2", "1.3"],
+    )
+    sets, study = [("1.2",), ("1.3", "1.2")], source.StudyInstanceUID
+    digests = {"sha256:other", PROVENANCE.bundle_digest}
+    assert series_of_report(study, made.SOPInstanceUID, sets, digests) == made.SeriesInstanceUID
+    assert series_of_report(study, made.SOPInstanceUID, sets[:1], digests) is None
+    assert series_of_report(study, made.SOPInstanceUID, sets, {"sha256:other"}) is None
+
+
 def test_the_report_names_slide_heatmap_and_predecessor(source):
     seg = segment(source, prediction(source))
     first = report(source, prediction(source), segmentations=[seg])
@@ -520,6 +536,27 @@ def test_what_the_slide_lacks_stays_empty_and_the_result_valid(tmp_path):
     read = dcmread(tmp_path / "seg.dcm")
     assert [read[k].is_empty for k in missing] == [True] * len(missing)
     assert dciodvfy_errors(tmp_path / "seg.dcm") == []
+
+
+@pytest.mark.parametrize(
+    ("keyword", "tag"),
+    [
+        ("LossyImageCompressionRatio", 0x00282112),
+        ("PatientWeight", 0x00101030),
+        ("InstanceNumber", 0x00200013),
+        ("ImagedVolumeWidth", 0x00480001),
+    ],
+)
+def test_what_is_no_number_in_an_attribute_that_no_result_needs_costs_no_result(
+    keyword, tag, tmp_path
+):
+    """pydicom reads such a value as text, and refuses it only when it is set."""
+    source = volume()
+    source.LossyImageCompression = "01"
+    text = b"ZZPLANT "
+    source[tag] = RawDataElement(Tag(tag), "DS", len(text), text, 0, False, True)
+    write(segment(source, prediction(source)), tmp_path / "seg.dcm")
+    assert dcmread(tmp_path / "seg.dcm").PatientID == source.PatientID
 
 
 def test_times_are_those_of_making_in_the_zone_of_the_study_or_in_utc(source):

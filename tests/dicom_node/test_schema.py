@@ -117,6 +117,22 @@ def test_the_tables_that_migrations_make_are_those_that_the_code_uses(tmp_path: 
     assert made == shape(tmp_path / "meant.sqlite")
 
 
+def test_alembic_finds_nothing_to_change_in_the_tables_that_migrations_make(
+    old: Path, tmp_path: Path
+) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    from dicom_node.ledger.database.tables import metadata
+
+    for path in (old, tmp_path / "new.sqlite"):
+        with Ledger.open(path).database.engine.connect() as db:
+            assert compare_metadata(MigrationContext.configure(db), metadata) == []
+        with closing(sqlite3.connect(path)) as raw:
+            (made,) = raw.execute("SELECT sql FROM sqlite_master WHERE name = 'events'").fetchone()
+            assert "AUTOINCREMENT" in made
+
+
 def write_version(path: Path, version: int, oldest_reader: int) -> None:
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("UPDATE schema_version SET version = ?, oldest_reader = ?",

@@ -16,6 +16,7 @@ from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import DIMSEMessage
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.service_class import StorageServiceClass
+from pynetdicom.timer import Timer
 
 # SHA-256 of the source, first 16 digits. When one changes: read the new source, see whether the
 # seam still holds, run tests/dicom_node/test_receive.py, then write the new digest here.
@@ -23,8 +24,10 @@ RELIED_ON: dict[Callable[..., object], str] = {
     DULServiceProvider._read_pdu_data: "19f2d4e38c13c835",
     DULServiceProvider._decode_pdu: "fc71dd1bf853e1ce",
     DULServiceProvider._is_transport_event: "8725ed03bb8fbdef",
+    DULServiceProvider._process_recv_primitive: "4c0ebbb3e646e35e",
     DULServiceProvider.run_reactor: "e3a10eb3a0931e48",
     DIMSEServiceProvider.receive_primitive: "5f99c86b14a15cef",
+    DIMSEServiceProvider.send_msg: "a839cf2fb46976d9",
     DIMSEMessage.decode_msg: "f51c777e841a76be",
     StorageServiceClass.SCP: "63afca7fc6c6e7ee",
     Association.run_reactor: "ed8bbbe3b3d6ddae",
@@ -38,6 +41,8 @@ RELIED_ON: dict[Callable[..., object], str] = {
     transport.AssociationSocket.connect: "aeeeae413bd339dc",
     transport.AssociationSocket.recv: "6bc20a33b1b7cfe7",
     transport.AssociationServer.__init__: "edacb98bdfb7b974",
+    Timer: "77ddae7423f544b1",
+    DULServiceProvider.__init__: "c82dafa9438ddf70",
 }
 
 

@@ -559,7 +559,7 @@ def test_a_hangup_makes_a_running_node_read_its_files_again_and_ends_nothing(
 def test_a_hangup_while_the_children_start_kills_none(tmp_path: Path) -> None:
     with node(tmp_path / "node", free_port()) as n:
         process = n.launch()
-        wait_for(lambda: len(psutil.Process(process.pid).children()) == 2, what="two children")
+        wait_for(lambda: len(psutil.Process(process.pid).children()) == 3, what="three children")
         os.killpg(process.pid, signal.SIGHUP)
         wait_for(lambda: "model_ready" in n.log, what="the worker")
         assert "child_died" not in n.log

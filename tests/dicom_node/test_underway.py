@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from dicom_node.ledger.errors import LedgerBusy
 from dicom_node.work.underway import Underway
@@ -52,7 +53,9 @@ def test_the_moment_starts_anew_when_it_was_seen_running_between(underway, clock
     assert not underway.is_lost("a")
 
 
-@pytest.mark.parametrize("error", [OperationalError("", {}, Exception()), LedgerBusy("full")])
+@pytest.mark.parametrize(
+    "error", [OperationalError("", {}, Exception()), NoConnectionFree(), LedgerBusy("full")]
+)
 def test_an_outcome_that_could_not_be_written_is_known_until_it_runs_again(error, underway):
     with pytest.raises(type(error)), underway.run("a"):
         raise error

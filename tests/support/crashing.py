@@ -1,6 +1,6 @@
 """A process that kills itself with SIGKILL at a chosen point: of a step, or of a recovery.
 
-    python tests/support/crashing.py POINT NTH worker|egress|recover --config node.toml
+    python tests/support/crashing.py POINT NTH ingest|worker|egress|recover --config node.toml
 
 The points sit in wrappers put around the real functions from outside: the product has no hooks.
 """
@@ -14,10 +14,11 @@ from collections.abc import Callable
 from typing import Any
 
 from dicom_node.cli import main
-from dicom_node.deliver import dimse
+from dicom_node.deliver import dimse, reporting
 from dicom_node.ledger.arrivals import Arrivals
 from dicom_node.ledger.commitments import Commitments
 from dicom_node.ledger.deliveries import Deliveries
+from dicom_node.ledger.keeping.promises import Promises
 from dicom_node.ledger.keeping.retention import Retention
 from dicom_node.ledger.studies import Studies
 from dicom_node.spool.lost_found import LostFound
@@ -59,6 +60,21 @@ PROOF_POINTS: dict[str, Patch] = {
 }
 """Of the egress process, where the destination commits."""
 
+REQUEST_POINTS: dict[str, Patch] = {
+    "heard, not kept": (Promises, "ask", "before"),
+    "kept, not answered": (Promises, "ask", "after"),
+}
+"""Of the ingest process, where a sender asks for commitment."""
+
+PROMISE_POINTS: dict[str, Patch] = {
+    "before a decision": (Promises, "decide", "before"),
+    "decided, not told": (Promises, "decide", "after"),
+    "on the way to the sender": (reporting, "_report", "before"),
+    "told, not noted": (reporting, "_report", "after"),
+    "told and noted": (Promises, "close", "after"),
+}
+"""Of the egress process after that."""
+
 PURGE_POINTS: dict[str, Patch] = {
     "digests made, nothing written": (Retention, "purge_inputs", "before"),
     "written, nothing unlinked": (Retention, "purge_inputs", "after"),
@@ -77,9 +93,15 @@ RECOVER_POINTS: dict[str, Patch] = {
 
 def arm(point: str, nth: int) -> None:
     """Wrap the function of a point so that its `nth` call is the last thing the process does."""
-    owner, name, when = (POINTS | EGRESS_POINTS | PROOF_POINTS | PURGE_POINTS | RECOVER_POINTS)[
-        point
-    ]
+    owner, name, when = (
+        POINTS
+        | EGRESS_POINTS
+        | PROOF_POINTS
+        | REQUEST_POINTS
+        | PROMISE_POINTS
+        | PURGE_POINTS
+        | RECOVER_POINTS
+    )[point]
     original: Callable[..., Any] = getattr(owner, name)
     calls = 0
 

@@ -1,7 +1,9 @@
 """Random histories of studies on the real ledger and the real purger, judged by a model.
 
-The model knows what a destination was heard to say, and nothing of the rules. Whatever is removed
-has to be something that it knows to be proven; a file that goes otherwise is counted.
+The model knows what a destination was heard to say and how long somebody has watched, and nothing
+of the rules. Whatever is given up has to be something that it knows to be proven and old enough; a
+file that goes otherwise is counted, and so is one that the ledger believes to be there and is not.
+Clocks jump, processes are killed between a row and its file, studies are erased and come again.
 """
 
 from __future__ import annotations
@@ -9,14 +11,17 @@ from __future__ import annotations
 import hashlib
 import random
 import shutil
+import sqlite3
 import struct
 from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import sqlalchemy as sa
 
-from dicom_node.ledger.counted import Evidence
+from dicom_node.ledger.counted import Evidence, LevelEvidence, SlideEvidence
 from dicom_node.ledger.keeping.rules import Policy
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import ReceivedInstance, Result, Run
@@ -25,6 +30,7 @@ from dicom_node.spool.incoming import file_header
 from dicom_node.spool.purge import Purger
 
 DAY_S = 86400.0
+INPUTS_S, RESULTS_S, PARKED_S, LEDGER_S = 7 * DAY_S, 30 * DAY_S, 30 * DAY_S, 90 * DAY_S
 DESTINATIONS = ("a", "b")
 STUDIES = 4
 UNPROVEN = ("0112", "0110", "0122", "0213", "")
@@ -32,20 +38,28 @@ UNPROVEN = ("0112", "0110", "0122", "0213", "")
 CLASS, SYNTAX = "1.2.840.10008.5.1.4.1.1.77.1.6", "1.2.840.10008.1.2.1"
 
 
+class Killed(BaseException):
+    """The process ends here."""
+
+
 @dataclass
 class Told:
     """What is known of a study without looking at the ledger."""
 
-    proven: set[tuple[str, str]] = field(default_factory=set)
-    """Objects and destinations, as long as it was not sent again."""
+    arrived: float = 0.0
+    """When its last file came, in watched time."""
+    proven: dict[tuple[str, str], float] = field(default_factory=dict)
+    """When for objects and destinations, in watched time, as long as it was not sent again."""
     current: list[str] = field(default_factory=list)
-    """Objects of the newest revision that was analyzed."""
+    """Objects of the newest analysis."""
     earlier: set[str] = field(default_factory=set)
     taken: set[tuple[str, str]] = field(default_factory=set)
     lost: set[tuple[str, str]] = field(default_factory=set)
     held_at: float = float("-inf")
-    """When the source was seen to hold every file that there is."""
+    """When the source was seen to hold every file that there is, in watched time."""
     is_on_hold: bool = False
+    was_purged: bool = False
+    """Rightly: a thumbnail that was left then goes with the rows."""
 
 
 @dataclass
@@ -57,10 +71,15 @@ class History:
     source_holds: bool
     template: Path | None = None
     """A database with tables and no rows."""
-    now: float = 1_000_000.0
+    now: float = 1_000_000_000.0
+    watched: float = 0.0
+    """Seconds in which somebody looked, a day of each stretch in which nobody did included."""
     told: dict[str, Told] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
     removed: Counter[str] = field(default_factory=Counter)
+    given_up: set[Path] = field(default_factory=set)
+    """Files that were judged, and may still be there."""
+    arrivals: int = 0
 
     def __post_init__(self) -> None:
         self.luck = self.chance.choice([0.6, 0.9, 1.0])
@@ -76,33 +95,58 @@ class History:
 
         self.ledger.database.engine.dispose()
         policy = Policy(
-            7 * DAY_S, 30 * DAY_S, 30 * DAY_S, 3650 * DAY_S, self.source_holds,
-            require_commitment=True,
-        )  # fmt: skip
+            INPUTS_S, RESULTS_S, PARKED_S, LEDGER_S, self.source_holds, require_commitment=True
+        )
         self.purgers = {
             pressed: Purger(self.folder, self.ledger, policy, 1000.0 if pressed else 0.0)
             for pressed in (False, True)
         }
+        for purger in self.purgers.values():
+            self._make_mortal(purger)
+        self.ledger.retention.look()
+        self.rows = sqlite3.connect(self.folder / "node.sqlite", isolation_level=None)
+
+    def _make_mortal(self, purger: Purger) -> None:
+        remove = purger._remove
+
+        def mortal(path: str) -> None:
+            fate = self.chance.random()
+            if fate < 0.08:
+                raise Killed
+            remove(path)
+            if fate > 0.92:
+                raise Killed
+
+        purger._remove = mortal  # type: ignore[method-assign]
 
     def step(self) -> None:
         """One thing that happens, to one study or to all."""
         study = f"1.2.{self.chance.randrange(STUDIES)}"
         if study not in self.told:
             self.arrive(study)
-        act = self.chance.choice(
-            [self.arrive, self.close, self.close, self.analyze, self.analyze, self.send, self.send,
-             self.prove, self.prove,
-             self.prove, self.prove, self.hold, self.see_held, self.retry, self.park, self.wait,
-             self.purge, self.purge]
-        )  # fmt: skip
-        act(study)
+        if self.chance.random() < 0.6:
+            next_one = {
+                State.RECEIVING: [self.close],
+                State.QUEUED: [self.analyze],
+                State.DELIVERING: [self.send],
+                State.DONE: [self.prove, self.prove, self.see_held, self.wait, self.purge],
+                State.PARKED: [self.retry, self.see_held, self.wait, self.purge],
+            }
+            state = self._state(study)
+            acts = next_one.get(state, [self.arrive]) if state else [self.arrive]
+        else:
+            acts = [self.arrive, self.close, self.analyze, self.send, self.prove, self.hold,
+                    self.see_held, self.retry, self.park, self.jump, self.wait, self.purge,
+                    self.purge, self.erase]  # fmt: skip
+        self.chance.choice(acts)(study)
 
     def _is_lucky(self) -> bool:
         return self.chance.random() < self.luck
 
     def _state(self, study: str) -> State | None:
-        found = self.ledger.queries.revision(study)
-        return found.state if found else None
+        newest = "SELECT state FROM revisions WHERE study_instance_uid = ? ORDER BY revision DESC"
+        row = self.rows.execute(newest, (study,)).fetchone()
+        return State(row[0]) if row else None
 
     def _run(self, study: str) -> Run:
         found = self.ledger.queries.revision(study)
@@ -112,22 +156,30 @@ class History:
     def arrive(self, study: str) -> None:
         number = self.chance.randrange(2)
         uid = f"{study}.{number}"
-        body = struct.pack("<I", number) * 16
-        if self.ledger.arrivals.find(uid) is not None:
+        body = struct.pack("<HH2sH", 0x10, 0x20, b"LO", 4) + f"P{study[-1]}:{number}".encode()
+        found = self.ledger.arrivals.find(uid)
+        if found is not None and found.purged_at is None:
             return
-        path = f"{uid}.dcm"
+        self.arrivals += 1
+        path = f"{uid}~{self.arrivals}.dcm"  # the spool's names are never used again, either
         (self.folder / "spool" / path).write_bytes(file_header(CLASS, uid, SYNTAX) + body)
-        self.ledger.arrivals.record(
-            ReceivedInstance(uid, CLASS, study, f"{study}.9", SYNTAX, len(body), path, "A", "p")
-        )
-        self.told.setdefault(study, Told()).held_at = float("-inf")
+        one = ReceivedInstance(
+            uid, CLASS, study, f"{study}.9", SYNTAX, len(body), path, "A", "p"
+        )  # fmt: skip
+        told = self.told.setdefault(study, Told())
+        if found is None:
+            self.ledger.arrivals.record(one)
+            told.held_at = float("-inf")
+        else:
+            assert self.ledger.arrivals.bring_back(one)
+        told.arrived = self.watched
 
     def close(self, study: str) -> None:
         if self._state(study) is State.RECEIVING:
             run = self._run(study)
             rows = self.ledger.queries.instances(study, run.revision)
             if not any(r.purged_at for r in rows):
-                self.ledger.studies.close(run, Evidence(len(rows)))
+                self.ledger.studies.close(run, _counted(study, [r.sop_instance_uid for r in rows]))
 
     def analyze(self, study: str) -> None:
         if self._state(study) is not State.QUEUED:
@@ -140,28 +192,26 @@ class History:
         made = []
         for number in range(self.chance.randint(1, 2)):
             uid = f"{study}.{run.revision}{number}.7"
-            path = self.folder / "results" / f"{uid}.dcm"
+            path = self.folder / "results" / run.folder / f"{uid}.dcm"
+            path.parent.mkdir(exist_ok=True)
             path.write_bytes(uid.encode())
+            (path.parent / "prediction-s.npz").touch()
             digest = hashlib.sha256(uid.encode()).hexdigest()
-            made.append(Result(uid, CLASS, "report", "s", f"results/{path.name}", digest))
+            where = str(path.relative_to(self.folder))
+            made.append(Result(uid, CLASS, "report", "s", where, digest))
         again = self.ledger.queries.revision(study)
         assert again is not None
         if again.resend:
             for one in made:
                 for to in DESTINATIONS:
-                    told.proven.discard((one.sop_instance_uid, to))
+                    told.proven.pop((one.sop_instance_uid, to), None)
                     told.taken.discard((one.sop_instance_uid, to))
         assert self.ledger.deliveries.start(run, made, DESTINATIONS)
-        now = [m.sop_instance_uid for m in made]
-        told.earlier |= set(told.current) - set(now)
-        told.earlier |= {
-            r.sop_instance_uid
-            for r in self.ledger.queries.results(study, run.revision)
-            if r.sop_instance_uid not in now
-        }
-        kept = {r.sop_instance_uid for r in self.ledger.queries.results(study, run.revision)}
-        told.current = sorted(kept)
-        told.earlier -= kept
+        now = {m.sop_instance_uid for m in made}
+        rows = self.ledger.queries.results(study, run.revision)
+        told.earlier |= (set(told.current) | {r.sop_instance_uid for r in rows}) - now
+        told.earlier -= now
+        told.current = sorted(now)
 
     def send(self, study: str) -> None:
         for to in DESTINATIONS:
@@ -175,7 +225,7 @@ class History:
                     due.sop_instance_uid, to, outcome, status="0000", error=None
                 )
                 key = (due.sop_instance_uid, to)
-                self.told[study].proven.discard(key)
+                self.told[study].proven.pop(key, None)
                 if outcome is DeliveryState.DELIVERED:
                     self.told[study].taken.add(key)
                 self.ledger.deliveries.finish(due.run)
@@ -213,17 +263,16 @@ class History:
             told = self.told[uid.rsplit(".", 2)[0]]
             is_of_request = before[uid] == (DeliveryState.DELIVERED, transaction or None)
             if is_of_request and what == "yes":
-                told.proven.add((uid, to))
-            elif is_of_request and what == "0112":
+                told.proven[uid, to] = self.watched
+            elif is_of_request and what in ("0112", "0122"):
                 told.lost.add((uid, to))
 
     def _delivery(self, uid: str, to: str) -> tuple[DeliveryState, str | None] | None:
         query = (
             "SELECT state, transaction_uid FROM deliveries "
-            "WHERE sop_instance_uid = :uid AND destination = :to"
+            "WHERE sop_instance_uid = ? AND destination = ?"
         )
-        with self.ledger.database.read() as db:
-            row = db.execute(sa.text(query), {"uid": uid, "to": to}).first()
+        row = self.rows.execute(query, (uid, to)).fetchone()
         return None if row is None else (DeliveryState(row[0]), row[1])
 
     def hold(self, study: str) -> None:
@@ -231,15 +280,15 @@ class History:
             told = self.told[study]
             told.is_on_hold = self.chance.random() < 0.3
             if told.is_on_hold:
-                self.ledger.retention.hold(study, "why")
+                self.ledger.holds.hold(study, "why", lambda path: (self.folder / path).exists())
             else:
-                self.ledger.retention.release(study)
+                self.ledger.holds.release(study)
 
     def see_held(self, study: str) -> None:
         if study in self.told and self.chance.random() < 0.7:
             inputs = [i.sop_instance_uid for i in self.ledger.retention.inputs(study)]
             self.ledger.retention.note_held(inputs)
-            self.told[study].held_at = self.now
+            self.told[study].held_at = self.watched
 
     def retry(self, study: str) -> None:
         if self.chance.random() < 0.6:
@@ -254,46 +303,152 @@ class History:
             self.ledger.studies.park(self._run(study), "for a person")
 
     def wait(self, _study: str) -> None:
-        self.now += self.chance.choice([60.0, 3600.0, DAY_S, 8 * DAY_S, 31 * DAY_S])
+        """Somebody looks all the time."""
+        by = self.chance.choice([60.0, 3600.0, DAY_S, 8 * DAY_S, 31 * DAY_S])
+        self.now += by
+        self.watched += by
+        with self.ledger.database.write() as db:  # as a look every minute leaves it
+            newest = "SELECT max(id) FROM watched"
+            db.exec_driver_sql(f"UPDATE watched SET until = {self.now!r} WHERE id = ({newest})")
+
+    def jump(self, _study: str) -> None:
+        """Nobody looks, or a clock is set."""
+        by = self.chance.choice([-40 * DAY_S, -DAY_S, 3600.0, 40 * DAY_S, 400 * DAY_S])
+        self.now += by
+        self.watched += max(0.0, min(by, DAY_S))
+        self.ledger.retention.look()
+
+    def erase(self, study: str) -> None:
+        """By law: whatever was proven. It may come again at once."""
+        if self.chance.random() < 0.8:
+            return
+        facts = self.ledger.retention.facts(study)
+        if facts is None:
+            return
+        purger = self.purgers[False]
+        try:
+            if self.ledger.endings.erase(study, lambda: purger.set_aside(study)):
+                if self.told[study].is_on_hold:
+                    self.wrong.append(f"{study}: erased while on hold")
+                self.told.pop(study)
+                self.given_up |= set(self._files(study))
+                purger.unlink_listed()
+        except (ValueError, Killed):
+            return
+
+    def _files(self, study: str = "") -> list[Path]:
+        found = [*self.folder.glob("spool/*.dcm"), *self.folder.glob("results/*/*.dcm")]
+        found = [path for path in found if not path.name.startswith("gone-")]
+        return [path for path in found if path.name.startswith(study)]
 
     def purge(self, _study: str) -> None:
-        before = {p: p.stat().st_size for p in self.folder.glob("*/*.dcm")}
+        before = [path for path in self._files() if path not in self.given_up]
+        before = [path for path in before if not path.parent.name.startswith("gone-")]
         states = {study: self._state(study) for study in self.told}
-        self.purgers[self.chance.random() < 0.5].round()
+        standing = {study: self._has_results(study) for study in self.told}
+        pressed = self.chance.random() < 0.5
+        with suppress(Killed):
+            self.purgers[pressed].round()
+        listed = {self.folder / path for path in self.ledger.discards.paths()}
+        self.given_up &= {path for path in self.given_up if path.exists()}
         for path in before:
-            if path.exists():
+            if path.exists() and path not in listed:
                 continue
-            kind = path.parent.name
+            if path.exists():
+                self.given_up.add(path)
+            kind = "spool" if path.parent.name == "spool" else "results"
             self.removed[kind] += 1
-            study = path.stem.rsplit(".", 2 if kind == "results" else 1)[0]
-            if why := self._why_not(study, kind, states[study]):
+            study = path.stem.split("~")[0].rsplit(".", 2 if kind == "results" else 1)[0]
+            state = states.get(study)
+            if why := self._why_not(study, kind, state, standing.get(study, False), pressed):
                 self.wrong.append(f"{kind} of {study}: {why}")
+            elif kind == "spool":
+                self.told[study].was_purged = True
+        for study in list(self.told):
+            self._look_after(study)
 
-    def _why_not(self, study: str, kind: str, state: State | None) -> str:
+    def _has_results(self, study: str) -> bool:
+        newest = "SELECT max(revision) FROM revisions WHERE study_instance_uid = ?"
+        made = f"SELECT 1 FROM results WHERE study_instance_uid = ? AND revision = ({newest})"
+        return self.rows.execute(made, (study, study)).fetchone() is not None
+
+    def _look_after(self, study: str) -> None:
+        """Every file that the ledger believes to be there is; a study that it forgot is no more."""
+        if self._state(study) is None:
+            self.removed["rows"] += 1
+            if self.told[study].is_on_hold:
+                self.wrong.append(f"{study}: forgotten while on hold")
+            if self.watched - self.told[study].arrived < LEDGER_S:
+                self.wrong.append(f"{study}: forgotten too early")
+            self.told.pop(study)
+            return
+        for table, folder in (("instances", "spool"), ("results", ".")):
+            here = f"SELECT path FROM {table} WHERE study_instance_uid = ? AND purged_at IS NULL"
+            for (path,) in self.rows.execute(here, (study,)):
+                if not (self.folder / folder / path).exists():
+                    self.wrong.append(f"{table} of {study}: gone, and believed to be there")
+
+    def _why_not(
+        self, study: str, kind: str, state: State | None, has_results: bool, pressed: bool
+    ) -> str:
         """Why the model would not have removed it; empty if it would."""
+        if study not in self.told:
+            return "it came after the study was erased"
         told = self.told[study]
         if state not in (State.DONE, State.PARKED):
             return f"it is {state}"
         if told.is_on_hold:
             return "on hold"
-        if kind == "spool" and not (self.source_holds or self.now - told.held_at <= DAY_S):
-            return "the source is not known to hold it"
-        newest = self.ledger.queries.revision(study)
-        assert newest is not None
-        has_results = bool(self.ledger.queries.results(study, newest.revision))
-        if state is State.PARKED and not has_results:
+        if kind == "spool" and told.was_purged and self._state(study) is None:
             return ""
-        needed = {(uid, to) for uid in told.current for to in DESTINATIONS}
-        if not needed or needed - told.proven:
-            return "not proven"
-        earlier = {key for key in told.taken if key[0] in told.earlier}
-        if earlier - told.proven - told.lost:
-            return "an earlier result is not proven"
-        return ""
+        if kind == "spool" and not (self.source_holds or self.watched - told.held_at <= DAY_S):
+            return "the source is not known to hold it"
+        if state is State.PARKED and self.watched - told.arrived < PARKED_S:
+            return "not parked for long enough"
+        if state is State.PARKED and not told.current:
+            return ""
+        if state is State.DONE and not has_results:
+            return "its last revision has no results"
+        return _why_unproven(told) or self._why_young(told, kind, pressed)
+
+    def _why_young(self, told: Told, kind: str, pressed: bool) -> str:
+        age_s = self.watched - max(told.proven[u, to] for u in told.current for to in DESTINATIONS)
+        is_young = age_s < (INPUTS_S if kind == "spool" else RESULTS_S)
+        return "too early" if is_young and not pressed else ""
 
 
-def run(folder: Path, *, histories: int, seed: int) -> tuple[list[str], Counter[str]]:
-    """Histories of some studies at once: what was removed wrongly, and how much was removed."""
+def _why_unproven(told: Told) -> str:
+    needed = {(uid, to) for uid in told.current for to in DESTINATIONS}
+    if not needed or needed - set(told.proven):
+        return "not proven"
+    earlier = {key for key in told.taken if key[0] in told.earlier}
+    if earlier - set(told.proven) - told.lost:
+        return "an earlier result is not proven"
+    return ""
+
+
+def _counted(study: str, uids: list[str]) -> Evidence:
+    """A study whose first file is a thumbnail."""
+    levels = tuple(
+        LevelEvidence((uid,), "THUMBNAIL" if uid.endswith(".0") else "VOLUME", 1, 1, "TILED_FULL",
+                      1, 1, 1, 1, ())
+        for uid in uids
+    )  # fmt: skip
+    return Evidence(len(uids), slides=(SlideEvidence("s", f"{study}.9", "c", levels),))
+
+
+def run(
+    folder: Path,
+    *,
+    histories: int,
+    seed: int,
+    stops: bool = False,
+    tell: Callable[[int, list[str], Counter[str]], None] = lambda *_: None,
+) -> tuple[list[str], Counter[str]]:
+    """Histories of some studies at once: what went wrong, and how much was given up.
+
+    `tell` is called with what there is so far; `stops` ends it at the first that went wrong.
+    """
     wrong: list[str] = []
     removed: Counter[str] = Counter()
     template = folder / "template.sqlite"
@@ -306,6 +461,10 @@ def run(folder: Path, *, histories: int, seed: int) -> tuple[list[str], Counter[
             history.step()
         wrong += [f"seed {seed}-{number}: {w}" for w in history.wrong]
         removed += history.removed
+        history.rows.close()
         history.ledger.database.engine.dispose()
         shutil.rmtree(here)
+        tell((number + 1) * STUDIES, wrong, removed)
+        if stops and wrong:
+            break
     return wrong, removed

@@ -14,13 +14,13 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
 import structlog
 
 from dicom_node.association.admission import address_of
 from dicom_node.association.lobby.doors import Door
+from dicom_node.association.lobby.limits import LOBBY, LobbyLimits
 from dicom_node.association.lobby.repeats import Repeats
 from dicom_node.association.lobby.visitor import Dismissed, Entrant, Visitor
 from dicom_node.association.wire import CONGESTION
@@ -30,22 +30,8 @@ log = structlog.get_logger()
 _ACCEPTED_AT_ONCE = 64  # before those who wait inside are looked after
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _NO_ROOM_PAUSE_S = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class LobbyLimits:
-    """How long, how many, how much."""
-
-    patience_s: float = 8.0
-    """From the connection to the last byte of the A-ASSOCIATE-RQ."""
-    visitors: int = 2000
-    per_host: int = 1200
-    """Of one address: a load balancer or a whole hospital behind one is one host."""
-    held_bytes: int = 16 << 20
-    """Of association requests that are not complete, all together."""
-
-
-LOBBY = LobbyLimits()
+_CLOSES_WITHIN_S = 5.0
+_LONGEST_PAUSE_S = 1.0  # so that whoever asks can tell a quiet lobby from one that hangs
 
 
 class Lobby:
@@ -77,6 +63,7 @@ class Lobby:
         self._visitors: OrderedDict[int, Visitor] = OrderedDict()
         self._hosts: dict[str, OrderedDict[int, Visitor]] = {}
         self._held = 0
+        self._turned_at = time.monotonic()
         self._repeats = Repeats()
         self._thread = threading.Thread(target=self._run, name="lobby", daemon=True)
 
@@ -93,12 +80,17 @@ class Lobby:
         """Whether somebody looks after the doors."""
         return self._thread.is_alive()
 
+    @property
+    def silent_s(self) -> float:
+        """Since its thread looked after doors and visitors last; it does so every second."""
+        return time.monotonic() - self._turned_at
+
     def close(self) -> None:
         """Close the doors and show out who is still inside."""
         self._closing = True
         self._waker.close()
         if self._thread.ident is not None:
-            self._thread.join()
+            self._thread.join(_CLOSES_WITHIN_S)  # one that hangs keeps no process from its end
         for visitor in list(self._visitors.values()):
             self._dismiss(visitor)
         for door in self._doors.values():
@@ -108,6 +100,7 @@ class Lobby:
 
     def _run(self) -> None:
         while not self._closing:
+            self._turned_at = time.monotonic()
             ready = self._epoll.poll(self._pause_s())
             for fd, _ in ready:
                 if fd in self._doors:
@@ -117,9 +110,10 @@ class Lobby:
             self._end_overdue()
 
     def _pause_s(self) -> float:
-        """Until the first deadline; -1, for ever, where nobody waits."""
+        """Until the first deadline, if somebody waits, and not for long."""
         first = _first(self._visitors)
-        return -1 if first is None else max(0.0, first.deadline - time.monotonic())
+        left = _LONGEST_PAUSE_S if first is None else first.deadline - time.monotonic()
+        return min(max(0.0, left), _LONGEST_PAUSE_S)
 
     def _end_overdue(self) -> None:
         now = time.monotonic()

@@ -18,6 +18,7 @@ from dicom_node.association.tls.channel import Session, TlsChannel
 from dicom_node.association.tls.contexts import peer_certificate, reason_of
 from dicom_node.association.wire import (
     ABORT,
+    ABORT_TYPE,
     ASSOCIATE_LIMIT_BYTES,
     ASSOCIATE_RQ,
     HEADER_BYTES,
@@ -181,6 +182,8 @@ class Visitor:
         length = int.from_bytes(self._received[2:HEADER_BYTES], "big")
         if pdu_type == _TLS_HANDSHAKE:
             raise Dismissed("it speaks TLS, and this port does not")
+        if pdu_type == ABORT_TYPE:
+            raise Dismissed  # PS3.8 9.2: the connection ends, and an abort is not answered
         if pdu_type != ASSOCIATE_RQ or length > ASSOCIATE_LIMIT_BYTES:
             raise Dismissed(
                 f"an A-ASSOCIATE-RQ of at most {ASSOCIATE_LIMIT_BYTES} bytes expected",

@@ -15,7 +15,7 @@ import threading
 import time
 from typing import Any
 
-from dicom_node.association.channel import ConnectionLost
+from dicom_node.association.channel import ConnectionLost, reason_of
 
 RECORD_BYTES = 16 << 10
 """Plaintext of a TLS record (RFC 8446 5.1); one read of OpenSSL returns no more."""
@@ -118,7 +118,7 @@ class TlsChannel:
             if not found:
                 if count:
                     break
-                raise ConnectionResetError("end of the stream")
+                raise ConnectionLost("end of the stream")
             count += found
         return count
 
@@ -155,8 +155,8 @@ class TlsChannel:
                 self._socket.close()
 
 
-def _said(error: Exception) -> str:
-    """The name that OpenSSL gives to what happened, or what the system says."""
+def _said(error: OSError | ValueError) -> str:
+    """The name that OpenSSL gives to what happened, or that of the system."""
     if isinstance(error, ssl.SSLError):
         return error.reason or type(error).__name__
-    return str(error)
+    return reason_of(error)

@@ -35,19 +35,20 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: Hold) -> int:
     """Hold or release; 1 for an unknown study, or when there is no hold to end."""
-    where = load_config(arguments.config).ledger_at
+    config = load_config(arguments.config)
+    where = config.ledger_at
     require_sound(where)
     known = exists(where)
     study = arguments.uid
     try:
         if not known:
             raise KeyError(study)
-        retention = Ledger.open(where).retention
+        holds = Ledger.open(where, owner=config.node.name).holds
         if not arguments.release:
-            retention.hold(study, arguments.reason)
+            holds.hold(study, arguments.reason, lambda p: (config.node.data_dir / p).exists())
             sys.stdout.write(f"study {study} is on hold: nothing of it is removed\n")
             return 0
-        is_released = retention.release(study)
+        is_released = holds.release(study)
     except KeyError:
         sys.stderr.write(f"dicom-node: no study {study} in {name_of(where)}\n")
         return FAILED

@@ -54,10 +54,15 @@ def run(arguments: Purge) -> int:
         sys.stdout.write(json.dumps([asdict(p) for p in plan], indent=2) + "\n")
         return 0
     console = Console(soft_wrap=True)
+    if not plan:
+        console.print("no study is at rest: nothing to remove")
     for p in plan:
         mark = ("would go" if arguments.dry_run else "gone") if p.may_go else "stays"
         size = f"{p.files} files, {p.bytes / 1e6:.1f} MB"
         console.print(shown(f"{mark:<9}{p.what:<8} {p.study_instance_uid}  {size}: {p.why}"))
     going = sum(p.bytes for p in plan if p.may_go)
-    console.print(f"{going / 1e6:.1f} MB of {sum(p.bytes for p in plan) / 1e6:.1f} MB at rest")
+    studies = len({p.study_instance_uid for p in plan})
+    verb = "would go" if arguments.dry_run else "gone"
+    at_rest = f"{sum(p.bytes for p in plan) / 1e6:.1f} MB of {studies} studies at rest"
+    console.print(f"{going / 1e6:.1f} MB {verb}, of {at_rest}")
     return 0

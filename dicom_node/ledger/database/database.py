@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from dicom_node.ledger.database import postgresql, schema, sqlite
 from dicom_node.ledger.database.clock import HostClock, ServerClock
-from dicom_node.ledger.database.dialects import insert_once, is_shared
+from dicom_node.ledger.database.dialects import insert_all_once, is_shared
 from dicom_node.ledger.database.look import Where
 from dicom_node.ledger.database.tables import studies
-from dicom_node.ledger.errors import LedgerFailed
+from dicom_node.ledger.errors import LedgerBusy, LedgerFailed
+
+_MOST_LOCKS_AT_ONCE = 500
 
 
 class Database:
@@ -68,17 +71,20 @@ class Database:
         return at if self.is_shared else at + time.time() - self.now()
 
     @contextmanager
-    def write(self, *, study: str | None = None) -> Iterator[sa.Connection]:
+    def write(
+        self, *, study: str | None = None, studies: Collection[str] = ()
+    ) -> Iterator[sa.Connection]:
         """One durable transaction. Raises LedgerBusy and LedgerDamaged.
 
-        With a study: nobody else adds to it, closes or moves it until the transaction ends.
+        With a study, or several: nobody else adds to it, closes or moves it until the transaction
+        ends.
         """
         with _failures_are_ours(self.engine), self.engine.begin() as db:
             # What the transaction reads must still be true when it writes.
             if not self.is_shared:
                 db.exec_driver_sql("BEGIN IMMEDIATE")
-            elif study is not None:
-                _lock(db, study)
+            else:
+                _lock(db, {*studies, *([] if study is None else [study])})
             yield db
 
     @contextmanager
@@ -98,11 +104,21 @@ class Database:
         return ServerClock(ask, LedgerFailed)
 
 
-def _lock(db: sa.Connection, study: str) -> None:
-    """Take the row of a study first, before anything is read: there is one order of locks."""
-    insert_once(db, studies, study_instance_uid=study)
-    of_study = studies.c.study_instance_uid == study
-    db.execute(sa.select(studies.c.study_instance_uid).where(of_study).with_for_update())
+def _lock(db: sa.Connection, wanted: Collection[str]) -> None:
+    """Take the rows of studies first, before anything is read: there is one order of locks.
+
+    Sorted: two that take several never wait for each other. A row that another transaction deletes
+    while it is waited for is not there to be locked: then it is made anew.
+    """
+    in_order = sorted(wanted)
+    for start in range(0, len(in_order), _MOST_LOCKS_AT_ONCE):
+        some = in_order[start : start + _MOST_LOCKS_AT_ONCE]
+        uid = studies.c.study_instance_uid
+        take = sa.select(uid).where(uid.in_(some)).order_by(uid).with_for_update()
+        locked = 0
+        while locked < len(some):
+            insert_all_once(db, studies, [{"study_instance_uid": one} for one in some])
+            locked = len(db.execute(take).all())
 
 
 def _name(engine: sa.Engine) -> str:
@@ -115,6 +131,9 @@ def _failures_are_ours(engine: sa.Engine, *, opening: bool = False) -> Iterator[
         yield
     except (IntegrityError, DataError):
         raise  # a mistake of ours, not of the database
+    except NoConnectionFree as error:  # the pool's, which is no error of the database
+        reason = "all connections of this process are in use"
+        raise LedgerBusy(f"{_name(engine)}: {reason}") from error
     except DBAPIError as error:
         if is_shared(engine):
             raise postgresql.failure(_name(engine), error.orig, opening=opening) from error

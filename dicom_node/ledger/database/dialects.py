@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,6 +24,12 @@ def insert_once(db: sa.Connection, table: sa.Table, **values: Any) -> bool:
     # Without the option an INSERT has no count with every driver.
     done = db.execute(statement, execution_options={"preserve_rowcount": True})
     return done.rowcount == 1
+
+
+def insert_all_once(db: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
+    """The same for several rows, one or more."""
+    dialect = postgresql if is_shared(db.engine) else sqlite
+    db.execute(dialect.insert(table).values(rows).on_conflict_do_nothing())
 
 
 def wait_for_others(db: sa.Connection) -> None:

@@ -2,72 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import sqlalchemy as sa
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Float,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
-    UniqueConstraint,
-)
+from sqlalchemy import Column, Float, Integer, MetaData, String, Table, UniqueConstraint
 
-from dicom_node.ledger.database.dialects import Json
+from dicom_node.ledger.database.columns import Big, ShortWords, Values, Words
 
 metadata = MetaData()
-
-Big = BigInteger().with_variant(Integer, "sqlite")
-"""64 bits on both: SQLite's integers have them, and only an INTEGER key counts up by itself."""
-
-
-def storable(value: Any) -> Any:
-    """A value without what a database cannot keep in a text: NUL, and half a surrogate pair.
-
-    Each becomes U+FFFD. They come from peers; what is shown to people stays readable.
-    """
-    if isinstance(value, str):
-        kept = value.replace("\0", "\ufffd")
-        return kept.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, dict):
-        return {storable(key): storable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [storable(item) for item in value]
-    return value
-
-
-class Words(sa.types.TypeDecorator[str]):
-    """Text that a peer or an operating system may have had a hand in."""
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: Any, dialect: Any) -> Any:
-        """What is kept."""
-        return storable(value)
-
-
-class ShortWords(Words):
-    """The same, of a stated length."""
-
-    impl = String  # type: ignore[assignment]  # Text is one without a length
-    cache_ok = True
-
-
-class Values(sa.types.TypeDecorator[Any]):
-    """JSON whose texts are kept as `Words` are."""
-
-    impl = Json
-    cache_ok = True
-
-    def process_bind_param(self, value: Any, dialect: Any) -> Any:
-        """What is kept."""
-        return storable(value)
-
 
 instances = Table(
     "instances",
@@ -87,6 +27,7 @@ instances = Table(
     Column("sha256", String(64)),
     Column("purged_at", Float),
     Column("held_at", Float),
+    Column("promised_at", Float),
 )
 
 transfers = Table(
@@ -178,7 +119,9 @@ events = Table(
     Column("study_instance_uid", String(64), index=True),
     Column("kind", String(64), nullable=False),
     Column("fields", Words, nullable=False),
+    sqlite_autoincrement=True,
 )
+"""Who tells of events counts by their numbers: one that was deleted never gives its number away."""
 
 destinations = Table(
     "destinations",
@@ -219,6 +162,32 @@ commitment_items = Table(
     Column("outcome", String(16)),
 )
 
+inquiries = Table(
+    "inquiries",
+    metadata,
+    Column("id", Big, primary_key=True),
+    Column("calling_ae", ShortWords(16), nullable=False),
+    Column("transaction_uid", String(64), nullable=False, index=True),
+    Column("state", String(16), nullable=False, index=True),
+    Column("is_duplicate", sa.Boolean, nullable=False),
+    Column("asked_at", Float, nullable=False),
+    Column("decided_at", Float),
+    Column("closed_at", Float),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("next_attempt_at", Float),
+    Column("ingest", String(64)),
+)
+"""Requests of senders that we commit to what they sent: durable before they are answered."""
+
+inquiry_items = Table(
+    "inquiry_items",
+    metadata,
+    Column("inquiry", Big, primary_key=True, autoincrement=False),
+    Column("sop_instance_uid", String(64), primary_key=True),
+    Column("sop_class_uid", String(64), primary_key=True),
+    Column("outcome", String(16)),
+)
+
 holds = Table(
     "holds",
     metadata,
@@ -233,8 +202,28 @@ discards = Table(
     metadata,
     Column("path", String(512), primary_key=True),
     Column("at", Float, nullable=False),
+    Column("owner", String(64)),
 )
-"""Files and folders, relative to the data folder, that nothing refers to any more."""
+"""Files and folders, relative to the data folder of their owner, that nothing refers to."""
+
+patients = Table(
+    "patients",
+    metadata,
+    Column("study_instance_uid", String(64), primary_key=True),
+    Column("digest", String(64), primary_key=True),
+    Column("key_name", String(16), nullable=False),
+)
+"""Whose a study was whose files were removed: keyed digests of Patient IDs, never the IDs. One
+without a digest stands for files that did not say whose they are."""
+
+watched = Table(
+    "watched",
+    metadata,
+    Column("id", Big, primary_key=True),
+    Column("since", Float, nullable=False),
+    Column("until", Float, nullable=False),
+)
+"""Stretches of time in which somebody looked, now and then, what may be removed."""
 
 boots = Table(
     "boots",

@@ -6,7 +6,14 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from dicom_node.ledger.database.tables import deliveries, holds, instances, results, revisions
+from dicom_node.ledger.database.tables import (
+    deliveries,
+    holds,
+    instances,
+    results,
+    revisions,
+    watched,
+)
 from dicom_node.ledger.keeping.rules import Sent, StudyFacts
 from dicom_node.ledger.states import DeliveryState, Proof, State
 
@@ -35,17 +42,20 @@ def facts_of(db: sa.Connection, study: str) -> StudyFacts | None:
     received = instances.c
     still = db.execute(
         sa.select(
-            sa.func.max(received.received_at),
             sa.func.min(received.held_at),
             sa.func.count(),
             sa.func.count(received.held_at),
+            sa.func.count(received.promised_at),
         ).where(received.study_instance_uid == study, received.purged_at.is_(None))
     ).one()
-    last_at, held_at, number, number_held = still
+    held_at, number, number_held, number_promised = still
+    of_study = received.study_instance_uid == study
+    last_at = db.scalar(sa.select(sa.func.max(received.received_at)).where(of_study))
     made = db.scalars(
         sa.select(results.c.revision).where(results.c.study_instance_uid == study)
     ).all()
     on_hold = db.execute(sa.select(holds).where(holds.c.study_instance_uid == study)).first()
+    gone = sa.and_(of_study, received.purged_at.is_not(None))
     return StudyFacts(
         study,
         tuple(State(s.state) for s in stages),
@@ -55,7 +65,17 @@ def facts_of(db: sa.Connection, study: str) -> StudyFacts | None:
         _sent(db, study),
         held_at if number == number_held else None,
         on_hold is not None,
+        db.execute(sa.select(received.path).where(gone).limit(1)).first() is not None,
+        _unseen(db),
+        number_promised > 0,
     )
+
+
+def _unseen(db: sa.Connection) -> tuple[tuple[float, float], ...]:
+    """Between two stretches in which somebody looked, and since the last."""
+    seen = db.execute(sa.select(watched.c.since, watched.c.until).order_by(watched.c.id)).all()
+    starts = [s.since for s in seen[1:]] + [float("inf")]
+    return tuple(zip((s.until for s in seen), starts, strict=False))
 
 
 def _sent(db: sa.Connection, study: str) -> tuple[Sent, ...]:

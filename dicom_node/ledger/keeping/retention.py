@@ -1,44 +1,71 @@
-"""What is removed, written before it is: rows that say so, and paths that are to be unlinked.
-
-A path is listed in the transaction that says that nothing refers to it, and unlinked after; so
-whatever ends the process, no row names a file that is gone without saying so, and none is left
-that nobody knows.
-"""
+"""What is removed when its time is over: written before it is, with what stands for each file."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.database.dialects import insert_once
 from dicom_node.ledger.database.tables import (
-    commitment_items,
-    commitments,
-    deliveries,
     discards,
-    events,
-    holds,
     instances,
+    patients,
     results,
     revisions,
-    studies,
+    watched,
 )
 from dicom_node.ledger.events import note
 from dicom_node.ledger.keeping import rules
+from dicom_node.ledger.keeping.discards import SPOOL, discard
 from dicom_node.ledger.keeping.facts import KeptInput, facts_of, inputs_of, result_paths_of
 from dicom_node.ledger.keeping.rules import Policy, StudyFacts
-from dicom_node.ledger.states import CommitmentState, State
+from dicom_node.ledger.states import AT_REST
 
-_AT_REST = (State.DONE, State.PARKED, State.SUPERSEDED)
+_LOOK_S = 600.0
+"""Looks are written no more often than that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owners:
+    """Whose files are about to go: keyed digests of Patient IDs, and the name of the key."""
+
+    key_name: str
+    digests: frozenset[str]
+    """Empty text for a file that does not say."""
 
 
 class Retention:
-    """Written by who purges, and by people who hold, release and erase."""
+    """Written by who purges."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    def look(self) -> float:
+        """Note that somebody looks what may go; the time now.
+
+        Time in which nobody did makes things older by a day at most: it may be a clock that was
+        set, or one that a host started with. Where the clock went back, what was seen later than
+        now is not believed any more.
+        """
+        now = self._database.now()
+        last = sa.select(watched).order_by(watched.c.id.desc()).limit(1)
+        with self._database.read() as db:
+            seen = db.execute(last).first()
+        if seen is not None and 0.0 <= now - seen.until < _LOOK_S:
+            return now
+        with self._database.write() as db:
+            seen = db.execute(last).first()
+            if seen is not None and 0.0 <= now - seen.until <= rules.UNSEEN_S:
+                db.execute(watched.update().where(watched.c.id == seen.id).values(until=now))
+                return now
+            db.execute(watched.insert().values(since=now, until=now))
+            db.execute(instances.update().where(instances.c.held_at > now).values(held_at=None))
+            if seen is not None:
+                note(db, now, "time_not_counted", None, days=round((now - seen.until) / 86400, 2))
+        return now
 
     def at_rest(self, finished_before: float) -> list[str]:
         """Studies that no revision of is under way, the longest finished first."""
@@ -47,7 +74,7 @@ class Retention:
             sa.select(r.study_instance_uid)
             .group_by(r.study_instance_uid)
             .having(
-                sa.func.sum(sa.case((r.state.in_(_AT_REST), 0), else_=1)) == 0,
+                sa.func.sum(sa.case((r.state.in_(AT_REST), 0), else_=1)) == 0,
                 sa.func.max(r.finished_at) <= finished_before,
             )
             .order_by(sa.func.max(r.finished_at))
@@ -70,6 +97,32 @@ class Retention:
         with self._database.read() as db:
             return result_paths_of(db, study)
 
+    def take_back(self, is_there: Callable[[str], bool]) -> int:
+        """Count files as there that an earlier version, which knows of no removal, took again when
+        they were sent once more: `is_there` tells for a path below the data folder. How many.
+
+        What was given up, is there and is not listed can be nothing else.
+        """
+        query = sa.select(
+            instances.c.study_instance_uid, instances.c.sop_instance_uid, instances.c.path
+        ).where(instances.c.purged_at.is_not(None))
+        with self._database.read() as db:
+            listed = set(db.scalars(sa.select(discards.c.path)))
+            rows = [r for r in db.execute(query) if f"{SPOOL}/{r.path}" not in listed]
+        number = 0
+        for row in rows:
+            path = f"{SPOOL}/{row.path}"
+            if is_there(path):
+                still = sa.and_(
+                    instances.c.sop_instance_uid == row.sop_instance_uid,
+                    instances.c.path == row.path,
+                    sa.literal(path).not_in(sa.select(discards.c.path)),
+                )
+                with self._database.write(study=row.study_instance_uid) as db:
+                    kept = db.execute(instances.update().where(still).values(purged_at=None))
+                number += kept.rowcount
+        return number
+
     def note_held(self, instance_uids: Collection[str]) -> None:
         """Note that the source was seen to hold these inputs just now."""
         with self._database.write() as db:
@@ -84,14 +137,11 @@ class Retention:
         study: str,
         policy: Policy,
         digests: Mapping[str, str],
-        spool: str,
+        owners: Owners,
         *,
         pressed: bool,
     ) -> bool:
-        """Give up received files, with the digest that stands for each; False if they may not go.
-
-        `spool` is the folder of the spool, relative to the data folder.
-        """
+        """Give up received files, with a digest that stands for each; False if they may not go."""
         with self._database.write(study=study) as db:
             now, facts = self._database.now(), facts_of(db, study)
             if facts is None:
@@ -106,13 +156,14 @@ class Retention:
                     .where(instances.c.sop_instance_uid == one.sop_instance_uid)
                     .values(purged_at=now, sha256=digests[one.sop_instance_uid])
                 )
-                insert_once(db, discards, path=f"{spool}/{one.path}", at=now)
+            discard(db, self._database.owner, now, [f"{SPOOL}/{one.path}" for one in going])
+            _note_owners(db, study, owners)
             size = sum(one.size_bytes for one in going)
             fields = {"files": len(going), "bytes": size, "why": verdict.why}
             note(db, now, "inputs_purged", study, **fields, disk_full=pressed)
         return True
 
-    def purge_results(self, study: str, policy: Policy, *, pressed: bool) -> bool:
+    def purge_results(self, study: str, policy: Policy, owners: Owners, *, pressed: bool) -> bool:
         """Give up the files of objects; False if they may not go."""
         with self._database.write(study=study) as db:
             now, facts = self._database.now(), facts_of(db, study)
@@ -127,115 +178,28 @@ class Retention:
                 .where(results.c.study_instance_uid == study, results.c.purged_at.is_(None))
                 .values(purged_at=now)
             )
-            for path in paths:
-                insert_once(db, discards, path=path, at=now)
+            discard(db, self._database.owner, now, paths)
+            _note_owners(db, study, owners)
             note(db, now, "results_purged", study, files=len(paths), why=verdict.why)
         return True
 
-    def forget(self, study: str, policy: Policy, left: Iterable[str]) -> bool:
-        """End the rows of a study, with what is left of its files; False if they may not go."""
-        with self._database.write(study=study) as db:
-            now, facts = self._database.now(), facts_of(db, study)
-            if facts is None or not rules.rows(facts, policy, now).may_go:
-                return False
-            self._delete(db, study, left)
-            db.execute(events.delete().where(events.c.study_instance_uid == study))
-        return True
+    def while_at_rest(
+        self, study: str, policy: Policy, set_aside: Callable[[], Iterable[str]]
+    ) -> bool:
+        """Give up kept tiles, if they may go, while nobody can begin to use them.
 
-    def forget_events(self, before: float) -> None:
-        """End what the node told of itself, and requests that are over."""
-        over = (CommitmentState.REPORTED, CommitmentState.CLOSED)
-        old = sa.select(commitments.c.transaction_uid).where(
-            commitments.c.state.in_(over), commitments.c.closed_at < before
-        )
-        with self._database.write() as db:
-            db.execute(
-                events.delete().where(events.c.study_instance_uid.is_(None), events.c.at < before)
-            )
-            db.execute(commitment_items.delete().where(commitment_items.c.transaction_uid.in_(old)))
-            db.execute(commitments.delete().where(commitments.c.transaction_uid.in_(old)))
-
-    def erase(self, study: str, left: Iterable[str]) -> bool:
-        """Give up everything of a study, because the law says so; what stays is that it was done.
-
-        False while it is under way. Raises ValueError for one on hold.
+        `set_aside` gives the new paths of what it renames.
         """
         with self._database.write(study=study) as db:
             facts = facts_of(db, study)
-            if facts is not None and facts.is_on_hold:
-                raise ValueError(f"study {study} is on hold; release it first")
-            if facts is not None and any(state not in _AT_REST for state in facts.states):
-                return False
-            files = self._delete(db, study, left)
-            db.execute(events.delete().where(events.c.study_instance_uid == study))
-            note(db, self._database.now(), "study_erased", study, files=files)
-        return True
-
-    def _delete(self, db: sa.Connection, study: str, left: Iterable[str]) -> int:
-        """Delete the rows of a study and list its files; how many files."""
-        now = self._database.now()
-        paths = {*left, *result_paths_of(db, study)}
-        for path in sorted(paths):
-            insert_once(db, discards, path=path, at=now)
-        made = sa.select(results.c.sop_instance_uid).where(results.c.study_instance_uid == study)
-        for table in (deliveries, commitment_items):
-            db.execute(table.delete().where(table.c.sop_instance_uid.in_(made)))
-        for table in (results, instances, revisions, holds, studies):
-            db.execute(table.delete().where(table.c.study_instance_uid == study))
-        return len(paths)
-
-    def hold(self, study: str, reason: str) -> None:
-        """Keep everything of a study until it is released. Raises KeyError for an unknown one."""
-        with self._database.write(study=study) as db:
-            self._require(db, study)
             now = self._database.now()
-            if insert_once(db, holds, study_instance_uid=study, at=now, reason=reason):
-                note(db, now, "study_held", study, reason=reason)
-
-    def release(self, study: str) -> bool:
-        """End a hold; False if there was none. Raises KeyError for an unknown study."""
-        with self._database.write(study=study) as db:
-            self._require(db, study)
-            gone = db.execute(holds.delete().where(holds.c.study_instance_uid == study))
-            if gone.rowcount:
-                note(db, self._database.now(), "hold_released", study)
-            return bool(gone.rowcount)
-
-    def _require(self, db: sa.Connection, study: str) -> None:
-        known = sa.select(revisions.c.revision).where(revisions.c.study_instance_uid == study)
-        if db.execute(known).first() is None:
-            raise KeyError(study)
-
-    def while_at_rest(self, study: str, policy: Policy, act: Callable[[], object]) -> bool:
-        """Do something to kept tiles, if they may go, while nobody can begin to use them."""
-        with self._database.write(study=study) as db:
-            facts = facts_of(db, study)
-            if facts is None or not rules.tiles(facts, policy, self._database.now()).may_go:
+            if facts is None or not rules.tiles(facts, policy, now).may_go:
                 return False
-            act()
+            discard(db, self._database.owner, now, set_aside())
         return True
 
-    def discards(self) -> list[str]:
-        """Paths to be unlinked, relative to the data folder."""
-        with self._database.read() as db:
-            return list(db.scalars(sa.select(discards.c.path).order_by(discards.c.at)))
 
-    def unlink(self, path: str, spool: str, remove: Callable[[str], object]) -> None:
-        """Remove a listed path, unless it is in use again; while a study is under way, not now."""
-        own = path.removeprefix(f"{spool}/")
-        of_results = sa.select(results.c.study_instance_uid).where(results.c.path == path)
-        with self._database.read() as db:
-            study = db.scalar(of_results)
-        with self._database.write(study=study) as db:
-            in_use = [
-                sa.select(sa.literal(1)).where(table.c.path == name, table.c.purged_at.is_(None))
-                for table, name in ((results, path), (instances, own))
-            ]
-            if not any(db.execute(query).first() for query in in_use):
-                under_way = sa.select(revisions.c.state).where(
-                    revisions.c.study_instance_uid == study, revisions.c.state.not_in(_AT_REST)
-                )
-                if study is not None and db.execute(under_way).first():
-                    return
-                remove(path)
-            db.execute(discards.delete().where(discards.c.path == path))
+def _note_owners(db: sa.Connection, study: str, owners: Owners) -> None:
+    key = {"study_instance_uid": study, "key_name": owners.key_name}
+    for digest in sorted(owners.digests):
+        insert_once(db, patients, **key, digest=digest)

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dicom_node.ledger.states import DeliveryState, Proof, State
+from dicom_node.ledger.states import AT_REST, DeliveryState, Proof, State
 
-_AT_REST = (State.DONE, State.PARKED, State.SUPERSEDED)
 HELD_S = 24 * 3600.0
 """How long it is believed that the source holds what it was seen to hold."""
+UNSEEN_S = 24 * 3600.0
+"""So much of a stretch in which nobody looked makes things older. The rest may be a clock that was
+set wrong, and what may go is not gone sooner for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,8 @@ class Policy:
     """Destinations whose answer to C-STORE is enough."""
     commits_only: frozenset[str] = frozenset()
     """Destinations of which only storage commitment is proof."""
+    keep_inputs: bool = False
+    """Whether received files never go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,12 @@ class StudyFacts:
     held_at: float | None
     """When the source was last seen to hold every input; None if not of all."""
     is_on_hold: bool
+    is_purged: bool = False
+    """Whether received files were removed before, when they might go."""
+    unseen: tuple[tuple[float, float], ...] = ()
+    """Stretches of time, from and to, in which nobody looked what may go."""
+    is_promised: bool = False
+    """Whether a sender was told that we keep a received file that is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,22 +82,25 @@ class Verdict:
 
 def inputs(facts: StudyFacts, policy: Policy, now: float, *, pressed: bool = False) -> Verdict:
     """Of the received files."""
-    refusal = _never(facts) or _unproven(facts, policy)
+    refusal = _never(facts) or _inputs_stay(facts, policy) or _unproven(facts, policy)
     if refusal:
         return Verdict(False, refusal)
     if not _source_holds(facts, policy, now):
         return Verdict(False, "nobody knows that the source holds the slides")
-    if facts.states[-1] is State.PARKED:
-        return _aged(facts.finished_at, policy.parked_s, now, "parked")
     since = max(facts.finished_at, facts.last_received_at, _proven_at(facts))
-    return _aged(since, 0.0 if pressed else policy.inputs_s, now, "proven")
+    if facts.states[-1] is State.PARKED:
+        return _aged(facts, since, policy.parked_s, now, "parked, or proven since,")
+    return _aged(facts, since, 0.0 if pressed else policy.inputs_s, now, "proven")
 
 
 def waits_for_source(facts: StudyFacts, policy: Policy, now: float) -> bool:
     """Whether inputs could go soon if the source were known to hold them; full disk or not."""
-    if _never(facts) or _unproven(facts, policy) or _source_holds(facts, policy, now):
+    if _never(facts) or _inputs_stay(facts, policy) or _unproven(facts, policy):
         return False
-    return facts.states[-1] is not State.PARKED or now - facts.finished_at >= policy.parked_s
+    if _source_holds(facts, policy, now):
+        return False
+    is_parked = facts.states[-1] is State.PARKED
+    return not is_parked or _age_s(facts, facts.finished_at, now) >= policy.parked_s
 
 
 def results(facts: StudyFacts, policy: Policy, now: float, *, pressed: bool = False) -> Verdict:
@@ -95,10 +108,11 @@ def results(facts: StudyFacts, policy: Policy, now: float, *, pressed: bool = Fa
     refusal = _never(facts) or _unproven(facts, policy)
     if refusal:
         return Verdict(False, refusal)
-    if facts.states[-1] is State.PARKED:
-        return _aged(facts.finished_at, max(policy.parked_s, policy.results_s), now, "parked")
     since = max(facts.finished_at, _proven_at(facts))
-    return _aged(since, 0.0 if pressed else policy.results_s, now, "proven")
+    if facts.states[-1] is State.PARKED:
+        wait_s = max(policy.parked_s, policy.results_s)
+        return _aged(facts, since, wait_s, now, "parked, or proven since,")
+    return _aged(facts, since, 0.0 if pressed else policy.results_s, now, "proven")
 
 
 def tiles(facts: StudyFacts, policy: Policy, now: float) -> Verdict:
@@ -107,15 +121,17 @@ def tiles(facts: StudyFacts, policy: Policy, now: float) -> Verdict:
         return Verdict(False, refusal)
     is_parked = facts.states[-1] is State.PARKED
     wait_s = policy.parked_s if is_parked else policy.inputs_s
-    return _aged(facts.finished_at, wait_s, now, "parked" if is_parked else "done")
+    return _aged(facts, facts.finished_at, wait_s, now, "parked" if is_parked else "done")
 
 
 def rows(facts: StudyFacts, policy: Policy, now: float) -> Verdict:
     """Of everything that the ledger knows; asked only where no file is left that may not go."""
-    if refusal := _never(facts):
+    if refusal := _never(facts) or _inputs_stay(facts, policy):
         return Verdict(False, refusal)
+    if not facts.is_purged and not (verdict := inputs(facts, policy, now)).may_go:
+        return verdict  # what people are left of a study that was never proven stays, too
     since = max(facts.finished_at, facts.last_received_at)
-    return _aged(since, policy.ledger_s, now, "finished")
+    return _aged(facts, since, policy.ledger_s, now, "finished")
 
 
 def is_proven(sent: Sent, policy: Policy) -> bool:
@@ -132,47 +148,79 @@ def is_proven(sent: Sent, policy: Policy) -> bool:
 def _never(facts: StudyFacts) -> str:
     if facts.is_on_hold:
         return "on hold"
-    under_way = [state for state in facts.states if state not in _AT_REST]
+    under_way = [state for state in facts.states if state not in AT_REST]
     return f"{under_way[0]}" if under_way else ""
+
+
+def _inputs_stay(facts: StudyFacts, policy: Policy) -> str:
+    """Why received files stay for ever, if they do and there are any."""
+    if facts.is_promised:
+        return "promised to a sender"
+    return "kept for ever" if policy.keep_inputs and facts.last_received_at else ""
 
 
 def _unproven(facts: StudyFacts, policy: Policy) -> str:
     """Why the results are not proven; empty where they are, or where a parked study has none."""
-    newest = len(facts.states)
-    if newest not in facts.made:
-        return "" if facts.states[-1] is State.PARKED else "no results"
+    if len(facts.states) not in facts.made:
+        if facts.states[-1] is not State.PARKED:
+            return "no results"
+        if not facts.made:
+            return ""
+    # A parked revision without results leaves those of an earlier one in their place.
+    newest = max(facts.made)
     current = [s for s in facts.sent if s.revision == newest]
     if not current:
-        return "sent to nobody"
+        return "its results were sent to nobody"
     for sent in current:
         if not is_proven(sent, policy):
-            return f"not proven at {sent.destination}"
+            return f"not proven at {sent.destination}: {_standing(sent)}"
     has_proof = any(s.proof in (Proof.COMMITTED, Proof.FOUND) for s in current)
     if policy.require_commitment and not has_proof:
-        return "no destination gives proof"
+        return "no destination that it went to gives proof"
     for sent in facts.sent:
         # What was replaced before it was taken, or is known to be lost, nobody waits for.
         was_taken = sent.state is DeliveryState.DELIVERED and sent.proof is not Proof.LOST
         if sent.revision != newest and was_taken and not is_proven(sent, policy):
-            return f"an earlier result is not proven at {sent.destination}"
+            return f"an earlier result is not proven at {sent.destination}: {_standing(sent)}"
     return ""
 
 
+def _standing(sent: Sent) -> str:
+    """Where one object stands with a destination that has not proven to keep it."""
+    if sent.state is not DeliveryState.DELIVERED:
+        return {DeliveryState.PENDING: "not taken yet"}.get(sent.state, "refused there")
+    told = {
+        Proof.ASKED: "asked, no report yet",
+        Proof.FOUND: "found by a query, not committed to",
+        Proof.LOST: "lost there",
+    }
+    return told.get(sent.proof, "taken, no proof yet") if sent.proof else "taken, no proof yet"
+
+
 def _source_holds(facts: StudyFacts, policy: Policy, now: float) -> bool:
-    seen = facts.held_at is not None and now - facts.held_at <= HELD_S
+    # A time that is still to come is of a clock that was set back: it tells nothing.
+    seen = facts.held_at is not None and 0.0 <= now - facts.held_at <= HELD_S
     return policy.source_holds_slides or seen
 
 
 def _proven_at(facts: StudyFacts) -> float:
-    return _latest(s.proven_at for s in facts.sent if s.revision == len(facts.states))
+    return _latest(s.proven_at for s in facts.sent if s.revision in facts.made)
 
 
 def _latest(times: Iterable[float]) -> float:
     return max(times, default=0.0)
 
 
-def _aged(since: float, wait_s: float, now: float, what: str) -> Verdict:
-    days = (now - since) / 86400
-    if now - since < wait_s:
-        return Verdict(False, f"{what} {days:.1f} days ago, kept {wait_s / 86400:g} days")
-    return Verdict(True, f"{what} {days:.1f} days ago")
+def _age_s(facts: StudyFacts, since: float, now: float) -> float:
+    """Seconds since then, without those in which nobody looked for too long."""
+    unseen = (min(end, now) - max(start, since) - UNSEEN_S for start, end in facts.unseen)
+    return now - since - sum(max(0.0, gap) for gap in unseen)
+
+
+def _aged(facts: StudyFacts, since: float, wait_s: float, now: float, what: str) -> Verdict:
+    age_s = _age_s(facts, since, now)
+    days = f"{what} {max(0.0, age_s) / 86400:.1f} days ago"
+    if age_s < wait_s:
+        left = f"{wait_s / 86400:g} days are kept, {(wait_s - age_s) / 86400:.1f} are left"
+        return Verdict(False, f"{days}; {left}")
+    return Verdict(True, days)

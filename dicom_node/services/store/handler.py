@@ -37,10 +37,12 @@ class StoreHandler:
     """Receives into a spool and a ledger; `start` before the first association, `stop` after the
     last."""
 
-    def __init__(self, spool: Spool, ledger: IngestLedger) -> None:
+    def __init__(self, spool: Spool, ledger: IngestLedger, *, digests: bool = False) -> None:
+        """With `digests` one is made of each dataset while it arrives, so that it is known later
+        whether a file still is what was sent."""
         self._spool = spool
         self._ledger = ledger
-        self._transfers = Transfers(spool, ledger)
+        self._transfers = Transfers(spool, ledger, digests=digests)
         self._filing = Filing(spool, ledger)
         self.damage: LedgerDamaged | None = None
         """Why no instance can be kept any more: whoever runs the listener should end it."""
@@ -53,6 +55,11 @@ class StoreHandler:
             handlers=((evt.EVT_C_STORE, self.on_store),),
             open_sink=self.open_transfer,
         )
+
+    @property
+    def is_turning(self) -> bool:
+        """Whether the ledger is still told of what arrives."""
+        return self._transfers.is_turning
 
     def start(self) -> None:
         """Forget what a crashed process left open, and begin to report progress."""
@@ -143,8 +150,12 @@ class StoreHandler:
             path=self._spool.new_path(),
             calling_ae=transfer.calling_ae,
             peer=transfer.peer,
+            sha256=transfer.digest(),
         )
         outcome = self._filing.keep(incoming, instance)
+        if outcome is not Outcome.NEW and instance.sha256 is not None:
+            # It came before digests were made, perhaps.
+            self._ledger.promises.note_digest(instance.sop_instance_uid, instance.sha256)
         if outcome is Outcome.RESTORED:
             log.warning("instance_restored", size_bytes=incoming.size_bytes, **fields)
             self._note("instance_restored", fields)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy import Column, Float, Integer, String, Text
+from sqlalchemy import BigInteger, Column, Float, Integer, String, Text
 
 revision = "0004"
 down_revision = "0003"
@@ -50,5 +50,18 @@ def upgrade() -> None:
         "discards",
         Column("path", String(512), primary_key=True),
         Column("at", Float, nullable=False),
+        Column("owner", String(64)),
+    )
+    op.create_table(
+        "patients",
+        Column("study_instance_uid", String(64), primary_key=True),
+        Column("digest", String(64), primary_key=True),
+        Column("key_name", String(16), nullable=False),
+    )
+    op.create_table(
+        "watched",
+        Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+        Column("since", Float, nullable=False),
+        Column("until", Float, nullable=False),
     )
     op.execute(sa.text("UPDATE schema_version SET version = 4"))

@@ -22,9 +22,13 @@ from slides import base_level
 
 CASES = ROOT.parent / "shared" / "cases" / "faults"
 OVERFLOW, UNTERMINATED = "poison-overflow.bin", "sq-unterminated.bin"
+MANY_ITEMS, NESTED = "many-items", "nested"
+KINDS = (OVERFLOW, UNTERMINATED, MANY_ITEMS, NESTED)
 CONTAINER_TYPE, SPECIMENS = b"\x40\x00\x18\x05", b"\x40\x00\x60\x05"
 """(0040,0518) and (0040,0560), little endian."""
 MATRIX_ROWS = b"\x48\x00\x07\x00"
+_END = b"\xfe\xff\xdd\xe0\0\0\0\0"
+_CLOSE = b"\xfe\xff\x0d\xe0\0\0\0\0" + _END
 _OPEN_ITEM = b"SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff"
 
 
@@ -54,7 +58,10 @@ def instance(kind: str, sound: Path, path: Path, chance: random.Random) -> str:
     `sound` is a folder of a sound slide, from which the poison is made when no case is recorded.
     """
     recorded = CASES / kind
-    dataset = recorded.read_bytes() if recorded.is_file() else _made(kind, sound)
+    if recorded.is_dir():
+        dataset = dataset_bytes(next(recorded.glob("*.dcm")))
+    else:
+        dataset = recorded.read_bytes() if recorded.is_file() else _made(kind, sound)
     uids = []
     for tag in (b"\x20\x00\x0d\x00", b"\x20\x00\x0e\x00", b"\x08\x00\x18\x00"):
         dataset, uid = _with_other_uid(dataset, tag, chance)
@@ -79,6 +86,11 @@ def _made(kind: str, sound: Path) -> bytes:
         text = b"9" * 400
         return _replaced(dataset, MATRIX_ROWS, b"UT\0\0" + len(text).to_bytes(4, "little") + text)
     start = dataset.index(SPECIMENS + b"SQ")
+    if kind == MANY_ITEMS:
+        items = b"\xfe\xff\x00\xe0\0\0\0\0" * 20_000
+        return dataset[:start] + SPECIMENS + _OPEN_ITEM[:8] + items + _END + dataset[start:]
+    if kind == NESTED:
+        return dataset[:start] + (SPECIMENS + _OPEN_ITEM) * 3000 + _CLOSE * 3000 + dataset[start:]
     return dataset[:start] + (SPECIMENS + _OPEN_ITEM) * 3 + dataset[start:]
 
 
@@ -101,4 +113,5 @@ def replace_element(path: Path, keyword: str, vr: str, value: bytes) -> None:
     length = (
         bytes(2) + len(value).to_bytes(4, "little") if long else len(value).to_bytes(2, "little")
     )
-    write_raw(path, dataset.replace(old, old[:4] + vr.encode() + length + value), ds.SOPInstanceUID)
+    start = path.read_bytes()[: -len(dataset)]
+    path.write_bytes(start + dataset.replace(old, old[:4] + vr.encode() + length + value))

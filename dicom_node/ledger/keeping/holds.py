@@ -1,0 +1,69 @@
+"""Studies that people hold: nothing of them is removed or erased until they are released."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import sqlalchemy as sa
+
+from dicom_node.ledger.database.database import Database
+from dicom_node.ledger.database.dialects import insert_once
+from dicom_node.ledger.database.tables import discards, holds, instances, results, revisions
+from dicom_node.ledger.events import note
+from dicom_node.ledger.keeping.discards import SPOOL
+
+
+class Holds:
+    """Written by people."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def since(self, study: str) -> tuple[float, str] | None:
+        """When a study was put on hold, and why; None for one that is not."""
+        query = sa.select(holds.c.at, holds.c.reason).where(holds.c.study_instance_uid == study)
+        with self._database.read() as db:
+            row = db.execute(query).first()
+        return None if row is None else (row.at, row.reason)
+
+    def hold(self, study: str, reason: str, is_there: Callable[[str], bool]) -> None:
+        """Keep everything of a study until it is released, files that were given up and are still
+        there included: `is_there` tells for a path below the data folder.
+
+        Raises KeyError for an unknown study.
+        """
+        with self._database.write(study=study) as db:
+            _require(db, study)
+            now = self._database.now()
+            if insert_once(db, holds, study_instance_uid=study, at=now, reason=reason):
+                files = _take_back(db, study, is_there)
+                note(db, now, "study_held", study, reason=reason, files_taken_back=files)
+
+    def release(self, study: str) -> bool:
+        """End a hold; False if there was none. Raises KeyError for an unknown study."""
+        with self._database.write(study=study) as db:
+            _require(db, study)
+            gone = db.execute(holds.delete().where(holds.c.study_instance_uid == study))
+            if gone.rowcount:
+                note(db, self._database.now(), "hold_released", study)
+            return bool(gone.rowcount)
+
+
+def _require(db: sa.Connection, study: str) -> None:
+    known = sa.select(revisions.c.revision).where(revisions.c.study_instance_uid == study)
+    if db.execute(known).first() is None:
+        raise KeyError(study)
+
+
+def _take_back(db: sa.Connection, study: str, is_there: Callable[[str], bool]) -> int:
+    """Keep files after all that are listed and not unlinked yet; how many."""
+    number = 0
+    for table, prefix in ((instances, f"{SPOOL}/"), (results, "")):
+        here = sa.and_(table.c.study_instance_uid == study, table.c.purged_at.is_not(None))
+        for path in set(db.scalars(sa.select(table.c.path).where(here))):
+            listed = discards.c.path == f"{prefix}{path}"
+            if db.execute(sa.select(discards).where(listed)).first() and is_there(prefix + path):
+                db.execute(table.update().where(here, table.c.path == path).values(purged_at=None))
+                db.execute(discards.delete().where(listed))
+                number += 1
+    return number

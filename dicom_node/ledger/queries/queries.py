@@ -1,0 +1,11 @@
+"""What the ledger is asked: it changes nothing."""
+
+from __future__ import annotations
+
+from dicom_node.ledger.queries.of_events import EventQueries
+from dicom_node.ledger.queries.of_results import ResultQueries
+from dicom_node.ledger.queries.of_studies import StudyQueries
+
+
+class Queries(StudyQueries, ResultQueries, EventQueries):
+    """Every question to the ledger."""
