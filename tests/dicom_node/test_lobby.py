@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import os
 import resource
-import signal
 import socket
 import struct
 import subprocess
