@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import os
 import resource
-import signal
 import socket
 import struct
 import subprocess
@@ -382,8 +381,8 @@ def test_a_lobby_with_nobody_in_it_turns_all_the_same(listen: Callable[..., Acce
     assert max(seen) < 2
 
 
-def test_a_listener_that_hangs_is_ended_by_the_supervisor(tmp_path: Path) -> None:
-    """A real hang: its log goes to a pipe that nobody reads, and refusals fill it."""
+def test_a_listener_whose_log_nobody_reads_hears_everybody(tmp_path: Path) -> None:
+    """Its log goes to a pipe that refusals fill."""
     fifo = tmp_path / "log"
     os.mkfifo(fifo)
     held = os.open(fifo, os.O_RDWR)
@@ -399,15 +398,10 @@ def test_a_listener_that_hangs_is_ended_by_the_supervisor(tmp_path: Path) -> Non
         try:
             wait_for(lambda: listening(n.port) or child.tend(), what="listening")
             for last in range(2, 250):
-                with connect(n.port, source=f"127.0.0.{last}", timeout_s=1) as sock:
-                    try:
-                        sock.sendall(association_request(calling="NOBODY"))
-                        sock.recv(1)
-                    except TimeoutError:
-                        break  # it hears nobody any more
+                with connect(n.port, source=f"127.0.0.{last}", timeout_s=10) as sock:
+                    sock.sendall(association_request(calling="NOBODY"))
+                    assert rejection(read_pdu(sock)) == CALLING_AE_UNKNOWN
                 assert child.tend() is None
-            status = wait_for(child.tend, within_s=30, what="the end of the process")
-            assert status == -signal.SIGKILL
         finally:
             if popen.poll() is None:
                 popen.kill()
