@@ -166,6 +166,23 @@ def spool_files(n: Node) -> list[Path]:
     return sorted((n.folder / "node-data" / "spool").glob("[0-9a-f][0-9a-f]/*.dcm"))
 
 
+def test_what_could_not_be_removed_is_not_called_gone(phantom_study, tmp_path):
+    study = study_of(phantom_study.folder)
+    with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
+        n.config.write_text(n.config.read_text() + RETENTION)
+        n.start()
+        storescu(n.port, phantom_study.folder)
+        n.finished(study)
+        assert n.stop() == 0
+        received = max(spool_files(n), key=lambda path: path.stat().st_size)
+        received.unlink()
+        (received / "in the way").mkdir(parents=True)
+        told = n.run("purge")
+        assert told.returncode == 1
+        assert f"failed   inputs   {study}" in told.stdout or "still there" in told.stderr
+        assert f"gone     results  {study}" in told.stdout
+
+
 def test_a_purged_study_is_told_of_and_a_resend_is_taken_without_a_rerun(phantom_study, tmp_path):
     study = study_of(phantom_study.folder)
     with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
