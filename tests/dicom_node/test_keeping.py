@@ -73,6 +73,14 @@ def test_a_full_disk_replaces_age_and_nothing_else():
     assert rules.inputs(parked, POLICY, NOW + 30 * DAY_S).may_go
 
 
+def test_what_came_back_after_its_removal_is_left_on_a_full_disk_for_an_hour():
+    back = replace(PROVEN, is_purged=True, last_received_at=NOW)
+    assert not rules.inputs(back, POLICY, NOW + 3599, pressed=True).may_go
+    assert rules.inputs(back, POLICY, NOW + 3600, pressed=True).may_go
+    assert rules.inputs(replace(back, is_purged=False), POLICY, NOW, pressed=True).may_go
+    assert rules.inputs(back, replace(POLICY, inputs_s=0.0), NOW).may_go
+
+
 def test_what_the_source_was_seen_to_hold_is_believed_for_a_day():
     policy = replace(POLICY, source_holds_slides=False)
     assert rules.inputs(replace(PROVEN, held_at=NOW - DAY_S), policy, NOW).may_go
@@ -159,6 +167,7 @@ inputs_days = 0
 results_days = 0
 source_holds_slides = true
 require_commitment = false
+free_target_percent = 0
 """
 
 
