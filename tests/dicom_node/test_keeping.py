@@ -73,6 +73,14 @@ def test_a_full_disk_replaces_age_and_nothing_else():
     assert rules.inputs(parked, POLICY, NOW + 30 * DAY_S).may_go
 
 
+def test_what_came_back_after_its_removal_is_left_on_a_full_disk_for_an_hour():
+    back = replace(PROVEN, is_purged=True, last_received_at=NOW)
+    assert not rules.inputs(back, POLICY, NOW + 3599, pressed=True).may_go
+    assert rules.inputs(back, POLICY, NOW + 3600, pressed=True).may_go
+    assert rules.inputs(replace(back, is_purged=False), POLICY, NOW, pressed=True).may_go
+    assert rules.inputs(back, replace(POLICY, inputs_s=0.0), NOW).may_go
+
+
 def test_what_the_source_was_seen_to_hold_is_believed_for_a_day():
     policy = replace(POLICY, source_holds_slides=False)
     assert rules.inputs(replace(PROVEN, held_at=NOW - DAY_S), policy, NOW).may_go
@@ -159,11 +167,29 @@ inputs_days = 0
 results_days = 0
 source_holds_slides = true
 require_commitment = false
+free_target_percent = 0
 """
 
 
 def spool_files(n: Node) -> list[Path]:
     return sorted((n.folder / "node-data" / "spool").glob("[0-9a-f][0-9a-f]/*.dcm"))
+
+
+def test_what_could_not_be_removed_is_not_called_gone(phantom_study, tmp_path):
+    study = study_of(phantom_study.folder)
+    with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
+        n.config.write_text(n.config.read_text() + RETENTION)
+        n.start()
+        storescu(n.port, phantom_study.folder)
+        n.finished(study)
+        assert n.stop() == 0
+        received = max(spool_files(n), key=lambda path: path.stat().st_size)
+        received.unlink()
+        (received / "in the way").mkdir(parents=True)
+        told = n.run("purge")
+        assert told.returncode == 1
+        assert f"failed   inputs   {study}" in told.stdout or "still there" in told.stderr
+        assert f"gone     results  {study}" in told.stdout
 
 
 def test_a_purged_study_is_told_of_and_a_resend_is_taken_without_a_rerun(phantom_study, tmp_path):

@@ -43,6 +43,7 @@ def test_a_slide_that_fails_has_a_report_and_the_other_has_all_of_its_objects(
         n.start("ingest")
         assert storescu(n.port, two_slides).returncode == 0
         n.start("worker", FAILING, point, "B")
+        n.work()  # what delivers, too
         revision = n.finished(study)
         objects = pacs.objects()
         assert sorted(o.SOPClassUID for o in objects) == sorted([SR, SR, SEG])
@@ -55,7 +56,7 @@ def test_a_slide_that_fails_has_a_report_and_the_other_has_all_of_its_objects(
         assert WORDS not in n.log + revision.reason + str(objects)
         # Mended: the true report replaces the one that said it failed.
         n.kill()
-        n.start("worker")
+        n.work()
         n.run("retry", study)
         again = wait_for(
             lambda: (r := n.ledger.queries.revision(study)).state is State.DONE and r,
@@ -77,6 +78,7 @@ def test_a_slide_of_which_not_even_a_report_can_be_made_parks_the_study_after_th
         n.start("ingest")
         storescu(n.port, two_slides)
         n.start("worker", FAILING, "report", "B")
+        n.work()  # what delivers, too
         revision = n.finished(study_of(two_slides / "A"))
         assert sorted(o.SOPClassUID for o in pacs.objects()) == sorted([SR, SEG])
         assert revision.state is State.PARKED

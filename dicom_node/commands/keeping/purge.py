@@ -18,6 +18,9 @@ from dicom_node.exit_status import FAILED
 from dicom_node.ledger.database.look import exists, name_of, require_sound
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.observe.log import configure
+from dicom_node.spool.removable import Planned
+
+FAILING = "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: Purge) -> int:
-    """Print the plan, and carry it out unless it is a dry run."""
+    """Carry out the plan unless it is a dry run, and print it; 1 where something did not go."""
     config = load_config(arguments.config)
     configure("console", "error")
     where = config.ledger_at
@@ -46,23 +49,45 @@ def run(arguments: Purge) -> int:
     if not exists(where):
         sys.stderr.write(f"dicom-node: no node has run on {name_of(where)}\n")
         return FAILED
-    purger = purger_of(config, Ledger.open(where, owner=config.node.name))
+    ledger = Ledger.open(where, owner=config.node.name)
+    purger = purger_of(config, ledger)
     plan = list(purger.plan())
+    there: set[tuple[str, str]] | None = None
     if not arguments.dry_run:
         purger.round()
+        there = {(p.study_instance_uid, p.what) for p in purger.plan()}
+    marked = [(_mark(p, there), p) for p in plan]
     if arguments.as_json:
-        sys.stdout.write(json.dumps([asdict(p) for p in plan], indent=2) + "\n")
-        return 0
+        rows = [asdict(p) | {"outcome": mark} for mark, p in marked]
+        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
+    else:
+        _print(marked)
+    unlinked = list(ledger.discards.paths()) if there is not None else []
+    if unlinked:
+        sys.stderr.write(f"dicom-node: {len(unlinked)} files are given up and still there; the "
+                         "log says why, and the node tries again\n")  # fmt: skip
+    return FAILED if unlinked or any(mark == FAILING for mark, _ in marked) else 0
+
+
+def _mark(planned: Planned, there: set[tuple[str, str]] | None) -> str:
+    """What becomes of it: looked at after the removal (`there`), or as it would be without one."""
+    if not planned.may_go:
+        return "stays"
+    if there is None:
+        return "would go"
+    return FAILING if (planned.study_instance_uid, planned.what) in there else "gone"
+
+
+def _print(marked: list[tuple[str, Planned]]) -> None:
+    """A line for each, and one for all of it."""
     console = Console(soft_wrap=True)
-    if not plan:
+    if not marked:
         console.print("no study is at rest: nothing to remove")
-    for p in plan:
-        mark = ("would go" if arguments.dry_run else "gone") if p.may_go else "stays"
+    for mark, p in marked:
         size = f"{p.files} files, {p.bytes / 1e6:.1f} MB"
         console.print(shown(f"{mark:<9}{p.what:<8} {p.study_instance_uid}  {size}: {p.why}"))
-    going = sum(p.bytes for p in plan if p.may_go)
-    studies = len({p.study_instance_uid for p in plan})
-    verb = "would go" if arguments.dry_run else "gone"
-    at_rest = f"{sum(p.bytes for p in plan) / 1e6:.1f} MB of {studies} studies at rest"
-    console.print(f"{going / 1e6:.1f} MB {verb}, of {at_rest}")
-    return 0
+    sizes = {mark: sum(p.bytes for m, p in marked if m == mark) / 1e6 for mark, _ in marked}
+    told = ", ".join(f"{mb:.1f} MB {mark}" for mark, mb in sizes.items())
+    studies = len({p.study_instance_uid for _, p in marked})
+    if marked:
+        console.print(f"{studies} studies at rest: {told}")

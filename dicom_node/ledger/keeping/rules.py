@@ -13,6 +13,8 @@ from dicom_node.ledger.states import AT_REST, DeliveryState, Proof, State
 
 HELD_S = 24 * 3600.0
 """How long it is believed that the source holds what it was seen to hold."""
+CAME_BACK_S = 3600.0
+"""What was removed and sent again is wanted: a full disk leaves it to who asked for it so long."""
 UNSEEN_S = 24 * 3600.0
 """So much of a stretch in which nobody looked makes things older. The rest may be a clock that was
 set wrong, and what may go is not gone sooner for it."""
@@ -90,7 +92,11 @@ def inputs(facts: StudyFacts, policy: Policy, now: float, *, pressed: bool = Fal
     since = max(facts.finished_at, facts.last_received_at, _proven_at(facts))
     if facts.states[-1] is State.PARKED:
         return _aged(facts, since, policy.parked_s, now, "parked, or proven since,")
-    return _aged(facts, since, 0.0 if pressed else policy.inputs_s, now, "proven")
+    wait_s = policy.inputs_s
+    if pressed:
+        came_back = facts.is_purged and facts.last_received_at >= facts.finished_at
+        wait_s = min(wait_s, CAME_BACK_S) if came_back else 0.0
+    return _aged(facts, since, wait_s, now, "proven")
 
 
 def waits_for_source(facts: StudyFacts, policy: Policy, now: float) -> bool:
