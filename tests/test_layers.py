@@ -174,10 +174,12 @@ def test_commands_know_of_the_work_only_how_slides_are_routed_which_is_pure():
              for name in imports_of(path) if name.startswith("dicom_node.work.")}  # fmt: skip
     assert known
     assert all(name.startswith("dicom_node.work.routing.") for name in known), known
-    routing = imports_of(ROOT / "dicom_node" / "work" / "routing.py")
+    files = sorted((ROOT / "dicom_node" / "work" / "routing").glob("*.py"))
+    assert len(files) > 1
+    routing = frozenset[str]().union(*map(imports_of, files))
     ours = {name for name in routing if name.partition(".")[0] in OURS}
-    assert all(name.startswith(("dicom_node.config.", "engines.manifest.", "inference."))
-               for name in ours), ours  # fmt: skip
+    pure = ("dicom_node.config.", "dicom_node.work.routing.", "engines.manifest.", "inference.")
+    assert all(name.startswith(pure) for name in ours), ours
     assert not {"dbos", "sqlalchemy", "openvino"} & {n.partition(".")[0] for n in routing}
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pydicom.tag import Tag
 from rich.console import Console
 
 from dicom_node.commands import flags
@@ -22,17 +21,16 @@ from dicom_node.exit_status import FAILED, REFUSED
 from dicom_node.observe.log import os_reason
 from dicom_node.study.evidence import PatientsDiffer, slides_of
 from dicom_node.study.facts import Uncountable, read_facts
-from dicom_node.work.routing import Route, Student, facts_of, route
+from dicom_node.study.specimens import says_of
+from dicom_node.work.routing.route import facts_of, route
+from dicom_node.work.routing.values import Route, Student
 from engines.bundle import open_bundle
 from engines.errors import BundleRejected
 from inference.answers import require_answerable
 from inference.errors import SlideUnreadable
 from inference.slide.files import SlideFiles
-from inference.slide.headers import instance, read_dataset
-from inference.specimen.says import TAGS, SlideSays, read_specimens
 
 _WHAT_FAILS = (Uncountable, PatientsDiffer, SlideUnreadable, OSError)
-_TAGS = [Tag(keyword) for keyword in ("SOPInstanceUID", *TAGS)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +76,7 @@ def run(arguments: RouteFiles) -> int:
         troubles += [f"study {study}: {text}" for text in why]
         for slide in slides:
             try:
-                answer = _route(slide, students, arguments.sender)
+                answer = route(facts_of(says_of(slide), arguments.sender), students)
             except _WHAT_FAILS as error:
                 troubles.append(f"study {study}: slide {slide.key}: {_trouble(error)}")
                 continue
@@ -96,8 +94,10 @@ def _students(config: Config) -> list[Student]:
     """The models of the configuration, their bundles verified."""
     found = []
     for entry in config.students:
-        manifest = require_answerable(open_bundle(entry.bundle)).manifest
-        found.append(Student(entry, manifest.applicability, manifest.status == "fixture"))
+        bundle = require_answerable(open_bundle(entry.bundle))
+        manifest = bundle.manifest
+        is_fixture = manifest.status == "fixture"
+        found.append(Student(entry, manifest.applicability, is_fixture, bundle.digest))
     return found
 
 
@@ -107,20 +107,6 @@ def _slides(files: Mapping[str, Path]) -> tuple[tuple[SlideFiles, ...], list[str
         return slides_of([read_facts(path) for path in files.values()]), []
     except _WHAT_FAILS as error:
         return (), [_trouble(error)]
-
-
-def _route(slide: SlideFiles, students: Sequence[Student], sender: str | None) -> Route:
-    """The answer for a slide, from the headers of its levels."""
-    levels = [path for path in slide.paths if read_facts(path).header.is_volume]
-    others = [path for path in levels if path != slide.base_path]
-    says = [_says(path) for path in (slide.base_path, *others)]
-    return route(facts_of(says, sender), students)
-
-
-def _says(path: Path) -> SlideSays:
-    header = read_dataset(path, "The file", _TAGS)
-    with instance(str(header.SOPInstanceUID), path):
-        return read_specimens(header)
 
 
 def _trouble(error: Exception) -> str:
@@ -134,7 +120,7 @@ def _print(console: Console, study: str, slide: SlideFiles, answer: Route) -> No
         return
     for taken in answer.taken:
         console.print(shown(f"  runs       {taken.name}{' (silent)' if taken.silent else ''}"))
-        for note in taken.notes:
+        for note in taken.sentences:
             console.print(shown(f"             {note}"))
     for passed in answer.passed:
         why = ", ".join(mismatch.sentence for mismatch in passed.why)

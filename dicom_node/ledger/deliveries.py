@@ -27,7 +27,8 @@ class Deliveries:
     def start(
         self, run: Run, made: Sequence[Result], to: Sequence[str], *, trouble: str | None = None
     ) -> bool:
-        """Record the objects made and where they go; repeating it changes nothing.
+        """Record the objects made and where they go; repeating it changes nothing. Silent ones go
+        nowhere.
 
         With a trouble the study is parked once they are delivered: somebody must see to it.
         What a destination refused before, or lost, is tried again; what it has is sent again only
@@ -40,12 +41,13 @@ class Deliveries:
             if current is None:
                 return False
             again = _REFUSED_OR_LOST if not current.resend else _NOT_PENDING
-            _forget_others(db, run, made, to)
-            if made:  # else there is nothing that replaces anything
+            sent = [result for result in made if not result.silent]
+            _forget_others(db, run, sent, to)
+            if sent:  # else there is nothing that replaces anything
                 self._supersede_earlier(db, run)
             for result in made:
                 _record_result(db, run, result)
-                for name in to:
+                for name in () if result.silent else to:
                     is_here = result.purged_at is None
                     _queue_delivery(db, result.sop_instance_uid, name, again, is_here)
             db.execute(

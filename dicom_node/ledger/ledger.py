@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
+from dicom_node.ledger.analyses import Analyses
 from dicom_node.ledger.arrivals import Arrivals
 from dicom_node.ledger.commitments import Commitments
 from dicom_node.ledger.database.database import Database
@@ -23,6 +24,7 @@ from dicom_node.ledger.switches import Switches
 
 _PARTS: dict[str, Callable[[Database], Any]] = {
     "arrivals": Arrivals,
+    "analyses": Analyses,
     "studies": Studies,
     "deliveries": Deliveries,
     "commitments": Commitments,
@@ -71,6 +73,7 @@ class WorkerLedger(_OnDatabase):
     """What closes and analyzes has: it adds no instance."""
 
     studies: Studies
+    analyses: Analyses
     deliveries: Deliveries
     events: Events
     queries: Queries

@@ -104,6 +104,22 @@ class Revision:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelRun:
+    """What an attempt runs of one model: frozen when it begins."""
+
+    model: str
+    """Name in the configuration; empty where there is one for all slides."""
+    bundle_digest: str
+    engine: str
+    """With its version and device, as reports have it."""
+    precision: str
+    silent: bool
+    """Whether its results go nowhere."""
+    worked_s: float = 0.0
+    """What slides took by it so far."""
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     """One revision in a list of all: what is told in two lines."""
 
@@ -140,6 +156,10 @@ class Result:
     sha256: str
     purged_at: float | None = None
     """When its file was removed; None as long as it is there."""
+    model: str = ""
+    """That made it; empty where there is one for all slides, or where none applied."""
+    silent: bool = False
+    """Whether it goes nowhere."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,11 +23,12 @@ _REMOVED = "its file was removed when its time was over"
 
 
 def is_standing() -> sa.ColumnElement[bool]:
-    """Of a result: that it is of the last revision of its study that has any."""
+    """Of a result: that it is of the last revision of its study that has any to be sent."""
     same = results.alias()
+    of_study = same.c.study_instance_uid == results.c.study_instance_uid
     last = (
         sa.select(sa.func.max(same.c.revision))
-        .where(same.c.study_instance_uid == results.c.study_instance_uid)
+        .where(of_study, sa.not_(same.c.silent))
         .correlate(results)
         .scalar_subquery()
     )

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
+from dicom_node.ledger.analyses import begin
 from dicom_node.ledger.counted import Evidence
 from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.database.tables import instances, revisions
 from dicom_node.ledger.events import note
-from dicom_node.ledger.rows import Run
+from dicom_node.ledger.rows import ModelRun, Run
 from dicom_node.ledger.standing import send_what_is_lost
-from dicom_node.ledger.statements import latest, move, move_in, of_run, open_revision, the
+from dicom_node.ledger.statements import latest, move_in, of_run, open_revision, the
 from dicom_node.ledger.states import State
 
 
@@ -81,11 +83,17 @@ class Studies:
                 send_what_is_lost(db, self._database.now(), run.study)
         return True
 
-    def start_analysis(self, run: Run, engine: str, bundle_digest: str) -> bool:
+    def start_analysis(
+        self, run: Run, engine: str, bundle_digest: str, models: Sequence[ModelRun] = ()
+    ) -> bool:
         """Note that the worker took the study up, and with what; False if it must not."""
         now = self._database.now()
         values = {"engine": engine, "bundle_digest": bundle_digest, "started_at": now}
-        return move(self._database, run, State.ANALYZING, **values, reason=None)
+        with self._database.write(study=run.study) as db:
+            moved = move_in(db, self._database, run, State.ANALYZING, **values, reason=None)
+            if moved:
+                begin(db, run, models)
+            return moved
 
     def note_interruption(self, run: Run, by: int = 1) -> int:
         """Count that the worker died during the analysis; how often it has so far.

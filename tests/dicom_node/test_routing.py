@@ -14,7 +14,8 @@ from tiny_slides import noise, write_level
 from dicom_node.cli import main
 from dicom_node.config.loading import ConfigError, load_config, only_model
 from dicom_node.config.models import ModelEntry
-from dicom_node.work.routing import Route, Student, facts_of, route
+from dicom_node.work.routing.route import facts_of, route
+from dicom_node.work.routing.values import Route, Student
 from engines.manifest.claims import Applicability
 from engines.manifest.values import Code
 from inference.specimen.organs import is_covered, organs
@@ -105,7 +106,7 @@ def test_a_rule_widens_it_only_with_override_and_then_says_so():
     assert names(routed(slide, student("m", LUNG, rule=rule))) == []
     answer = routed(slide, student("m", LUNG, rule=rule, override=True))
     assert names(answer) == ["m"]
-    assert answer.taken[0].notes[0] == (
+    assert answer.taken[0].sentences[0] == (
         "The organs that the model is made for (Lung) were set aside by the configuration of "
         "this node."
     )
@@ -134,7 +135,7 @@ def test_stains_of_a_bundle_may_be_unstated_and_those_of_a_rule_may_not():
     )
     assert names(routed(stained, made_for)) == names(routed(stained, by_rule)) == ["m"]
     assert names(routed(other, made_for)) == names(routed(other, by_rule)) == []
-    assert routed(silent, made_for).taken[0].notes == (
+    assert routed(silent, made_for).taken[0].sentences == (
         "The stain is not stated in the slide; the model is made for hematoxylin stain, water "
         "soluble eosin stain.",
     )

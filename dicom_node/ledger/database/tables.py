@@ -89,6 +89,8 @@ results = Table(
     Column("path", Words, nullable=False),
     Column("sha256", String(64), nullable=False),
     Column("purged_at", Float),
+    Column("model", String(32), nullable=False, default="", server_default=""),
+    Column("silent", sa.Boolean, nullable=False, default=False, server_default=sa.false()),
     UniqueConstraint("study_instance_uid", "revision", "sop_instance_uid"),
 )
 

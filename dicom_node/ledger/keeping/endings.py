@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 import sqlalchemy as sa
 
+from dicom_node.ledger.database.analyses import analyses
 from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.database.tables import (
     commitment_items,
@@ -140,6 +141,6 @@ class Endings:
         has_others = request.in_(sa.select(items.transaction_uid))
         db.execute(commitments.delete().where(request.in_(requests), sa.not_(has_others)))
         forget_told(db, study)
-        for table in (results, instances, revisions, holds, patients, events, studies):
+        for table in (results, analyses, instances, revisions, holds, patients, events, studies):
             db.execute(table.delete().where(table.c.study_instance_uid == study))
         return files

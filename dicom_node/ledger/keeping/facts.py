@@ -51,8 +51,10 @@ def facts_of(db: sa.Connection, study: str) -> StudyFacts | None:
     held_at, number, number_held, number_promised = still
     of_study = received.study_instance_uid == study
     last_at = db.scalar(sa.select(sa.func.max(received.received_at)).where(of_study))
-    made = db.scalars(
-        sa.select(results.c.revision).where(results.c.study_instance_uid == study)
+    made = db.execute(
+        sa.select(results.c.revision, results.c.silent)
+        .where(results.c.study_instance_uid == study)
+        .distinct()
     ).all()
     on_hold = db.execute(sa.select(holds).where(holds.c.study_instance_uid == study)).first()
     gone = sa.and_(of_study, received.purged_at.is_not(None))
@@ -61,13 +63,14 @@ def facts_of(db: sa.Connection, study: str) -> StudyFacts | None:
         tuple(State(s.state) for s in stages),
         stages[-1].finished_at or float("inf"),
         last_at or 0.0,
-        frozenset(made),
+        frozenset(r.revision for r in made if not r.silent),
         _sent(db, study),
         held_at if number == number_held else None,
         on_hold is not None,
         db.execute(sa.select(received.path).where(gone).limit(1)).first() is not None,
         _unseen(db),
         number_promised > 0,
+        frozenset(r.revision for r in made if r.silent),
     )
 
 

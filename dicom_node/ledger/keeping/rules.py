@@ -61,7 +61,7 @@ class StudyFacts:
     """Of the newest revision."""
     last_received_at: float
     made: frozenset[int]
-    """Revisions of which there are objects."""
+    """Revisions of which there are objects to be sent."""
     sent: tuple[Sent, ...]
     held_at: float | None
     """When the source was last seen to hold every input; None if not of all."""
@@ -72,6 +72,8 @@ class StudyFacts:
     """Stretches of time, from and to, in which nobody looked what may go."""
     is_promised: bool = False
     """Whether a sender was told that we keep a received file that is there."""
+    silent: frozenset[int] = frozenset()
+    """Revisions of which there are objects that go nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +168,10 @@ def _inputs_stay(facts: StudyFacts, policy: Policy) -> str:
 
 
 def _unproven(facts: StudyFacts, policy: Policy) -> str:
-    """Why the results are not proven; empty where they are, or where a parked study has none."""
+    """Why the results are not proven; empty where they are, or where a study has none to prove:
+    parked, or analyzed silently."""
     if len(facts.states) not in facts.made:
-        if facts.states[-1] is not State.PARKED:
+        if facts.states[-1] is not State.PARKED and not _is_silent(facts):
             return "no results"
         if not facts.made:
             return ""
@@ -189,6 +192,11 @@ def _unproven(facts: StudyFacts, policy: Policy) -> str:
         if sent.revision != newest and was_taken and not is_proven(sent, policy):
             return f"an earlier result is not proven at {sent.destination}: {_standing(sent)}"
     return ""
+
+
+def _is_silent(facts: StudyFacts) -> bool:
+    """Whether a study has results, and none that anybody was to be sent."""
+    return len(facts.states) in facts.silent and not facts.made
 
 
 def _standing(sent: Sent) -> str:

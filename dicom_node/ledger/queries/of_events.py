@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
+from dicom_node.ledger.database.analyses import analyses
 from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.database.tables import destinations, events, revisions
 from dicom_node.ledger.rows import DestinationSeen, Event
@@ -50,6 +51,8 @@ class EventQueries:
         )
         with self._database.read() as db:
             found = set(db.scalars(query))
+            of_study = analyses.c.study_instance_uid == study
+            found |= set(db.scalars(sa.select(analyses.c.bundle_digest).where(of_study)))
         built = (e.fields for e in self.events(study) if e.kind == "results_built")
         return found | {digest for f in built if (digest := f.get("bundle_digest"))}
 

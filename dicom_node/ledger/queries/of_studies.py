@@ -140,6 +140,14 @@ class StudyQueries:
         ]
         return list(dict.fromkeys(s for s in (*until, tuple(sorted(instance_uids))) if s))
 
+    def sender(self, sop_instance_uid: str) -> str | None:
+        """Calling AE title that an instance came from; None where it is unknown."""
+        query = sa.select(instances.c.calling_ae).where(
+            instances.c.sop_instance_uid == sop_instance_uid
+        )
+        with self._database.read() as db:
+            return db.scalar(query)
+
     def senders(self) -> dict[str, int]:
         """How many studies there still are files of from each calling AE title."""
         i = instances.c

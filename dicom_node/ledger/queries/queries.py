@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dicom_node.ledger.queries.of_analyses import AnalysisQueries
 from dicom_node.ledger.queries.of_events import EventQueries
 from dicom_node.ledger.queries.of_results import ResultQueries
 from dicom_node.ledger.queries.of_studies import StudyQueries
 
 
-class Queries(StudyQueries, ResultQueries, EventQueries):
+class Queries(StudyQueries, ResultQueries, EventQueries, AnalysisQueries):
     """Every question to the ledger."""

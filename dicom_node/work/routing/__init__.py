@@ -1,0 +1,1 @@
+"""Which models run on a slide: values in, an answer out."""
