@@ -3,6 +3,7 @@
 Exception
 ├── BundleRejected   the bundle is not what it claims to be; nothing runs
 ├── EngineMissing    the engine asked for by name cannot be had here
+│   └── TooLittleMemory   less memory is free than it needs
 └── DeviceFailed     the engine broke while running; the study is tried again
 """
 
@@ -15,6 +16,10 @@ class BundleRejected(Exception):
 
 class EngineMissing(Exception):
     """The engine asked for by name cannot be had here."""
+
+
+class TooLittleMemory(EngineMissing):
+    """Less memory is free than the engine needs."""
 
 
 class DeviceFailed(Exception):

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from engines.bundle import Bundle
-from engines.errors import EngineMissing
+from engines.errors import TooLittleMemory
 
 _CGROUP = Path("/sys/fs/cgroup")
 _MEMINFO = Path("/proc/meminfo")
@@ -52,10 +52,10 @@ def need_of(bundle: Bundle, file: str, lanes: int) -> int:
 
 
 def require_memory(need: int, available: int | None) -> None:
-    """Raises EngineMissing where less memory than needed is free: the kernel would kill the node
+    """Raises TooLittleMemory where less memory than needed is free: the kernel would kill the node
     in the middle of a study."""
     if available is not None and available < need:
-        raise EngineMissing(
+        raise TooLittleMemory(
             f"too little memory: the engine needs about {need // _MB} MB, {available // _MB} MB "
             "are free; free some, give the node more, or lower model.threads"
         )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.manifest.claims import Applicability
 from engines.manifest.foreign import OutOfDistribution
 from engines.manifest.outputs import HeatmapOutput
 from engines.manifest.tensors import Tensor
@@ -46,20 +47,23 @@ def predict(
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
     resume: Path | None = None,
+    made_for: Applicability | None = None,
 ) -> Prediction | NotAssessable:
     """What the student says of the slide in these files, or why it must not say anything.
 
     The same files, bundle and device give the same numbers. `progress` and `stop` are called on
     this thread. With a folder `resume`, the tiles that a killed or stopped run had done are kept
-    there and not done again; `discard` it when the result is safe. Raises SlideUnreadable for
-    files that are broken or not of one slide, Stopped when `stop` says so, OSError, which names no
-    path, for what cannot be read or written now, and what the runtime raises.
+    there and not done again; `discard` it when the result is safe. `made_for` is asked in the place
+    of what the manifest says that the student may be used for. Raises SlideUnreadable for files
+    that are broken or not of one slide, Stopped when `stop` says so, OSError, which names no path,
+    for what cannot be read or written now, and what the runtime raises.
     """
     try:
         wanted = runtime.manifest.input
         coarsest = wanted.mpp * (1 + wanted.mpp_tolerance)
         with open_slide(paths, icc=wanted.icc, coarsest_mpp=coarsest) as slide:
-            return _predict(slide, runtime, progress or _ignore, stop or _never, resume)
+            asked = made_for or runtime.manifest.applicability
+            return _predict(slide, runtime, asked, progress or _ignore, stop or _never, resume)
     except Refused as refused:
         return refused.verdict
     except OSError as error:
@@ -71,6 +75,7 @@ def predict(
 def _predict(
     slide: Slide,
     runtime: Runtime,
+    made_for: Applicability,
     progress: Callable[[Progress], None],
     stop: Callable[[], bool],
     resume: Path | None,
@@ -79,7 +84,7 @@ def _predict(
     accounts = slide.accounts
     try:
         refusal = quality.magnification_refusal(slide.mpp, manifest.input)
-        stain, warnings = quality.stain_refusal(slide.stains, manifest.applicability)
+        stain, warnings = quality.stain_refusal(slide.stains, made_for)
         if refusal or stain:
             return _not_assessable(slide, accounts, refusal or stain)
         plan = plan_tiles(slide, manifest.input, warnings)
@@ -88,7 +93,7 @@ def _predict(
         beyond = outside_scan_warning(outside_scan_mm2(slide, tissue))
         plan = replace(plan, warnings=plan.warnings + beyond)
         refusal = quality.dispute_refusal(tissue.area_mm2, tissue.disputed_mm2)
-        refusal = refusal or _too_little(plan, [len(s.cells) for s in plan.sources], manifest)
+        refusal = refusal or _too_little(plan, [len(s.cells) for s in plan.sources], made_for)
         if refusal:
             return _not_assessable(slide, accounts, quality.with_tissue_beyond(refusal, beyond))
         encoded = encode(plan, _wanted(manifest), runtime, progress, stop, resume)
@@ -96,7 +101,7 @@ def _predict(
         return _not_assessable(slide, accounts, (Reason.FRAMES_UNREADABLE, str(error)))
     if encoded.refusal:
         return _not_assessable(slide, accounts, encoded.refusal)
-    refusal = _too_little(plan, [len(cells) for cells in encoded.cells], manifest)
+    refusal = _too_little(plan, [len(cells) for cells in encoded.cells], made_for)
     if refusal:
         return _not_assessable(slide, accounts, quality.with_tissue_beyond(refusal, beyond))
     outputs = runtime.run("aggregator", _aggregator_inputs(manifest, encoded))
@@ -110,9 +115,11 @@ def _predict(
     return _prediction(slide, manifest, plan, encoded, outputs, tile_values)
 
 
-def _too_little(plan: Plan, tiles: Sequence[int], manifest: Manifest) -> tuple[Reason, str] | None:
+def _too_little(
+    plan: Plan, tiles: Sequence[int], made_for: Applicability
+) -> tuple[Reason, str] | None:
     """Why the least well filled grid of the slide holds too little to judge."""
-    return quality.tissue_refusal(plan.tissue.area_mm2, min(tiles), manifest.applicability)
+    return quality.tissue_refusal(plan.tissue.area_mm2, min(tiles), made_for)
 
 
 def _wanted(manifest: Manifest) -> list[Tensor]:

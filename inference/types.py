@@ -36,6 +36,7 @@ class Reason(StrEnum):
     INCOMPLETE = "incomplete"
     ANALYSIS_FAILED = "analysis-failed"
     RESULTS_FAILED = "results-failed"
+    NO_MODEL = "no-model"
 
 
 @dataclass(frozen=True, slots=True)

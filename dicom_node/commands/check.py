@@ -19,7 +19,8 @@ from dicom_node.commands.screen.findings import Finding
 from dicom_node.commands.screen.keeping import keeping
 from dicom_node.commands.screen.listener import listener
 from dicom_node.commands.screen.shown import shown
-from dicom_node.config.loading import ConfigError, load_config, only_model
+from dicom_node.config.loading import load_config
+from dicom_node.config.models import ModelEntry
 from dicom_node.config.whole import Config
 from dicom_node.deliver.dimse import RESULT_CLASSES, ask
 from dicom_node.exit_status import FAILED
@@ -76,7 +77,7 @@ def _findings(config: Config) -> Iterator[Finding]:
         _database,
         _spool,
         keeping,
-        _model,
+        _models,
         _destinations,
     ]
     for check in checks:
@@ -178,16 +179,21 @@ def _spool(config: Config) -> Iterator[Finding]:
     )
 
 
-def _model(config: Config) -> Iterator[Finding]:
+def _models(config: Config) -> Iterator[Finding]:
+    for entry in config.students:
+        yield from _model(entry, f"{entry.name}: " if config.models else "")
+
+
+def _model(model: ModelEntry, name: str) -> Iterator[Finding]:
     try:
-        model = only_model(config)
         bundle = require_answerable(open_bundle(model.bundle))
-    except (BundleRejected, ConfigError) as error:
-        yield Finding("bundle", False, str(error))
+    except BundleRejected as error:
+        yield Finding("bundle", False, f"{name}{error}")
         return
     manifest = bundle.manifest
     label = f"{manifest.name} {manifest.version} ({manifest.status}), digest {bundle.digest[:12]}"
-    yield Finding("bundle", True, f"{label}: every file as listed")
+    silent = "; silent: nothing of it is sent" if model.silent else ""
+    yield Finding("bundle", True, f"{name}{label}: every file as listed{silent}")
     try:
         with open_runtime(
             bundle,
@@ -200,9 +206,9 @@ def _model(config: Config) -> Iterator[Finding]:
             says = f"{chose} {runtime.engine}; probe passed, largest difference {worst[1]:.2g}"
             if runtime.note:
                 says = f"{says}; {runtime.note}"
-            yield Finding("engine", True, says)
+            yield Finding("engine", True, f"{name}{says}")
     except (BundleRejected, EngineMissing, DeviceFailed) as error:
-        yield Finding("engine", False, str(error))
+        yield Finding("engine", False, f"{name}{error}")
 
 
 def _destinations(config: Config) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ import structlog
 
 from dicom_node.association.tls.contexts import TlsUnusable
 from dicom_node.commands import flags
-from dicom_node.config.loading import load_config, only_model
+from dicom_node.config.loading import load_config
 from dicom_node.config.whole import Config
 from dicom_node.exit_status import FAILED, MAY_PASS, REFUSED
 from dicom_node.ledger.database.look import Where, require_sound
@@ -54,7 +54,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(arguments: Serve) -> int:
     """Run the supervisor or one child until SIGTERM; 0 after draining."""
     role = arguments.command
-    config = _config(arguments.config, role)
+    config = load_config(arguments.config)
     configure(config.log.format, config.log.level, role=role)
     stop = threading.Event()
     stop_on_signals(stop)
@@ -87,15 +87,6 @@ def run(arguments: Serve) -> int:
         # A port that is taken stays taken; what breaks the others may pass.
         return FAILED if role in ("worker", "egress") else REFUSED
     return 0
-
-
-def _config(path: Path, role: str) -> Config:
-    """The configuration. Raises ConfigError for models that cannot be served, too: before a child
-    is started, or another worker waited for."""
-    config = load_config(path)
-    if role in ("serve", "worker"):
-        only_model(config)
-    return config
 
 
 def _where(config: Config) -> str:

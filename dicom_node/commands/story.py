@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
+from dicom_node.commands.screen.models import print_models
 from dicom_node.commands.screen.shown import shown
 from dicom_node.exit_status import FAILED
 from dicom_node.ledger.counted import LevelEvidence
@@ -31,7 +32,10 @@ def show(ledger: Ledger, uid: str, *, as_json: bool) -> int:
     story: dict[str, Any] = {
         "study_instance_uid": uid,
         "revisions": [
-            of(r, queries.results(uid, r.revision), queries.deliveries(uid, r.revision), now)
+            {
+                **of(r, queries.results(uid, r.revision), queries.deliveries(uid, r.revision), now),
+                "models": [asdict(run) for run in queries.models(r.run)],
+            }
             for r in revisions
         ],
         "destinations": {n: asdict(d) for n, d in ledger.queries.destinations().items()},
@@ -125,6 +129,7 @@ def _print_revision(console: Console, ledger: Ledger, r: Revision) -> None:
     }
     for name, value in rows.items():
         console.print(shown(f"  {name:<9} {value}"))
+    print_models(console, ledger, r)
     for slide in r.evidence.slides if r.evidence else ():
         console.print(shown(f"  Slide {slide.key}   container {slide.container_identifier}"))
         for level in slide.levels:
@@ -136,7 +141,9 @@ def _print_revision(console: Console, ledger: Ledger, r: Revision) -> None:
     results = ledger.queries.results(r.study_instance_uid, r.revision)
     kinds = {result.sop_instance_uid: result.kind for result in results}
     for result in results:
-        console.print(shown(f"  Result    {result.kind} of slide {result.slide}: {result.path}"))
+        by = f" by {result.model}{', silent' if result.silent else ''}" if result.model else ""
+        told = f"  Result    {result.kind} of slide {result.slide}{by}: {result.path}"
+        console.print(shown(told))
         console.print(shown(f"            {result.sop_instance_uid}", style="dim"))
     for delivery in ledger.queries.deliveries(r.study_instance_uid, r.revision):
         kind = kinds[delivery.sop_instance_uid]

@@ -16,6 +16,7 @@ from rich.style import Style
 
 from dicom_node.commands import flags, story
 from dicom_node.commands.cancel import cancel
+from dicom_node.commands.screen.models import print_shares
 from dicom_node.commands.story import timings
 from dicom_node.config.loading import load_config
 from dicom_node.exit_status import FAILED
@@ -84,6 +85,7 @@ def run(arguments: Studies) -> int:
     now = ledger.database.now()
     lines = [line for r in listed for line in _lines(r, now, console)]
     console.file.write("".join(f"{line}\n" for line in lines))  # to render each takes seconds
+    print_shares(console, ledger)
     story.print_destination_problems(console, ledger)
     story.print_paused(console, ledger)
     return 0

@@ -79,25 +79,6 @@ def load_config(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
     )
 
 
-def only_model(config: Config) -> ModelSection:
-    """The one model that runs on all slides.
-
-    Raises ConfigError where more is asked for: several models, or one that is only for some.
-    """
-    if not config.models:
-        return config.model
-    first, *others = config.models
-    found = f"{len(config.models)} models" if others else ""
-    found = found or ("" if first.rule.asks_nothing else "a model with a rule")
-    found = found or ("a silent model" if first.silent else "")
-    if found:
-        raise ConfigError(
-            f"models: found {found}, expected one for all slides: this version of dicom-node "
-            "analyzes with one; `dicom-node route` tells which slides each would get"
-        )
-    return first
-
-
 def _with_bundle(section: _AnyModel, folder: Path) -> _AnyModel:
     """The section with its bundle found from the folder of the configuration."""
     if "/" not in section.bundle:

@@ -121,6 +121,9 @@ class AnalysisSection(Section):
     longest_standstill_s: Annotated[float, Field(ge=30)] = 900
     """Seconds. A study in whose counting, analysis or results nothing moves for so long is parked,
     and the worker started anew."""
+    open_models: Annotated[int, Field(ge=0)] = 0
+    """Number of `[[models]]` that are open at once; the one that was not used for the longest time
+    is closed for another. 0 means as many as there is memory for."""
     most_memory_mb: Annotated[int, Field(ge=0)] = 0
     """Mebibytes. A study during whose analysis the worker uses more is parked, and the worker
     started anew. 0 means three quarters of what the machine has left when the worker is ready."""

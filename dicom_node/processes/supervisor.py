@@ -20,7 +20,6 @@ from pathlib import Path
 
 import structlog
 
-from dicom_node.config.loading import only_model
 from dicom_node.config.whole import Config
 from dicom_node.exit_status import FAILED, REFUSED
 from dicom_node.processes.children import Child, Patience
@@ -98,7 +97,7 @@ def _supervise(config: Config, config_path: Path, stop: threading.Event) -> int:
 
 def _child(role: str, config: Config, config_path: Path) -> Child:
     patience = {"ingest": _INGEST, "worker": _WORKER, "egress": _EGRESS}[role]
-    if role == "worker" and only_model(config).build_plans:
+    if role == "worker" and any(model.build_plans for model in config.students):
         patience = replace(patience, starting_s=_BUILDS_PLANS_S)
     command = [sys.executable, "-m", "dicom_node", role, "--config", str(config_path)]
     return Child(role, command, patience)

@@ -14,8 +14,6 @@ from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
-from dicom_node.config.loading import only_model
-from dicom_node.config.sections import ModelSection
 from dicom_node.config.whole import Config
 from dicom_node.exit_status import MAY_PASS
 from dicom_node.ledger.errors import LedgerBusy
@@ -26,14 +24,11 @@ from dicom_node.processes.heartbeat import NOBODY, Heart
 from dicom_node.work.overseer import Overseer
 from dicom_node.work.pruning import EVERY_S, prune
 from dicom_node.work.rounds import WORKFLOW_VERSION, close, run_round
+from dicom_node.work.students.opened import Students
 from dicom_node.work.suspect import Suspect, note_death
 from dicom_node.work.watch import Watch, own_bytes
 from dicom_node.work.workflow import STUDY_QUEUE, StudyWorkflow
-from engines.bundle import Bundle, open_bundle
-from engines.errors import BundleRejected
 from engines.machine import available_memory
-from engines.runtime import Runtime, open_runtime
-from inference.answers import require_answerable
 from inference.durable import sweep
 from inference.lock import held
 
@@ -50,8 +45,7 @@ def run_worker(config: Config, stop: threading.Event, heart: Heart = NOBODY) -> 
 
     Another worker on the same data folder is waited for before anything else is done: two would
     each recover the other's studies. A slide under analysis is paused at once and goes on after
-    the next start. Raises BundleRejected, EngineMissing or ConfigError (more than one model) before
-    anything is taken from the queue.
+    the next start. Raises BundleRejected or EngineMissing before anything is taken from the queue.
     """
 
     def waits(holder: str) -> None:
@@ -73,40 +67,17 @@ def _die_first() -> None:
 
 
 def _work(config: Config, stop: threading.Event, heart: Heart) -> None:
-    model = only_model(config)
-    bundle = require_answerable(open_bundle(model.bundle))
-    _require_no_fixture(bundle, model)
-    with open_runtime(
-        bundle,
-        engine=model.engine,
-        precision=model.precision,
-        threads=model.threads,
-        build_plans=model.build_plans,
-    ) as runtime:
-        log.info(
-            "model_ready",
-            bundle=bundle.manifest.name,
-            version=bundle.manifest.version,
-            digest=bundle.digest[:12],
-            engine=runtime.engine,
-            note=runtime.note or None,
-        )
-        _serve_studies(config, runtime, stop, heart)
+    students = Students(config, heart.waits)
+    try:
+        _serve_studies(config, students, stop, heart)
+    finally:
+        students.close()
     log.info("worker_stopped")
 
 
-def _require_no_fixture(bundle: Bundle, model: ModelSection) -> None:
-    """The numbers of a fixture mean nothing: nobody is to be sent them by mistake."""
-    if bundle.manifest.status == "fixture" and not model.allow_fixture:
-        raise BundleRejected(
-            f"bundle {bundle.manifest.name}: a fixture, whose numbers mean nothing; set "
-            "allow_fixture = true in [model] to show how it works, or take another bundle"
-        )
-
-
-def _serve_studies(config: Config, runtime: Runtime, stop: threading.Event, heart: Heart) -> None:
+def _serve_studies(config: Config, students: Students, stop: threading.Event, heart: Heart) -> None:
     ledger = WorkerLedger.open(config.ledger_at, owner=config.node.name)
-    workflow = StudyWorkflow(config, ledger, runtime, stop)
+    workflow = StudyWorkflow(config, ledger, students, stop)
     suspect = Suspect(config.node.data_dir / "counting")
 
     def end() -> None:
@@ -121,6 +92,7 @@ def _serve_studies(config: Config, runtime: Runtime, stop: threading.Event, hear
         beat=heart.beat,
         end=end,
     ).start()
+    _note_modes(ledger, students)
     _look_back(config, ledger, workflow.watch, suspect)
     DBOS(config=_dbos_config(config, ledger))
     DBOS.launch()
@@ -148,6 +120,11 @@ def _serve_studies(config: Config, runtime: Runtime, stop: threading.Event, hear
     _wait_for_study(workflow, deadline)
     DBOS.destroy(workflow_completion_timeout_sec=0)
     _leave_if_busy(ledger, is_idle=not workflow.underway.any())
+
+
+def _note_modes(ledger: WorkerLedger, students: Students) -> None:
+    """Record which models are live or silent from now on: going live is a change that is kept."""
+    ledger.analyses.note_modes(students.roster.modes())
 
 
 def _most_memory_bytes(config: Config) -> int:

@@ -52,6 +52,7 @@ REASONS: dict[Reason, Code] = {
     Reason.INCOMPLETE: _private("NA-INCOMPLETE", "Slide incomplete"),
     Reason.ANALYSIS_FAILED: _private("NA-ANALYSIS", "Analysis failed"),
     Reason.RESULTS_FAILED: _private("NA-RESULTS", "Results not representable"),
+    Reason.NO_MODEL: _private("NA-MODEL", "No model applies"),
 }
 
 PRIVATE: tuple[Code, ...] = (

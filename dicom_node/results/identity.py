@@ -40,8 +40,10 @@ class Provenance:
     """What computed a result, and when."""
 
     bundle_name: str
+    """Empty where no model ran: then the version and the engine are, too."""
     bundle_version: str
     bundle_digest: str
+    """Where no model ran, of all models that there were and of their rules."""
     engine: str
     node_version: str
     created_at: datetime
@@ -50,6 +52,9 @@ class Provenance:
     comes_again: bool = True
     """Whether another run on the same input is given the same `created_at`. If not, the UIDs
     depend on it: no other run, and no node, makes an object of the same UID."""
+    variant: str = ""
+    """What tells these results from others of the same bundle and the same slide: what was set
+    aside for them, or that they are silent. Empty for ordinary ones."""
 
     @property
     def moment(self) -> str:
@@ -59,11 +64,15 @@ class Provenance:
     @property
     def device(self) -> Device:
         """The node with this bundle. Another bundle or node version is another device."""
+        model, software = "dicom-node", self.node_version
+        if self.bundle_name:
+            model = f"{model} with {self.bundle_name}"
+            software = f"{software}, bundle {self.bundle_version}"
         return Device(
             name="DICOMNODE",
             manufacturer="dicom-node project",
-            model=f"dicom-node with {self.bundle_name}"[:64],
-            software_version=f"{self.node_version}, bundle {self.bundle_version}"[:64],
+            model=model[:64],
+            software_version=software[:64],
             serial=self.bundle_digest.removeprefix("sha256:")[:16],
             uid=result_uid("device", self.node_version, self.bundle_digest),
         )
@@ -78,6 +87,7 @@ class ResultNames:
     bundle_digest: str
     kind: str
     moment: str
+    variant: str = ""
 
     @classmethod
     def of(
@@ -87,11 +97,13 @@ class ResultNames:
         if not input_uids:
             raise ValueError("input_uids is empty: a result names the instances it was made from")
         inputs = tuple(sorted(set(input_uids)))
-        return cls(study_uid, inputs, provenance.bundle_digest, kind, provenance.moment)
+        digest, moment = provenance.bundle_digest, provenance.moment
+        return cls(study_uid, inputs, digest, kind, moment, provenance.variant)
 
     def uid(self, role: str, index: int = 0) -> str:
         """UID for `role` ("instance", "series", "tracking", ...), the `index`-th of its kind."""
-        run = ("run of", self.moment) if self.moment else ()
+        run: tuple[str, ...] = ("run of", self.moment) if self.moment else ()
+        run += ("variant", self.variant) if self.variant else ()
         made_from = (self.study_uid, *self.input_uids, self.bundle_digest, self.kind)
         return result_uid(*run, *made_from, role, str(index))
 
@@ -118,17 +130,18 @@ def series_of_report(
     instance_uid: str,
     input_sets: Iterable[Sequence[str]],
     bundle_digests: Collection[str],
+    variants: Collection[str] = ("",),
 ) -> str | None:
     """Series Instance UID of a report of the node that is known by its SOP Instance UID only.
 
-    None if it was made from none of these inputs by any of these bundles: the SOP Instance UID
-    proves what it was made from.
+    None if it was made from none of these inputs by any of these bundles in one of these variants:
+    the SOP Instance UID proves what it was made from.
     """
     kinds = [_REPORT, *(_report_of(reason) for reason in sorted(_MAY_BE_MENDED))]
     for inputs in input_sets:
         made_from = tuple(sorted(set(inputs)))
-        for digest, kind in product(sorted(bundle_digests), kinds):
-            names = ResultNames(study_uid, made_from, digest, kind, moment="")
+        for digest, kind, variant in product(sorted(bundle_digests), kinds, sorted(variants)):
+            names = ResultNames(study_uid, made_from, digest, kind, "", variant)
             if names.uid("instance") == instance_uid:
                 return names.uid("series")
     return None

@@ -30,13 +30,16 @@ class Making:
     source: Dataset
     """Header of the base image."""
     result: Prediction | NotAssessable
-    manifest: Manifest
+    manifest: Manifest | None
+    """None where no model ran: such a result is no prediction."""
     provenance: Provenance
     slide: SlideFiles
     number: int
     """0-based place of the slide in its study."""
     predecessor: Dataset | None = None
     """The report of an earlier revision that the new one replaces."""
+    notes: tuple[str, ...] = ()
+    """Sentences that the report says beside what it says of itself."""
     made: tuple[BuiltObject, ...] = ()
     """Objects of the same slide that were made before."""
 

@@ -134,7 +134,9 @@ def _thickness_mm(source: Dataset) -> float:
     return next((mm for mm in thickness if math.isfinite(mm) and mm >= 0), _NOMINAL_THICKNESS_MM)
 
 
-def complete(dataset: Dataset, source: Dataset, manifest: Manifest, provenance: Provenance) -> None:
+def complete(
+    dataset: Dataset, source: Dataset, manifest: Manifest | None, provenance: Provenance
+) -> None:
     """Finishes a highdicom object: study attributes verbatim, our equipment, dates, file meta.
 
     Attributes of the Patient and Study modules (clinical trial ones included) are copied as they
@@ -150,14 +152,17 @@ def complete(dataset: Dataset, source: Dataset, manifest: Manifest, provenance: 
     created_at = _in_zone_of(dataset, provenance.created_at)
     _set_dates(dataset, created_at)
     _set_equipment(dataset, provenance, created_at)
-    codes.declare_private_schemes(dataset, plain(manifest.manufacturer, 64))
+    responsible = manifest.manufacturer if manifest else provenance.device.manufacturer
+    codes.declare_private_schemes(dataset, plain(responsible, 64))
     dataset.file_meta.ImplementationClassUID = UID(implementation.CLASS_UID)
     dataset.file_meta.ImplementationVersionName = f"DICOMNODE_{provenance.node_version}"[:16]
 
 
-def series_description(what: str, manifest: Manifest) -> str:
+def series_description(what: str, manifest: Manifest | None) -> str:
     """Series Description (LO, 64 characters): result, model, version; what is no product says so
     last."""
+    if manifest is None:
+        return f"{what}: no model applies"
     end = "" if manifest.status == "product" else f" ({manifest.status.upper()})"
     version = f" {manifest.version}"
     room = 64 - len(what) - 2 - len(version) - len(end)
@@ -230,10 +235,13 @@ def _set_equipment(dataset: Dataset, provenance: Provenance, created_at: datetim
     for item in (dataset, contribution):
         item.Manufacturer = device.manufacturer
         item.ManufacturerModelName = device.model
-        item.SoftwareVersions = [device.software_version, f"engine {provenance.engine}"[:64]]
+        item.SoftwareVersions = [device.software_version]
+        if provenance.engine:
+            item.SoftwareVersions = [device.software_version, f"engine {provenance.engine}"[:64]]
         item.DeviceSerialNumber = device.serial
     contribution.PurposeOfReferenceCodeSequence = [
         CodedConcept.from_code(codes.PROCESSING_EQUIPMENT)
     ]
-    contribution.ContributionDescription = f"Inference with bundle {provenance.bundle_digest}"
+    did = "Inference with bundle" if provenance.bundle_name else "Choice among models of digest"
+    contribution.ContributionDescription = f"{did} {provenance.bundle_digest}"
     dataset.ContributingEquipmentSequence = [contribution]

@@ -18,7 +18,8 @@ class Opened:
     """The study is being analyzed, and these are its slides."""
 
     slides: tuple[str, ...]
-    """Keys of the slides to analyze."""
+    """What to analyze: keys of slides, each with the name of a model behind it where there are
+    several."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,22 +10,22 @@ from io import BytesIO
 from pathlib import Path
 
 import structlog
-from pydicom import Dataset, dcmread, dcmwrite
-from pydicom.errors import InvalidDicomError
+from pydicom import dcmread, dcmwrite
 
-from dicom_node import __version__
 from dicom_node.config.whole import Config
 from dicom_node.ledger.errors import LedgerFailed
 from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Result, Revision, Run
 from dicom_node.results.build import objects_of
 from dicom_node.results.files import write as write_file
-from dicom_node.results.identity import Provenance, report_names, series_of_report
-from dicom_node.results.kinds import REPORT
+from dicom_node.results.identity import report_names
 from dicom_node.results.making import BuiltObject, Making
 from dicom_node.study.evidence import missing_of, slides_of
 from dicom_node.study.facts import read_facts
-from engines.runtime import Runtime
+from dicom_node.work.students.earlier import Earlier
+from dicom_node.work.students.jobs import Assigning, Job
+from dicom_node.work.students.provenance import Written, provenance_of
+from dicom_node.work.students.roster import Roster
 from inference import archive
 from inference.durable import whole
 from inference.slide.files import SlideFiles
@@ -37,10 +37,14 @@ log = structlog.get_logger()
 class ResultObjects:
     """Reads the slides of a study from the spool and writes their result objects."""
 
-    def __init__(self, config: Config, ledger: WorkerLedger, runtime: Runtime) -> None:
+    def __init__(
+        self, config: Config, ledger: WorkerLedger, roster: Roster, assigning: Assigning
+    ) -> None:
         self._config = config
         self._ledger = ledger
-        self._runtime = runtime
+        self._roster = roster
+        self._assigning = assigning
+        self._earlier = Earlier(config, ledger, roster)
 
     def slides(self, run: Run, moved: Callable[[], None]) -> tuple[SlideFiles, ...]:
         """The slides of a revision that get a report; `moved` is called after each file.
@@ -63,13 +67,13 @@ class ResultObjects:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def prediction_path(self, run: Run, key: str) -> Path:
+    def prediction_path(self, run: Run, job: Job) -> Path:
         """Where the prediction of a slide is kept between analysis and results."""
-        return self._folder(run.study, run.revision) / f"prediction-{key}.npz"
+        return self._folder(run.study, run.revision) / f"prediction-{job.file_name}.npz"
 
-    def tiles_path(self, run: Run, key: str) -> Path:
+    def tiles_path(self, run: Run, job: Job) -> Path:
         """Where the tiles of a slide that are done are kept while it is being analyzed."""
-        return self._folder(run.study, run.revision) / f"tiles-{key}"
+        return self._folder(run.study, run.revision) / f"tiles-{job.file_name}"
 
     def missing_of(self, run: Run, slide: SlideFiles) -> str:
         """What a slide of a study that was closed incomplete lacks; empty if nothing."""
@@ -83,45 +87,43 @@ class ResultObjects:
             return ""
         return f"incomplete after {counted.quiet_s:.0f} s: {'; '.join(counted.missing)}"
 
-    def write(self, run: Run, slide: SlideFiles, number: int) -> tuple[list[Result], str]:
-        """Build and write the objects of the `number`-th slide (0-based), in delivery order.
+    def write(self, run: Run, slide: SlideFiles, job: Job, number: int) -> tuple[list[Result], str]:
+        """Build and write the objects of the `number`-th job (0-based), in delivery order.
 
         With what an operator must see to: a result that no object can be made of leaves a report
         that says so, and where that cannot be made either, nothing.
         """
-        result = archive.load(self.prediction_path(run, slide.key))
+        assigned = self._assigning.of(slide)
+        result = archive.load(self.prediction_path(run, job))
+        known = self._roster.of(job.model)
+        taken = None if known is None else assigned.of(known.student.entry.name)
+        if taken is not None and isinstance(result, Prediction):
+            result = replace(result, warnings=(*result.warnings, *taken.cautions))
+        one = Written(slide, job, number, known, taken, frozenset(assigned.names))
         built, trouble = objects_of(
-            result,
-            lambda r: self._making(run, slide, number, r),
-            may_pass=(OSError, LedgerFailed),
+            result, lambda r: self._making(run, one, r), may_pass=(OSError, LedgerFailed)
         )
         told = f"slide {slide.key}: {trouble}" if trouble else ""
-        return [self._keep(run, item) for item in built], told
+        return [self._keep(run, one, item) for item in built], told
 
-    def _making(
-        self, run: Run, slide: SlideFiles, number: int, result: Prediction | NotAssessable
-    ) -> Making:
-        bundle = self._runtime.bundle
+    def _making(self, run: Run, one: Written, result: Prediction | NotAssessable) -> Making:
         # The time the study was closed, not the time of this attempt: another one must give the
         # same bytes under the same UIDs.
-        closed_at = self._closed(run).closed_at or 0.0
-        provenance = Provenance(
-            bundle_name=bundle.manifest.name,
-            bundle_version=bundle.manifest.version,
-            bundle_digest=bundle.digest,
-            engine=self._runtime.engine,
-            node_version=__version__,
-            created_at=datetime.fromtimestamp(closed_at, UTC),
-        )
-        names = report_names(run.study, slide.input_uids, provenance, result)
+        closed_at = datetime.fromtimestamp(self._closed(run).closed_at or 0.0, UTC)
+        provenance = provenance_of(self._roster, one.known, one.taken, closed_at)
+        names = report_names(run.study, one.slide.input_uids, provenance, result)
+        notes: tuple[str, ...] = one.taken.notes if one.taken else ()
+        if one.taken and isinstance(result, NotAssessable):
+            notes = (*one.taken.cautions, *notes)
         return Making(
-            source=dcmread(slide.path_of(result.base), stop_before_pixels=True),
+            source=dcmread(one.slide.path_of(result.base), stop_before_pixels=True),
             result=result,
-            manifest=bundle.manifest,
+            manifest=one.known.bundle.manifest if one.known else None,
             provenance=provenance,
-            slide=slide,
-            number=number,
-            predecessor=self._predecessor(run, slide, names.uid("instance")),
+            slide=one.slide,
+            number=one.number,
+            predecessor=self._earlier.report(run, one, names.uid("instance"), provenance.variant),
+            notes=notes,
         )
 
     def _closed(self, run: Run) -> Revision:
@@ -130,11 +132,12 @@ class ResultObjects:
             raise KeyError(f"revision {run.revision} of study {run.study} was never closed")
         return current
 
-    def _keep(self, run: Run, item: BuiltObject) -> Result:
+    def _keep(self, run: Run, one: Written, item: BuiltObject) -> Result:
         """Write one object, unless its UID stands for one that must not change any more."""
         uid = str(item.dataset.SOPInstanceUID)
         kept = self._ledger.queries.kept_result(uid, run)
         if kept is not None:
+            kept = replace(kept, model=one.job.model, silent=one.is_silent)
             is_here = self._mend(kept, item)
             log.info("result_kept", sop_instance_uid=uid, kind=item.kind)
             return replace(kept, purged_at=None) if is_here else kept
@@ -147,6 +150,8 @@ class ResultObjects:
             slide=item.slide,
             path=str(path.relative_to(self._config.node.data_dir)),
             sha256=_digest(path),
+            model=one.job.model,
+            silent=one.is_silent,
         )
 
     def _mend(self, kept: Result, item: BuiltObject) -> bool:
@@ -166,45 +171,6 @@ class ResultObjects:
         with whole(path) as file:
             file.write(again.getbuffer())
         return True
-
-    def _predecessor(self, run: Run, slide: SlideFiles, uid: str) -> Dataset | None:
-        """The last report of the same slide under another UID; the one of `uid` replaces it."""
-        for number in range(run.revision, 0, -1):
-            for result in reversed(self._ledger.queries.results(run.study, number)):
-                is_report = result.kind == REPORT.name and result.slide == slide.key
-                if is_report and result.sop_instance_uid != uid:
-                    found = self._report(run.study, number, result, slide)
-                    if found is not None:
-                        return found
-        return None
-
-    def _report(
-        self, study: str, revision: int, result: Result, slide: SlideFiles
-    ) -> Dataset | None:
-        """What an earlier report says of itself; where its file was removed, its UIDs.
-
-        One whose file is lost or damaged, and whose UIDs cannot be told, cannot be named, which
-        must not hold back the new one.
-        """
-        if result.purged_at is None:
-            try:
-                return dcmread(self._config.node.data_dir / result.path)
-            except (FileNotFoundError, EOFError, InvalidDicomError):
-                pass
-        queries = self._ledger.queries
-        series = series_of_report(
-            study,
-            result.sop_instance_uid,
-            queries.input_sets(study, revision, slide.input_uids),
-            {self._runtime.bundle.digest, *queries.bundle_digests(study)},
-        )
-        if series is None:
-            log.error("predecessor_lost", sop_instance_uid=result.sop_instance_uid)
-            return None
-        named = Dataset()
-        named.StudyInstanceUID, named.SeriesInstanceUID = study, series
-        named.SOPClassUID, named.SOPInstanceUID = result.sop_class_uid, result.sop_instance_uid
-        return named
 
 
 def _digest(path: Path) -> str:

@@ -10,6 +10,7 @@ import structlog
 from dicom_node.ledger.errors import LedgerFailed
 from dicom_node.observe.log import place_of, trace_of
 from engines.errors import DeviceFailed
+from engines.manifest.claims import Applicability
 from engines.runtime import Runtime
 from inference import predict
 from inference.errors import SlideUnreadable
@@ -35,13 +36,17 @@ def result_of(
     progress: Callable[[Progress], None],
     stop: Callable[[], bool],
     resume: Path,
+    made_for: Applicability,
 ) -> tuple[Prediction | NotAssessable, str]:
     """The result of a slide, and what an operator must see to where there could be none.
 
-    Raises what may pass, DeviceFailed, OSError and LedgerFailed, and Stopped.
+    `made_for` is asked of the slide in the place of what the manifest says. Raises what may pass,
+    DeviceFailed, OSError and LedgerFailed, and Stopped.
     """
     try:
-        result = predict.predict(slide.paths, runtime, progress=progress, stop=stop, resume=resume)
+        result = predict.predict(
+            slide.paths, runtime, progress=progress, stop=stop, resume=resume, made_for=made_for
+        )
     except SlideUnreadable as error:
         return _failed(str(error)), f"slide {slide.key}: {error}"
     except (DeviceFailed, OSError, LedgerFailed, predict.Stopped):

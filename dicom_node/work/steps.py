@@ -7,12 +7,14 @@ attempt is no longer the one to act.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn
 
 import structlog
 
 from dicom_node.config.whole import Config
+from dicom_node.ledger.errors import LedgerBusy
 from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Result, Revision, Run
 from dicom_node.ledger.states import State
@@ -20,9 +22,10 @@ from dicom_node.work.answers import Analyzed, Built, Opened, Stale
 from dicom_node.work.attempts import AttemptOver, StopAsked, reporter, wait_while_paused
 from dicom_node.work.outputs import ResultObjects
 from dicom_node.work.slides import incomplete, result_of
+from dicom_node.work.students.jobs import Assigning, Job, made_for, no_model
+from dicom_node.work.students.opened import Students
 from dicom_node.work.watch import Watch
 from engines.errors import DeviceFailed
-from engines.runtime import Runtime
 from inference import archive, predict
 from inference.slide.files import SlideFiles
 from inference.types import NotAssessable, Prediction
@@ -34,7 +37,7 @@ class Steps:
     """The steps of one worker process."""
 
     def __init__(
-        self, config: Config, ledger: WorkerLedger, runtime: Runtime, stop: threading.Event
+        self, config: Config, ledger: WorkerLedger, students: Students, stop: threading.Event
     ) -> None:
         """A slide under analysis when `stop` is set is paused: `paused` says that it is."""
         self.paused = threading.Event()
@@ -42,42 +45,47 @@ class Steps:
         self._stop = stop
         self._config = config
         self._ledger = ledger
-        self._runtime = runtime
-        self._objects = ResultObjects(config, ledger, runtime)
+        self._students = students
+        self._assigning = Assigning(ledger, students.roster)
+        self._objects = ResultObjects(config, ledger, students.roster, self._assigning)
 
     def open(self, run: Run) -> Opened | Stale:
-        """Move the study to `analyzing`; its slides."""
+        """Move the study to `analyzing`; its slides, each by each student that runs on it."""
         with self.watch.on(run, "waiting") as moved:
             self._wait_while_paused(run, State.QUEUED, moved)
-        runtime = self._runtime
-        if not self._ledger.studies.start_analysis(run, runtime.engine, runtime.bundle.digest):
+        roster = self._students.roster
+        if not self._ledger.studies.start_analysis(run, roster.engine, roster.digest, roster.runs):
             return Stale()
-        log.info("study_started", attempt=run.attempt, engine=runtime.engine)
+        log.info("study_started", attempt=run.attempt, engine=roster.engine)
         with self.watch.on(run, "opening its slides") as moved:
-            return Opened(tuple(s.key for s in self._objects.slides(run, moved)))
+            jobs = self._assigning.jobs(self._objects.slides(run, moved))
+            return Opened(tuple(job.text for job in jobs))
 
-    def analyze(self, run: Run, key: str) -> Analyzed | Stale:
-        """The prediction of one slide, on disk."""
+    def analyze(self, run: Run, text: str) -> Analyzed | Stale:
+        """The prediction of one slide by one student, on disk."""
         if not self._may_go_on(run):
             return Stale()
+        job, began = Job.read(text), time.monotonic()
         with self.watch.on(run, "waiting") as moved:
             self._wait_while_paused(run, State.ANALYZING, moved)
         with self.watch.on(run, "analyzing") as moved:
-            slide = self._objects.slide(run, key, moved)
-            result, trouble = self._result_of(run, slide, moved)
-            archive.save(result, self._objects.prediction_path(run, key))
-            predict.discard(self._objects.tiles_path(run, key))
+            slide = self._objects.slide(run, job.slide, moved)
+            result, trouble = self._result_of(run, slide, job, moved)
+            archive.save(result, self._objects.prediction_path(run, job))
+            predict.discard(self._objects.tiles_path(run, job))
+        self._note_work(run, job, time.monotonic() - began)
         return Analyzed(type(result).__name__, trouble)
 
-    def build(self, run: Run, troubles: Sequence[str]) -> Built | Stale:
+    def build(self, run: Run, texts: Sequence[str], troubles: Sequence[str]) -> Built | Stale:
         """The objects of every slide, written, and their deliveries, queued."""
         if not self._may_go_on(run):
             return Stale()
         made: list[Result] = []
         seen_to = [self._objects.trouble_of(run), *troubles]
         with self.watch.on(run, "building the results") as moved:
-            for number, slide in enumerate(self._objects.slides(run, moved)):
-                objects, trouble = self._objects.write(run, slide, number)
+            slides = {slide.key: slide for slide in self._objects.slides(run, moved)}
+            for number, job in enumerate(self._in_order(list(slides), map(Job.read, texts))):
+                objects, trouble = self._objects.write(run, slides[job.slide], job, number)
                 moved()
                 made += objects
                 seen_to.append(trouble)
@@ -94,25 +102,49 @@ class Steps:
             raise KeyError(f"revision {run.revision} of study {run.study} is not in the ledger")
         return current
 
+    def _in_order(self, slides: Sequence[str], jobs: Iterable[Job]) -> list[Job]:
+        """Slide after slide, silent students after all others: they change no number of theirs."""
+
+        def is_silent(job: Job) -> bool:
+            known = self._students.roster.of(job.model)
+            return known is not None and known.is_silent
+
+        by_slide = sorted(jobs, key=lambda job: slides.index(job.slide))
+        return sorted(by_slide, key=is_silent)
+
     def _result_of(
-        self, run: Run, slide: SlideFiles, moved: Callable[[], None]
+        self, run: Run, slide: SlideFiles, job: Job, moved: Callable[[], None]
     ) -> tuple[Prediction | NotAssessable, str]:
         if missing := self._objects.missing_of(run, slide):
             return incomplete(missing), ""
+        known = self._students.roster.of(job.model)
+        assigned = self._assigning.of(slide)
+        refusal = self._assigning.refusal(job, assigned)
+        if refusal is not None or known is None:
+            trouble = f"slide {slide.key}: {assigned.trouble}" if assigned.trouble else ""
+            return refusal or no_model(assigned), trouble
         try:
-            return result_of(
-                slide,
-                self._runtime,
-                progress=reporter(self._ledger, run, slide.key, moved),
-                stop=StopAsked(self._ledger, run, self._stop),
-                resume=self._objects.tiles_path(run, slide.key),
-            )
+            with self._students.use(known) as runtime:
+                return result_of(
+                    slide,
+                    runtime,
+                    progress=reporter(self._ledger, run, slide.key, moved),
+                    stop=StopAsked(self._ledger, run, self._stop),
+                    resume=self._objects.tiles_path(run, job),
+                    made_for=made_for(known),
+                )
         except predict.Stopped as stopped:
             if not self._stop.is_set():
                 log.info("slide_stopped", slide=slide.key, reason="the attempt is over")
                 raise AttemptOver from None
             log.info("slide_paused", slide=slide.key, reason=str(stopped))
             self._pause()
+
+    def _note_work(self, run: Run, job: Job, seconds: float) -> None:
+        try:
+            self._ledger.analyses.note_work(run, job.model, seconds)
+        except LedgerBusy as error:  # a share that people see is smaller: no reason to stop
+            log.warning("ledger_busy", error=str(error))
 
     def _wait_while_paused(self, run: Run, state: State, moved: Callable[[], None]) -> None:
         """Begin nothing as long as an operator has paused analysis."""
@@ -127,7 +159,7 @@ class Steps:
             threading.Event().wait()
 
     def _may_go_on(self, run: Run) -> bool:
-        """Whether the attempt is still the current one, and was begun with this very student.
+        """Whether the attempt is still the current one, and was begun with these very students.
 
         A student that was changed by a restart must not sign what another one computed: that
         raises DeviceFailed, and a new attempt begins.
@@ -135,7 +167,7 @@ class Steps:
         if not self._ledger.queries.is_current(run, State.ANALYZING):
             return False
         begun = self.revision(run)
-        now_with = (self._runtime.engine, self._runtime.bundle.digest)
+        now_with = (self._students.roster.engine, self._students.roster.digest)
         if (begun.engine, begun.bundle_digest) != now_with:
             raise DeviceFailed("the bundle or the engine was changed during the analysis")
         return True

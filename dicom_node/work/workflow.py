@@ -32,8 +32,8 @@ from dicom_node.work.answers import (
 )
 from dicom_node.work.failures import again_or_park, answer_of, park
 from dicom_node.work.steps import Steps
+from dicom_node.work.students.opened import Students
 from dicom_node.work.underway import Underway, workflow_id
-from engines.runtime import Runtime
 
 log = structlog.get_logger()
 
@@ -47,12 +47,12 @@ class StudyWorkflow(DBOSConfiguredInstance):
     """The workflows of one worker process, with what they need to run."""
 
     def __init__(
-        self, config: Config, ledger: WorkerLedger, runtime: Runtime, stop: threading.Event
+        self, config: Config, ledger: WorkerLedger, students: Students, stop: threading.Event
     ) -> None:
         """A slide under analysis when `stop` is set is paused: `paused` says that it is."""
         super().__init__(config_name="node")
         self.underway = Underway()
-        self._steps = Steps(config, ledger, runtime, stop)
+        self._steps = Steps(config, ledger, students, stop)
         self.paused, self.watch = self._steps.paused, self._steps.watch
         self._policy = for_analysis(config.analysis)
         self._ledger = ledger
@@ -76,7 +76,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
                         troubles += [trouble] if trouble else []
                     case answer:
                         return self.settle_failure(study, revision, attempt, answer)
-            match from_json(self.build_results(study, revision, attempt, troubles)):
+            match from_json(self.build_results(study, revision, attempt, list(slides), troubles)):
                 case Built():
                     return "built"
                 case answer:
@@ -92,7 +92,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
 
     @DBOS.step()
     def analyze(self, study: str, revision: int, attempt: int, key: str) -> Recorded:
-        """Analyzed by the student: the prediction of one slide is on disk."""
+        """Analyzed by a student: its prediction of one slide is on disk."""
         run = Run(study, revision, attempt)
 
         answer = answer_of(lambda: self._steps.analyze(run, key))
@@ -107,7 +107,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
 
     @DBOS.step()
     def build_results(
-        self, study: str, revision: int, attempt: int, troubles: list[str]
+        self, study: str, revision: int, attempt: int, slides: list[str], troubles: list[str]
     ) -> Recorded:
         """Built: the objects of every slide are written and their deliveries queued.
 
@@ -115,7 +115,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
         """
         run = Run(study, revision, attempt)
 
-        answer = answer_of(lambda: self._steps.build(run, troubles))
+        answer = answer_of(lambda: self._steps.build(run, slides, troubles))
         match answer:
             case Built(objects):
                 log.info("results_built", objects=objects)

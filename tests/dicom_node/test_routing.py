@@ -12,7 +12,7 @@ from specimens import E, H, header, specimen
 from tiny_slides import noise, write_level
 
 from dicom_node.cli import main
-from dicom_node.config.loading import ConfigError, load_config, only_model
+from dicom_node.config.loading import ConfigError, load_config
 from dicom_node.config.models import ModelEntry
 from dicom_node.work.routing.route import facts_of, route
 from dicom_node.work.routing.values import Route, Student
@@ -229,7 +229,6 @@ def test_the_short_form_is_one_model_for_all_slides(write):
     config = load_config(write('[model]\nthreads = 3\nbundle = "default"\n'), {})
     (only,) = config.students
     assert (only.threads, only.rule.asks_nothing) == (3, True)
-    assert only_model(config).threads == 3
 
 
 @pytest.mark.parametrize(
@@ -247,29 +246,6 @@ def test_the_short_form_is_one_model_for_all_slides(write):
 def test_models_that_cannot_be_told_apart_or_asked_are_refused(write, models, says):
     with pytest.raises(ConfigError, match=says):
         load_config(write(models), {})
-
-
-@pytest.mark.parametrize(
-    ("models", "found"),
-    [
-        (TWO, "2 models"),
-        ('[[models]]\nname = "m"\nrule = { body_parts = ["LUNG"] }\n', "a model with a rule"),
-        ('[[models]]\nname = "m"\nsilent = true\n', "a silent model"),
-    ],
-)
-@pytest.mark.parametrize("command", ["serve", "worker"])
-def test_what_this_version_would_not_obey_is_refused_before_anything_starts(
-    write, models, found, command, capsys
-):
-    path = write(models)
-    assert main([command, "--config", str(path)]) == 3
-    assert f"models: found {found}, expected one for all slides" in capsys.readouterr().err
-    assert not (path.parent / "node-data").exists()
-
-
-def test_one_plain_entry_is_served_as_the_short_form_is(write):
-    config = load_config(write('[[models]]\nname = "m"\nprecision = "fp32"\n'), {})
-    assert only_model(config).precision == "fp32"
 
 
 @pytest.fixture

@@ -59,5 +59,6 @@ def last_modes(db: sa.Connection, node: str) -> dict[str, dict[str, Any]]:
         fields = json.loads(text)
         if fields.pop("node") == node:
             fields.pop("was", None)
-            found[fields.pop("model")] = {"mode": modes[kind], **fields}
+            name = fields.pop("model")
+            found[name] = {"mode": modes[kind], **fields}
     return {name: told for name, told in found.items() if told["mode"] != GONE}

@@ -36,7 +36,7 @@ _ENCODING = f"Stored 0: not analyzed; 1-{MAXIMUM}: value x {MAXIMUM}, at least 1
 def make(making: Making) -> Iterator[BuiltObject]:
     """A Segmentation for each heatmap of the prediction."""
     result = making.result
-    if not isinstance(result, Prediction):
+    if not isinstance(result, Prediction) or making.manifest is None:
         return
     for number, heatmap in enumerate(result.heatmaps, start=len(making.made) + 1):
         segmentation = build_segmentation(

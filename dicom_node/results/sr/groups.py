@@ -32,6 +32,7 @@ from inference.types import Heatmap, NotAssessable, Prediction
 
 _T = TypeVar("_T")
 
+_IN_PIXELS = "The region is given in image pixels: the position on the slide is unknown."
 _DIRECTIONS = {
     "higher-is-worse": "a higher value is worse",
     "higher-is-better": "a higher value is better",
@@ -69,33 +70,34 @@ def prediction_groups(
 def refusal_groups(
     source: Dataset,
     result: NotAssessable,
-    manifest: Manifest,
+    manifest: Manifest | None,
     provenance: Provenance,
     names: ResultNames,
+    notes: Sequence[str] = (),
 ) -> list[MeasurementsAndQualitativeEvaluations]:
-    """One group that says "Not predictable" and why; it holds no number.
+    """One group that says "Not predictable" and why, without a number; it names no model where none
+    ran.
 
     Its region is the whole slide. Where the position on the slide is unknown, the region is the
     border of the image in pixels; where even its size is unknown, the group has none (TID 1501).
     """
     arguments = {
         "tracking_identifier": _tracking(names, "slide", 0),
-        "finding_type": codes.concept(manifest.finding.code),
-        "algorithm_id": _algorithm(manifest, provenance, None),
+        "finding_type": codes.concept(manifest.finding.code) if manifest else None,
+        "algorithm_id": _algorithm(manifest, provenance, None) if manifest else None,
         "qualitative_evaluations": [
             _evaluation(codes.ASSESSMENT, codes.NOT_PREDICTABLE),
             _evaluation(codes.REASON, codes.REASONS[result.reason]),
-            *_intended_use(manifest),
+            *(_intended_use(manifest) if manifest else ()),
         ],
     }
-    comments = [plain(result.detail), f"Intended use: {plain(manifest.intended_use)}"]
+    uses = [f"Intended use: {plain(manifest.intended_use)}"] if manifest else []
+    comments = [plain(result.detail), *uses, *map(plain, notes)]
     if result.geometry is not None:
         region = regions.whole_slide(result.geometry)
     elif source.get("TotalPixelMatrixRows") and source.get("TotalPixelMatrixColumns"):
         region = regions.whole_image(source)
-        comments.append(
-            "The region is given in image pixels: the position on the slide is unknown."
-        )
+        comments.append(_IN_PIXELS)
     else:
         region = None
         comments.append("No region is given: neither position nor size of the image is known.")
@@ -206,9 +208,9 @@ def _heatmap(result: Prediction, output: HeatmapOutput) -> Heatmap:
 
 
 def _promised(values: dict[str, _T], name: str) -> _T:
-    if name not in values:
-        raise ValueError(f"the manifest promises {name}; the result holds {sorted(values)}")
-    return values[name]
+    if name in values:
+        return values[name]
+    raise ValueError(f"the manifest promises {name}; the result holds {sorted(values)}")
 
 
 def _algorithm(

@@ -41,6 +41,7 @@ def make(making: Making) -> Iterator[BuiltObject]:
         input_uids=making.slide.input_uids,
         series_number=making.series_number,
         predecessor=making.predecessor,
+        notes=making.notes,
     )
     yield BuiltObject(REPORT.name, making.slide.key, report)
 
@@ -48,28 +49,33 @@ def make(making: Making) -> Iterator[BuiltObject]:
 def build_report(
     source: Dataset,
     result: Prediction | NotAssessable,
-    manifest: Manifest,
+    manifest: Manifest | None,
     provenance: Provenance,
     *,
     segmentations: Sequence[Dataset],
     input_uids: Sequence[str],
     series_number: int,
     predecessor: Dataset | None = None,
+    notes: Sequence[str] = (),
 ) -> Dataset:
     """The report of one slide, of a prediction or of a refusal (PS3.3 A.35.13).
 
     `source` is the header of the base-level VOLUME instance; `segmentations` are the heatmaps
-    made from the same result, named as evidence; `predecessor` is the report this one replaces.
+    made from the same result, named as evidence; `predecessor` is the report this one replaces;
+    `notes` are sentences that it says beside.
 
     Raises ValueError for a result that lacks what the manifest promises, holds a number that is
     not finite, or belongs to another slide.
     """
     names = report_names(source.StudyInstanceUID, input_uids, provenance, result)
-    if isinstance(result, Prediction):
+    if isinstance(result, NotAssessable):
+        groups = refusal_groups(source, result, manifest, provenance, names, notes)
+    elif manifest is not None:
         check_same_slide(source, result.geometry)
-        groups = prediction_groups(result, manifest, provenance, names, _specimen_note(source))
+        told = (*_specimen_note(source), *map(plain, notes))
+        groups = prediction_groups(result, manifest, provenance, names, told)
     else:
-        groups = refusal_groups(source, result, manifest, provenance, names)
+        raise ValueError("found a prediction without a manifest, expected that of its model")
     header = blank_header(source, result.geometry)
     content = MeasurementReport(
         observation_context=_observation_context(source, provenance),

@@ -1,0 +1,140 @@
+"""Which student runs on which slide of a study, and what is said where none does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from dicom_node.ledger.ledger import WorkerLedger
+from dicom_node.study.facts import Uncountable
+from dicom_node.study.specimens import says_of
+from dicom_node.work.routing.route import facts_of, route
+from dicom_node.work.routing.values import Route, Taken
+from dicom_node.work.students.roster import Known, Roster
+from engines.manifest.claims import Applicability
+from inference.errors import SlideUnreadable
+from inference.slide.files import SlideFiles
+from inference.types import NotAssessable, Reason
+
+_NOTHING = Route((), (), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One slide by one model. Its text is what steps record, and what an attempt goes on with."""
+
+    slide: str
+    """Key of the slide."""
+    model: str = ""
+    """Empty for the one for all slides; where there are several, for no model: a report says so."""
+
+    @classmethod
+    def read(cls, text: str) -> Job:
+        """The job of a recorded text."""
+        slide, _, model = text.partition("/")
+        return cls(slide, model)
+
+    @property
+    def text(self) -> str:
+        """What is recorded."""
+        return f"{self.slide}/{self.model}" if self.model else self.slide
+
+    @property
+    def file_name(self) -> str:
+        """Part of the names of its files."""
+        return f"{self.slide}-{self.model}" if self.model else self.slide
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """The models that run on a slide."""
+
+    live: Route
+    """Of those whose results are sent, as if there were no others."""
+    silent: tuple[Taken, ...] = ()
+    trouble: str = ""
+    """Why the slide cannot be asked which it needs; empty where it can."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Models whose results are sent."""
+        return tuple(taken.name for taken in self.live.taken)
+
+    def of(self, model: str) -> Taken | None:
+        """One that runs, by its name."""
+        silent = (taken for taken in self.silent if taken.name == model)
+        return self.live.of(model) or next(silent, None)
+
+
+class Assigning:
+    """Asks the slides of a study; the same files get the same answer."""
+
+    def __init__(self, ledger: WorkerLedger, roster: Roster) -> None:
+        self._ledger = ledger
+        self._roster = roster
+
+    def jobs(self, slides: Iterable[SlideFiles]) -> list[Job]:
+        """What is to be done for a study, model after model: each is opened once.
+
+        A slide that no model runs on whose results are sent has a job without a model, as long as
+        there is any such model: its report says why.
+        """
+        if self._roster.is_one:
+            return [Job(slide.key) for slide in slides]
+        found: list[Job] = []
+        for slide in slides:
+            assigned = self.of(slide)
+            live = [Job(slide.key, taken.name) for taken in assigned.live.taken]
+            found += live or ([Job(slide.key)] if self._roster.live else [])
+            found += [Job(slide.key, taken.name) for taken in assigned.silent]
+        names = ["", *(one.model for one in self._roster.known)]
+        return sorted(found, key=lambda job: names.index(job.model))
+
+    def of(self, slide: SlideFiles) -> Assigned:
+        """The models that run on a slide. Raises OSError."""
+        roster = self._roster
+        if roster.is_one and not _names_specimens(roster.known[0]):
+            return Assigned(_NOTHING)
+        try:
+            facts = facts_of(says_of(slide), self._sender(slide))
+        except (SlideUnreadable, Uncountable) as error:
+            return Assigned(_NOTHING, trouble=str(error))
+        live = route(facts, [one.student for one in roster.live])
+        every = route(facts, [one.student for one in roster.known])
+        return Assigned(live, tuple(taken for taken in every.taken if taken.silent))
+
+    def refusal(self, job: Job, assigned: Assigned) -> NotAssessable | None:
+        """Why the model of a job does not run on its slide; None where it does."""
+        if assigned.trouble:
+            return NotAssessable(Reason.ANALYSIS_FAILED, assigned.trouble, None, ())
+        if self._roster.is_one:
+            # A stain that does not fit is refused by the analysis, as where nothing is routed.
+            others = (p.why for p in assigned.live.passed)
+            if all(why.attribute == "Stain" for whys in others for why in whys):
+                return None
+        elif job.model and assigned.of(job.model) is not None:
+            return None
+        return no_model(assigned)
+
+    def _sender(self, slide: SlideFiles) -> str | None:
+        """Who sent its largest level."""
+        uids = dict(zip(slide.paths, slide.input_uids, strict=True))
+        return self._ledger.queries.sender(uids[slide.base_path])
+
+
+def no_model(assigned: Assigned) -> NotAssessable:
+    """What is said of a slide that no model whose results are sent applies to."""
+    return NotAssessable(Reason.NO_MODEL, assigned.live.sentence, None, ())
+
+
+def made_for(known: Known) -> Applicability:
+    """What the analysis asks of a slide: not the stains that a rule counts in the place of."""
+    entry, said = known.student.entry, known.student.applicability
+    if not (entry.override and entry.rule.stains):
+        return said
+    return said.model_copy(update={"stains": ()})
+
+
+def _names_specimens(known: Known) -> bool:
+    said = known.student.applicability
+    return bool(said.organs or said.specimens)
