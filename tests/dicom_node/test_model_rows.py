@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,16 +10,17 @@ import pytest
 from dicom_node.commands.screen.models import shares
 from dicom_node.ledger.counted import Evidence
 from dicom_node.ledger.keeping.facts import facts_of
-from dicom_node.ledger.keeping.rules import Policy, inputs
+from dicom_node.ledger.keeping.rules import Policy, inputs, results
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import ModelRun, ReceivedInstance, Result, Run
 from dicom_node.ledger.states import State
 
 STUDY = "1.2"
-RUN = Run(STUDY, 1, 1)
+RUN_BEFORE, RUN = Run(STUDY, 1, 0), Run(STUDY, 1, 1)
 LUNG = ModelRun("lung", "a" * 64, "openvino", "fp32", silent=False)
 TRIED = ModelRun("tried", "b" * 64, "openvino", "int8", silent=True)
 POLICY = Policy(0.0, 0.0, 0.0, 0.0, source_holds_slides=True, require_commitment=False)
+KEEPS = replace(POLICY, results_s=100.0)
 
 
 @pytest.fixture
@@ -28,9 +30,6 @@ def ledger(where: Path | str) -> Ledger:
     made.arrivals.record(ReceivedInstance("1.3", "1", STUDY, "1.8", "1", 1, "a.dcm", "A", "p"))
     assert made.studies.close(RUN_BEFORE, Evidence(1))
     return made
-
-
-RUN_BEFORE = Run(STUDY, 1, 0)
 
 
 def result(uid: str, model: str, *, silent: bool) -> Result:
@@ -81,7 +80,10 @@ def test_a_study_that_was_analyzed_silently_waits_for_no_proof(ledger: Ledger) -
     with ledger.database.read() as db:
         facts = facts_of(db, STUDY)
     assert facts is not None
-    assert inputs(facts, POLICY, ledger.database.now() + 10).may_go
+    now = ledger.database.now()
+    assert inputs(facts, POLICY, now + 10).may_go
+    assert results(facts, KEEPS, now + 101, pressed=True).may_go
+    assert not results(facts, KEEPS, now + 99, pressed=True).may_go, "nobody else has them"
 
 
 def test_who_goes_live_is_an_event_once_and_each_node_has_its_own(where: Path | str) -> None:

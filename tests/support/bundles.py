@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper, save
 TILE_PX = 32
 
 
-def _encoder() -> Any:
+def encoder() -> Any:
     """tiles uint8 [N, 32, 32, 3] -> features [N, 3] mean color in 0..1, tumor [N] its red."""
     nodes = [
         helper.make_node("Cast", ["tiles"], ["f"], to=TensorProto.FLOAT),
@@ -141,7 +141,7 @@ def manifest() -> dict[str, Any]:
 
 def _coarse_encoder() -> Any:
     """The encoder by quantization: features in steps of 1/16, as Q/DQ nodes."""
-    graph = _encoder()
+    graph = encoder()
     del graph.node[2:]
     graph.node.extend(
         [
@@ -192,7 +192,7 @@ def write_bundle(root: Path) -> Path:
     """The tiny student as a bundle directory."""
     root.mkdir(parents=True)
     opset = [helper.make_opsetid("", 18)]
-    for name, graph in [("encoder", _encoder()), ("aggregator", _aggregator())]:
+    for name, graph in [("encoder", encoder()), ("aggregator", _aggregator())]:
         save(helper.make_model(graph, opset_imports=opset, ir_version=9), root / f"{name}.onnx")
     (root / "manifest.json").write_text(json.dumps(manifest(), indent=1))
     (root / "card.md").write_text("# Tiny student\n")

@@ -120,7 +120,8 @@ def results(facts: StudyFacts, policy: Policy, now: float, *, pressed: bool = Fa
     if facts.states[-1] is State.PARKED:
         wait_s = max(policy.parked_s, policy.results_s)
         return _aged(facts, since, wait_s, now, "parked, or proven since,")
-    return _aged(facts, since, 0.0 if pressed else policy.results_s, now, "proven")
+    goes_early = pressed and not _is_silent(facts)  # nobody else has those
+    return _aged(facts, since, 0.0 if goes_early else policy.results_s, now, "proven")
 
 
 def tiles(facts: StudyFacts, policy: Policy, now: float) -> Verdict:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import structlog
+
 from dicom_node.ledger.ledger import WorkerLedger
+from dicom_node.observe.log import trace_of
 from dicom_node.study.facts import Uncountable
 from dicom_node.study.specimens import says_of
 from dicom_node.work.routing.route import facts_of, route
@@ -16,7 +19,10 @@ from inference.errors import SlideUnreadable
 from inference.slide.files import SlideFiles
 from inference.types import NotAssessable, Reason
 
+log = structlog.get_logger()
+
 _NOTHING = Route((), (), "")
+_UNASKED = "What the slide says of its specimen cannot be read; the log of the node says why."
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +101,18 @@ class Assigning:
         roster = self._roster
         if roster.is_one and not _names_specimens(roster.known[0]):
             return Assigned(_NOTHING)
+        sender = self._sender(slide)
         try:
-            facts = facts_of(says_of(slide), self._sender(slide))
+            facts = facts_of(says_of(slide), sender)
+            live = route(facts, [one.student for one in roster.live])
+            every = route(facts, [one.student for one in roster.known])
         except (SlideUnreadable, Uncountable) as error:
             return Assigned(_NOTHING, trouble=str(error))
-        live = route(facts, [one.student for one in roster.live])
-        every = route(facts, [one.student for one in roster.known])
+        except OSError:
+            raise
+        except Exception as error:  # noqa: BLE001 - of this slide; the study's others go on
+            log.error("unexpected_error", error=type(error).__name__, trace=trace_of(error))
+            return Assigned(_NOTHING, trouble=_UNASKED)
         return Assigned(live, tuple(taken for taken in every.taken if taken.silent))
 
     def refusal(self, job: Job, assigned: Assigned) -> NotAssessable | None:
