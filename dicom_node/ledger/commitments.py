@@ -15,8 +15,8 @@ from dicom_node.ledger.database.tables import (
     results,
 )
 from dicom_node.ledger.events import note
-from dicom_node.ledger.proof_queries import OPEN, CommitmentQueries
 from dicom_node.ledger.proofs import COMMITTED, settle
+from dicom_node.ledger.queries.of_proofs import OPEN, CommitmentQueries
 from dicom_node.ledger.rows import CommitmentRequest, Unproven
 from dicom_node.ledger.states import CommitmentState, DeliveryState, Proof
 
