@@ -48,15 +48,16 @@ def result_of(
             slide.paths, runtime, progress=progress, stop=stop, resume=resume, made_for=made_for
         )
     except SlideUnreadable as error:
-        return _failed(str(error)), f"slide {slide.key}: {error}"
+        return failed(str(error)), f"slide {slide.key}: {error}"
     except (DeviceFailed, OSError, LedgerFailed, predict.Stopped):
         raise
     except Exception as error:  # noqa: BLE001 - of this slide; the study's others go on
         log.error("unexpected_error", error=type(error).__name__, trace=trace_of(error))
         detail = "The analysis ended with an error of the software; the log of the node has it."
-        return _failed(detail), f"slide {slide.key}: unexpected {place_of(error)}"
+        return failed(detail), f"slide {slide.key}: unexpected {place_of(error)}"
     return result, ""
 
 
-def _failed(detail: str) -> NotAssessable:
+def failed(detail: str) -> NotAssessable:
+    """The report of a slide whose analysis failed; `detail` says why."""
     return NotAssessable(Reason.ANALYSIS_FAILED, detail, None, ())

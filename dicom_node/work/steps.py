@@ -21,7 +21,7 @@ from dicom_node.ledger.states import State
 from dicom_node.work.answers import Analyzed, Built, Opened, Stale
 from dicom_node.work.attempts import AttemptOver, StopAsked, reporter, wait_while_paused
 from dicom_node.work.outputs import ResultObjects
-from dicom_node.work.slides import incomplete, result_of
+from dicom_node.work.slides import failed, incomplete, result_of
 from dicom_node.work.students.jobs import Assigning, Job, made_for, no_model
 from dicom_node.work.students.opened import Students
 from dicom_node.work.watch import Watch
@@ -70,7 +70,7 @@ class Steps:
             self._wait_while_paused(run, State.ANALYZING, moved)
         with self.watch.on(run, "analyzing") as moved:
             slide = self._objects.slide(run, job.slide, moved)
-            result, trouble = self._result_of(run, slide, job, moved)
+            result, trouble = self._said_of(run, slide, job, moved)
             archive.save(result, self._objects.prediction_path(run, job))
             predict.discard(self._objects.tiles_path(run, job))
         self._note_work(run, job, time.monotonic() - began)
@@ -88,7 +88,7 @@ class Steps:
                 objects, trouble = self._objects.write(run, slides[job.slide], job, number)
                 moved()
                 made += objects
-                seen_to.append(trouble)
+                seen_to.append(self._heard(job, trouble))
         names = [d.name for d in self._config.destinations]
         why = "; ".join(filter(None, seen_to)) or None
         if not self._ledger.deliveries.start(run, made, names, trouble=why):
@@ -105,12 +105,32 @@ class Steps:
     def _in_order(self, slides: Sequence[str], jobs: Iterable[Job]) -> list[Job]:
         """Slide after slide, silent students after all others: they change no number of theirs."""
 
-        def is_silent(job: Job) -> bool:
-            known = self._students.roster.of(job.model)
-            return known is not None and known.is_silent
-
         by_slide = sorted(jobs, key=lambda job: slides.index(job.slide))
-        return sorted(by_slide, key=is_silent)
+        return sorted(by_slide, key=self._is_silent)
+
+    def _is_silent(self, job: Job) -> bool:
+        known = self._students.roster.of(job.model)
+        return known is not None and known.is_silent
+
+    def _heard(self, job: Job, trouble: str) -> str:
+        """What an operator must see to before the study is done: nothing of a silent student."""
+        if trouble and self._is_silent(job):
+            log.error("silent_model_failed", model=job.model, slide=job.slide, reason=trouble)
+            return ""
+        return trouble
+
+    def _said_of(
+        self, run: Run, slide: SlideFiles, job: Job, moved: Callable[[], None]
+    ) -> tuple[Prediction | NotAssessable, str]:
+        """The result of a job, and what an operator must see to. A silent student that fails holds
+        nobody else back."""
+        try:
+            result, trouble = self._result_of(run, slide, job, moved)
+        except DeviceFailed as error:
+            if not self._is_silent(job):
+                raise
+            result, trouble = failed(str(error)), str(error)
+        return result, self._heard(job, trouble)
 
     def _result_of(
         self, run: Run, slide: SlideFiles, job: Job, moved: Callable[[], None]

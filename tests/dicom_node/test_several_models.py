@@ -169,6 +169,26 @@ def test_going_live_is_told_by_the_ledger_and_a_retry_sends_what_was_silent(
         pacs.stop()
 
 
+def test_a_silent_model_that_fails_holds_back_nothing_of_the_others(bundles, of_lung, tmp_path):
+    """It was closed for want of room, and its bundle is another when it is to be opened again."""
+    spoilt = student(tmp_path / "spoilt")
+    models = model("tried", spoilt, silent=True, priority=1) + model("lung", bundles["lung"])
+    uid = study_of(of_lung / "L")
+    with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
+        text = n.config.read_text().replace("[analysis]", "[analysis]\nopen_models = 1")
+        n.config.write_text(text + models)
+        n.start("ingest")
+        n.work()
+        wait_for(lambda: "models_open" in n.log, what="the models")
+        (spoilt / "card.md").write_text("another student")
+        storescu(n.port, of_lung)
+        revision = n.finished(uid)
+        assert (revision.state, revision.attempt) == (State.DONE, 1), revision.reason
+        assert "silent_model_failed" in n.log
+        assert sorted(o.SOPClassUID for o in pacs.objects()) == [SEG, SR]
+        assert [r.kind for r in n.ledger.queries.results(uid, 1) if r.silent] == ["report"]
+
+
 def test_what_override_set_aside_is_in_the_report_and_in_no_report_of_the_same_uids(
     bundles, of_lung, tmp_path
 ):
