@@ -136,7 +136,7 @@ def test_a_report_is_proof_on_whatever_association_it_comes(reports, ledger, lis
     with keeping_pacs(listener.port, reports=reports, times=times) as pacs:
         with lanes(ledger, tmp_path, pacs):
             wait_for(lambda: proofs(ledger) == {Proof.COMMITTED}, within_s=20, what="proof")
-            wait_for(lambda: len(pacs.answered) == times, within_s=10, what="answers")
+            wait_for(lambda: len(pacs.answered) == times, within_s=60, what="answers")
         assert len(pacs.asked) == 1, "one request for all objects of a round"
         assert sorted(pacs.asked[0][1]) == sorted(uids)
         assert pacs.answered == [0x0000] * times, "the second report is answered, too"
