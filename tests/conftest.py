@@ -25,10 +25,27 @@ ROOT = Path(__file__).parent.parent
 
 def pytest_configure() -> None:
     """Take virtual environments off the path: pynetdicom installs a storescp and a storescu of
-    its own there, and the tests want DCMTK's."""
+    its own there, and the tests want DCMTK's. PyTorch gets one thread, here and in processes that
+    tests start: two that share a busy core wait for each other, ten times as long as one works."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     folders = os.environ["PATH"].split(os.pathsep)
     kept = [folder for folder in folders if not (Path(folder) / "activate").is_file()]
     os.environ["PATH"] = os.pathsep.join(kept)
+
+
+FIRST = (
+    "tests/fuzz/test_mutants.py",
+    "tests/test_wheel.py",
+    "tests/dicom_node/test_one_slide.py",
+    "tests/fuzz/test_torn_instances.py",
+)
+"""Files of few tests that take minutes: begun last, they would be waited for alone."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files of FIRST; pytest-xdist keeps this order where it is asked to."""
+    order = {name: place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: order.get(item.nodeid.partition("::")[0], len(FIRST)))
 
 
 @pytest.fixture(scope="session")

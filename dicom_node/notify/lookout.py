@@ -121,10 +121,12 @@ class Lookout(threading.Thread):
         return self._config.node.data_dir / _KEPT
 
     def _kept(self) -> int:
-        """The last event told before this start; where none is known, the last that there is."""
-        with suppress(OSError, ValueError):
-            return int(self._file.read_text())
+        """The last event told before this start; where none is known, the last that there is. One
+        that there is not yet is of a database that was replaced."""
         last = self._ledger.queries.last_event()
+        with suppress(OSError, ValueError):
+            if (told := int(self._file.read_text())) <= last:
+                return told
         self._keep(last)
         return last
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -14,10 +15,12 @@ import simplejpeg
 from numpy.typing import NDArray
 from wsidicom.codec.decoder import (  # type: ignore[import-untyped]  # published without types
     PydicomDecoder,
+    RleDecoder,
 )
 
 from inference.slide.codestream.jpeg import said_rgb, tidied
 from inference.slide.codestream.jpeg2000 import codestream, is_jpeg_2000, read_jpeg_2000
+from inference.slide.codestream.rle import RleBroken, decode_rle
 from inference.slide.prepare import to_rgb
 from inference.slide.stored import FrameBroken
 
@@ -148,13 +151,22 @@ class RgbDecoder:
         return self.reads_untransformed_as == "YCbCr"
 
 
+def _decode_rle(frame: bytes, *, size: tuple[int, int]) -> NDArray[np.uint8]:
+    try:
+        return decode_rle(frame, *size)
+    except RleBroken as broken:
+        raise FrameBroken(str(broken)) from None
+
+
 def shared_decoder(decoder: Any) -> Callable[[bytes], NDArray[Any]]:
     """`decode` of one of wsidicom's decoders, for threads that call it at the same time.
 
     The one for native pixels puts the frame into a dataset of its own and reads it back from there:
     two threads at once would get each other's frames, so it serves one at a time. The others keep
-    nothing of a frame.
+    nothing of a frame. For RLE the decoder is ours: its own ends the process at a wrong offset.
     """
+    if isinstance(decoder, RleDecoder):
+        return partial(_decode_rle, size=(decoder._size.height, decoder._size.width))
     decode: Callable[[bytes], NDArray[Any]] = decoder.decode
     if not isinstance(decoder, PydicomDecoder):
         return decode

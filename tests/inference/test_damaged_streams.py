@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -25,6 +26,7 @@ from wsidicom.codec.rle import RleCodec
 
 from inference.errors import FramesUnreadable
 from inference.slide.slide import open_slide
+from inference.slide.stored import FrameBroken
 
 Damage = Callable[[bytes, int], bytes]
 
@@ -198,6 +200,40 @@ def test_no_codec_takes_a_stream_with_a_hole(tmp_path: Path, syntax: UID) -> Non
                 pass
     # Noise of a kilobyte has no impossible marker once in six times.
     assert passed <= (4 if syntax == JPEG2000 else 0)
+
+
+def test_an_rle_header_is_not_believed(tmp_path: Path) -> None:
+    """A decoder that does reads far behind the data, which ends the process."""
+    stream = coded(RLELossless)
+    count, *places = struct.unpack_from("<16I", stream)
+    wrong = [
+        (count, *places[:2], 385_879_178),
+        (count, places[0], 2**32 - 2, places[2]),
+        (count, places[0], places[2], places[1]),
+        (count, 0, *places[1:3]),
+        (count, places[0], places[0], places[2]),
+        (count, places[0], places[1] + 40, places[2]),
+        (2, *places[:2]),
+        (2**32 - 1, *places[:3]),
+    ]
+    for n, header in enumerate(wrong):
+        broken = struct.pack("<16I", *header, *[0] * (16 - len(header))) + stream[64:]
+        with pytest.raises(FramesUnreadable, match="RLE"):
+            read(slide_of(tmp_path / f"{n}.dcm", [broken], RLELossless, "RGB"))
+    for length in (2, 63, 64):
+        with pytest.raises(FramesUnreadable, match="RLE"):
+            read(slide_of(tmp_path / f"{length}.dcm", [stream[:length]], RLELossless, "RGB"))
+    sound = read(slide_of(tmp_path / "a.dcm", [stream], RLELossless, "RGB"))
+    np.testing.assert_array_equal(sound, tissue())
+
+
+def test_a_stream_of_another_size_is_not_decoded_to_see_its_colors(tmp_path: Path) -> None:
+    stream = coded(JPEGLSLossless)
+    at = stream.index(b"\xff\xf7") + 5
+    broken = stream[:at] + b"\xff\xff\xff\xff" + stream[at + 4 :]
+    path = slide_of(tmp_path / "a.dcm", [broken], JPEGLSLossless, "RGB")
+    with open_slide([path]) as slide, pytest.raises(FrameBroken, match="65535 x 65535"):
+        slide.levels[0].stored_samples(0)
 
 
 def test_a_frame_without_data_is_unreadable_and_no_path_is_told(tmp_path: Path) -> None:
