@@ -10,6 +10,8 @@ EngineName = Literal[
     "auto", "openvino", "onnxruntime", "onnxruntime-cuda", "tensorrt", "tensorrt-rtx"
 ]
 """`auto` is OpenVINO on the CPU; a GPU is used when its engine is named."""
+FormName = Literal["fp32", "bf16", "fp16", "int8"]
+"""What an encoder is computed in."""
 PrecisionName = Literal["shipped", "fp32", "bf16", "fp16", "int8"]
 """`shipped` is what the bundle chose, or fp32 where this machine cannot compute that."""
 
