@@ -32,6 +32,7 @@ from dicom_node.spool.lost_found import LostFound, published_paths
 from dicom_node.spool.spool import Spool
 from engines.bundle import open_bundle
 from engines.errors import BundleRejected, DeviceFailed, EngineMissing
+from engines.here.records import Records
 from engines.runtime import open_runtime
 from inference.answers import require_answerable
 
@@ -194,6 +195,7 @@ def _model(config: Config) -> Iterator[Finding]:
             engine=model.engine,
             precision=model.precision,
             threads=model.threads,
+            records=Records(config.comparisons_dir),
         ) as runtime:
             worst = max(runtime.sit_probe().items(), key=lambda item: item[1])
             chose = "auto chose" if model.engine == "auto" else "using"
@@ -201,6 +203,7 @@ def _model(config: Config) -> Iterator[Finding]:
             if runtime.note:
                 says = f"{says}; {runtime.note}"
             yield Finding("engine", True, says)
+            yield from (Finding("engine", True, str(other)) for other in runtime.passed_over)
     except (BundleRejected, EngineMissing, DeviceFailed) as error:
         yield Finding("engine", False, str(error))
 

@@ -31,6 +31,7 @@ from dicom_node.work.watch import Watch, own_bytes
 from dicom_node.work.workflow import STUDY_QUEUE, StudyWorkflow
 from engines.bundle import Bundle, open_bundle
 from engines.errors import BundleRejected
+from engines.here.records import Records
 from engines.machine import available_memory
 from engines.runtime import Runtime, open_runtime
 from inference.answers import require_answerable
@@ -82,7 +83,10 @@ def _work(config: Config, stop: threading.Event, heart: Heart) -> None:
         precision=model.precision,
         threads=model.threads,
         build_plans=model.build_plans,
+        records=Records(config.comparisons_dir),
     ) as runtime:
+        for other in runtime.passed_over:
+            log.info("engine_passed_over", engine=other.engine, reason=other.reason)
         log.info(
             "model_ready",
             bundle=bundle.manifest.name,

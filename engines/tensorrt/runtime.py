@@ -56,6 +56,16 @@ def lacks(precision: Precision) -> str:
     return ""
 
 
+def require(
+    library: Library, bundle: Bundle, precision: Precision | None, capability: Capability
+) -> None:
+    """Raises EngineMissing where bindings or a plan for a GPU of this capability are not there."""
+    load_cuda(library.engine)
+    target = library.target(library.load().__version__, capability)
+    for graph_name in (ENCODER, AGGREGATOR):
+        read_plan(bundle, graph_name, precision, target)
+
+
 def prepare(
     library: Library,
     bundle: Bundle,
