@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.bundle import Bundle
-from engines.errors import BundleRejected, EngineMissing, device_failed
+from engines.errors import BundleRejected, DeviceLost, EngineMissing, device_failed
 from engines.executor import (
     AGGREGATOR,
     ENCODER,
@@ -104,7 +104,10 @@ class _OnnxRuntime:
             file = bundle.file(graph_file(bundle, graph, precision))
             try:
                 session = onnxruntime.InferenceSession(file, options, providers=list(providers))
-            except refusals as error:
+            except (*refusals, broken.RuntimeException, broken.EPFail) as error:
+                failed = device_failed(self.description, error)
+                if isinstance(failed, DeviceLost) or not isinstance(error, refusals):
+                    raise failed from error
                 raise BundleRejected(
                     f"{file}: onnxruntime cannot load this graph: {error}"
                 ) from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,11 +24,12 @@ from engines.manifest.precision import Precision
 from engines.manifest.tensors import Tensor
 from engines.manifest.whole import Manifest
 from engines.names import Chosen, EngineName, PrecisionName
+from engines.names import Engine as EngineId
 from engines.tensorrt.compiler import Progress
 from engines.tensorrt.libraries import Capability
 
-Lost = Callable[[DeviceLost], None]
-"""What a process does when its device is lost: it may end itself there and then."""
+Lost = Callable[[EngineId, DeviceLost], None]
+"""What a process does when the device of an engine is lost: it may end itself there and then."""
 
 
 class Runtime:
@@ -38,7 +40,12 @@ class Runtime:
     """
 
     def __init__(
-        self, bundle: Bundle, executor: Executor, precision: Precision | None, note: str = ""
+        self,
+        bundle: Bundle,
+        executor: Executor,
+        precision: Precision | None,
+        note: str = "",
+        lost: Callable[[DeviceLost], None] | None = None,
     ) -> None:
         self.bundle = bundle
         self.manifest: Manifest = bundle.manifest
@@ -48,9 +55,9 @@ class Runtime:
         """Engines that `auto` did not take, with the reasons."""
         self.is_fastest = False
         """Whether the precision was asked for as the fastest, and timed as such on this host."""
-        self.lost: Lost | None = None
         self._executor = executor
         self._precision = precision
+        self._lost = lost or _ignore
 
     @property
     def engine(self) -> str:
@@ -86,8 +93,7 @@ class Runtime:
         try:
             outputs = self._executor.run(graph_name, arrays)
         except DeviceLost as error:
-            if self.lost is not None:
-                self.lost(error)
+            self._lost(error)
             raise
         try:
             _check(graph.outputs, outputs, f"{graph_name} output", axes)
@@ -151,16 +157,20 @@ def open_runtime(
     """
     choice = choose(bundle, engine, precision, records)
     chosen = choice.engine
-    if build_plans:
-        prepare(bundle, chosen.name, choice.precision, _silent)
-    examined, note = choice.precision, ""
-    if examined == "shipped":
-        examined, note = _examined(bundle, chosen, threads)
-    with open_unexamined(bundle, chosen, examined, threads) as runtime:
-        runtime.lost = lost
-        runtime.sit_probe()
-        _tell(runtime, choice, note)
-        yield runtime
+    try:
+        if build_plans:
+            prepare(bundle, chosen.name, choice.precision, _silent)
+        examined, note = choice.precision, ""
+        if examined == "shipped":
+            examined, note = _examined(bundle, chosen, threads)
+        with open_unexamined(bundle, chosen, examined, threads, lost) as runtime:
+            runtime.sit_probe()
+            _tell(runtime, choice, note)
+            yield runtime
+    except DeviceLost as error:  # also where it was lost before there was a runtime
+        if lost is not None:
+            lost(chosen.name, error)
+        raise
 
 
 def _tell(runtime: Runtime, choice: Choice, note: str) -> None:
@@ -187,12 +197,13 @@ def _examined(bundle: Bundle, engine: Engine, threads: int) -> tuple[Chosen, str
 
 @contextmanager
 def open_unexamined(
-    bundle: Bundle, engine: Engine, precision: Chosen, threads: int
+    bundle: Bundle, engine: Engine, precision: Chosen, threads: int, lost: Lost | None = None
 ) -> Iterator[Runtime]:
     """A runtime that may give wrong numbers: for comparing engines, never for a patient."""
     form, note = form_of(bundle.manifest, precision, engine)
+    ends = None if lost is None else partial(lost, engine.name)
     with engine.open(bundle, form, threads) as executor:
-        yield Runtime(bundle, executor, form, note)
+        yield Runtime(bundle, executor, form, note, ends)
 
 
 def prepare(
@@ -210,6 +221,10 @@ def prepare(
     chosen = ENGINES[DEFAULT if engine == "auto" else engine]
     form, _ = form_of(bundle.manifest, precision, chosen)
     return [] if chosen.prepare is None else chosen.prepare(bundle, form, progress, capability)
+
+
+def _ignore(error: DeviceLost) -> None:
+    """Of a process that goes on without its device, as a command that ends soon does."""
 
 
 def _silent(phase: str, done: int, steps: int) -> None:

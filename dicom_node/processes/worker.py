@@ -6,7 +6,8 @@ import os
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import structlog
@@ -23,6 +24,7 @@ from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Revision
 from dicom_node.observe.log import place_of
 from dicom_node.processes.heartbeat import NOBODY, Heart
+from dicom_node.processes.losses import Losses, engine_after, missing_after
 from dicom_node.work.overseer import Overseer
 from dicom_node.work.pruning import EVERY_S, prune
 from dicom_node.work.rounds import WORKFLOW_VERSION, close, run_round
@@ -30,7 +32,7 @@ from dicom_node.work.suspect import Suspect, note_death
 from dicom_node.work.watch import Watch, own_bytes
 from dicom_node.work.workflow import STUDY_QUEUE, StudyWorkflow
 from engines.bundle import Bundle, open_bundle
-from engines.errors import BundleRejected
+from engines.errors import BundleRejected, EngineMissing
 from engines.here.records import Records
 from engines.machine import available_memory
 from engines.runtime import Runtime, open_runtime
@@ -77,14 +79,7 @@ def _work(config: Config, stop: threading.Event, heart: Heart) -> None:
     model = only_model(config)
     bundle = require_answerable(open_bundle(model.bundle))
     _require_no_fixture(bundle, model)
-    with open_runtime(
-        bundle,
-        engine=model.engine,
-        precision=model.precision,
-        threads=model.threads,
-        build_plans=model.build_plans,
-        records=Records(config.comparisons_dir),
-    ) as runtime:
+    with _runtime(config, bundle, model) as runtime:
         for other in runtime.passed_over:
             log.info("engine_passed_over", engine=other.engine, reason=other.reason)
         log.info(
@@ -97,6 +92,29 @@ def _work(config: Config, stop: threading.Event, heart: Heart) -> None:
         )
         _serve_studies(config, runtime, stop, heart)
     log.info("worker_stopped")
+
+
+@contextmanager
+def _runtime(config: Config, bundle: Bundle, model: ModelSection) -> Iterator[Runtime]:
+    """The model's runtime; a device that is lost ends this process with a status of its own."""
+    losses = Losses(config.node.data_dir)
+    before = losses.last()
+    engine = engine_after(model.engine, before)
+    if before is not None:
+        log.warning("device_was_lost", engine=before.engine, reason=before.reason)
+    try:
+        with open_runtime(
+            bundle,
+            engine=engine,
+            precision=model.precision,
+            threads=model.threads,
+            build_plans=model.build_plans,
+            records=Records(config.comparisons_dir),
+            lost=losses.end,
+        ) as runtime:
+            yield runtime
+    except EngineMissing as error:
+        raise missing_after(error, before) from error
 
 
 def _require_no_fixture(bundle: Bundle, model: ModelSection) -> None:
@@ -182,7 +200,7 @@ def _look_back(config: Config, ledger: WorkerLedger, watch: Watch, suspect: Susp
     """
     death = suspect.left()
     if death is None:
-        _count_interruptions(ledger, config.node.most_crashes)
+        _count_interruptions(config, ledger)
         return
     is_due = note_death(ledger, death, config.node.most_crashes)
     suspect.clear()
@@ -190,13 +208,16 @@ def _look_back(config: Config, ledger: WorkerLedger, watch: Watch, suspect: Susp
         close(config, ledger, watch, suspect, only=death.run.study)
 
 
-def _count_interruptions(ledger: WorkerLedger, most_crashes: int) -> None:
+def _count_interruptions(config: Config, ledger: WorkerLedger) -> None:
     """A study that was being analyzed when the worker died counts it; too often parks it."""
     for revision in ledger.queries.my_analyses():
         crashes = ledger.studies.note_interruption(revision.run)
         log.warning("study_interrupted", study=revision.study_instance_uid, crashes=crashes)
-        if crashes > most_crashes:
-            ledger.studies.park(revision.run, f"the worker died {crashes} times while analyzing it")
+        if crashes > config.node.most_crashes:
+            loss = Losses(config.node.data_dir).last()
+            why = f", last because {loss.engine} was lost: {loss.reason}" if loss else ""
+            reason = f"the worker died {crashes} times while analyzing it{why}"
+            ledger.studies.park(revision.run, reason)
 
 
 def _wait_for_study(workflow: StudyWorkflow, deadline: float) -> None:

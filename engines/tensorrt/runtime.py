@@ -185,7 +185,7 @@ class _TensorRt:
             for name, array in inputs.items():
                 context.set_input_shape(name, array.shape)
                 to_device(cuda, places[name], array, self._compute)
-            _enqueue(context, self._compute)
+            _enqueue(cuda, context, self._compute)
             for name, array in outputs.items():
                 to_host(cuda, array, places[name], self._compute)
             call(cuda, cuda.cudaStreamSynchronize, self._compute)
@@ -222,9 +222,13 @@ class _Slot:
 
     def capture(self, stream: Any, owner: ExitStack) -> None:
         """Make the block's kernels one graph."""
-        _enqueue(self._context, stream)  # TensorRT finishes its own set-up in the first run
+        _enqueue(
+            self._cuda, self._context, stream
+        )  # TensorRT finishes its own set-up in the first run
         call(self._cuda, self._cuda.cudaStreamSynchronize, stream)
-        self._kernels = captured(self._cuda, owner, stream, lambda: _enqueue(self._context, stream))
+        self._kernels = captured(
+            self._cuda, owner, stream, lambda: _enqueue(self._cuda, self._context, stream)
+        )
 
     def start(self, arrays: Arrays, first: int, count: int, copies: Any, compute: Any) -> None:
         """Send tiles [first, first + count) on their way; the caller's memory is read here."""
@@ -259,8 +263,9 @@ def cut(tiles: int, sizes: tuple[int, ...]) -> Iterator[tuple[int, int, int]]:
         first += count
 
 
-def _enqueue(context: Any, stream: Any) -> None:
+def _enqueue(cuda: Any, context: Any, stream: Any) -> None:
     if not context.execute_async_v3(int(stream)):
+        call(cuda, cuda.cudaPeekAtLastError)  # says it where the device is lost
         raise DeviceFailed("tensorrt: the graph could not be started; TensorRT's log says why")
 
 
