@@ -13,7 +13,7 @@ from engines.errors import BundleRejected, EngineMissing
 from engines.executor import Executor
 from engines.manifest.precision import Precision
 from engines.manifest.whole import Manifest
-from engines.names import CPU_ENGINES, PrecisionName
+from engines.names import CPU_ENGINES, Chosen
 from engines.names import Engine as EngineId
 from engines.tensorrt import runtime as tensorrt
 from engines.tensorrt.compiler import Progress
@@ -67,14 +67,23 @@ DEFAULT: EngineId = "openvino"
 """What `auto` is where no GPU is proven."""
 
 
-def form_of(
-    manifest: Manifest, precision: PrecisionName, engine: Engine
-) -> tuple[Precision | None, str]:
+def form_of(manifest: Manifest, precision: Chosen, engine: Engine) -> tuple[Precision | None, str]:
     """The encoder's form (None: fp32), and why it is not the shipped one where it is not.
 
     Raises BundleRejected for a form the bundle lacks or that is outside its limits, and
     EngineMissing for one that the engine lacks here.
     """
+    form, note = _form(manifest, precision, engine)
+    exact = manifest.precision("fp32", engine.name)
+    if form is None and exact and (outside := exact.within(manifest.precision_limits)):
+        raise BundleRejected(
+            f"bundle {manifest.name} {manifest.version}: on {engine.name} {outside}; use another "
+            "engine"
+        )
+    return form, note
+
+
+def _form(manifest: Manifest, precision: Chosen, engine: Engine) -> tuple[Precision | None, str]:
     name = manifest.shipped_precision if precision == "shipped" else precision
     if name == "fp32":
         return None, ""

@@ -16,7 +16,7 @@ from bundles import add_precisions, manifest, precision, write_bundle, write_sum
 from engines import known, onnx
 from engines.bundle import open_bundle
 from engines.compare import compare, keep
-from engines.errors import EngineMissing
+from engines.errors import BundleRejected, EngineMissing
 from engines.here import devices
 from engines.here.choosing import choose
 from engines.here.control import ControlUnusable, SlideAnswer, cost, outside
@@ -154,6 +154,21 @@ def test_auto_takes_no_gpu_whose_cost_the_bundle_does_not_state(
     choice = choose(bundle, "auto", "shipped", records)
     assert choice.engine.name == "openvino"
     assert says in reasons(choice)[CUDA]
+
+
+def test_fp32_of_an_engine_keeps_to_what_the_bundle_states_of_it_there(card, tmp_path):
+    outside = bundle_with(tmp_path / "out", precision("fp32", file=None, score_shift=0.1))
+    with (
+        pytest.raises(BundleRejected, match=r"on onnxruntime-cuda fp32: score shift 0\.1 is above"),
+        open_runtime(outside, engine=CUDA, threads=1),
+    ):
+        pass
+    with open_runtime(outside, engine="openvino", threads=1) as runtime:
+        assert runtime.tolerance("encoder/tumor") == 1e-4
+    own = precision("fp32", file=None)
+    with open_runtime(bundle_with(tmp_path / "in", own), engine=CUDA, threads=1) as runtime:
+        assert runtime.precision == "fp32"
+        assert runtime.tolerance("encoder/tumor") == own["tolerance"]["encoder/tumor"]
 
 
 def test_a_comparison_without_a_control_slide_proves_nothing(bundle, records, card):
