@@ -6,5 +6,7 @@ REFUSED = 3
 """The node refuses to start: configuration, database, bundle, engine or port; it stays so."""
 MAY_PASS = 4
 """A process of the node could not start now: a full disk, a database that is locked."""
+DEVICE_LOST = 5
+"""The worker's device is lost to this process; a new one may have it again."""
 INTERRUPTED = 130
 """Ended by SIGINT from the keyboard."""

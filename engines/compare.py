@@ -1,13 +1,16 @@
-"""Every engine against the bundle's probe: how far off, how fast, in tolerance?"""
+"""Every engine against the bundle's probe: how far off, how fast, in tolerance?
+
+Engines of a GPU run a whole control slide, too, and are held against OpenVINO in fp32.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from statistics import median
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +18,16 @@ from numpy.typing import NDArray
 from engines.bundle import Bundle
 from engines.errors import BundleRejected, DeviceFailed, EngineMissing
 from engines.executor import ENCODER
+from engines.here import devices
+from engines.here.control import ControlUnusable, SlideAnswer, cost, outside
+from engines.here.records import ControlCost, Record, Records, Row, Verdict
+from engines.known import DEFAULT, ENGINES, Engine
 from engines.names import Engine as EngineId
-from engines.names import PrecisionName
-from engines.runtime import ENGINES, Runtime, difference, open_unexamined
+from engines.names import FormName
+from engines.runtime import Runtime, difference, open_unexamined
+
+Control = Callable[[Runtime], SlideAnswer]
+"""A whole slide on a runtime. Raises ControlUnusable where the student says nothing of it."""
 
 _BLOCKS = 8
 """Blocks that a lane encodes in one timed run: as many as a GPU takes at once."""
@@ -30,10 +40,11 @@ _LONG_ENOUGH_S = 5.0
 class Comparison:
     """One engine in one precision; figures are None where it is absent."""
 
-    engine: str
-    precision: str
-    verdict: Literal["ok", "outside", "failed", "refused", "absent"]
-    """`outside`: beyond the tolerance of the probe; `refused`: beyond the limits of the bundle."""
+    engine: EngineId
+    precision: FormName
+    verdict: Verdict
+    """`outside`: beyond the tolerance of the probe, or on the control slide beyond what a cheaper
+    precision may cost; `refused`: beyond the limits of the bundle."""
     reason: str = ""
     """Why it is absent, refused or failed, or which tensors are outside."""
     description: str = ""
@@ -47,19 +58,95 @@ class Comparison:
     ms_per_tile: float | None = None
     """Wall time of the encoder, all lanes busy."""
     tiles_per_s: float | None = None
+    control: ControlCost | None = None
+    """None for engines of the CPU, and where no control slide was run."""
 
 
-def compare(bundle: Bundle, threads: int = 0) -> Iterator[Comparison]:
+def compare(
+    bundle: Bundle, threads: int = 0, control: Control | None = None
+) -> Iterator[Comparison]:
     """fp32 and every precision of the bundle on every engine, absent ones with their reason."""
     cheaper = [p.name for p in bundle.manifest.precisions if p.name != "fp32"]
-    precisions: list[PrecisionName] = ["fp32", *dict.fromkeys(cheaper)]
+    precisions: list[FormName] = ["fp32", *dict.fromkeys(cheaper)]
+    against = _Against(bundle, threads, control)
     for engine in ENGINES:
         for precision in precisions:
-            yield _compare(bundle, engine, precision, threads)
+            yield _compare(bundle, engine, precision, threads, against)
+
+
+def keep(bundle: Bundle, rows: list[Comparison], records: Records, *, retime: bool) -> list[Record]:
+    """Keeps what was found of every engine that is here; what is kept now.
+
+    Speeds that were timed before, of the same bundle on the same device with the same library and
+    driver, stay unless `retime`. Raises EngineMissing where nothing can be written.
+    """
+    now = datetime.now(UTC).date().isoformat()
+    kept = []
+    for engine in ENGINES.values():
+        own = [r for r in rows if r.engine == engine.name and r.verdict != "absent"]
+        if any(r.verdict != "refused" for r in own):
+            record = _record(bundle, engine, own, now)
+            kept.append(records.keep(record, retime=retime))
+    return kept
+
+
+def _record(bundle: Bundle, engine: Engine, rows: list[Comparison], now: str) -> Record:
+    device = devices.cpu() if engine.is_of_cpu else devices.gpu()
+    return Record(
+        bundle=bundle.digest,
+        engine=engine.name,
+        library=engine.library(),
+        device=device.name,
+        driver=device.driver,
+        compared_on=now,
+        rows=tuple(
+            Row(
+                precision=r.precision,
+                verdict=r.verdict,
+                reason=r.reason,
+                share_of_tolerance=_number(r.share_of_tolerance),
+                tiles_per_s=r.tiles_per_s,
+                timed_on="" if r.tiles_per_s is None else now,
+                control=r.control,
+            )
+            for r in rows
+        ),
+    )
+
+
+def _number(value: float | None) -> float | None:
+    """None for what no file can hold: answers of another shape are infinitely far off."""
+    return value if value is not None and np.isfinite(value) else None
+
+
+class _Against:
+    """The control slide, and what the reference says of it, computed when it is first needed."""
+
+    def __init__(self, bundle: Bundle, threads: int, control: Control | None) -> None:
+        self._bundle, self._threads, self._control = bundle, threads, control
+        self._expected: SlideAnswer | None = None
+
+    def judged(self, row: Comparison, runtime: Runtime) -> Comparison:
+        """The row with what the control slide showed, where an engine of a GPU passed the probe."""
+        if self._control is None or row.verdict != "ok" or ENGINES[row.engine].is_of_cpu:
+            return row
+        try:
+            found = cost(runtime.manifest, self._control(runtime), self._reference(self._control))
+        except ControlUnusable as unusable:
+            return replace(row, reason=str(unusable))
+        reason = outside(found, runtime.manifest.precision_limits)
+        return replace(row, control=found, verdict="outside" if reason else "ok", reason=reason)
+
+    def _reference(self, control: Control) -> SlideAnswer:
+        if self._expected is None:
+            with open_unexamined(self._bundle, ENGINES[DEFAULT], "fp32", self._threads) as runtime:
+                runtime.sit_probe()
+                self._expected = control(runtime)
+        return self._expected
 
 
 def _compare(
-    bundle: Bundle, engine: EngineId, precision: PrecisionName, threads: int
+    bundle: Bundle, engine: EngineId, precision: FormName, threads: int, against: _Against
 ) -> Comparison:
     form = bundle.manifest.precision(precision, engine)
     outside = form.within(bundle.manifest.precision_limits) if form else ""
@@ -67,7 +154,7 @@ def _compare(
         return Comparison(engine, precision, "refused", outside)
     try:
         with open_unexamined(bundle, ENGINES[engine], precision, threads) as runtime:
-            return _measured(runtime, engine)
+            return against.judged(_measured(runtime, engine, precision), runtime)
     except EngineMissing as error:
         return Comparison(engine, precision, "absent", str(error))
     except BundleRejected as error:
@@ -77,7 +164,7 @@ def _compare(
         return Comparison(engine, precision, "failed", f"{error}{why}")
 
 
-def _measured(runtime: Runtime, engine: str) -> Comparison:
+def _measured(runtime: Runtime, engine: EngineId, precision: FormName) -> Comparison:
     errors: dict[str, float] = {}
     cosines = [1.0]
     for key, found, expected in runtime.answer_probe():
@@ -89,7 +176,7 @@ def _measured(runtime: Runtime, engine: str) -> Comparison:
     tiles_per_s = _tiles_per_s(runtime)
     return Comparison(
         engine=engine,
-        precision=runtime.precision,
+        precision=precision,
         verdict="outside" if outside else "ok",
         reason=f"outside: {', '.join(outside)}" if outside else "",
         description=runtime.engine,

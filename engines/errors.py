@@ -5,9 +5,12 @@ Exception
 ├── EngineMissing    the engine asked for by name cannot be had here
 │   └── TooLittleMemory   less memory is free than it needs
 └── DeviceFailed     the engine broke while running; the study is tried again
+    └── DeviceLost   and this process cannot use the device any more
 """
 
 from __future__ import annotations
+
+from engines.lost import lost_by_text
 
 
 class BundleRejected(Exception):
@@ -29,11 +32,18 @@ class DeviceFailed(Exception):
     """
 
 
+class DeviceLost(DeviceFailed):
+    """The device, or this process's context on it, is gone: nothing works in this process again."""
+
+
 _MEMORY = ("out of memory", "bad_alloc", "allocat", "not enough memory")
 
 
 def device_failed(description: str, error: Exception) -> DeviceFailed:
     """What a runtime's error means, in words of ours: its text may quote what it computed."""
+    lost = lost_by_text(str(error))
+    if lost is not None:
+        return DeviceLost(f"{description}: the GPU is lost to this process (CUDA error {lost})")
     text = str(error).lower()
     if isinstance(error, MemoryError) or any(words in text for words in _MEMORY):
         return DeviceFailed(f"{description}: too little memory to run the graph")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from engines.bundle import Bundle
 from engines.manifest.precision import Precision
+from engines.names import FormName
 
 ENCODER = "encoder"
 AGGREGATOR = "aggregator"
@@ -59,6 +60,6 @@ def graph_file(bundle: Bundle, graph_name: str, precision: Precision | None) -> 
     return bundle.manifest.graphs[graph_name].file
 
 
-def precision_name(precision: Precision | None) -> str:
+def precision_name(precision: Precision | None) -> FormName:
     """`fp32` without a cheaper form."""
     return precision.name if precision else "fp32"

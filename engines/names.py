@@ -9,11 +9,18 @@ Engine = Literal["openvino", "onnxruntime", "onnxruntime-cuda", "tensorrt", "ten
 EngineName = Literal[
     "auto", "openvino", "onnxruntime", "onnxruntime-cuda", "tensorrt", "tensorrt-rtx"
 ]
-"""`auto` is OpenVINO on the CPU; a GPU is used when its engine is named."""
-PrecisionName = Literal["shipped", "fp32", "bf16", "fp16", "int8"]
+"""`auto` is a GPU where all of it is proven on this host, else OpenVINO on the CPU. A name is an
+order."""
+FormName = Literal["fp32", "bf16", "fp16", "int8"]
+"""What an encoder is computed in."""
+Chosen = Literal["shipped", "fp32", "bf16", "fp16", "int8"]
 """`shipped` is what the bundle chose, or fp32 where this machine cannot compute that."""
+PrecisionName = Literal["shipped", "fastest", "fp32", "bf16", "fp16", "int8"]
+"""`fastest` is what `engine compare` timed as such on this host, `shipped` where it timed nothing.
+"""
 
 CPU_ENGINES: tuple[Engine, ...] = ("openvino", "onnxruntime")
 ENGINES: tuple[Engine, ...] = get_args(Engine)
 ENGINE_NAMES: tuple[EngineName, ...] = get_args(EngineName)
 PRECISION_NAMES: tuple[PrecisionName, ...] = get_args(PrecisionName)
+CHOSEN: tuple[Chosen, ...] = get_args(Chosen)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.bundle import Bundle
-from engines.errors import BundleRejected, EngineMissing, device_failed
+from engines.errors import BundleRejected, DeviceLost, EngineMissing, device_failed
 from engines.executor import (
     AGGREGATOR,
     ENCODER,
@@ -28,6 +28,7 @@ from engines.executor import (
 )
 from engines.machine import available_memory, cores, need_of, require_memory
 from engines.manifest.precision import Precision
+from engines.tensorrt.libraries import Capability
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -61,12 +62,7 @@ def open_cuda(bundle: Bundle, precision: Precision | None, threads: int) -> Iter
 
     `threads` are those that make tiles for it; 0 means all cores.
     """
-    onnxruntime = _onnxruntime()
-    if CUDA not in onnxruntime.get_available_providers():
-        raise EngineMissing(
-            "engine 'onnxruntime-cuda': this onnxruntime has no CUDA provider; pip uninstall "
-            "onnxruntime, then pip install 'dicom-node[cuda]'"
-        )
+    onnxruntime = _with_cuda()
     # Libraries of CUDA that pip installed are found by nobody else. What it prints is not ours.
     with redirect_stdout(sys.stderr):
         onnxruntime.preload_dlls()
@@ -108,7 +104,10 @@ class _OnnxRuntime:
             file = bundle.file(graph_file(bundle, graph, precision))
             try:
                 session = onnxruntime.InferenceSession(file, options, providers=list(providers))
-            except refusals as error:
+            except (*refusals, broken.RuntimeException, broken.EPFail) as error:
+                failed = device_failed(self.description, error)
+                if isinstance(failed, DeviceLost) or not isinstance(error, refusals):
+                    raise failed from error
                 raise BundleRejected(
                     f"{file}: onnxruntime cannot load this graph: {error}"
                 ) from error
@@ -140,6 +139,26 @@ class _OnnxRuntime:
     def _compute(self, graph: str, arrays: Arrays) -> dict[str, NDArray[Any]]:
         names = [t.name for t in self._outputs[graph]]
         return dict(zip(names, self._sessions[graph].run(names, dict(arrays)), strict=True))
+
+
+def release() -> str:
+    """ONNX Runtime's version. Raises EngineMissing without it."""
+    return str(_onnxruntime().__version__)
+
+
+def require_cuda(bundle: Bundle, precision: Precision | None, capability: Capability) -> None:
+    """Raises EngineMissing without the CUDA provider; it needs no plan."""
+    _with_cuda()
+
+
+def _with_cuda() -> Any:
+    onnxruntime = _onnxruntime()
+    if CUDA not in onnxruntime.get_available_providers():
+        raise EngineMissing(
+            "engine 'onnxruntime-cuda': this onnxruntime has no CUDA provider; pip uninstall "
+            "onnxruntime, then pip install 'dicom-node[cuda]'"
+        )
+    return onnxruntime
 
 
 def _onnxruntime() -> Any:

@@ -59,8 +59,7 @@ def open_openvino(bundle: Bundle, precision: Precision | None, threads: int) -> 
 class _OpenVino:
     def __init__(self, bundle: Bundle, precision: Precision | None, lanes: int) -> None:
         openvino = _openvino()
-        version = openvino.get_version().split("-")[0]
-        self.description = f"openvino {version} {precision_name(precision)} CPU"
+        self.description = f"openvino {release()} {precision_name(precision)} CPU"
         self.lanes = lanes
         core = openvino.Core()
         file = bundle.file(graph_file(bundle, ENCODER, precision))
@@ -183,6 +182,11 @@ def _compile(
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise BundleRejected(f"{file}: openvino cannot compile this graph: {reason}") from error
+
+
+def release() -> str:
+    """OpenVINO's version."""
+    return str(_openvino().get_version().split("-")[0])
 
 
 def capabilities() -> list[str]:

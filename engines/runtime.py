@@ -7,57 +7,29 @@ it hands the runtime over, so a runtime that exists has given the right answers 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engines import onnx, openvino
 from engines.bundle import Bundle
-from engines.errors import BundleRejected, DeviceFailed, EngineMissing
+from engines.errors import BundleRejected, DeviceFailed, DeviceLost
 from engines.executor import Arrays, Executor, precision_name
+from engines.here.choosing import Choice, PassedOver, choose
+from engines.here.records import Records
+from engines.known import DEFAULT, ENGINES, Engine, form_of
 from engines.manifest.precision import Precision
 from engines.manifest.tensors import Tensor
 from engines.manifest.whole import Manifest
+from engines.names import Chosen, EngineName, PrecisionName
 from engines.names import Engine as EngineId
-from engines.names import EngineName, PrecisionName
-from engines.tensorrt import runtime as tensorrt
 from engines.tensorrt.compiler import Progress
-from engines.tensorrt.libraries import TENSORRT, TENSORRT_RTX, Capability, Library
+from engines.tensorrt.libraries import Capability
 
-
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """How an engine says which precisions it lacks here ('' for none), and how it is opened."""
-
-    name: EngineId
-    lacks: Callable[[Precision], str]
-    open: Callable[[Bundle, Precision | None, int], AbstractContextManager[Executor]]
-    prepare: Callable[[Bundle, Precision | None, Progress, Capability | None], list[str]] | None = (
-        None
-    )
-    """Builds what the engine needs once per kind of GPU, None where it needs nothing."""
-
-
-def _tensorrt(library: Library) -> Engine:
-    return Engine(
-        library.engine,
-        tensorrt.lacks,
-        partial(tensorrt.open_tensorrt, library),
-        prepare=partial(tensorrt.prepare, library),
-    )
-
-
-ENGINES: dict[EngineId, Engine] = {
-    "openvino": Engine("openvino", openvino.lacks, openvino.open_openvino),
-    "onnxruntime": Engine("onnxruntime", onnx.cpu_lacks, onnx.open_cpu),
-    "onnxruntime-cuda": Engine("onnxruntime-cuda", onnx.cuda_lacks, onnx.open_cuda),
-    "tensorrt": _tensorrt(TENSORRT),
-    "tensorrt-rtx": _tensorrt(TENSORRT_RTX),
-}
+Lost = Callable[[EngineId, DeviceLost], None]
+"""What a process does when the device of an engine is lost: it may end itself there and then."""
 
 
 class Runtime:
@@ -68,19 +40,30 @@ class Runtime:
     """
 
     def __init__(
-        self, bundle: Bundle, executor: Executor, precision: Precision | None, note: str = ""
+        self,
+        bundle: Bundle,
+        executor: Executor,
+        precision: Precision | None,
+        note: str = "",
+        lost: Callable[[DeviceLost], None] | None = None,
     ) -> None:
         self.bundle = bundle
         self.manifest: Manifest = bundle.manifest
         self.note = note
         """Why the shipped precision is not used, empty where it is."""
+        self.passed_over: tuple[PassedOver, ...] = ()
+        """Engines that `auto` did not take, with the reasons."""
+        self.is_fastest = False
+        """Whether the precision was asked for as the fastest, and timed as such on this host."""
         self._executor = executor
         self._precision = precision
+        self._lost = lost or _ignore
 
     @property
     def engine(self) -> str:
         """Engine, version, precision and device, for the report."""
-        return self._executor.description
+        said = self._executor.description
+        return f"{said}, fastest here" if self.is_fastest else said
 
     @property
     def precision(self) -> str:
@@ -101,12 +84,17 @@ class Runtime:
         """Outputs of a graph by tensor name.
 
         Raises ValueError when names, dtypes or shapes differ from the manifest (a programming
-        error of the caller) and DeviceFailed when the engine breaks or breaks its promise.
+        error of the caller) and DeviceFailed when the engine breaks or breaks its promise. Where
+        the device is lost, `lost` is called first.
         """
         graph = self.manifest.graphs[graph_name]
         axes: dict[str, int] = {}
         _check(graph.inputs, arrays, f"{graph_name} input", axes)
-        outputs = self._executor.run(graph_name, arrays)
+        try:
+            outputs = self._executor.run(graph_name, arrays)
+        except DeviceLost as error:
+            self._lost(error)
+            raise
         try:
             _check(graph.outputs, outputs, f"{graph_name} output", axes)
         except ValueError as error:
@@ -153,30 +141,46 @@ def open_runtime(
     precision: PrecisionName = "shipped",
     threads: int = 0,
     build_plans: bool = False,
+    records: Records | None = None,
+    lost: Lost | None = None,
 ) -> Iterator[Runtime]:
     """A runtime that has passed the bundle's probe; `threads` 0 means all cores.
 
-    `auto` is OpenVINO on the CPU, also where there is a GPU: a GPU is used when it is named.
-    `shipped` is the bundle's own choice where the engine computes it here as it was measured, else
-    fp32, and the runtime's `note` says why. Raises
+    `auto` is a GPU where the bundle's cost on it and a comparison kept in `records` prove it on
+    this host, else OpenVINO on the CPU. `shipped` is the bundle's own choice where the engine
+    computes it here as it was measured, else fp32, and the runtime's `note` says why; `fastest` is
+    what `records` say, or `shipped`. Raises
     EngineMissing for an engine or a precision that cannot be had here and BundleRejected for a
     precision that the bundle lacks or that is outside its limits, and when the probe fails.
     With `build_plans` an engine that needs plans for this device builds the missing ones first,
-    which takes minutes.
+    which takes minutes. `lost` is called, on the thread that finds out, when the device is lost.
     """
-    chosen = ENGINES["openvino" if engine == "auto" else engine]
-    if build_plans:
-        prepare(bundle, engine, precision, _silent)
-    note = ""
-    if precision == "shipped":
-        precision, note = _examined(bundle, chosen, threads)
-    with open_unexamined(bundle, chosen, precision, threads) as runtime:
-        runtime.sit_probe()
-        runtime.note = runtime.note or note
-        yield runtime
+    choice = choose(bundle, engine, precision, records)
+    chosen = choice.engine
+    try:
+        if build_plans:
+            prepare(bundle, chosen.name, choice.precision, _silent)
+        examined, note = choice.precision, ""
+        if examined == "shipped":
+            examined, note = _examined(bundle, chosen, threads)
+        with open_unexamined(bundle, chosen, examined, threads, lost) as runtime:
+            runtime.sit_probe()
+            _tell(runtime, choice, note)
+            yield runtime
+    except DeviceLost as error:  # also where it was lost before there was a runtime
+        if lost is not None:
+            lost(chosen.name, error)
+        raise
 
 
-def _examined(bundle: Bundle, engine: Engine, threads: int) -> tuple[PrecisionName, str]:
+def _tell(runtime: Runtime, choice: Choice, note: str) -> None:
+    """What was chosen and why, for whoever reads the runtime."""
+    runtime.note = "; ".join(said for said in (choice.note, runtime.note or note) if said)
+    runtime.passed_over = choice.passed_over
+    runtime.is_fastest = choice.is_fastest
+
+
+def _examined(bundle: Bundle, engine: Engine, threads: int) -> tuple[Chosen, str]:
     """The shipped precision, or fp32 and why: a CPU without the right instructions may round an
     int8 graph otherwise than where it was measured."""
     if bundle.manifest.shipped_precision == "fp32":
@@ -193,18 +197,21 @@ def _examined(bundle: Bundle, engine: Engine, threads: int) -> tuple[PrecisionNa
 
 @contextmanager
 def open_unexamined(
-    bundle: Bundle, engine: Engine, precision: PrecisionName, threads: int
+    bundle: Bundle, engine: Engine, precision: Chosen, threads: int, lost: Lost | None = None
 ) -> Iterator[Runtime]:
     """A runtime that may give wrong numbers: for comparing engines, never for a patient."""
-    form, note = _form(bundle.manifest, precision, engine)
+    form, note = form_of(bundle.manifest, precision, engine)
+    # fp32 has a row, too, where it was measured on an engine of a GPU: its tolerance is meant.
+    row = form or bundle.manifest.precision("fp32", engine.name)
+    ends = None if lost is None else partial(lost, engine.name)
     with engine.open(bundle, form, threads) as executor:
-        yield Runtime(bundle, executor, form, note)
+        yield Runtime(bundle, executor, row, note, ends)
 
 
 def prepare(
     bundle: Bundle,
     engine: EngineName,
-    precision: PrecisionName,
+    precision: Chosen,
     progress: Progress,
     capability: Capability | None = None,
 ) -> list[str]:
@@ -213,41 +220,17 @@ def prepare(
     By default for the GPU that is here. Empty for an engine that needs none. Raises as
     `open_runtime` does.
     """
-    chosen = ENGINES["openvino" if engine == "auto" else engine]
-    form, _ = _form(bundle.manifest, precision, chosen)
+    chosen = ENGINES[DEFAULT if engine == "auto" else engine]
+    form, _ = form_of(bundle.manifest, precision, chosen)
     return [] if chosen.prepare is None else chosen.prepare(bundle, form, progress, capability)
+
+
+def _ignore(error: DeviceLost) -> None:
+    """Of a process that goes on without its device, as a command that ends soon does."""
 
 
 def _silent(phase: str, done: int, steps: int) -> None:
     """The progress of a build at the node's start: nobody looks."""
-
-
-def _form(
-    manifest: Manifest, precision: PrecisionName, engine: Engine
-) -> tuple[Precision | None, str]:
-    """The encoder's form (None: fp32), and why it is not the shipped one where it is not."""
-    name = manifest.shipped_precision if precision == "shipped" else precision
-    if name == "fp32":
-        return None, ""
-    form = manifest.precision(name, engine.name)
-    label = f"bundle {manifest.name} {manifest.version}"
-    if form is None and precision == "shipped":
-        return None, f"{name} is shipped, but not for {engine.name}: fp32 is used"
-    if form is None:
-        has = [p.name for p in manifest.precisions if engine.name in p.engines]
-        raise BundleRejected(
-            f"{label}: found precisions {', '.join(dict.fromkeys(['fp32', *has]))} for "
-            f"{engine.name}, asked for {name}; choose one of these"
-        )
-    outside = form.within(manifest.precision_limits)
-    if outside:
-        raise BundleRejected(f"{label}: {outside}; use fp32, or a bundle where it is inside")
-    lacking = engine.lacks(form)
-    if lacking and precision == "shipped":
-        return None, f"{name} is shipped, but {lacking}: fp32 is used"
-    if lacking:
-        raise EngineMissing(f"precision {name}: {lacking}; use fp32")
-    return form, ""
 
 
 def _check(tensors: tuple[Tensor, ...], arrays: Arrays, what: str, axes: dict[str, int]) -> None:

@@ -33,6 +33,7 @@ from dicom_node.spool.lost_found import LostFound, published_paths
 from dicom_node.spool.spool import Spool
 from engines.bundle import open_bundle
 from engines.errors import BundleRejected, DeviceFailed, EngineMissing
+from engines.here.records import Records
 from engines.runtime import open_runtime
 from inference.answers import require_answerable
 
@@ -181,10 +182,10 @@ def _spool(config: Config) -> Iterator[Finding]:
 
 def _models(config: Config) -> Iterator[Finding]:
     for entry in config.students:
-        yield from _model(entry, f"{entry.name}: " if config.models else "")
+        yield from _model(config, entry, f"{entry.name}: " if config.models else "")
 
 
-def _model(model: ModelEntry, name: str) -> Iterator[Finding]:
+def _model(config: Config, model: ModelEntry, name: str) -> Iterator[Finding]:
     try:
         bundle = require_answerable(open_bundle(model.bundle))
     except BundleRejected as error:
@@ -200,6 +201,7 @@ def _model(model: ModelEntry, name: str) -> Iterator[Finding]:
             engine=model.engine,
             precision=model.precision,
             threads=model.threads,
+            records=Records(config.comparisons_dir),
         ) as runtime:
             worst = max(runtime.sit_probe().items(), key=lambda item: item[1])
             chose = "auto chose" if model.engine == "auto" else "using"
@@ -207,6 +209,8 @@ def _model(model: ModelEntry, name: str) -> Iterator[Finding]:
             if runtime.note:
                 says = f"{says}; {runtime.note}"
             yield Finding("engine", True, f"{name}{says}")
+            for other in runtime.passed_over:
+                yield Finding("engine", True, f"{name}{other}")
     except (BundleRejected, EngineMissing, DeviceFailed) as error:
         yield Finding("engine", False, f"{name}{error}")
 

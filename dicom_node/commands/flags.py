@@ -42,7 +42,10 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 def add_engine(parser: argparse.ArgumentParser) -> None:
     """`--engine`, `--precision` and `--threads`: what a bundle runs on."""
     parser.add_argument(
-        "--engine", default="auto", choices=ENGINE_NAMES, help="default: auto (the CPU)"
+        "--engine",
+        default="auto",
+        choices=ENGINE_NAMES,
+        help="default: auto (outside of a node: the CPU)",
     )
     parser.add_argument(
         "--precision",

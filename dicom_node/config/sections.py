@@ -94,9 +94,11 @@ class ModelSection(Section):
     bundle: str = "default"
     """Name of a shipped bundle, or a folder: what has a `/` in it."""
     engine: EngineName = "auto"
-    """`auto` is OpenVINO on the CPU; a GPU is used when its engine is named."""
+    """`auto` is a GPU where a comparison on this host proved it, else OpenVINO on the CPU; a name
+    is an order."""
     precision: PrecisionName = "shipped"
-    """`shipped` is what the bundle chose, or fp32 where this machine cannot compute that."""
+    """`shipped` is what the bundle chose, or fp32 where this machine cannot compute that; `fastest`
+    what `engine compare` timed as such on this host, and `shipped` until it has."""
     threads: Annotated[int, Field(ge=0)] = 0
     """Number of CPU threads of the engine; 0 means all cores."""
     build_plans: bool = False

@@ -108,6 +108,11 @@ class Config(Section):
         return "" if self.node.name == ONLY_NODE else f"by-{self.node.name}"
 
     @property
+    def comparisons_dir(self) -> Path:
+        """Folder of what `engine compare` found on this host."""
+        return self.node.data_dir / "engines"
+
+    @property
     def results_dir(self) -> Path:
         """Predictions and result objects, one folder a study revision."""
         return self.node.data_dir / "results"

@@ -21,9 +21,10 @@ from pathlib import Path
 import structlog
 
 from dicom_node.config.whole import Config
-from dicom_node.exit_status import FAILED, REFUSED
+from dicom_node.exit_status import DEVICE_LOST, FAILED, REFUSED
 from dicom_node.processes.children import Child, Patience
 from dicom_node.processes.heartbeat import Heart
+from dicom_node.processes.losses import Losses, Tally
 from dicom_node.processes.signals import reloads
 from inference.lock import held, holder
 
@@ -81,6 +82,8 @@ def supervise(config: Config, config_path: Path, stop: threading.Event) -> int:
 
 
 def _supervise(config: Config, config_path: Path, stop: threading.Event) -> int:
+    losses, tally = Losses(config.node.data_dir), Tally(config.node.most_crashes)
+    losses.forget()
     children = [_child(role, config, config_path) for role in ROLES]
     asked = reloads()
     while not stop.wait(_LOOK_S):
@@ -88,7 +91,15 @@ def _supervise(config: Config, config_path: Path, stop: threading.Event) -> int:
             asked.clear()
             _pass_on(signal.SIGHUP, children)
         for child in children:
-            if child.tend() == REFUSED:
+            status = child.tend()
+            if status == DEVICE_LOST and tally.is_over():
+                loss = losses.last()
+                reason = f"the device was lost {tally.losses} times within an hour" + (
+                    f", last: {loss.engine}: {loss.reason}" if loss else ""
+                )
+                log.error("device_lost_too_often", role=child.role, reason=reason)
+                status = REFUSED
+            if status == REFUSED:
                 log.error("node_refused_to_start", role=child.role)
                 _end(children, config.node.drain_s)
                 return REFUSED

@@ -6,7 +6,8 @@ import os
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import structlog
@@ -14,6 +15,7 @@ from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
+from dicom_node.config.models import ModelEntry
 from dicom_node.config.whole import Config
 from dicom_node.exit_status import MAY_PASS
 from dicom_node.ledger.errors import LedgerBusy
@@ -21,6 +23,7 @@ from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Revision
 from dicom_node.observe.log import place_of
 from dicom_node.processes.heartbeat import NOBODY, Heart
+from dicom_node.processes.losses import Losses, engine_after, missing_after
 from dicom_node.work.overseer import Overseer
 from dicom_node.work.pruning import EVERY_S, prune
 from dicom_node.work.rounds import WORKFLOW_VERSION, close, run_round
@@ -28,7 +31,11 @@ from dicom_node.work.students.opened import Students
 from dicom_node.work.suspect import Suspect, note_death
 from dicom_node.work.watch import Watch, own_bytes
 from dicom_node.work.workflow import STUDY_QUEUE, StudyWorkflow
+from engines.bundle import Bundle
+from engines.errors import EngineMissing
+from engines.here.records import Records
 from engines.machine import available_memory
+from engines.runtime import Runtime, open_runtime
 from inference.durable import sweep
 from inference.lock import held
 
@@ -67,12 +74,38 @@ def _die_first() -> None:
 
 
 def _work(config: Config, stop: threading.Event, heart: Heart) -> None:
-    students = Students(config, heart.waits)
+    def opening(bundle: Bundle, entry: ModelEntry) -> AbstractContextManager[Runtime]:
+        return _runtime(config, bundle, entry)
+
+    students = Students(config, opening, heart.waits)
     try:
         _serve_studies(config, students, stop, heart)
     finally:
         students.close()
     log.info("worker_stopped")
+
+
+@contextmanager
+def _runtime(config: Config, bundle: Bundle, model: ModelEntry) -> Iterator[Runtime]:
+    """The model's runtime; a device that is lost ends this process with a status of its own."""
+    losses = Losses(config.node.data_dir)
+    before = losses.last()
+    engine = engine_after(model.engine, before)
+    if before is not None:
+        log.warning("device_was_lost", engine=before.engine, reason=before.reason)
+    try:
+        with open_runtime(
+            bundle,
+            engine=engine,
+            precision=model.precision,
+            threads=model.threads,
+            build_plans=model.build_plans,
+            records=Records(config.comparisons_dir),
+            lost=losses.end,
+        ) as runtime:
+            yield runtime
+    except EngineMissing as error:
+        raise missing_after(error, before) from error
 
 
 def _serve_studies(config: Config, students: Students, stop: threading.Event, heart: Heart) -> None:
@@ -155,7 +188,7 @@ def _look_back(config: Config, ledger: WorkerLedger, watch: Watch, suspect: Susp
     """
     death = suspect.left()
     if death is None:
-        _count_interruptions(ledger, config.node.most_crashes)
+        _count_interruptions(config, ledger)
         return
     is_due = note_death(ledger, death, config.node.most_crashes)
     suspect.clear()
@@ -163,13 +196,16 @@ def _look_back(config: Config, ledger: WorkerLedger, watch: Watch, suspect: Susp
         close(config, ledger, watch, suspect, only=death.run.study)
 
 
-def _count_interruptions(ledger: WorkerLedger, most_crashes: int) -> None:
+def _count_interruptions(config: Config, ledger: WorkerLedger) -> None:
     """A study that was being analyzed when the worker died counts it; too often parks it."""
     for revision in ledger.queries.my_analyses():
         crashes = ledger.studies.note_interruption(revision.run)
         log.warning("study_interrupted", study=revision.study_instance_uid, crashes=crashes)
-        if crashes > most_crashes:
-            ledger.studies.park(revision.run, f"the worker died {crashes} times while analyzing it")
+        if crashes > config.node.most_crashes:
+            loss = Losses(config.node.data_dir).last()
+            why = f", last because {loss.engine} was lost: {loss.reason}" if loss else ""
+            reason = f"the worker died {crashes} times while analyzing it{why}"
+            ledger.studies.park(revision.run, reason)
 
 
 def _wait_for_study(workflow: StudyWorkflow, deadline: float) -> None:

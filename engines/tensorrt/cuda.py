@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from engines.errors import DeviceFailed, EngineMissing
+from engines.errors import DeviceFailed, DeviceLost, EngineMissing
+from engines.lost import is_lost
 
 
 def load_cuda(engine: str) -> Any:
@@ -33,11 +34,13 @@ def load_cuda(engine: str) -> Any:
 
 
 def call(cuda: Any, function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a CUDA function returns behind its status. Raises DeviceFailed."""
+    """What a CUDA function returns behind its status. Raises DeviceFailed, or DeviceLost where no
+    later call of this process can succeed."""
     status, *results = function(*arguments)
     if status != cuda.cudaError_t.cudaSuccess:
         _, text = cuda.cudaGetErrorString(status)
-        raise DeviceFailed(f"{function.__name__}: {status.name}: {text.decode()}")
+        kind = DeviceLost if is_lost(int(status)) else DeviceFailed
+        raise kind(f"{function.__name__}: {status.name}: {text.decode()}")
     return results[0] if results else None
 
 

@@ -15,7 +15,7 @@ from engines.executor import AGGREGATOR, ENCODER, graph_file, precision_name
 from engines.manifest.precision import Precision
 from engines.manifest.tensors import Graph
 from engines.tensorrt.compiler import Sizes, compiled
-from engines.tensorrt.libraries import TENSORRT_RTX, Capability, spelled
+from engines.tensorrt.libraries import TENSORRT_RTX, Capability, PlanEngine, spelled
 from engines.tensorrt.plans import profiles
 from engines.tensorrt.runtime import lacks
 
@@ -46,7 +46,7 @@ def verdicts(bundle: Bundle, capabilities: Sequence[Capability] = CAPABILITIES) 
     Raises EngineMissing where TensorRT for RTX is not installed.
     """
     found = []
-    for graph_name, precision in _forms(bundle):
+    for graph_name, precision in forms(bundle):
         file = graph_file(bundle, graph_name, precision)
         sizes = profiles(bundle, graph_name)
         graph = bundle.manifest.graphs[graph_name]
@@ -75,10 +75,12 @@ def compiler() -> str:
     return f"{TENSORRT_RTX.name} {TENSORRT_RTX.load().__version__}"
 
 
-def _forms(bundle: Bundle) -> Iterator[tuple[str, Precision | None]]:
-    """What TensorRT is given of a bundle."""
+def forms(
+    bundle: Bundle, engine: PlanEngine = TENSORRT_RTX.engine
+) -> Iterator[tuple[str, Precision | None]]:
+    """What TensorRT is given of a bundle: both graphs, the encoder in every precision."""
     yield ENCODER, None
     for precision in bundle.manifest.precisions:
-        if TENSORRT_RTX.engine in precision.engines and not lacks(precision):
+        if engine in precision.engines and not lacks(precision):
             yield ENCODER, precision
     yield AGGREGATOR, None

@@ -15,13 +15,15 @@ from engines.errors import EngineMissing
 
 Capability = tuple[int, int]
 """Compute capability of a GPU: (8, 9) for 8.9."""
+PlanEngine = Literal["tensorrt", "tensorrt-rtx"]
+"""The engines that run plans."""
 
 
 @dataclass(frozen=True, slots=True)
 class Library:
     """One of the two, and its rule of which plan runs where."""
 
-    engine: Literal["tensorrt", "tensorrt-rtx"]
+    engine: PlanEngine
     name: str
     tag: str
     """In the name of a plan, before the release."""

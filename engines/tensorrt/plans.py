@@ -62,11 +62,19 @@ def read_plan(
             f"engine '{target.library.engine}': found {', '.join(others) or 'no plan'} of graph "
             f"{graph_name}, expected {path.name} ({target}); build it with: {command}"
         )
-    content = path.read_bytes()
-    digest, plan = content[:32], content[32:]
-    if hashlib.sha256(plan).digest() != digest:
+    plan = _whole(path)
+    if plan is None:
         raise EngineMissing(f"{path}: the plan is damaged; build it again with: {command}")
     return plan
+
+
+def _whole(path: Path) -> bytes | None:
+    """The plan of a file; None where it is not there, or not what was written."""
+    if not path.is_file():
+        return None
+    content = path.read_bytes()
+    digest, plan = content[:32], content[32:]
+    return plan if hashlib.sha256(plan).digest() == digest else None
 
 
 def write_plan(path: Path, plan: bytes) -> None:
@@ -98,13 +106,14 @@ def build_command(bundle: Bundle, precision: Precision | None, target: Target) -
 def build_plans(
     bundle: Bundle, precision: Precision | None, target: Target, trt: Any, progress: Progress
 ) -> Iterator[Path]:
-    """Builds both graphs' plans for a target, where they are not there yet.
+    """Builds both graphs' plans for a target, where they are not there yet or are damaged.
 
-    Raises BundleRejected for a graph that TensorRT cannot take.
+    A plan that came with the bundle is taken as it is: its name says graph, library, release and
+    kind of GPU. Raises BundleRejected for a graph that TensorRT cannot take.
     """
     for graph_name in (ENCODER, AGGREGATOR):
         path = plan_path(bundle, graph_name, precision, target)
-        if not path.is_file():
+        if _whole(path) is None:
             onnx = bundle.file(graph_file(bundle, graph_name, precision))
             graph, sizes = bundle.manifest.graphs[graph_name], profiles(bundle, graph_name)
             timings = path.with_name(f"timings-{target.library.tag}{target.release}.cache")

@@ -56,6 +56,16 @@ def lacks(precision: Precision) -> str:
     return ""
 
 
+def require(
+    library: Library, bundle: Bundle, precision: Precision | None, capability: Capability
+) -> None:
+    """Raises EngineMissing where bindings or a plan for a GPU of this capability are not there."""
+    load_cuda(library.engine)
+    target = library.target(library.load().__version__, capability)
+    for graph_name in (ENCODER, AGGREGATOR):
+        read_plan(bundle, graph_name, precision, target)
+
+
 def prepare(
     library: Library,
     bundle: Bundle,
@@ -175,7 +185,7 @@ class _TensorRt:
             for name, array in inputs.items():
                 context.set_input_shape(name, array.shape)
                 to_device(cuda, places[name], array, self._compute)
-            _enqueue(context, self._compute)
+            _enqueue(cuda, context, self._compute)
             for name, array in outputs.items():
                 to_host(cuda, array, places[name], self._compute)
             call(cuda, cuda.cudaStreamSynchronize, self._compute)
@@ -212,9 +222,13 @@ class _Slot:
 
     def capture(self, stream: Any, owner: ExitStack) -> None:
         """Make the block's kernels one graph."""
-        _enqueue(self._context, stream)  # TensorRT finishes its own set-up in the first run
+        _enqueue(
+            self._cuda, self._context, stream
+        )  # TensorRT finishes its own set-up in the first run
         call(self._cuda, self._cuda.cudaStreamSynchronize, stream)
-        self._kernels = captured(self._cuda, owner, stream, lambda: _enqueue(self._context, stream))
+        self._kernels = captured(
+            self._cuda, owner, stream, lambda: _enqueue(self._cuda, self._context, stream)
+        )
 
     def start(self, arrays: Arrays, first: int, count: int, copies: Any, compute: Any) -> None:
         """Send tiles [first, first + count) on their way; the caller's memory is read here."""
@@ -249,8 +263,9 @@ def cut(tiles: int, sizes: tuple[int, ...]) -> Iterator[tuple[int, int, int]]:
         first += count
 
 
-def _enqueue(context: Any, stream: Any) -> None:
+def _enqueue(cuda: Any, context: Any, stream: Any) -> None:
     if not context.execute_async_v3(int(stream)):
+        call(cuda, cuda.cudaPeekAtLastError)  # says it where the device is lost
         raise DeviceFailed("tensorrt: the graph could not be started; TensorRT's log says why")
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engines.bundle import SHIPPED
-from engines.names import PrecisionName
+from engines.names import FormName
 from training.bundle.precisions import Material, add_precisions
 from training.learning.graphs import write_graph, write_manifest, write_probe, write_sums
 
@@ -192,7 +192,7 @@ def write_bundle(
     tiles: Tensor,
     *,
     batch: int = 16,
-    forms: Sequence[PrecisionName] = ("bf16", "int8"),
+    forms: Sequence[FormName] = ("bf16", "int8"),
 ) -> Path:
     """The shape `name` as a bundle with cheaper forms; `tiles` [N, ...] calibrate int8."""
     root.mkdir(parents=True)

@@ -84,7 +84,7 @@ def test_build_without_tensorrt_is_refused_with_what_to_install(bundle_dir, caps
 
 def test_build_of_a_precision_that_the_bundle_lacks_is_refused(bundle_dir, capsys):
     assert main(["engine", "build", str(bundle_dir), "--precision", "fp16"]) == 3
-    assert "found precisions fp32, int8, asked for fp16" in capsys.readouterr().err
+    assert "found precisions fp32, int8 for tensorrt, asked for fp16" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [[], ["compare"], ["build", "default", "--engine", "openvino"]])

@@ -192,7 +192,14 @@ def test_the_report_is_written_from_the_run(run, work):
 
 def test_the_node_checks_the_exported_bundle_and_reports_a_slide_with_it(run, work, phantom_study):
     bundle = work / "bundle"
-    dicom_train("export", run, "--encoder", "default", "--out", bundle, "--name", "drawn-abmil")
+    pytest.importorskip("tensorrt_rtx_libs", reason="TensorRT for RTX is not installed")
+    said = dicom_train(
+        "export", run, "--encoder", "default", "--out", bundle, "--name", "drawn-abmil",
+        "--engines", "tensorrt-rtx",
+    )  # fmt: skip
+    for graph in ("encoder", "aggregator"):
+        assert f"plans/{graph}-fp32-rtx" in said
+        assert list(bundle.glob(f"plans/{graph}-*-sm86-89-120-121-*.plan"))
     manifest = open_bundle(bundle).manifest
     assert manifest.heatmaps[0].type.meaning == "Attention of the model"  # not a neoplasm
     assert [o.name for o in manifest.outputs] == ["risk", "survival", "attention"]

@@ -22,11 +22,12 @@ from scipy.stats import spearmanr
 
 from engines.bundle import MANIFEST_FILE, open_bundle
 from engines.errors import BundleRejected, EngineMissing
+from engines.known import ENGINES
 from engines.manifest.outputs import HeatmapOutput
 from engines.manifest.precision import Precision, PrecisionLimits
 from engines.manifest.reading import manifest_of, newest
-from engines.names import Engine, PrecisionName
-from engines.runtime import ENGINES, Runtime, open_unexamined
+from engines.names import Engine, FormName
+from engines.runtime import Runtime, open_unexamined
 from training.bundle.forms import Tiles, halve, quantize
 from training.errors import TrainingError
 from training.learning.graphs import write_manifest, write_sums
@@ -34,7 +35,7 @@ from training.learning.graphs import write_manifest, write_sums
 log = structlog.get_logger()
 
 Bags = Sequence[NDArray[np.intp]]
-NAMES: tuple[PrecisionName, ...] = ("bf16", "fp16", "int8")
+NAMES: tuple[FormName, ...] = ("bf16", "fp16", "int8")
 _FILES = {"fp16": "encoder.fp16.onnx", "int8": "encoder.int8.onnx"}
 TAKEN_BY: dict[str, tuple[Engine, ...]] = {
     "bf16": ("openvino",),
@@ -65,7 +66,7 @@ class Material:
 
 
 def add_precisions(
-    root: Path, material: Material, names: Sequence[PrecisionName] = NAMES
+    root: Path, material: Material, names: Sequence[FormName] = NAMES
 ) -> list[Precision]:
     """Makes the forms in the bundle's folder, measures them, and has manifest and card say it.
 
@@ -90,9 +91,7 @@ def add_precisions(
     return found
 
 
-def _added(
-    root: Path, name: PrecisionName, material: Material, limits: PrecisionLimits
-) -> Precision:
+def _added(root: Path, name: FormName, material: Material, limits: PrecisionLimits) -> Precision:
     """One form, its file copied into the bundle; int8 more carefully where all of it costs too
     much."""
     for is_careful in (False, True) if name == "int8" else (False,):
@@ -133,7 +132,7 @@ def shipped(found: Sequence[Precision], limits: PrecisionLimits) -> str:
 
 @contextmanager
 def _candidate(
-    root: Path, name: PrecisionName, material: Material, *, is_careful: bool
+    root: Path, name: FormName, material: Material, *, is_careful: bool
 ) -> Iterator[Path]:
     """A copy of the bundle that claims nothing ill of a form, so that it can be measured."""
     with tempfile.TemporaryDirectory() as folder:
@@ -160,7 +159,7 @@ def _candidate(
         yield copy
 
 
-def _measured(candidate: Path, name: PrecisionName, material: Material) -> Precision:
+def _measured(candidate: Path, name: FormName, material: Material) -> Precision:
     """The figures of one form against fp32. Raises EngineMissing where it cannot be computed."""
     bundle = open_bundle(candidate)
     engine = ENGINES[TAKEN_BY[name][0]]

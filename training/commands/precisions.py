@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engines.names import PrecisionName
+from engines.names import FormName
 from training.errors import TrainingError
 
 
@@ -18,7 +18,7 @@ class Precisions:
     bundle: str
     calibration: Sequence[Path]
     measure: Sequence[Path]
-    precisions: Sequence[PrecisionName] | None
+    precisions: Sequence[FormName] | None
 
 
 def add(parser: argparse.ArgumentParser) -> None:

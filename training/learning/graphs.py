@@ -111,11 +111,11 @@ def write_manifest(content: Mapping[str, object], out: Path) -> Manifest:
 
 
 def write_sums(out: Path) -> None:
-    """Writes `SHA256SUMS` over every other file, in the format of sha256sum."""
+    """Writes `SHA256SUMS` over every other file, in the format of sha256sum; plans stay beside."""
     lines = [
         f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
         for path in sorted(out.iterdir())
-        if path.name != "SHA256SUMS"
+        if path.is_file() and path.name != "SHA256SUMS"
     ]
     with whole(out / "SHA256SUMS") as file:
         file.write("".join(lines).encode("ascii"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -21,10 +21,13 @@ from dicom_node.work.students.roster import Known, Roster
 from dicom_node.work.watch import own_bytes
 from engines.bundle import Bundle, open_bundle
 from engines.errors import BundleRejected, DeviceFailed, EngineMissing, TooLittleMemory
-from engines.runtime import Runtime, open_runtime
+from engines.runtime import Runtime
 from inference.answers import require_answerable
 
 log = structlog.get_logger()
+
+Open = Callable[[Bundle, ModelEntry], AbstractContextManager[Runtime]]
+"""Opens a runtime as the configuration has it. Raises what `engines.runtime.open_runtime` does."""
 
 
 @dataclass(slots=True, eq=False)
@@ -39,11 +42,12 @@ class _Open:
 class Students:
     """The students of one worker process; thread-safe."""
 
-    def __init__(self, config: Config, moved: Callable[[], None]) -> None:
+    def __init__(self, config: Config, opening: Open, moved: Callable[[], None]) -> None:
         """`moved` is called while they are opened: that may take minutes.
 
         Raises BundleRejected and EngineMissing.
         """
+        self._opening = opening
         self._most = config.analysis.open_models
         self._lock = threading.RLock()
         self._open: dict[str, _Open] = {}
@@ -88,6 +92,8 @@ class Students:
         runtime, model = found.runtime, "" if is_one else entry.name
         self._open[model] = found
         moved()
+        for other in runtime.passed_over:
+            log.info("engine_passed_over", engine=other.engine, reason=other.reason)
         log.info(
             "model_ready",
             **({} if is_one else {"model": model, "silent": entry.silent}),
@@ -125,15 +131,7 @@ class Students:
         while True:
             with ExitStack() as stack:
                 try:
-                    runtime = stack.enter_context(
-                        open_runtime(
-                            bundle,
-                            engine=entry.engine,
-                            precision=entry.precision,
-                            threads=entry.threads,
-                            build_plans=entry.build_plans,
-                        )
-                    )
+                    runtime = stack.enter_context(self._opening(bundle, entry))
                 except TooLittleMemory:
                     if self._close_one():
                         continue
