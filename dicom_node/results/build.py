@@ -6,16 +6,26 @@ from collections.abc import Callable
 from importlib import import_module
 
 import structlog
+from highdicom._standard_utils import does_iod_have_pixel_data  # the one way to its tables
 
 from dicom_node.observe.log import place_of, trace_of
 from dicom_node.results import kinds
 from dicom_node.results.making import BuiltObject, Making
+from dicom_node.sop_classes import SEGMENTATION
 from inference.errors import is_of_the_machine
 from inference.types import NotAssessable, Prediction, Reason
 
 log = structlog.get_logger()
 
 Result = Prediction | NotAssessable
+
+
+def prepare() -> None:
+    """Loads what the first object would wait for: the builders, and highdicom's tables of the
+    standard, which cost more than the objects of a slide."""
+    for kind in kinds.KINDS:
+        import_module(kind.module)
+    does_iod_have_pixel_data(SEGMENTATION.uid)
 
 
 def objects_of(
