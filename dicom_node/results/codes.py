@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from highdicom.sr import CodedConcept
 from pydicom import Dataset
 from pydicom.sr.coding import Code
+from pydicom.tag import Tag
 
 from engines.manifest.values import Code as ManifestCode
 from inference.types import Reason
@@ -15,6 +16,7 @@ SCHEME = "99DICOMNODE"
 SCHEME_UID = "2.25.195484575299127036157843200891886821850"
 SCHEME_NAME = "dicom-node results"
 SCHEME_VERSION = "1"
+_DESIGNATOR = Tag("CodingSchemeDesignator")
 
 
 def _private(value: str, meaning: str) -> Code:
@@ -114,9 +116,10 @@ def _declared(designator: str, responsible: str) -> Dataset:
 
 
 def _designators(dataset: Dataset) -> Iterator[str]:
-    for element in dataset:
-        if element.keyword == "CodingSchemeDesignator":
-            yield str(element.value)
-        elif element.VR == "SQ":
+    for tag in list(dataset.keys()):
+        element = dataset[tag]
+        if element.VR == "SQ":
             for item in element.value:
                 yield from _designators(item)
+        elif tag == _DESIGNATOR:
+            yield str(element.value)

@@ -57,32 +57,40 @@ _OFFSET = re.compile(r"([+-]?)([01]\d)([0-5]\d)")
 
 
 def blank_header(source: Dataset, geometry: SlideGeometry | None) -> Dataset:
-    """Copy of the slide's header with the type 2 patient and study attributes empty, and with the
-    Pixel Measures that were calculated with in the shared groups, wherever the slide states them.
+    """The slide's header, `copied` before, with the type 2 patient and study attributes empty, and
+    with the Pixel Measures that were calculated with in the shared groups, wherever the slide
+    states them.
 
     highdicom parses the former on construction and refuses (or logs) values it dislikes; `complete`
     puts them back as they came. The latter it takes for granted, and Number of Frames too, which
     some writers leave out where there is one; and Modality, which is SM (PS3.3 A.32.8), and the
     size of the frames, which no result repeats: a refusal for want of it has a report.
     """
-    header = _copied(source)
-    for tag in [element.tag for element in header if not _is_settable(element)]:
-        del header[tag]
-    header.NumberOfFrames = header.get("NumberOfFrames") or 1
-    header.Modality = "SM"
+    header = Dataset()
+    for element in source:
+        if _is_settable(element):
+            header.add(element)
+    _put(header, "NumberOfFrames", header.get("NumberOfFrames") or 1)
+    _put(header, "Modality", "SM")
     for keyword in ("Rows", "Columns"):
-        setattr(header, keyword, header.get(keyword) or 1)
+        _put(header, keyword, header.get(keyword) or 1)
     if not is_uid(str(header.get("FrameOfReferenceUID") or "")):
         header.pop("FrameOfReferenceUID", None)
     for keyword in _TYPE_2:
-        setattr(header, keyword, None)
+        _put(header, keyword, None)
     if geometry is not None and _is_a_size(geometry):
         groups = header.get("SharedFunctionalGroupsSequence") or [Dataset()]
-        header.SharedFunctionalGroupsSequence = groups[:1]
+        _put(header, "SharedFunctionalGroupsSequence", groups[:1])
         header.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence = pixel_measures(
             source, (geometry.spacing_row_mm, geometry.spacing_col_mm)
         )
     return header
+
+
+def _put(header: Dataset, keyword: str, value: object) -> None:
+    """Sets an element of its own: the one that is there belongs to another dataset as well."""
+    header.pop(keyword, None)
+    setattr(header, keyword, value)
 
 
 def _is_a_size(geometry: SlideGeometry) -> bool:
@@ -139,11 +147,12 @@ def complete(
 ) -> None:
     """Finishes a highdicom object: study attributes verbatim, our equipment, dates, file meta.
 
-    Attributes of the Patient and Study modules (clinical trial ones included) are copied as they
-    are; those the slide lacks stay empty where the IOD demands them. Nothing depends on the
-    clock, or on the time zone of this machine.
+    `source` is the slide's header, `copied`: elements of it become the object's. Attributes of the
+    Patient and Study modules (clinical trial ones included) are copied as they are; those the slide
+    lacks stay empty where the IOD demands them. Nothing depends on the clock, or on the time zone
+    of this machine.
     """
-    dataset.copy_patient_and_study_information(_copied(source))
+    dataset.copy_patient_and_study_information(source)
     for keyword in ("SpecificCharacterSet", "TimezoneOffsetFromUTC"):
         if keyword in source:
             dataset.add(deepcopy(source[keyword]))
@@ -181,7 +190,7 @@ def plain(text: str, limit: int | None = None) -> str:
     return line if limit is None or len(line) <= limit else line[: limit - 3].rstrip() + "..."
 
 
-def _copied(source: Dataset) -> Dataset:
+def copied(source: Dataset) -> Dataset:
     """The header with elements of its own; only those of the frames, which are many, are shared.
 
     An element that cannot be read is left out: what the analysis needs was read before, and an

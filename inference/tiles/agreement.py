@@ -42,14 +42,25 @@ _ROWS, _COLS = 14, 56
 reads of memory as a whole one, and enough of both for nuclei to even out."""
 
 Array = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
 
 
-def tile_means(pixels: NDArray[np.uint8]) -> Array:
+def looked_at(pixels: Pixels) -> Pixels:
+    """[..., h', w', 3] the pixels of tiles [..., h, w, 3] whose mean is compared, a view."""
+    rows, cols = pixels.shape[-3:-1]
+    down, along = max(1, rows // _ROWS), max(1, cols // _COLS)
+    return pixels[..., down // 2 :: down, along // 2 :: along, :]
+
+
+def mean_of(few: Pixels) -> Array:
+    """[n, 3] mean color of what is looked at of tiles [n, h', w', 3]."""
+    flat = few.reshape(len(few), -1, 3).astype(np.float32)
+    return np.asarray(np.full(flat.shape[1], 1 / flat.shape[1], np.float32) @ flat)
+
+
+def tile_means(pixels: Pixels) -> Array:
     """[n, 3] mean color of tiles [n, h, w, 3], of some hundred pixels all over each."""
-    down, along = (max(1, n // m) for n, m in zip(pixels.shape[1:3], (_ROWS, _COLS), strict=True))
-    few = pixels[:, down // 2 :: down, along // 2 :: along]
-    few = few.reshape(len(pixels), -1, 3).astype(np.float32)
-    return np.asarray(np.full(few.shape[1], 1 / few.shape[1], np.float32) @ few)
+    return mean_of(looked_at(pixels))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

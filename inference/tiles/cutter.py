@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from inference.errors import FramesUnreadable
 from inference.slide.frames import paste
 from inference.slide.prepare import WHITE, resample
+from inference.tiles.agreement import looked_at, mean_of
 from inference.tiles.order import Batch, Source, frames_under
 from inference.tiles.shared_frames import SharedFrames
 
@@ -26,6 +27,7 @@ class TileCutter:
         self._frames = frames
         self._under = [frames_under(source) for source in sources]
         self._slots = np.empty((size, tile_px, tile_px, 3), np.uint8)
+        self._few = np.empty(looked_at(self._slots).shape, np.uint8)
         self._region = np.empty(0, np.uint8)
 
     def cut(self, batch: Batch) -> tuple[NDArray[np.uint8], dict[int, FramesUnreadable]]:
@@ -36,12 +38,18 @@ class TileCutter:
         """
         faults: dict[int, FramesUnreadable] = {}
         for place, tile in enumerate(batch.tiles.tolist()):
+            slot = self._slots[place]
             try:
-                self._cut_one(batch.source, tile, self._slots[place])
+                self._cut_one(batch.source, tile, slot)
             except FramesUnreadable as fault:
                 faults[place] = fault
-                self._slots[place] = WHITE
+                slot[:] = WHITE
+            self._few[place] = looked_at(slot)  # now: soon they are in no cache any more
         return self._slots[: len(batch.tiles)], faults
+
+    def means(self, batch: Batch) -> NDArray[np.float32]:
+        """[n, 3] mean color of each tile of the batch that was cut last."""
+        return mean_of(self._few[: len(batch.tiles)])
 
     def skip(self, batch: Batch) -> None:
         """Give back the frames of a batch whose values are there already."""

@@ -22,7 +22,7 @@ from engines.errors import DeviceFailed
 from engines.manifest.whole import Manifest
 from inference.condition.focus import FOCUS, Focus
 from inference.errors import FramesUnreadable, Stopped
-from inference.tiles.agreement import MEAN, tile_means
+from inference.tiles.agreement import MEAN
 from inference.tiles.cutter import TileCutter
 from inference.tiles.order import Batch, Source, in_order
 from inference.tiles.shared_frames import SharedFrames
@@ -163,7 +163,7 @@ class Encoding:
                 return
             pixels, faults = cutter.cut(batch)
             outputs = self._runtime.run("encoder", {self._input: pixels})
-            outputs[MEAN] = tile_means(pixels)
+            outputs[MEAN] = cutter.means(batch)
             if self._focus is not None and batch.source == 0:
                 outputs[FOCUS] = self._focus.look(batch.tiles, pixels)
             self._values[batch.source].put(batch, outputs, list(faults))

@@ -17,8 +17,8 @@ from inference.slide.frames import Level
 from inference.tiles.grid import TileGrid
 
 LEAST_BAND_ROWS, MOST_BAND_ROWS = 4, 16
-"""Rows of frames in a band: enough that the last, short batch of a band does not matter, and few
-enough that a column of them stays small."""
+"""Rows of frames in a band: enough that frames which two bands share are few, and few enough that a
+column of them stays small."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,7 +55,7 @@ class Batch:
     number: int
     """Its place in the order of work."""
     band: int
-    """Number of its band."""
+    """Number of its band; of the last of them, where its tiles are of several."""
     source: int
     """Index of its source."""
     tiles: NDArray[np.intp]
@@ -65,21 +65,30 @@ def in_order(sources: Sequence[Source], size: int) -> list[Batch]:
     """All tiles of all sources in batches of at most `size`, in the order of work.
 
     Sources of the same level are walked together, so that both cut their tiles from a frame while
-    it is held. The order is a function of the tiles alone, never of how many threads work.
+    it is held. An engine computes a short block in the time of a whole one, so what is left at the
+    end of a band begins the next; where two sources share a level it does not, since the frames of
+    both would be held for it. The order is a function of the tiles alone, never of how many threads
+    work.
     """
     found: list[Batch] = []
     number = 0
     for members in _by_level(sources):
         bands = _bands([sources[n] for n in members])
-        for band in np.unique(np.concatenate(bands)).tolist():
+        numbers = np.unique(np.concatenate(bands)).tolist()
+        left = {member: np.empty(0, np.intp) for member in members}
+        for band in numbers:
             here: list[tuple[int, int, NDArray[np.intp]]] = []
             for member, band_of in zip(members, bands, strict=True):
+                rectangles = sources[member].rectangles
                 tiles = np.flatnonzero(band_of == band)
-                left = sources[member].rectangles[tiles, 1]
-                tiles = tiles[np.lexsort((sources[member].rectangles[tiles, 0], left))]
-                for start in range(0, len(tiles), size):
-                    chunk = tiles[start : start + size]
-                    here.append((int(sources[member].rectangles[chunk[0], 1]), member, chunk))
+                tiles = tiles[np.lexsort((rectangles[tiles, 0], rectangles[tiles, 1]))]
+                tiles = np.concatenate((left[member], tiles))
+                ends = band == numbers[-1] or len(members) > 1
+                count = len(tiles) if ends else len(tiles) - len(tiles) % size
+                left[member] = tiles[count:]
+                for start in range(0, count, size):
+                    chunk = tiles[start : min(start + size, count)]
+                    here.append((int(rectangles[chunk, 1].min()), member, chunk))
             here.sort(key=lambda item: item[:2])
             for _, member, chunk in here:
                 found.append(Batch(len(found), number, member, chunk))

@@ -7,7 +7,7 @@ each frame was measured to cost as much as half of its decoding.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from threading import Event, Lock
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,8 @@ class _Held:
 
     def __init__(self, pixels: NDArray[np.uint8]) -> None:
         self.pixels = pixels
-        self.ready = Event()
+        self.ready = Lock()  # held until the pixels are there
+        self.ready.acquire()
         self.fault: BaseException | None = None
 
 
@@ -57,9 +58,10 @@ class SharedFrames:
             except BaseException as fault:  # noqa: BLE001 - raised below, and to all who wait
                 held.fault = fault
             finally:
-                held.ready.set()
+                held.ready.release()
         else:
-            held.ready.wait()
+            with held.ready:
+                pass
         if held.fault is not None:
             raise held.fault
         return held.pixels

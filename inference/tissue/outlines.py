@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.tissue.regions import Mask, fill_holes, label
+from inference.tissue.regions import Mask, Regions, fill_holes
 
 Points = NDArray[np.float64]
 
@@ -16,6 +18,10 @@ _LONGEST_SIDE_PX = 1024
 _FIRST_TOLERANCE_PX = 0.75
 # Directions in turning order: right, down, left, up
 _STEPS = ((0, 1), (1, 0), (0, -1), (-1, 0))
+_AROUND = ((-1, -1), (-1, 0), (0, -1), (0, 0))
+"""The pixels around a corner, from its own row and column: bits 0 to 3 of its code."""
+_SIDES = ((3, 1), (2, 3), (0, 2), (1, 0))
+"""Bits of the pixels to the right and left of whoever leaves a corner in each direction."""
 
 
 def outlines(mask: Mask, scale: float) -> tuple[Points, ...]:
@@ -26,9 +32,10 @@ def outlines(mask: Mask, scale: float) -> tuple[Points, ...]:
     """
     factor = -(-max(mask.shape) // _LONGEST_SIDE_PX)
     small = fill_holes(_shrink(mask, factor), mask.size)
-    labels, areas = label(small)
-    order = np.argsort(-areas[1:], kind="stable")[:MOST_OUTLINES] + 1
-    found = [_simplify(_trace(labels == number)) for number in order]
+    regions = Regions.of(small)
+    order = np.argsort(-regions.areas, kind="stable")[:MOST_OUTLINES]
+    traced = [_trace(*regions.cut_out(int(number))) for number in order]
+    found = [_simplify(*pair) for pair in zip(traced, _weights(traced), strict=True)]
     # Pixels at the far edge may be cut off by the shrinking grid; the mask itself is the limit.
     limit = np.array(mask.shape, np.float64)
     return tuple(np.minimum(points * factor, limit) * scale for points in found)
@@ -63,48 +70,61 @@ def _shrink(mask: Mask, factor: int) -> Mask:
     rows, cols = (-(-side // factor) for side in mask.shape)
     padded = np.zeros((rows * factor, cols * factor), np.bool_)
     padded[: mask.shape[0], : mask.shape[1]] = mask
-    counts = padded.reshape(rows, factor, cols, factor).sum((1, 3), dtype=np.int32)
+    down = np.zeros((rows, cols * factor), np.int32)
+    for n in range(factor):  # a sum over short axes takes many times as long
+        down += padded[n::factor]
+    counts = np.zeros((rows, cols), np.int32)
+    for n in range(factor):
+        counts += down[:, n::factor]
     return np.asarray(2 * counts >= factor**2)
 
 
-def _trace(region: Mask) -> Points:
-    """Corners [K, 2] of the outer boundary of one 4-connected region, clockwise, closed.
+def _trace(region: Mask, top: int, left: int) -> Points:
+    """Corners [K, 2] of the outer boundary of one 4-connected region, clockwise, closed, with the
+    region's own corner at (top, left).
 
     Walks along pixel edges with the region on the right hand and turns right where it can, so
     that pixels which only touch at a corner are not crossed over.
     """
     inside = np.pad(region, 1)
-    first_row = int(np.argmax(inside.any(1)))
-    row, col = first_row, int(np.argmax(inside[first_row]))
-    start, direction = (row, col), 0
-    corners = [start]
+    codes = np.zeros((region.shape[0] + 1, region.shape[1] + 1), np.uint8)
+    for bit, (down, along) in enumerate(_AROUND):
+        codes |= inside[1 + down :, 1 + along :][: len(codes), : codes.shape[1]] << np.uint8(bit)
+    width = codes.shape[1]
+    steps = [down * width + along for down, along in _STEPS]
+    at = start = int(np.argmax(region[0]))  # its first row has a pixel: the box ends there
+    code_at, direction, corners = codes.tobytes(), 0, [start]
     while True:
-        row, col = row + _STEPS[direction][0], col + _STEPS[direction][1]
-        if (row, col) == start:
+        at += steps[direction]
+        if at == start:
             break
-        turn = next(t for t in (1, 0, 3) if _edge(inside, row, col, (direction + t) % 4))
-        if turn:
-            corners.append((row, col))
-            direction = (direction + turn) % 4
-    return np.array([*corners, start], np.float64) - 1
+        turned = _TURNS[code_at[at]][direction]
+        if turned != direction:
+            corners.append(at)
+            direction = turned
+    places = np.array([*corners, start])
+    return np.stack((places // width + top, places % width + left), 1).astype(np.float64)
 
 
-def _edge(inside: Mask, row: int, col: int, direction: int) -> bool:
-    """Whether the boundary runs from corner (row, col) in a direction: region right, not left."""
-    ahead = {
-        0: ((row, col), (row - 1, col)),
-        1: ((row, col - 1), (row, col)),
-        2: ((row - 1, col - 1), (row, col - 1)),
-        3: ((row - 1, col), (row - 1, col - 1)),
-    }
-    right, left = ahead[direction]
-    return bool(inside[right]) and not inside[left]
+def _turns(code: int) -> tuple[int, ...]:
+    """The direction in which the boundary leaves a corner of that code, by the direction in which
+    it came; -1 where there is none."""
+
+    def leads(direction: int) -> bool:
+        right, left = _SIDES[direction]
+        return bool(code >> right & 1 and not code >> left & 1)
+
+    return tuple(
+        next((out for t in (1, 0, 3) if leads(out := (came + t) % 4)), -1) for came in range(4)
+    )
 
 
-def _simplify(points: Points) -> Points:
+_TURNS = tuple(_turns(code) for code in range(16))
+
+
+def _simplify(points: Points, weights: NDArray[np.float64]) -> Points:
     """The polyline with few enough points: the finest tolerance that leaves no crossing."""
     tolerance = _FIRST_TOLERANCE_PX
-    weights = _weights(points, tolerance)
     while True:
         kept = points[weights > tolerance]
         if len(kept) < 4:  # a speck or a sliver: its bounding box is what is left to say
@@ -114,30 +134,57 @@ def _simplify(points: Points) -> Points:
         tolerance *= 1.3
 
 
-def _weights(points: Points, least: float) -> NDArray[np.float64]:
-    """[K] the tolerance up to which Douglas and Peucker (1973) keep each point of a closed
-    polyline; 0 for those dropped at `least` already."""
-    far = int(np.argmax(np.sum((points - points[0]) ** 2, axis=1)))
+def _weights(polylines: Sequence[Points]) -> list[NDArray[np.float64]]:
+    """[K] of each closed polyline [K, 2]: the tolerance up to which Douglas and Peucker (1973) keep
+    each point; 0 for those dropped at the first tolerance already.
+
+    The lines of all polylines are split at once, those of the halves next.
+    """
+    if not polylines:
+        return []
+    points = np.concatenate(polylines)
+    ends = np.cumsum([len(p) for p in polylines])
+    begins = ends - [len(p) for p in polylines]
+    far = begins + [int(np.argmax(np.sum((p - p[0]) ** 2, axis=1))) for p in polylines]
     weights = np.zeros(len(points))
-    weights[[0, far, -1]] = np.inf
-    stack = [(0, far, np.inf), (far, len(points) - 1, np.inf)]
-    while stack:
-        first, last, most = stack.pop()
-        if last - first < 2:
-            continue
-        between = points[first + 1 : last]
-        length = float(np.hypot(*(points[last] - points[first])))
-        if length == 0:
-            distance = np.hypot(*(between - points[first]).T)
-        else:
-            distance = np.abs(_side(points[first], points[last], between)) / length
-        at = int(np.argmax(distance))
-        if distance[at] > least:
-            middle = first + 1 + at
-            # A point is reached only where all that split the line before it were kept.
-            weights[middle] = min(most, float(distance[at]))
-            stack += [(first, middle, weights[middle]), (middle, last, weights[middle])]
-    return weights
+    weights[np.concatenate((begins, far, ends - 1))] = np.inf
+    first, last = np.concatenate((begins, far)), np.concatenate((far, ends - 1))
+    most = np.full(len(first), np.inf)
+    while len(first):
+        at, distance = _farthest(points, first, last)
+        kept = distance > _FIRST_TOLERANCE_PX
+        first, at, last = first[kept], at[kept], last[kept]
+        # A point is reached only where all that split the line before it were kept.
+        weights[at] = most = np.minimum(most, distance)[kept]
+        first, last = np.concatenate((first, at)), np.concatenate((at, last))
+        most = np.concatenate((most, most))
+    return np.split(weights, ends[:-1])
+
+
+def _farthest(
+    points: Points, first: NDArray[np.int64], last: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """[S] which point between each two is the farthest from the line through them, the first of
+    several, and its distance; 0 where none is between."""
+    farthest, farness = first.copy(), np.zeros(len(first))
+    some = np.flatnonzero(last - first >= 2)
+    if not len(some):
+        return farthest, farness
+    counts = (last - first - 1)[some]
+    begin = np.cumsum(counts) - counts
+    start, end = points[first[some]], points[last[some]]
+    length = np.hypot(*(end - start).T)
+    between = np.arange(counts.sum()) + np.repeat(first[some] + 1 - begin, counts)
+    to = points[between] - np.repeat(start, counts, axis=0)
+    along = np.repeat(end - start, counts, axis=0)
+    distance = np.abs(along[:, 0] * to[:, 1] - along[:, 1] * to[:, 0])
+    distance /= np.repeat(np.where(length > 0, length, 1), counts)
+    is_point = np.repeat(length == 0, counts)
+    distance[is_point] = np.hypot(*to[is_point].T)
+    farness[some] = np.maximum.reduceat(distance, begin)
+    hits = np.flatnonzero(distance == np.repeat(farness[some], counts))
+    farthest[some] = between[hits[np.searchsorted(hits, begin)]]
+    return farthest, farness
 
 
 def _bounding_box(points: Points) -> Points:

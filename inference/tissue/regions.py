@@ -63,6 +63,16 @@ class Regions:
         np.maximum.at(right, self.numbers, self.stops)
         return bottom - top, right - left
 
+    def cut_out(self, number: int) -> tuple[Mask, int, int]:
+        """One region as a mask of the box around it, and the first row and column of the box."""
+        runs = np.flatnonzero(self.numbers == number)
+        rows, starts, stops = self.rows[runs], self.starts[runs], self.stops[runs]
+        top, left = int(rows.min()), int(starts.min())
+        steps = np.zeros((int(rows.max()) + 1 - top, int(stops.max()) + 1 - left), np.int8)
+        steps[rows - top, starts - left] = 1
+        steps[rows - top, stops - left] = -1
+        return steps.cumsum(1, dtype=np.int8)[:, :-1].astype(np.bool_), top, left
+
     def painted(self, keep: NDArray[np.bool_]) -> Mask:
         """The mask of the regions [n] to keep."""
         kept = keep[self.numbers]

@@ -38,7 +38,7 @@ PARTS = {
     "frames around the tissue": ("inference.tiles.planning", "outside_contradicted"),
     "what another level shows": ("inference.tiles.planning", "expected_of"),
     "sums of the view": ("inference.tissue.sums", "summed"),
-    "mean colors of tiles": ("inference.tiles.encoding", "tile_means"),
+    "mean colors of tiles": ("inference.tiles.cutter", "mean_of"),
     "markers of each JPEG stream": ("inference.slide.frames", "defect"),
 }
 """The functions of the examination, in the modules that call them."""

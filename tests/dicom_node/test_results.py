@@ -668,3 +668,24 @@ def test_a_file_that_cannot_be_written_leaves_the_former_one_and_no_debris(sourc
         write(ds, path)
     assert path.read_bytes() == b"former"
     assert [p.name for p in tmp_path.iterdir()] == ["sr.dcm"]
+
+
+def test_every_image_that_a_report_refers_to_is_among_its_evidence(source: Dataset) -> None:
+    result = prediction(source)
+    predicted = report(source, result, segmentations=[segment(source, result)])
+    for made in (predicted, report(source, refusal(None))):
+        evidence = {
+            instance.ReferencedSOPInstanceUID
+            for study in made.CurrentRequestedProcedureEvidenceSequence
+            for series in study.ReferencedSeriesSequence
+            for instance in series.ReferencedSOPSequence
+        }
+        referred = set(_referred(made))
+        assert referred
+        assert referred <= evidence
+
+
+def _referred(item: Dataset) -> Iterator[str]:
+    for child in item.get("ContentSequence") or ():
+        yield from (r.ReferencedSOPInstanceUID for r in child.get("ReferencedSOPSequence") or ())
+        yield from _referred(child)

@@ -30,6 +30,7 @@ from engines.runtime import Runtime, open_runtime
 from inference import archive, predict
 from inference.errors import Stopped
 from inference.slide.slide import Level, open_slide
+from inference.tiles.agreement import tile_means
 from inference.tiles.cutter import TileCutter
 from inference.tiles.encoding import Encoding
 from inference.tiles.grid import TileGrid, stream
@@ -162,10 +163,18 @@ def test_what_is_held_is_a_column_of_a_band_and_the_frames_it_shares_with_the_ne
     assert max(held.values()) <= (MOST_BAND_ROWS + high) * columns + high * row_of_frames
 
 
+@given(grids(), st.integers(1, 40))
+def test_of_a_source_alone_on_its_level_only_the_last_batch_is_short(
+    sources: list[Source], size: int
+) -> None:
+    lengths = [len(batch.tiles) for batch in in_order(sources[:1], size)]
+    assert set(lengths[:-1]) <= {size}
+
+
 def test_a_band_ends_where_no_tile_straddles_two_rows_of_frames(tmp_path: Path) -> None:
     path = write_level(tmp_path / "a.dcm", noise(2048, 64), frame=(64, 64))
     with sources_of(path, tile_px=56) as sources:
-        batches = in_order(sources, 5)
+        batches = in_order(sources, 4)
         straddles = frames_under(sources[0])
         for band in {b.band for b in batches}:
             tiles = np.concatenate([b.tiles for b in batches if b.band == band])
@@ -192,6 +201,14 @@ def test_each_frame_is_decoded_once_for_two_magnifications_and_any_number_of_thr
             Encoding(sources, values, runtime).run(lambda progress: None, lambda: False)
             assert set(level.decoded.values()) == {1}
             assert set(level.decoded) == {(r, c) for r in range(7) for c in range(6)}
+
+
+def test_the_cutter_knows_the_mean_color_of_the_tiles_it_has_cut(slide: Path) -> None:
+    with sources_of(slide, 0.5) as (source,):
+        cutter = TileCutter([source], {0: SharedFrames(source.level, [source])}, 7)
+        for batch in in_order([source], 7):
+            pixels, _ = cutter.cut(batch)
+            np.testing.assert_array_equal(cutter.means(batch), tile_means(pixels))
 
 
 def test_tiles_are_those_of_the_stream_in_whatever_order_they_are_cut(slide: Path) -> None:

@@ -15,7 +15,7 @@ from inference.phantom.draw import STEP, Kind
 from inference.slide.slide import open_slide
 from inference.tissue import light, view
 from inference.tissue.outlines import MOST_POINTS, area, crosses_itself, outlines
-from inference.tissue.regions import dilate, drop_small, fill_holes, halved, label
+from inference.tissue.regions import Regions, dilate, drop_small, fill_holes, halved, label
 from inference.tissue.tissue import TissueMask, find_tissue, tissue_and_view
 from slides import PhantomStudy, SlideStudy
 
@@ -243,3 +243,16 @@ def test_a_halved_mask_is_set_where_any_of_four_pixels_is(mask: NDArray[np.bool_
     padded[: mask.shape[0], : mask.shape[1]] = mask
     expected = padded.reshape(rows // 2, 2, cols // 2, 2).any((1, 3))
     np.testing.assert_array_equal(halved(mask), expected)
+
+
+@given(masks)
+def test_a_region_is_cut_out_as_it_stands_in_the_mask(mask: NDArray[np.bool_]) -> None:
+    regions = Regions.of(mask)
+    together = np.zeros_like(mask)
+    for number, area_px in enumerate(regions.areas.tolist()):
+        region, top, left = regions.cut_out(number)
+        assert region.sum() == area_px
+        sides = region[0], region[-1], region[:, 0], region[:, -1]
+        assert all(side.any() for side in sides)
+        together[top : top + region.shape[0], left : left + region.shape[1]] |= region
+    np.testing.assert_array_equal(together, mask)

@@ -20,6 +20,7 @@ from dicom_node.results.making import BuiltObject, Making
 from dicom_node.results.modules import (
     blank_header,
     complete,
+    copied,
     pixel_measures,
     plain,
     series_description,
@@ -76,8 +77,9 @@ def build_segmentation(
     names = ResultNames.of(source.StudyInstanceUID, input_uids, provenance, kind)
     device = provenance.device
     base_mm = (result.geometry.spacing_row_mm, result.geometry.spacing_col_mm)
+    own = copied(source)
     segmentation: Dataset = Segmentation(
-        source_images=[blank_header(source, result.geometry)],
+        source_images=[blank_header(own, result.geometry)],
         pixel_array=(stored_values(heatmap, result) / np.float64(MAXIMUM))[np.newaxis],
         segmentation_type="FRACTIONAL",
         fractional_type="PROBABILITY",
@@ -106,7 +108,7 @@ def build_segmentation(
     segmentation.TotalPixelMatrixOriginSequence = deepcopy(source.TotalPixelMatrixOriginSequence)
     segmentation.PatientOrientation = None  # type 2C, left out by highdicom
     _fix_dimension_uid(segmentation, names.uid("dimensions"))
-    complete(segmentation, source, manifest, provenance)
+    complete(segmentation, own, manifest, provenance)
     return segmentation
 
 

@@ -20,7 +20,13 @@ from dicom_node.results import codes
 from dicom_node.results.identity import Provenance, is_preliminary, report_names
 from dicom_node.results.kinds import HEATMAP, REPORT, kind_of
 from dicom_node.results.making import BuiltObject, Making
-from dicom_node.results.modules import blank_header, complete, plain, series_description
+from dicom_node.results.modules import (
+    blank_header,
+    complete,
+    copied,
+    plain,
+    series_description,
+)
 from dicom_node.results.seg.heatmap import check_same_slide
 from dicom_node.results.sr.groups import prediction_groups, refusal_groups
 from engines.manifest.whole import Manifest
@@ -76,7 +82,8 @@ def build_report(
         groups = prediction_groups(result, manifest, provenance, names, told)
     else:
         raise ValueError("found a prediction without a manifest, expected that of its model")
-    header = blank_header(source, result.geometry)
+    own = copied(source)
+    header = blank_header(own, result.geometry)
     content = MeasurementReport(
         observation_context=_observation_context(source, provenance),
         procedure_reported=codes.IMAGING_PROCEDURE,
@@ -85,9 +92,13 @@ def build_report(
     )
     _separate(content)
     _drop_tile_size(content)
+    root = content[0]
+    tree, root.ContentSequence = root.ContentSequence, []
     report: Dataset = Comprehensive3DSR(
         evidence=[header, *segmentations],
-        content=content,
+        # highdicom copies the whole tree and walks it three times, to find images that are no
+        # evidence; ours names none but the header. So it is given the root alone.
+        content=root,
         series_instance_uid=names.uid("series"),
         series_number=series_number,
         sop_instance_uid=names.uid("instance"),
@@ -99,8 +110,9 @@ def build_report(
         series_description=series_description("AI report", manifest),
         specific_character_set=None,
     )
+    report.ContentSequence = tree
     report.PerformedProcedureCodeSequence = [CodedConcept.from_code(codes.IMAGING_PROCEDURE)]
-    complete(report, source, manifest, provenance)
+    complete(report, own, manifest, provenance)
     return report
 
 
