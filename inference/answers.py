@@ -5,6 +5,7 @@ from __future__ import annotations
 from engines.bundle import Bundle
 from engines.errors import BundleRejected
 from engines.manifest.outputs import ClassOutput, HeatmapOutput, MeasureOutput
+from engines.manifest.uncertainty import Unknown
 from engines.manifest.whole import Manifest
 
 
@@ -26,6 +27,11 @@ def unanswered(manifest: Manifest) -> str:
              if isinstance(o, ClassOutput | MeasureOutput)]  # fmt: skip
     found += [f"map {o.name} of several classes" for o in manifest.outputs
               if isinstance(o, HeatmapOutput) and o.classes]  # fmt: skip
+    for output in manifest.outputs:
+        if not isinstance(output.uncertainty, Unknown):
+            found.append(f"what is known of the uncertainty of {output.name}")
+        if isinstance(output, HeatmapOutput) and (output.floor or output.threshold is not None):
+            found.append(f"the floor or the threshold of map {output.name}")
     if manifest.unit == "case":
         found.append("a prediction of a whole case")
     return ", ".join(found)

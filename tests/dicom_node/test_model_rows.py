@@ -10,10 +10,10 @@ import pytest
 from dicom_node.commands.screen.models import shares
 from dicom_node.ledger.counted import Evidence
 from dicom_node.ledger.keeping.facts import facts_of
-from dicom_node.ledger.keeping.rules import Policy, inputs, results
+from dicom_node.ledger.keeping.rules import Policy, Sent, StudyFacts, inputs, results
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import ModelRun, ReceivedInstance, Result, Run
-from dicom_node.ledger.states import State
+from dicom_node.ledger.states import DeliveryState, Proof, State
 
 STUDY = "1.2"
 RUN_BEFORE, RUN = Run(STUDY, 1, 0), Run(STUDY, 1, 1)
@@ -84,6 +84,46 @@ def test_a_study_that_was_analyzed_silently_waits_for_no_proof(ledger: Ledger) -
     assert inputs(facts, POLICY, now + 10).may_go
     assert results(facts, KEEPS, now + 101, pressed=True).may_go
     assert not results(facts, KEEPS, now + 99, pressed=True).may_go, "nobody else has them"
+
+
+def test_a_study_to_which_no_silent_model_applied_waits_for_no_proof(ledger: Ledger) -> None:
+    ledger.studies.start_analysis(RUN, "one", "b" * 64, [TRIED])
+    assert ledger.deliveries.start(RUN, [], ["pacs"])
+    assert ledger.deliveries.finish(RUN) is State.DONE
+    with ledger.database.read() as db:
+        facts = facts_of(db, STUDY)
+    assert facts is not None
+    assert inputs(facts, POLICY, ledger.database.now() + 10).may_go
+
+
+def test_a_revision_without_results_of_live_models_is_no_silent_one(ledger: Ledger) -> None:
+    ledger.studies.start_analysis(RUN, "two", "b" * 64, [LUNG, TRIED])
+    assert ledger.deliveries.start(RUN, [], ["pacs"])
+    assert ledger.deliveries.finish(RUN) is State.DONE
+    with ledger.database.read() as db:
+        facts = facts_of(db, STUDY)
+    assert facts is not None
+    assert not inputs(facts, POLICY, ledger.database.now() + 10).may_go
+
+
+def test_a_silent_revision_rests_on_the_proof_of_the_live_one_before_it() -> None:
+    live = Sent(1, "pacs", DeliveryState.DELIVERED, Proof.COMMITTED, 0.0)
+    done = (State.DONE, State.DONE)
+    facts = StudyFacts("1.2", done, 0.0, 0.0, frozenset({1}), (live,), None, False,
+                       silent=frozenset({2}), hushed=frozenset({2}))  # fmt: skip
+    assert inputs(facts, POLICY, 1e9).may_go
+    lost = replace(live, proof=Proof.LOST)
+    needs = replace(POLICY, require_commitment=True)
+    assert not inputs(replace(facts, sent=(lost,)), needs, 1e9).may_go
+
+
+def test_a_full_disk_leaves_what_a_candidate_found_beside_a_live_model() -> None:
+    live = Sent(1, "pacs", DeliveryState.DELIVERED, Proof.COMMITTED, 0.0)
+    facts = StudyFacts("1.2", (State.DONE,), 0.0, 0.0, frozenset({1}), (live,), None, False,
+                       silent=frozenset({1}))  # fmt: skip
+    assert not results(facts, KEEPS, 99, pressed=True).may_go
+    assert results(facts, KEEPS, 101, pressed=True).may_go
+    assert results(replace(facts, silent=frozenset()), KEEPS, 99, pressed=True).may_go
 
 
 def test_who_goes_live_is_an_event_once_and_each_node_has_its_own(where: Path | str) -> None:

@@ -21,6 +21,9 @@ MAP = {
     "kind": "map", "name": "tissue", "shows": "finding", "graph": "encoder", "tensor": "features",
     "category": TUMOR, "type": TUMOR, "description": "Tests.", "classes": CLASSES,
 }  # fmt: skip
+SPOTS = {key: value for key, value in MAP.items() if key != "classes"} | {"name": "spots"}
+FLOORED, CUT = SPOTS | {"floor": 0.1}, SPOTS | {"threshold": 0.5}
+SURE = SPOTS | {"uncertainty": {"how": "interval", "source": "tests", "half_width": 0.1}}
 MEASURE = {"kind": "measure", "name": "area", "code": TUMOR, "unit": TUMOR, "quantity": "area",
            "map": "tissue", "classes": ["Neoplasm"]}  # fmt: skip
 CLASS = {"kind": "class", "name": "grade", "tensor": "survival", "code": TUMOR, "classes": CLASSES}
@@ -32,6 +35,9 @@ CLASS = {"kind": "class", "name": "grade", "tensor": "survival", "code": TUMOR, 
         ([CLASS], {}, r"output grade \(of kind class\) cannot be reported"),
         ([MAP], {}, "map tissue of several classes cannot be reported"),
         ([MAP, MEASURE], {}, r"output area \(of kind measure\), map tissue of several classes"),
+        ([FLOORED], {}, "the floor or the threshold of map spots cannot be reported"),
+        ([CUT], {}, "the floor or the threshold of map spots cannot be reported"),
+        ([SURE], {}, "what is known of the uncertainty of spots cannot be reported"),
         ([], {"unit": "case"}, "a prediction of a whole case cannot be reported"),
     ],
 )

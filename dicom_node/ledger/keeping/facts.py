@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from dicom_node.ledger.database.analyses import analyses
 from dicom_node.ledger.database.tables import (
     deliveries,
     holds,
@@ -71,7 +72,21 @@ def facts_of(db: sa.Connection, study: str) -> StudyFacts | None:
         _unseen(db),
         number_promised > 0,
         frozenset(r.revision for r in made if r.silent),
+        _hushed(db, study),
     )
+
+
+def _hushed(db: sa.Connection, study: str) -> frozenset[int]:
+    """Revisions whose last attempt was begun with silent models alone."""
+    a = analyses.c
+    runs = db.execute(
+        sa.select(a.revision, a.attempt, a.silent).where(a.study_instance_uid == study)
+    ).all()
+    last = {
+        run.revision: max(r.attempt for r in runs if r.revision == run.revision) for run in runs
+    }
+    heard = {r.revision for r in runs if r.attempt == last[r.revision] and not r.silent}
+    return frozenset(last.keys() - heard)
 
 
 def _unseen(db: sa.Connection) -> tuple[tuple[float, float], ...]:

@@ -74,6 +74,8 @@ class StudyFacts:
     """Whether a sender was told that we keep a received file that is there."""
     silent: frozenset[int] = frozenset()
     """Revisions of which there are objects that go nowhere."""
+    hushed: frozenset[int] = frozenset()
+    """Revisions that no model was to tell anything of: all that ran were silent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ def results(facts: StudyFacts, policy: Policy, now: float, *, pressed: bool = Fa
     if facts.states[-1] is State.PARKED:
         wait_s = max(policy.parked_s, policy.results_s)
         return _aged(facts, since, wait_s, now, "parked, or proven since,")
-    goes_early = pressed and not _is_silent(facts)  # nobody else has those
+    goes_early = pressed and not facts.silent  # nobody else has silent ones
     return _aged(facts, since, 0.0 if goes_early else policy.results_s, now, "proven")
 
 
@@ -196,8 +198,9 @@ def _unproven(facts: StudyFacts, policy: Policy) -> str:
 
 
 def _is_silent(facts: StudyFacts) -> bool:
-    """Whether a study has results, and none that anybody was to be sent."""
-    return len(facts.states) in facts.silent and not facts.made
+    """Whether the newest revision has nothing that anybody was to be sent, and rightly so."""
+    newest = len(facts.states)
+    return newest not in facts.made and newest in facts.silent | facts.hushed
 
 
 def _standing(sent: Sent) -> str:

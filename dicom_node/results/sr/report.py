@@ -78,7 +78,7 @@ def build_report(
         groups = refusal_groups(source, result, manifest, provenance, names, notes)
     elif manifest is not None:
         check_same_slide(source, result.geometry)
-        told = (*_specimen_note(source), *map(plain, notes))
+        told = (*map(plain, (*manifest.limits, *notes)), *_specimen_note(source))
         groups = prediction_groups(result, manifest, provenance, names, told)
     else:
         raise ValueError("found a prediction without a manifest, expected that of its model")

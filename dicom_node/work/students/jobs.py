@@ -93,7 +93,10 @@ class Assigning:
             live = [Job(slide.key, taken.name) for taken in assigned.live.taken]
             found += live or ([Job(slide.key)] if self._roster.live else [])
             found += [Job(slide.key, taken.name) for taken in assigned.silent]
-        names = ["", *(one.model for one in self._roster.known)]
+        # Silent ones last: one that ends the worker has then kept nobody's report waiting.
+        known = self._roster.known
+        by_mode = [*self._roster.live, *(one for one in known if one.is_silent)]
+        names = ["", *(one.model for one in by_mode)]
         return sorted(found, key=lambda job: names.index(job.model))
 
     def of(self, slide: SlideFiles) -> Assigned:
