@@ -141,7 +141,7 @@ def _before_of(words: list[str], at: int, ends: set[int]) -> int:
 
 
 def _is_of_tumor(words: list[str], at: int, after: int, ends: set[int], known: Vocabulary) -> bool:
-    end = min([end for end in ends if end >= after] + [after + _NEAR])
+    end = next((n for n in range(after, after + _NEAR) if n in ends), after + _NEAR)
     begin = _before_of(words, at, ends)
     is_before = begin < at and begin > 0 and words[begin - 1] in known.malignant
     return is_before or any(word in known.malignant for word in words[after:end])
