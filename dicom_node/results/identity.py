@@ -19,8 +19,14 @@ NAMESPACE = uuid.UUID("3a9e5cf9-fbff-4cb6-bccd-0af4f401ffd7")
 
 _SEPARATOR = "\x1f"
 _REPORT = "report"
-_MAY_BE_MENDED = {Reason.INCOMPLETE, Reason.ANALYSIS_FAILED, Reason.RESULTS_FAILED}
-"""Refusals that the same instances may not meet again: a file is replaced, the node is mended."""
+_MAY_BE_MENDED = {
+    Reason.INCOMPLETE,
+    Reason.ANALYSIS_FAILED,
+    Reason.RESULTS_FAILED,
+    Reason.NO_MODEL,
+}
+"""Refusals that the same instances may not meet again: a file is replaced, the node is mended, or a
+later version reads more of what the slide says of its organ."""
 
 
 @dataclass(frozen=True)

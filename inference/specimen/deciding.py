@@ -14,7 +14,11 @@ from pydicom.datadict import dictionary_description
 
 from inference.specimen.organs import Organ, narrowest
 from inference.specimen.says import At, SlideSays, Specimen
+from inference.specimen.vocabulary import vocabulary
 from inference.specimen.wording import Read, read
+
+_LYMPH_NODE = "lymph node"
+"""The one organ that a metastasis is in and never from."""
 
 Texts = Sequence[tuple[str, Read]]
 """Attributes and what their words name."""
@@ -67,12 +71,12 @@ def decide(says: SlideSays) -> Decision:
 def _of_specimen(specimen: Specimen, says: SlideSays) -> Decision:
     coded = [*specimen.sites, *(At("SpecimenTypeCodeSequence", t) for t in specimen.types)]
     coded += says.regions
-    texts = [(keyword, read(text)) for keyword, text in specimen.texts]
-    texts.append(("BodyPartExamined", read(says.body_part)))
+    own = [(keyword, read(text)) for keyword, text in specimen.texts]
+    texts = [*own, ("BodyPartExamined", read(says.body_part))]
     return (
         _by_codes(coded, specimen.is_metastatic, texts)
-        or _by_text(texts)
-        or _by_text([("StudyDescription", read(says.study_description))])
+        or _by_text(texts, own)
+        or _by_text([("StudyDescription", read(says.study_description))], own)
         or Decision(None, _silence(coded), is_silent=True)
     )
 
@@ -86,6 +90,9 @@ def _by_codes(coded: Sequence[At], is_metastatic: bool, texts: Texts) -> Decisio
     if any(r.is_of_metastasis for _, r in meanings):
         return _undecided(f"{_where(meanings)} speaks of a metastasis")
     known = [(at, organ) for at in coded if (organ := at.code.organ) is not None]
+    spoken = [(a, r) for a, r in texts if r.is_of_metastasis]
+    if spoken and any(organ.name != _LYMPH_NODE for _, organ in known):
+        return _undecided(f"{_where(spoken)} speaks of a metastasis")
     if not known:
         return _by_text(meanings, of="the Code Meaning in ")
     plain = [(a, r) for a, r in meanings if len(r.organs) == 1 and not r.is_doubted]
@@ -99,8 +106,9 @@ def _by_codes(coded: Sequence[At], is_metastatic: bool, texts: Texts) -> Decisio
     return Decision(organ, sentence, _other_words(texts, organ))
 
 
-def _by_text(texts: Texts, of: str = "the words of ") -> Decision | None:
-    """What texts say together; None where they name no organ and no metastasis."""
+def _by_text(texts: Texts, own: Texts = (), of: str = "the words of ") -> Decision | None:
+    """What texts say together, beside what descriptions of the specimen itself say of where it is
+    from; None where they name no organ and no metastasis."""
     speaking = [(keyword, r) for keyword, r in texts if r.organs or r.is_of_metastasis]
     if not speaking:
         return None
@@ -113,7 +121,21 @@ def _by_text(texts: Texts, of: str = "the words of ") -> Decision | None:
     organ = narrowest(named)
     if organ is None:
         return _undecided(f"{where} name {_named(named)}, and no code says which")
+    if _may_be_from_elsewhere(organ, texts, own):
+        return _undecided(f"{where} name {organ.name}, and the slide speaks of another place, too")
     return Decision(organ, f"The organ is {organ.name}, by {where}; no code known here says it.")
+
+
+def _may_be_from_elsewhere(organ: Organ, texts: Texts, own: Texts) -> bool:
+    """Whether the organ may be that of the study or of an earlier tumor only."""
+    known, every = vocabulary(), [r for _, r in (*own, *texts)]
+    if organ.name in known.everywhere:
+        return False
+    if any(r.is_elsewhere for _, r in own) and not any(r.organs for _, r in own):
+        return True
+    is_lobe_of_another = organ.name not in known.lobed and any(r.has_lobe for r in every)
+    is_of_tumor = all(r.organs <= r.origins for r in every)
+    return is_of_tumor and (is_lobe_of_another or any(r.is_of_patient for r in every))
 
 
 def _undecided(why: str) -> Decision:
@@ -128,11 +150,11 @@ def _silence(coded: Sequence[At]) -> str:
 
 
 def _other_words(texts: Texts, organ: Organ) -> tuple[str, ...]:
-    """What is said where a description names one organ, and another one than the codes."""
+    """What is said where a description names other organs than the codes."""
     return tuple(
         f"{_name(keyword)} names {_named(r.organs)}; the code is believed."
         for keyword, r in texts
-        if len(r.organs) == 1 and narrowest({organ, *r.organs}) is None
+        if r.organs and narrowest({organ, *r.organs}) is None
     )
 
 

@@ -23,8 +23,8 @@ class Organ:
     icdo: tuple[str, ...] = field(compare=False, repr=False)
     """Beginnings of its ICD-O-3 topography codes, without the dot."""
     words: tuple[str, ...] = field(compare=False, repr=False)
-    """As they are written; `wording.folded` makes them comparable. One with ^ counts only where a
-    text begins with it."""
+    """As they are written; `vocabulary.folded` makes them comparable. One with ^ counts only
+    where a text begins with it."""
 
     def __hash__(self) -> int:
         return hash(self.name)

@@ -10,7 +10,8 @@ from pydicom.sr.coding import Code
 
 from inference.slide.attributes import items, words
 from inference.specimen.codes import Coded
-from inference.specimen.wording import MOST_CHARACTERS, read
+from inference.specimen.vocabulary import MOST_CHARACTERS
+from inference.specimen.wording import read
 
 TAGS = (
     "SpecimenDescriptionSequence",

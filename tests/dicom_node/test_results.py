@@ -346,6 +346,13 @@ def test_the_series_of_a_report_follows_from_its_uid_and_what_it_was_made_from(s
     assert series_of_report(study, made.SOPInstanceUID, sets, {"sha256:other"}) is None
 
 
+@pytest.mark.parametrize("reason", [Reason.NO_MODEL, Reason.INCOMPLETE, Reason.ANALYSIS_FAILED])
+def test_a_refusal_that_may_be_mended_and_the_result_after_it_have_different_uids(source, reason):
+    refused = report(source, replace(refusal(source), reason=reason), input_uids=["1.2"])
+    later = report(source, prediction(source), input_uids=["1.2"])
+    assert refused.SOPInstanceUID != later.SOPInstanceUID
+
+
 def test_the_report_names_slide_heatmap_and_predecessor(source):
     seg = segment(source, prediction(source))
     first = report(source, prediction(source), segmentations=[seg])

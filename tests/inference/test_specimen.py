@@ -41,6 +41,15 @@ def test_a_code_is_believed_before_words_and_the_other_organ_is_said():
     )
 
 
+def test_words_that_name_several_organs_beside_a_code_are_said_too():
+    decision = decided(header(specimen(LUNG, short="Lung, colon")))
+    assert decision.organ is not None
+    assert decision.organ.name == "lung"
+    assert decision.beside == (
+        "Specimen Short Description names colon and lung; the code is believed.",
+    )
+
+
 def test_sentences_name_attributes_and_organs_and_quote_nothing_of_the_slide():
     private = "Mueller^Hans 19420101"
     slides = [

@@ -134,3 +134,90 @@ CASES = {
         header(StudyDescription="Histopathology"), None),
     "nothing at all": (header(), None),
 }  # fmt: skip
+
+WORDS: dict[str | None, str] = {
+    "colon": (
+        "hepatic flexure (biopsy)|splenic flexure|Leberflexur|right colic flexure|"
+        "Colon, hepatic flexure|Flexura lienalis"
+    ),
+    "heart": ("pulmonary valve|Herzklappe|heart valve"),
+    "larynx": ("thyroid cartilage"),
+    None: (
+        "pulmonary embolus|renal artery|renal vein thrombus|mammary artery|"
+        "RUL wedge, history of colon carcinoma|Z.n. Mamma-Ca, Leberherd|axilla, breast ca|"
+        "DD Lunge|am ehesten Lunge|consistent with breast primary|Nierenarterie|"
+        "Arterie der Niere|vein of the left kidney|splenic artery|perirenal|peri-renal fat|"
+        "tissue adjacent to liver|St. p. Mamma-Ca|s/p colon cancer|bekanntes Kolonkarzinom|"
+        "known lung cancer|h/o prostate ca|rule out lung|V.a. Mamma-Ca|Lunge wahrscheinlich|"
+        "Lung (suspected)|kidney stone|Brustwand, Mamma-Ca|Wedge RUL, carcinoma of breast|"
+        "breast cancer follow up|Tissue, not lung|kein Lungengewebe|Prostataloge|"
+        "Harnblase oder Prostata|Lung near pleura|favor ovary|likely pancreas"
+    ),
+    "breast": (
+        "Breast, left axillary tail, ca|Breast core biopsy, history of fibrocystic disease|"
+        "Mamma, V.a. Karzinom|Breast, rule out malignancy|Breast, no residual tumor|Mamma-"
+        "Ca li.|Breast carcinoma with nerve invasion|Mamma li. bei Z.n. BET|"
+        "Breast cancer, left|Mammakarzinom|"
+        "Breast, invasive ductal carcinoma, right upper outer quadrant|Mamma nach Chemotherapie"
+    ),
+    "lung": (
+        "Lung carcinoma, right upper lobe|Lung ca RUL|Lunge, Oberlappen rechts, DD Karzinoid|"
+        "Lung, c-MET IHC|Lung, artery invasion"
+    ),
+    "kidney": (
+        "Kidney, renal vein margin|Kidney, artery and vein margins|Nierenrundherd|"
+        "Kidney tumor, adjacent normal tissue"
+    ),
+    "bladder": ("Bladder, cold cup biopsy"),
+    "lymph node": (
+        "pulmonary lymph node|lymph node of the breast|Leistenlymphknoten|axillary lymph node|"
+        "internal mammary lymph nodes"
+    ),
+    "renal pelvis and ureter": ("renal pelvis carcinoma"),
+    "prostate": ("Prostate biopsies, follow-up|Prostata, bekannte BPH|Prostate, R/O carcinoma"),
+    "liver": ("liver tumor, right lobe|Leberherd"),
+    "gallbladder and bile duct": ("common hepatic duct|cystic duct"),
+    "skin": ("Skin cancer, axilla"),
+    "pancreas": ("pancreatic duct"),
+}
+"""Descriptions without a code, and the organ that each alone is of."""
+
+CASES |= {
+    f"the words {text}": (header(specimen(short=text)), organ)
+    for organ, texts in WORDS.items()
+    for text in texts.split("|")
+}
+
+CASES |= {
+    "a place, and the disease of the study": (
+        header(specimen(short="Wedge RUL"), StudyDescription="breast cancer follow up"), None),
+    "a place, and an old tumor": (
+        header(specimen(short="Wedge RUL"), StudyDescription="Breast cancer"), None),
+    "a lobe, and the organ in the study": (
+        header(specimen(short="Wedge RUL"), StudyDescription="Lung cancer"), "lung"),
+    "a place, and an organ in the study": (
+        header(specimen(short="Axilla left"), StudyDescription="Breast"), None),
+    "a vessel, and its organ as body part": (
+        header(specimen(short="Renal vein thrombus"), BodyPartExamined="KIDNEY"), None),
+    "a follow-up of the organ itself": (
+        header(StudyDescription="Prostate biopsies, follow-up"), "prostate"),
+    "a code whose meaning is the flexure alone": (
+        header(specimen(("48338005", "SCT", "Hepatic flexure"))), "colon"),
+    "the other flexure": (header(specimen(("72592005", "SCT", "Splenic flexure"))), "colon"),
+    "a laboratory's code of a vessel": (
+        header(specimen(("RA", "99LIS", "Renal artery"), short="x")), None),
+    "a code, and a metastasis in the words": (
+        header(specimen(LUNG, short="metastasis of colon carcinoma in lung")), None),
+    "a code, and a metastasis in German": (
+        header(specimen(LUNG, detailed="Lungenmetastase")), None),
+    "a code, and a metastasis whose origin is looked for": (
+        header(specimen(LIVER, short="CUP")), None),
+    "a code, and no metastasis": (
+        header(specimen(LUNG, short="Lung, no evidence of metastasis")), "lung"),
+    "a code, and no metastasis in German": (
+        header(specimen(LIVER, short="Leber, keine Metastasen")), "liver"),
+    "a code, and a gene of that name": (header(specimen(LUNG, short="Lung, c-MET IHC")), "lung"),
+    "a lymph node is never the origin": (
+        header(specimen(("59441001", "SCT", "Lymph Node"), short="Metastasis of breast carcinoma")),
+        "lymph node"),
+}  # fmt: skip

@@ -15,7 +15,7 @@ from inference.quality import stain_refusal
 from inference.slide.terms import substance_name
 from inference.specimen.codes import Coded, coded
 from inference.specimen.organs import Organ, is_covered, organs
-from inference.specimen.wording import folded
+from inference.specimen.vocabulary import folded
 
 _LONGEST_DESCRIPTION = 256
 """Characters that a pattern of the configuration is tried on; the standard allows 64."""
