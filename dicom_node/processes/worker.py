@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -23,7 +24,7 @@ from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Revision
 from dicom_node.observe.log import place_of
 from dicom_node.processes.heartbeat import NOBODY, Heart
-from dicom_node.processes.losses import Losses, engine_after, missing_after
+from dicom_node.processes.losses import Losses, missing_after, opened_after
 from dicom_node.work.overseer import Overseer
 from dicom_node.work.pruning import EVERY_S, prune
 from dicom_node.work.rounds import WORKFLOW_VERSION, close, run_round
@@ -89,23 +90,26 @@ def _work(config: Config, stop: threading.Event, heart: Heart) -> None:
 def _runtime(config: Config, bundle: Bundle, model: ModelEntry) -> Iterator[Runtime]:
     """The model's runtime; a device that is lost ends this process with a status of its own."""
     losses = Losses(config.node.data_dir)
-    before = losses.last()
-    engine = engine_after(model.engine, before)
+    before = losses.of(model.name, bundle.digest)
     if before is not None:
         log.warning("device_was_lost", engine=before.engine, reason=before.reason)
     try:
         with open_runtime(
             bundle,
-            engine=engine,
+            engine=model.engine,
             precision=model.precision,
             threads=model.threads,
             build_plans=model.build_plans,
             records=Records(config.comparisons_dir),
-            lost=losses.end,
+            lost=partial(losses.end, model.name, bundle.digest),
+            again=opened_after(model.engine, before),
         ) as runtime:
             yield runtime
     except EngineMissing as error:
-        raise missing_after(error, before) from error
+        told = missing_after(error, model.engine, before)
+        if told is error:
+            raise
+        raise told from error
 
 
 def _serve_studies(config: Config, students: Students, stop: threading.Event, heart: Heart) -> None:
