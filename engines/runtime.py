@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from engines.bundle import Bundle
 from engines.errors import BundleRejected, DeviceFailed, DeviceLost
 from engines.executor import Arrays, Executor, precision_name
-from engines.here.choosing import Choice, PassedOver, choose
+from engines.here.choosing import Choice, PassedOver, choose, require_proof
 from engines.here.records import Records
 from engines.known import DEFAULT, ENGINES, Engine, form_of
 from engines.manifest.precision import Precision
@@ -56,8 +56,8 @@ class Runtime:
         """Engines that `auto` did not take, with the reasons."""
         self.is_fastest = False
         """Whether the precision was asked for as the fastest, and timed as such on this host."""
-        self.opened: Opened | None = None
-        """What to ask for to have the same again; None where nobody examined it."""
+        self.opened: Opened
+        """What to ask for to have the same again; only where `open_runtime` examined it."""
         self._executor = executor
         self._precision = precision
         self._lost = lost or _ignore
@@ -169,6 +169,8 @@ def open_runtime(
         examined, note = choice.precision, ""
         if examined == "shipped":
             examined, note = _examined(bundle, chosen, threads)
+            if engine == "auto" and examined == "fp32" and not chosen.is_of_cpu:
+                require_proof(bundle, chosen, examined, note, records)
         opened = replace(opened, precision=examined)
         ends = None if lost is None else partial(lost, opened)
         with open_unexamined(bundle, chosen, examined, threads, ends) as runtime:
