@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -38,6 +38,11 @@ class Loss:
     """Its name in the configuration; `model` where it is the one for all slides."""
     bundle: str
     """Digest."""
+    during: str = ""
+    """Which attempt was analyzed, as its workflow is named; empty where none was, and as soon as
+    the next worker has counted that death."""
+    at: float = 0.0
+    """Unix time."""
 
     @property
     def engine(self) -> Engine:
@@ -51,6 +56,8 @@ class Losses:
 
     def __init__(self, data_dir: Path) -> None:
         self._path = data_dir / "device-lost"
+        self.during: Callable[[], str] = str
+        """Tells the attempt that is analyzed now."""
 
     def last(self) -> Loss | None:
         """The loss since the node was started, None where there was none."""
@@ -67,13 +74,21 @@ class Losses:
     def end(self, model: str, bundle: str, opened: Opened, error: DeviceLost) -> NoReturn:
         """Say what was lost, and end this process at once, whatever its threads are at."""
         log.error("device_lost", engine=opened.engine, reason=str(error))
-        self.keep(Loss(opened, str(error), model, bundle))
+        self.keep(Loss(opened, str(error), model, bundle, self.during(), time.time()))
         os._exit(DEVICE_LOST)
 
     def keep(self, loss: Loss) -> None:
         """Write it in the place of an earlier one of the same model."""
         others = [x for x in self._all() if (x.model, x.bundle) != (loss.model, loss.bundle)]
         self._write([*others, loss])
+
+    def settle(self) -> Loss | None:
+        """The last one, with the attempt that it ended; from now on it is no attempt's, so that no
+        later death is laid to it."""
+        losses = self._all()
+        if any(loss.during for loss in losses):
+            self._write([replace(loss, during="") for loss in losses])
+        return next(reversed(losses), None)
 
     def _all(self) -> list[Loss]:
         """The last one last. None of an earlier version: it does not say whose it was."""

@@ -146,13 +146,21 @@ def test_a_loss_is_of_the_model_that_had_it_and_every_model_keeps_its_own(tmp_pa
     assert losses.last().model == "lung"
 
 
+def test_a_loss_is_laid_to_the_death_that_it_was_and_to_no_later_one(tmp_path):
+    losses = Losses(tmp_path)
+    losses.keep(replace(LOSS, during="1.2.3/1/1", at=1.0))
+    assert losses.settle().during == "1.2.3/1/1"
+    assert losses.settle().during == ""
+    assert losses.of("lung", "d1") == replace(LOSS, at=1.0)  # the engine stays pinned
+
+
 def opens(folder, config_text, model=0):
     """The engine that a worker opens for a model of a configuration."""
     path = folder / "node.toml"
     path.write_text(NODE.format(data=folder / "data") + config_text)
     config = load_config(path)
     entry = config.students[model]
-    with _runtime(config, open_bundle(entry.bundle), entry) as runtime:
+    with _runtime(config, Losses(folder / "data"), open_bundle(entry.bundle), entry) as runtime:
         return runtime
 
 
