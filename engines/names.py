@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 Engine = Literal["openvino", "onnxruntime", "onnxruntime-cuda", "tensorrt", "tensorrt-rtx"]
@@ -18,6 +19,18 @@ Chosen = Literal["shipped", "fp32", "bf16", "fp16", "int8"]
 PrecisionName = Literal["shipped", "fastest", "fp32", "bf16", "fp16", "int8"]
 """`fastest` is what `engine compare` timed as such on this host, `shipped` where it timed nothing.
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What was opened for a model, so that the very same can be opened once more."""
+
+    engine: Engine
+    precision: Chosen
+    """`shipped` where it is not known yet whether this machine computes that."""
+    is_fastest: bool = False
+    """Whether it was asked for, and chosen, as the fastest."""
+
 
 CPU_ENGINES: tuple[Engine, ...] = ("openvino", "onnxruntime")
 ENGINES: tuple[Engine, ...] = get_args(Engine)

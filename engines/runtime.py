@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,19 +18,19 @@ from numpy.typing import NDArray
 from engines.bundle import Bundle
 from engines.errors import BundleRejected, DeviceFailed, DeviceLost
 from engines.executor import Arrays, Executor, precision_name
-from engines.here.choosing import Choice, PassedOver, choose
+from engines.here.choosing import Choice, PassedOver, choose, require_proof
 from engines.here.records import Records
 from engines.known import DEFAULT, ENGINES, Engine, form_of
 from engines.manifest.precision import Precision
 from engines.manifest.tensors import Tensor
 from engines.manifest.whole import Manifest
-from engines.names import Chosen, EngineName, PrecisionName
-from engines.names import Engine as EngineId
+from engines.names import Chosen, EngineName, Opened, PrecisionName
 from engines.tensorrt.compiler import Progress
 from engines.tensorrt.libraries import Capability
 
-Lost = Callable[[EngineId, DeviceLost], None]
-"""What a process does when the device of an engine is lost: it may end itself there and then."""
+Lost = Callable[[Opened, DeviceLost], None]
+"""What a process does when the device of what was opened is lost: it may end itself there and
+then."""
 
 
 class Runtime:
@@ -55,6 +56,8 @@ class Runtime:
         """Engines that `auto` did not take, with the reasons."""
         self.is_fastest = False
         """Whether the precision was asked for as the fastest, and timed as such on this host."""
+        self.opened: Opened
+        """What to ask for to have the same again; only where `open_runtime` examined it."""
         self._executor = executor
         self._precision = precision
         self._lost = lost or _ignore
@@ -143,6 +146,7 @@ def open_runtime(
     build_plans: bool = False,
     records: Records | None = None,
     lost: Lost | None = None,
+    again: Opened | None = None,
 ) -> Iterator[Runtime]:
     """A runtime that has passed the bundle's probe; `threads` 0 means all cores.
 
@@ -154,23 +158,34 @@ def open_runtime(
     precision that the bundle lacks or that is outside its limits, and when the probe fails.
     With `build_plans` an engine that needs plans for this device builds the missing ones first,
     which takes minutes. `lost` is called, on the thread that finds out, when the device is lost.
+    With `again` nothing is chosen: it is what was open before, whatever was compared since.
     """
-    choice = choose(bundle, engine, precision, records)
+    choice = choose(bundle, engine, precision, records) if again is None else _same(again)
     chosen = choice.engine
+    opened = Opened(chosen.name, choice.precision, choice.is_fastest)
     try:
         if build_plans:
             prepare(bundle, chosen.name, choice.precision, _silent)
         examined, note = choice.precision, ""
         if examined == "shipped":
             examined, note = _examined(bundle, chosen, threads)
-        with open_unexamined(bundle, chosen, examined, threads, lost) as runtime:
+            if engine == "auto" and examined == "fp32" and not chosen.is_of_cpu:
+                require_proof(bundle, chosen, examined, note, records)
+        opened = replace(opened, precision=examined)
+        ends = None if lost is None else partial(lost, opened)
+        with open_unexamined(bundle, chosen, examined, threads, ends) as runtime:
+            runtime.opened = opened
             runtime.sit_probe()
             _tell(runtime, choice, note)
             yield runtime
     except DeviceLost as error:  # also where it was lost before there was a runtime
         if lost is not None:
-            lost(chosen.name, error)
+            lost(opened, error)
         raise
+
+
+def _same(again: Opened) -> Choice:
+    return Choice(ENGINES[again.engine], again.precision, is_fastest=again.is_fastest)
 
 
 def _tell(runtime: Runtime, choice: Choice, note: str) -> None:
@@ -192,20 +207,23 @@ def _examined(bundle: Bundle, engine: Engine, threads: int) -> tuple[Chosen, str
             runtime.sit_probe()
         except BundleRejected as rejected:
             return "fp32", f"{runtime.precision} is shipped, but {rejected}: fp32 is used"
-    return "shipped", ""
+    return bundle.manifest.shipped_precision, ""
 
 
 @contextmanager
 def open_unexamined(
-    bundle: Bundle, engine: Engine, precision: Chosen, threads: int, lost: Lost | None = None
+    bundle: Bundle,
+    engine: Engine,
+    precision: Chosen,
+    threads: int,
+    lost: Callable[[DeviceLost], None] | None = None,
 ) -> Iterator[Runtime]:
     """A runtime that may give wrong numbers: for comparing engines, never for a patient."""
     form, note = form_of(bundle.manifest, precision, engine)
     # fp32 has a row, too, where it was measured on an engine of a GPU: its tolerance is meant.
     row = form or bundle.manifest.precision("fp32", engine.name)
-    ends = None if lost is None else partial(lost, engine.name)
     with engine.open(bundle, form, threads) as executor:
-        yield Runtime(bundle, executor, row, note, ends)
+        yield Runtime(bundle, executor, row, note, lost)
 
 
 def prepare(

@@ -13,15 +13,15 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import NoReturn, get_args
+from typing import Any, NoReturn
 
 import structlog
 
 from dicom_node.exit_status import DEVICE_LOST
-from engines.errors import DeviceLost, EngineMissing
-from engines.names import Engine, EngineName
+from engines.errors import DeviceLost, EngineMissing, TooLittleMemory
+from engines.names import CHOSEN, ENGINES, Engine, EngineName, Opened
 
 log = structlog.get_logger()
 
@@ -32,47 +32,97 @@ _WITHIN_S = 3600.0
 class Loss:
     """What an earlier process of this node lost."""
 
-    engine: Engine
+    opened: Opened
     reason: str
+    model: str
+    """Its name in the configuration; `model` where it is the one for all slides."""
+    bundle: str
+    """Digest."""
+    during: str = ""
+    """Which attempt was analyzed, as its workflow is named; empty where none was, and as soon as
+    the next worker has counted that death."""
+    at: float = 0.0
+    """Unix time."""
+
+    @property
+    def engine(self) -> Engine:
+        """What computed."""
+        return self.opened.engine
 
 
 class Losses:
-    """The last loss, in a file of the data folder: it has to outlive the process only."""
+    """The last loss of every model, in a file of the data folder: it has to outlive the process
+    only."""
 
     def __init__(self, data_dir: Path) -> None:
         self._path = data_dir / "device-lost"
+        self.during: Callable[[], str] = str
+        """Tells the attempt that is analyzed now."""
 
     def last(self) -> Loss | None:
         """The loss since the node was started, None where there was none."""
-        try:
-            content = json.loads(self._path.read_bytes())
-            engine, reason = content["engine"], str(content["reason"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        return Loss(engine, reason) if engine in get_args(Engine) else None
+        return next(reversed(self._all()), None)
+
+    def of(self, model: str, bundle: str) -> Loss | None:
+        """The last one of a model with a bundle's digest: another one's says nothing of it."""
+        return next((x for x in self._all() if (x.model, x.bundle) == (model, bundle)), None)
 
     def forget(self) -> None:
         """Somebody has started the node anew, and may have mended what was wrong."""
         self._path.unlink(missing_ok=True)
 
-    def end(self, engine: Engine, error: DeviceLost) -> NoReturn:
+    def end(self, model: str, bundle: str, opened: Opened, error: DeviceLost) -> NoReturn:
         """Say what was lost, and end this process at once, whatever its threads are at."""
-        log.error("device_lost", engine=engine, reason=str(error))
-        partial = self._path.with_suffix(".partial")
-        with suppress(OSError):  # a full disk: the next process does not know, and says so itself
-            partial.write_text(json.dumps({"engine": engine, "reason": str(error)}))
-            partial.replace(self._path)
+        log.error("device_lost", engine=opened.engine, reason=str(error))
+        self.keep(Loss(opened, str(error), model, bundle, self.during(), time.time()))
         os._exit(DEVICE_LOST)
 
+    def keep(self, loss: Loss) -> None:
+        """Write it in the place of an earlier one of the same model."""
+        others = [x for x in self._all() if (x.model, x.bundle) != (loss.model, loss.bundle)]
+        self._write([*others, loss])
 
-def engine_after(asked: EngineName, loss: Loss | None) -> EngineName:
-    """The engine to open: after a loss `auto` is the one that was lost, and no other."""
-    return loss.engine if loss is not None and asked == "auto" else asked
+    def settle(self) -> Loss | None:
+        """The last one, with the attempt that it ended; from now on it is no attempt's, so that no
+        later death is laid to it."""
+        losses = self._all()
+        if any(loss.during for loss in losses):
+            self._write([replace(loss, during="") for loss in losses])
+        return next(reversed(losses), None)
+
+    def _all(self) -> list[Loss]:
+        """The last one last. None of an earlier version: it does not say whose it was."""
+        try:
+            return [_read(one) for one in json.loads(self._path.read_bytes())["losses"]]
+        except (OSError, ValueError, KeyError, TypeError):
+            return []
+
+    def _write(self, losses: list[Loss]) -> None:
+        partial = self._path.with_suffix(".partial")
+        with suppress(OSError):  # a full disk: the next process does not know, and says so itself
+            partial.write_text(json.dumps({"losses": [asdict(loss) for loss in losses]}))
+            partial.replace(self._path)
 
 
-def missing_after(error: EngineMissing, loss: Loss | None) -> EngineMissing:
-    """What to say where the engine that was lost cannot be had any more."""
-    if loss is None:
+def _read(content: dict[str, Any]) -> Loss:
+    opened = Opened(**content["opened"])
+    if opened.engine not in ENGINES or opened.precision not in CHOSEN:
+        raise ValueError(f"found {opened}, expected an engine and a precision of this version")
+    return Loss(**{**content, "opened": opened})
+
+
+def opened_after(asked: EngineName, loss: Loss | None) -> Opened | None:
+    """What to open after the model's loss: `auto` is the very engine and precision that were lost,
+    and no other. None where that is to be chosen."""
+    return loss.opened if loss is not None and asked == "auto" else None
+
+
+def missing_after(error: EngineMissing, asked: EngineName, loss: Loss | None) -> EngineMissing:
+    """What to say where the engine that the model lost cannot be had any more.
+
+    The error itself where that is not why: a want of memory asks for another model to be closed.
+    """
+    if loss is None or asked not in ("auto", loss.engine) or isinstance(error, TooLittleMemory):
         return error
     return EngineMissing(
         f"{error}; engine {loss.engine} was lost ({loss.reason}), and no other is taken in its "

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -23,18 +24,20 @@ from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Revision
 from dicom_node.observe.log import place_of
 from dicom_node.processes.heartbeat import NOBODY, Heart
-from dicom_node.processes.losses import Losses, engine_after, missing_after
+from dicom_node.processes.losses import Loss, Losses, missing_after, opened_after
 from dicom_node.work.overseer import Overseer
 from dicom_node.work.pruning import EVERY_S, prune
 from dicom_node.work.rounds import WORKFLOW_VERSION, close, run_round
 from dicom_node.work.students.opened import Students
 from dicom_node.work.suspect import Suspect, note_death
+from dicom_node.work.underway import workflow_id
 from dicom_node.work.watch import Watch, own_bytes
 from dicom_node.work.workflow import STUDY_QUEUE, StudyWorkflow
 from engines.bundle import Bundle
 from engines.errors import EngineMissing
 from engines.here.records import Records
 from engines.machine import available_memory
+from engines.names import Opened
 from engines.runtime import Runtime, open_runtime
 from inference.durable import sweep
 from inference.lock import held
@@ -74,44 +77,60 @@ def _die_first() -> None:
 
 
 def _work(config: Config, stop: threading.Event, heart: Heart) -> None:
-    def opening(bundle: Bundle, entry: ModelEntry) -> AbstractContextManager[Runtime]:
-        return _runtime(config, bundle, entry)
+    def opening(
+        bundle: Bundle, entry: ModelEntry, again: Opened | None
+    ) -> AbstractContextManager[Runtime]:
+        return _runtime(config, losses, bundle, entry, again)
+
+    losses = Losses(config.node.data_dir)
 
     students = Students(config, opening, heart.waits)
     try:
-        _serve_studies(config, students, stop, heart)
+        _serve_studies(config, students, losses, stop, heart)
     finally:
         students.close()
     log.info("worker_stopped")
 
 
 @contextmanager
-def _runtime(config: Config, bundle: Bundle, model: ModelEntry) -> Iterator[Runtime]:
+def _runtime(
+    config: Config, losses: Losses, bundle: Bundle, model: ModelEntry, again: Opened | None = None
+) -> Iterator[Runtime]:
     """The model's runtime; a device that is lost ends this process with a status of its own."""
-    losses = Losses(config.node.data_dir)
-    before = losses.last()
-    engine = engine_after(model.engine, before)
+    before = losses.of(model.name, bundle.digest)
     if before is not None:
         log.warning("device_was_lost", engine=before.engine, reason=before.reason)
     try:
         with open_runtime(
             bundle,
-            engine=engine,
+            engine=model.engine,
             precision=model.precision,
             threads=model.threads,
             build_plans=model.build_plans,
             records=Records(config.comparisons_dir),
-            lost=losses.end,
+            lost=partial(losses.end, model.name, bundle.digest),
+            again=again or opened_after(model.engine, before),
         ) as runtime:
             yield runtime
     except EngineMissing as error:
-        raise missing_after(error, before) from error
+        told = missing_after(error, model.engine, before)
+        if told is error:
+            raise
+        raise told from error
 
 
-def _serve_studies(config: Config, students: Students, stop: threading.Event, heart: Heart) -> None:
+def _serve_studies(
+    config: Config, students: Students, losses: Losses, stop: threading.Event, heart: Heart
+) -> None:
     ledger = WorkerLedger.open(config.ledger_at, owner=config.node.name)
     workflow = StudyWorkflow(config, ledger, students, stop)
     suspect = Suspect(config.node.data_dir / "counting")
+
+    def analyzed() -> str:
+        run = workflow.watch.run_of("analyzing")
+        return workflow_id(run) if run else ""
+
+    losses.during = analyzed
 
     def end() -> None:
         suspect.clear()  # what is to blame is parked
@@ -126,7 +145,7 @@ def _serve_studies(config: Config, students: Students, stop: threading.Event, he
         end=end,
     ).start()
     _note_modes(ledger, students)
-    _look_back(config, ledger, workflow.watch, suspect)
+    _look_back(config, ledger, workflow.watch, suspect, losses.settle())
     DBOS(config=_dbos_config(config, ledger))
     DBOS.launch()
     DBOS.register_queue(STUDY_QUEUE, worker_concurrency=1, polling_interval_sec=0.2)
@@ -180,7 +199,9 @@ def _dbos_config(config: Config, ledger: WorkerLedger) -> DBOSConfig:
     }
 
 
-def _look_back(config: Config, ledger: WorkerLedger, watch: Watch, suspect: Suspect) -> None:
+def _look_back(
+    config: Config, ledger: WorkerLedger, watch: Watch, suspect: Suspect, loss: Loss | None
+) -> None:
     """Who was in work when the last worker died: what was counted or else what was analyzed.
 
     A study that was being counted is counted before anything else begins, so that nothing beside it
@@ -188,7 +209,7 @@ def _look_back(config: Config, ledger: WorkerLedger, watch: Watch, suspect: Susp
     """
     death = suspect.left()
     if death is None:
-        _count_interruptions(config, ledger)
+        _count_interruptions(config, ledger, loss)
         return
     is_due = note_death(ledger, death, config.node.most_crashes)
     suspect.clear()
@@ -196,14 +217,15 @@ def _look_back(config: Config, ledger: WorkerLedger, watch: Watch, suspect: Susp
         close(config, ledger, watch, suspect, only=death.run.study)
 
 
-def _count_interruptions(config: Config, ledger: WorkerLedger) -> None:
+def _count_interruptions(config: Config, ledger: WorkerLedger, loss: Loss | None) -> None:
     """A study that was being analyzed when the worker died counts it; too often parks it."""
     for revision in ledger.queries.my_analyses():
         crashes = ledger.studies.note_interruption(revision.run)
         log.warning("study_interrupted", study=revision.study_instance_uid, crashes=crashes)
         if crashes > config.node.most_crashes:
-            loss = Losses(config.node.data_dir).last()
-            why = f", last because {loss.engine} was lost: {loss.reason}" if loss else ""
+            why = ""
+            if loss is not None and loss.during == workflow_id(revision.run):
+                why = f", last because {loss.engine} was lost: {loss.reason}"
             reason = f"the worker died {crashes} times while analyzing it{why}"
             ledger.studies.park(revision.run, reason)
 

@@ -70,6 +70,11 @@ class Watch:
             first = min(inmost, key=lambda task: task.moved_at, default=None)
             return first if first and self._clock() - first.moved_at > after_s else None
 
+    def run_of(self, doing: str) -> Run | None:
+        """The attempt that is in that stage; None where none is."""
+        with self._lock:
+            return next((task.run for task in self._tasks if task.doing == doing), None)
+
     def costliest(self, used_bytes: int) -> Task | None:
         """The study that so much memory is used for, most likely: the last to begin after whose
         begin much was taken, or else the first."""

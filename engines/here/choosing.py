@@ -71,6 +71,20 @@ def choose(
     return _told(choice, tuple(passed_over))
 
 
+def require_proof(
+    bundle: Bundle, engine: Engine, precision: Chosen, note: str, records: Records | None
+) -> None:
+    """Raises EngineMissing where `auto` may not run another precision than it chose.
+
+    `note` says what made it another.
+    """
+    if reason := _why_not(bundle, engine, precision, records):
+        raise EngineMissing(
+            f"engine '{engine.name}': {'; '.join(filter(None, (note, reason)))}; name an engine "
+            "and a precision in [model]"
+        )
+
+
 def _told(choice: Choice, passed_over: tuple[PassedOver, ...]) -> Choice:
     return Choice(choice.engine, choice.precision, passed_over, choice.note, choice.is_fastest)
 

@@ -23,6 +23,12 @@ _FAST = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_bf16"
 hide some of those that the model's name promises."""
 _MAJOR, _MINOR = 75, 76
 """CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR of cuda.h."""
+_NUMBER = re.compile(r"(?<![\d.])\d+\.\d+(?![\d.])")
+_NEXT = r"(?:\s*[,;/]\s*(?:and\s+)?|\s+and\s+)"
+_NUMBERS = re.compile(rf"{_NUMBER.pattern}(?:{_NEXT}{_NUMBER.pattern})*")
+_SAID = re.compile(rf"(?i:\bcompute\s+capabilit(?:y|ies)|\bsm)[\s_:=-]*({_NUMBERS.pattern})")
+_SM = re.compile(r"(?i:\bsm)[\s_]*(\d{1,2})(\d)[af]?(?![\w.])")
+"""sm89, sm_90a, sm_120: the last digit is the minor one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +95,15 @@ def gpu(driver: Path = _DRIVER) -> Device:
 def is_of_family(hardware: str, capability: Capability) -> bool:
     """Whether what a manifest says a cost was measured on names this family of cards.
 
-    A family is what shares a compute capability: others are compiled to other kernels.
+    A family is what shares a compute capability: others are compiled to other kernels. It is a
+    number or a list of them after these words or after "sm", or the whole text; any other number
+    may be a release.
     """
-    return spelled(capability) in re.findall(r"(?<![\d.])\d+\.\d+(?![\d.])", hardware)
+    text = hardware.strip()
+    lists = [text] if _NUMBERS.fullmatch(text) else _SAID.findall(text)
+    said = {number for numbers in lists for number in _NUMBER.findall(numbers)}
+    said |= {f"{major}.{minor}" for major, minor in _SM.findall(text)}
+    return spelled(capability) in said
 
 
 def _done(status: int, what: str) -> None:

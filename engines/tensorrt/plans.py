@@ -32,9 +32,12 @@ def encoder_sizes(batch: int) -> tuple[int, int]:
 
 
 def plan_path(bundle: Bundle, graph_name: str, precision: Precision | None, target: Target) -> Path:
-    """Where the plan of a graph for a device lies, whether it is there or not."""
+    """Where the plan of a graph for a device lies, whether it is there or not.
+
+    Raises EngineMissing where the graph cannot be read.
+    """
     form = precision if graph_name == ENCODER else None
-    onnx = bundle.file(graph_file(bundle, graph_name, precision)).read_bytes()
+    onnx = _content(bundle.file(graph_file(bundle, graph_name, precision)))
     key = hashlib.sha256()
     for part in (
         hashlib.sha256(onnx).hexdigest(),
@@ -52,11 +55,12 @@ def read_plan(
 ) -> bytes:
     """The serialized engine of a graph for a device.
 
-    Raises EngineMissing, with the command that builds it, where there is none or it is damaged.
+    Raises EngineMissing, with the command that builds it, where there is none or it is damaged, and
+    where it cannot be read.
     """
     path = plan_path(bundle, graph_name, precision, target)
     command = build_command(bundle, precision, target)
-    if not path.is_file():
+    if not _is_file(path):
         others = sorted(p.name for p in path.parent.glob(f"{graph_name}-*.plan"))
         raise EngineMissing(
             f"engine '{target.library.engine}': found {', '.join(others) or 'no plan'} of graph "
@@ -70,11 +74,29 @@ def read_plan(
 
 def _whole(path: Path) -> bytes | None:
     """The plan of a file; None where it is not there, or not what was written."""
-    if not path.is_file():
+    if not _is_file(path):
         return None
-    content = path.read_bytes()
+    content = _content(path)
     digest, plan = content[:32], content[32:]
     return plan if hashlib.sha256(plan).digest() == digest else None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> EngineMissing:
+    return EngineMissing(f"{path}: the file cannot be read ({error.strerror})")
 
 
 def write_plan(path: Path, plan: bytes) -> None:

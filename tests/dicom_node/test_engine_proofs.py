@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
 from bundles import add_precisions, manifest, precision, write_bundle, write_sums
 
 from dicom_node.cli import main
+from dicom_node.config.loading import load_config
+from dicom_node.processes.losses import Losses
+from dicom_node.processes.worker import _runtime
+from dicom_node.work.students.opened import Students
 from engines import known, onnx
 from engines.here import devices
 from engines.here.devices import Device
@@ -61,6 +66,33 @@ def test_what_was_compared_is_kept_with_date_release_and_device(bundle_dir, conf
     assert record["compared_on"].startswith("20")
     assert {(r["precision"], r["verdict"]) for r in record["rows"]} == {
         ("fp32", "ok"), ("int8", "ok")}  # fmt: skip
+
+
+def test_a_model_that_was_closed_is_opened_as_it_was_whatever_was_compared_since(
+    bundle_dir, tmp_path
+):
+    path = written(tmp_path, bundle_dir)
+    text, _, _ = path.read_text().partition("[model]")
+    blocks = "".join(
+        f'[[models]]\nname = "{name}"\nbundle = "{bundle_dir}"\nthreads = 1\n'
+        'precision = "fastest"\nallow_fixture = true\n'
+        for name in ("a", "b")
+    )
+    path.write_text(f"{text}[analysis]\nopen_models = 1\n{blocks}")
+    config = load_config(path)
+    students = Students(config, partial(_runtime, config, Losses(tmp_path)), lambda: None)
+    try:
+        known = students.roster.known[0]
+        assert compare(bundle_dir, path) == 0
+        (kept,) = config.comparisons_dir.glob("*-openvino.json")
+        content = json.loads(kept.read_text())
+        for row in content["records"][0]["rows"]:
+            row["tiles_per_s"] = 99.0 if row["precision"] == "int8" else 1.0
+        kept.write_text(json.dumps(content))
+        with students.use(known) as runtime:
+            assert (runtime.engine, runtime.precision) == (known.engine, "fp32")
+    finally:
+        students.close()
 
 
 def test_nothing_is_kept_where_no_node_is_named(bundle_dir, tmp_path, monkeypatch, capsys):

@@ -7,19 +7,40 @@ statuses, ledger and kept tiles are real (tests/support/losing.py).
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
+import several
+from bundles import add_precisions, precision, write_bundle
 from nodes import ROOT, node, storescp, storescu, study_of, wait_for
+from students import tiny_bundle
 
+from dicom_node.config.loading import load_config
 from dicom_node.demo.wsm import write_slide
 from dicom_node.exit_status import DEVICE_LOST, REFUSED
 from dicom_node.ledger.states import State
-from dicom_node.processes.losses import Losses, Tally, engine_after, missing_after
-from engines.errors import DeviceFailed, DeviceLost, EngineMissing, device_failed
+from dicom_node.processes.losses import Loss, Losses, Tally, missing_after, opened_after
+from dicom_node.processes.worker import _runtime
+from engines.bundle import open_bundle
+from engines.errors import DeviceFailed, DeviceLost, EngineMissing, TooLittleMemory, device_failed
 from engines.lost import is_lost, lost_by_text
+from engines.names import Opened
 from inference.phantom.draw import draw
 
 LOSING = str(ROOT / "tests" / "support" / "losing.py")
+LOSS = Loss(Opened("tensorrt-rtx", "fp16", is_fastest=True), "fell off", "lung", "d1")
+NODE = """[node]
+ae_title = "NODE"
+data_dir = "{data}"
+[[senders]]
+ae_title = "PACS"
+networks = ["127.0.0.0/8"]
+[[destinations]]
+name = "pacs"
+ae_title = "PACS"
+host = "127.0.0.1"
+port = 1
+"""
 TILES = 4
 """The encoder's first calls are the probe's, in the shipped precision twice; then come tiles."""
 
@@ -93,23 +114,91 @@ def test_a_device_that_is_lost_at_every_start_ends_the_node_with_the_reason(tmp_
 def test_a_start_of_the_node_forgets_what_was_lost_and_a_worker_does_not(tmp_path):
     losses = Losses(tmp_path)
     assert losses.last() is None
-    (tmp_path / "device-lost").write_text('{"engine": "tensorrt-rtx", "reason": "fell off"}')
-    assert losses.last().engine == "tensorrt-rtx"
-    (tmp_path / "device-lost").write_text("torn")
-    assert losses.last() is None
+    losses.keep(LOSS)
+    assert Losses(tmp_path).last() == LOSS
+    before = json.dumps({"engine": "tensorrt-rtx", "reason": "of an earlier version"})
+    newer = (tmp_path / "device-lost").read_text().replace("fp16", "fp4")
+    for torn in ("torn", "[]", '{"losses": [{}]}', before, newer):
+        (tmp_path / "device-lost").write_text(torn)
+        assert losses.last() is None
     losses.forget()
     losses.forget()
 
 
-def test_after_a_loss_auto_is_the_engine_that_was_lost_or_nothing(tmp_path):
-    (tmp_path / "device-lost").write_text('{"engine": "tensorrt-rtx", "reason": "fell off"}')
-    loss = Losses(tmp_path).last()
-    assert engine_after("auto", loss) == "tensorrt-rtx"
-    assert engine_after("openvino", loss) == "openvino"
-    assert engine_after("auto", None) == "auto"
-    told = str(missing_after(EngineMissing("no CUDA device found"), loss))
+def test_after_a_loss_auto_is_the_engine_that_was_lost_or_nothing():
+    assert opened_after("auto", LOSS) == Opened("tensorrt-rtx", "fp16", is_fastest=True)
+    assert opened_after("openvino", LOSS) is None
+    assert opened_after("auto", None) is None
+    told = str(missing_after(EngineMissing("no CUDA device found"), "auto", LOSS))
     assert "no CUDA device found; engine tensorrt-rtx was lost (fell off), and no other" in told
     assert "name another engine" in told
+
+
+def test_a_loss_is_of_the_model_that_had_it_and_every_model_keeps_its_own(tmp_path):
+    losses = Losses(tmp_path)
+    other = replace(LOSS, model="breast", opened=Opened("tensorrt", "fp32"))
+    for loss in (LOSS, other, replace(LOSS, reason="again")):
+        losses.keep(loss)
+    assert losses.of("lung", "d1").reason == "again"
+    assert losses.of("breast", "d1") == other
+    assert losses.of("colon", "d1") is None
+    assert losses.of("lung", "d2") is None  # another bundle under the same name
+    assert losses.last().model == "lung"
+
+
+def test_a_loss_is_laid_to_the_death_that_it_was_and_to_no_later_one(tmp_path):
+    losses = Losses(tmp_path)
+    losses.keep(replace(LOSS, during="1.2.3/1/1", at=1.0))
+    assert losses.settle().during == "1.2.3/1/1"
+    assert losses.settle().during == ""
+    assert losses.of("lung", "d1") == replace(LOSS, at=1.0)  # the engine stays pinned
+
+
+def opens(folder, config_text, model=0):
+    """The engine that a worker opens for a model of a configuration."""
+    path = folder / "node.toml"
+    path.write_text(NODE.format(data=folder / "data") + config_text)
+    config = load_config(path)
+    entry = config.students[model]
+    with _runtime(config, Losses(folder / "data"), open_bundle(entry.bundle), entry) as runtime:
+        return runtime
+
+
+def test_a_lost_device_moves_no_other_model_to_its_engine(tmp_path):
+    bundles = {name: tiny_bundle(tmp_path / name) for name in ("a", "b")}
+    (tmp_path / "data").mkdir()
+    of_b = open_bundle(bundles["b"]).digest
+    Losses(tmp_path / "data").keep(Loss(Opened("tensorrt", "fp32"), "fell off", "b", of_b))
+    models = several.model("a", bundles["a"]) + several.model("b", bundles["b"])
+    runtime = opens(tmp_path, models)
+    assert runtime.engine.startswith("openvino")
+    assert {o.engine for o in runtime.passed_over} == {
+        "tensorrt", "tensorrt-rtx", "onnxruntime-cuda"}  # fmt: skip
+    with pytest.raises(EngineMissing, match="engine tensorrt was lost"):
+        opens(tmp_path, models, model=1)
+
+
+def test_the_next_worker_opens_the_very_precision_that_was_lost(tmp_path):
+    bundle = add_precisions(
+        write_bundle(tmp_path / "tiny"), precision("int8"), shipped_precision="fp32"
+    )
+    (tmp_path / "data").mkdir()
+    loss = Loss(Opened("onnxruntime", "int8", is_fastest=True), "fell off", "model",
+                open_bundle(bundle).digest)  # fmt: skip
+    Losses(tmp_path / "data").keep(loss)
+    runtime = opens(tmp_path, f'[model]\nbundle = "{bundle}"\nprecision = "fastest"\n')
+    assert (runtime.engine.split()[0], runtime.precision) == ("onnxruntime", "int8")
+    assert runtime.engine.endswith(", fastest here")
+    assert runtime.opened == loss.opened
+
+
+def test_a_want_of_memory_after_a_loss_is_still_one(tmp_path):
+    little = TooLittleMemory("engine 'openvino': too little memory")
+    assert missing_after(little, "auto", LOSS) is little
+    other = EngineMissing("engine 'openvino': not installed")
+    assert missing_after(other, "openvino", LOSS) is other
+    assert missing_after(other, "auto", None) is other
+    assert "was lost" in str(missing_after(other, "tensorrt-rtx", LOSS))
 
 
 def test_a_node_bears_so_many_losses_within_an_hour_and_more_over_a_day():

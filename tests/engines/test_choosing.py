@@ -7,6 +7,7 @@ name of the CUDA provider: what is decided is real, what computes is not the GPU
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -23,6 +24,7 @@ from engines.here.control import ControlUnusable, SlideAnswer, cost, outside
 from engines.here.devices import Device, is_of_family
 from engines.here.records import Records
 from engines.known import ENGINES
+from engines.manifest.reading import newest
 from engines.runtime import open_runtime
 
 CARD = Device("NVIDIA Test 0000", "580.65.06", (8, 9))
@@ -36,8 +38,6 @@ def records(tmp_path):
 
 def bundle_with(root, *rows):
     """The tiny student in manifest 2, with rows of costs."""
-    from engines.manifest.reading import newest
-
     content = newest(manifest())
     content["precisions"] = [{"engines": [CUDA], "hardware": "8.9", **row} for row in rows]
     write_bundle(root)
@@ -171,6 +171,66 @@ def test_fp32_of_an_engine_keeps_to_what_the_bundle_states_of_it_there(card, tmp
         assert runtime.tolerance("encoder/tumor") == own["tolerance"]["encoder/tumor"]
 
 
+def test_auto_runs_no_fp32_on_a_gpu_where_only_the_shipped_form_was_proven(records, card, tmp_path):
+    root = add_precisions(
+        write_bundle(tmp_path / "tiny"), precision("int8"), shipped_precision="int8"
+    )
+    content = newest(json.loads((root / "manifest.json").read_text()))
+    for row in content["precisions"]:
+        row |= {"engines": [CUDA], "hardware": "compute capability 8.9"}
+    (root / "manifest.json").write_text(json.dumps(content))
+    write_sums(root)
+    bundle = open_bundle(root)
+    said = SlideAnswer("a slide", {"risk": 0.1})
+    rows = [row for row in compare(bundle, 1, lambda _: said) if row.engine == CUDA]
+    keep(bundle, rows, records, retime=False)
+    assert reasons(choose(bundle, "auto", "shipped", records)).keys() == {
+        "tensorrt", "tensorrt-rtx"}, rows  # fmt: skip
+    with open_runtime(bundle, threads=1, records=records) as runtime:
+        assert (runtime.opened.engine, runtime.precision) == (CUDA, "int8")
+
+    @contextmanager
+    def worse(bundle, form, threads):
+        with onnx.open_cpu(bundle, form, threads) as executor:
+            yield Off(executor) if form is not None else executor
+
+    card.setitem(ENGINES, CUDA, replace(ENGINES[CUDA], open=worse))
+    with (
+        pytest.raises(EngineMissing, match=r"int8 is shipped, but .* states no cost of fp32"),
+        open_runtime(bundle, threads=1, records=records),
+    ):
+        pass
+    with open_runtime(bundle, engine=CUDA, threads=1, records=records) as runtime:
+        assert runtime.precision == "fp32"  # an order is not asked why
+
+
+class Off:
+    """An engine whose numbers have changed since it was compared."""
+
+    def __init__(self, executor):
+        self._executor = executor
+
+    def __getattr__(self, name):
+        return getattr(self._executor, name)
+
+    def run(self, graph_name, arrays):
+        return {n: a + 1 for n, a in self._executor.run(graph_name, arrays).items()}
+
+
+def test_what_was_open_is_opened_again_whatever_was_compared_since(records, tmp_path):
+    root = add_precisions(write_bundle(tmp_path / "tiny"), precision("int8"))
+    bundle = open_bundle(root)
+    asked = {"threads": 1, "precision": "fastest", "records": records}
+    with open_runtime(bundle, **asked) as runtime:
+        first, opened = runtime.engine, runtime.opened
+    compared(bundle, records)
+    timed(records, bundle, fp32=1.0, int8=99.0)
+    with open_runtime(bundle, **asked) as runtime:
+        assert runtime.precision == "int8"
+    with open_runtime(bundle, again=opened, **asked) as runtime:
+        assert (runtime.engine, runtime.opened) == (first, opened)
+
+
 def test_a_comparison_without_a_control_slide_proves_nothing(bundle, records, card):
     def none(runtime):
         raise ControlUnusable("control slide: too little tissue")
@@ -300,6 +360,10 @@ def test_a_cpu_is_its_model_and_the_instructions_that_count(tmp_path):
 @pytest.mark.parametrize(
     ("hardware", "is_it"),
     [("8.9", True), ("RTX 4090, compute capability 8.9", True), ("8.6, 8.9", True),
+     ("compute capabilities 8.6 and 8.9", True), ("sm_89", True), ("RTX 4090 (SM 8.9)", True),
+     ("NVIDIA L4, compute capability: 8.9, driver 580.65", True), ("sm_89, CUDA 13.0", True),
+     ("NVIDIA H100, compute capability 9.0, CUDA 8.9", False), ("sm_90, driver 8.9", False),
+     ("NVIDIA L4, TensorRT 8.9", False), ("sm_890", False), ("sm_8", False),
      ("8.90", False), ("18.9", False), ("1.8.9", False), ("AMX", False), ("", False)],
 )  # fmt: skip
 def test_a_card_is_of_a_family_by_its_compute_capability(hardware, is_it):

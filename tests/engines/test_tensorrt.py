@@ -242,6 +242,18 @@ def test_a_plan_is_read_as_it_was_written_and_refused_when_damaged(bundle):
             read_plan(bundle, ENCODER, None, HOPPER)
 
 
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that fails to read")
+def test_a_plan_or_a_graph_that_cannot_be_read_is_an_engine_that_is_not_there(bundle):
+    path = plan_path(bundle, ENCODER, None, HOPPER)
+    path.parent.mkdir()
+    path.symlink_to("/proc/self/mem")
+    with pytest.raises(EngineMissing, match=rf"{path.name}: the file cannot be read \("):
+        read_plan(bundle, ENCODER, None, HOPPER)
+    bundle.file("encoder.onnx").unlink()
+    with pytest.raises(EngineMissing, match=r"encoder\.onnx: the file cannot be read \("):
+        read_plan(bundle, ENCODER, None, HOPPER)
+
+
 def test_a_folder_that_cannot_hold_a_plan_is_told(bundle):
     (bundle.root / "plans").write_text("in the way")
     with pytest.raises(EngineMissing, match=r"cannot be written .*copy the bundle to a folder"):

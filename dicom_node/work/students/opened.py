@@ -21,13 +21,15 @@ from dicom_node.work.students.roster import Known, Roster
 from dicom_node.work.watch import own_bytes
 from engines.bundle import Bundle, open_bundle
 from engines.errors import BundleRejected, DeviceFailed, EngineMissing, TooLittleMemory
+from engines.names import Opened
 from engines.runtime import Runtime
 from inference.answers import require_answerable
 
 log = structlog.get_logger()
 
-Open = Callable[[Bundle, ModelEntry], AbstractContextManager[Runtime]]
-"""Opens a runtime as the configuration has it. Raises what `engines.runtime.open_runtime` does."""
+Open = Callable[[Bundle, ModelEntry, Opened | None], AbstractContextManager[Runtime]]
+"""Opens a runtime as the configuration has it, or the very one that was open before. Raises what
+`engines.runtime.open_runtime` does."""
 
 
 @dataclass(slots=True, eq=False)
@@ -88,7 +90,7 @@ class Students:
     def _first(self, entry: ModelEntry, is_one: bool, moved: Callable[[], None]) -> Known:
         bundle = require_answerable(open_bundle(entry.bundle))
         _require_no_fixture(bundle, entry, is_one)
-        found = self._opened(bundle, entry)
+        found = self._opened(bundle, entry, None)
         runtime, model = found.runtime, "" if is_one else entry.name
         self._open[model] = found
         moved()
@@ -105,7 +107,7 @@ class Students:
         )
         is_fixture = bundle.manifest.status == "fixture"
         student = Student(entry, bundle.manifest.applicability, is_fixture, bundle.digest)
-        return Known(model, student, bundle, runtime.engine, runtime.precision)
+        return Known(model, student, bundle, runtime.engine, runtime.precision, runtime.opened)
 
     def _again(self, known: Known) -> _Open:
         """A runtime of a student that was closed, the same as before."""
@@ -114,7 +116,7 @@ class Students:
             bundle = open_bundle(entry.bundle)
             if bundle.digest != known.bundle.digest:
                 raise DeviceFailed(f"the bundle of model {known.model} was changed")
-            found = self._opened(bundle, entry)
+            found = self._opened(bundle, entry, known.opened)
         except (BundleRejected, EngineMissing) as error:
             log.error("model_refused", model=known.model, reason=str(error))
             raise DeviceFailed(f"model {known.model} cannot be opened again now") from error
@@ -124,14 +126,14 @@ class Students:
         log.info("model_opened_again", model=known.model)
         return found
 
-    def _opened(self, bundle: Bundle, entry: ModelEntry) -> _Open:
+    def _opened(self, bundle: Bundle, entry: ModelEntry, again: Opened | None) -> _Open:
         """A new runtime; others are closed where there is no room beside them."""
         while self._most and len(self._open) >= self._most and self._close_one():
             pass
         while True:
             with ExitStack() as stack:
                 try:
-                    runtime = stack.enter_context(self._opening(bundle, entry))
+                    runtime = stack.enter_context(self._opening(bundle, entry, again))
                 except TooLittleMemory:
                     if self._close_one():
                         continue

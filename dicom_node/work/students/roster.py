@@ -10,6 +10,7 @@ from functools import cached_property
 from dicom_node.ledger.rows import ModelRun
 from dicom_node.work.routing.values import Student
 from engines.bundle import Bundle
+from engines.names import Opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,8 @@ class Known:
     engine: str
     """With its version and device, as reports have it."""
     precision: str
+    opened: Opened
+    """What to open where it was closed: never chosen anew while the worker runs."""
 
     @property
     def is_silent(self) -> bool:
