@@ -69,7 +69,7 @@ def test_a_lost_device_ends_the_worker_with_a_status_of_its_own(phantom_study, t
 
 def test_the_supervisor_starts_the_worker_again_and_the_study_goes_on_from_its_tiles(tmp_path):
     slide = tmp_path / "slide"
-    write_slide(draw(3, rows=4096, cols=4096).pixels, slide, mpp=0.5, seed="several bands")
+    write_slide(draw(3, rows=6144, cols=4096).pixels, slide, mpp=0.5, seed="several bands")
     study = study_of(slide)
     with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
         n.start("serve", LOSING, "2", str(TILES + 6))
