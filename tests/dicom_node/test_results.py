@@ -638,8 +638,8 @@ def test_numbers_are_shown_with_three_digits(value, shown):
     assert isinstance(rounded(value), type(shown))
 
 
-def test_our_own_text_can_be_written_in_any_character_set():
-    assert plain("≥ 0.5 µm² – “naïve” \\ 腫瘍\nline") == '>= 0.5 um2 - "naive" / ?? line'
+def test_a_sentence_is_one_line_in_letters_of_any_script_and_signs_of_ascii():
+    assert plain("≥ 0.5 µm² – “naïve” \\ 腫瘍\nline") == '>= 0.5 um2 - "naïve" / 腫瘍 line'
     assert plain("x" * 70, 64) == "x" * 61 + "..."
 
 
