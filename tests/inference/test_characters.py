@@ -187,3 +187,16 @@ def test_text_that_is_text_already_stays():
     ds.add(DataElement(Tag("StudyDescription"), "LO", "Люк"))
     own = in_unicode(ds)
     assert (own.PatientName, own.StudyDescription) == ("山田^太郎", "Люк")
+
+
+@pytest.mark.parametrize(
+    ("vr", "octets"),
+    [("US", b"\1\0"), ("US", b"\1\0\2\0"), ("DS", b"x"), ("CS", b"\xff\\\xfe"), ("SQ", b"\1")],
+)
+def test_a_character_set_that_is_no_text_costs_only_what_is_not_of_the_default_repertoire(
+    vr, octets
+):
+    ds = Dataset()
+    put(ds, "SpecificCharacterSet", vr, octets)
+    put(ds, "PatientID", "LO", b"P1\xfc")
+    assert in_unicode(ds).PatientID == f"P1{MARK}FC"

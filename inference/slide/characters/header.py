@@ -8,6 +8,7 @@ from copy import deepcopy
 from pydicom import DataElement, Dataset
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
+from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
 
@@ -21,6 +22,8 @@ _LONGEST = {"SH": 16, "LO": 64, "ST": 1024, "LT": 10240, "PN": 64, "UC": 2**32, 
 representations that Specific Character Set speaks of (PS3.5 6.1.2.2)."""
 _OF_SEVERAL = {"SH": b"\\", "LO": b"\\", "UC": b"\\", "PN": b"\\^="}
 """Those of several values, with the delimiters in them."""
+_NO_TERM = "?"
+"""In the place of what is no text at all."""
 _CHARACTER_SET = Tag("SpecificCharacterSet")
 _PER_FRAME = Tag("PerFrameFunctionalGroupsSequence")
 
@@ -105,9 +108,8 @@ def _stated_in(dataset: Dataset, around: Stated) -> Stated:
         if is_of_the_machine(error):
             raise
         return Stated()
-    if found is None or isinstance(found, (str, bytes)):
-        found = [found or ""]
-    return stated([value if isinstance(value, str) else "" for value in found])
+    values = found if isinstance(found, MultiValue) else [found or ""]
+    return stated([value if isinstance(value, str) else _NO_TERM for value in values])
 
 
 def _marked(dataset: Dataset) -> Iterator[str]:
