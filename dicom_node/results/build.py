@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 
 import structlog
@@ -11,11 +12,13 @@ from dicom_node.observe.log import place_of, trace_of
 from dicom_node.results import kinds
 from dicom_node.results.making import BuiltObject, Making
 from inference.errors import is_of_the_machine
+from inference.slide.characters.header import in_unicode, undecoded
 from inference.types import NotAssessable, Prediction, Reason
 
 log = structlog.get_logger()
 
 Result = Prediction | NotAssessable
+_MOST_NAMED = 10
 
 
 def objects_of(
@@ -63,7 +66,15 @@ def _not_representable(result: Result) -> NotAssessable:
 
 
 def build_objects(making: Making) -> list[BuiltObject]:
-    """Every object that the table of kinds has for a slide, in delivery order."""
+    """Every object that the table of kinds has for a slide, in delivery order.
+
+    In UTF-8; what of the slide's texts is not in the character set that it states is told.
+    """
+    making = replace(making, source=in_unicode(making.source))
+    lost = undecoded(making.source)
+    if lost:
+        attributes = list(lost[:_MOST_NAMED])
+        log.warning("text_not_decoded", slide=making.slide.key, attributes=attributes, of=len(lost))
     for kind in kinds.KINDS:
         if kind.needs_prediction and not isinstance(making.result, Prediction):
             continue

@@ -18,7 +18,8 @@ from dicom_node import implementation
 from dicom_node.results import codes
 from dicom_node.results.identity import Provenance
 from engines.manifest.whole import Manifest
-from inference.errors import MALFORMED, is_of_the_machine
+from inference.errors import MALFORMED
+from inference.slide.characters.header import UTF_8
 from inference.slide.terms import is_uid
 from inference.types import SlideGeometry
 
@@ -46,6 +47,8 @@ _ASCII = str.maketrans(
         "≥": ">=",
         "≤": "<=",
         "°": " deg",
+        "²": "2",
+        "³": "3",
         "‘": "'",
         "’": "'",
         "“": '"',
@@ -53,11 +56,15 @@ _ASCII = str.maketrans(
     }
 )
 
+_UNSEEN = {"Cc", "Cf", "Cs"}
+"""Controls, marks of direction, half characters (General_Category of Unicode)."""
+_JOINERS = "\u200c\u200d"
+"""Of these a part of how some scripts are spelled."""
 _OFFSET = re.compile(r"([+-]?)([01]\d)([0-5]\d)")
 
 
 def blank_header(source: Dataset, geometry: SlideGeometry | None) -> Dataset:
-    """The slide's header, `copied` before, with the type 2 patient and study attributes empty, and
+    """The slide's header, `in_unicode`, with the type 2 patient and study attributes empty, and
     with the Pixel Measures that were calculated with in the shared groups, wherever the slide
     states them.
 
@@ -147,15 +154,15 @@ def complete(
 ) -> None:
     """Finishes a highdicom object: study attributes verbatim, our equipment, dates, file meta.
 
-    `source` is the slide's header, `copied`: elements of it become the object's. Attributes of the
-    Patient and Study modules (clinical trial ones included) are copied as they are; those the slide
-    lacks stay empty where the IOD demands them. Nothing depends on the clock, or on the time zone
-    of this machine.
+    `source` is the slide's header, `in_unicode`: elements of it become the object's, which is in
+    UTF-8. Attributes of the Patient and Study modules (clinical trial ones included) are copied as
+    they are; those the slide lacks stay empty where the IOD demands them. Nothing depends on the
+    clock, or on the time zone of this machine.
     """
     dataset.copy_patient_and_study_information(source)
-    for keyword in ("SpecificCharacterSet", "TimezoneOffsetFromUTC"):
-        if keyword in source:
-            dataset.add(deepcopy(source[keyword]))
+    dataset.SpecificCharacterSet = UTF_8
+    if "TimezoneOffsetFromUTC" in source:
+        dataset.add(deepcopy(source["TimezoneOffsetFromUTC"]))
     if _zone(source) is None:
         dataset.pop("TimezoneOffsetFromUTC", None)
     created_at = _in_zone_of(dataset, provenance.created_at)
@@ -179,34 +186,17 @@ def series_description(what: str, manifest: Manifest | None) -> str:
 
 
 def plain(text: str, limit: int | None = None) -> str:
-    """Our own text in ASCII, so that it can be written in whatever character set the study has.
+    """A sentence as a value of a result: one line, without backslashes, which separate values, and
+    without characters that are seen by nobody; our own signs in ASCII.
 
-    One line, at most `limit` characters (the rest is cut and marked "..."); what has no ASCII
-    form becomes "?". Backslashes, which separate values, become slashes.
+    At most `limit` characters; the rest is cut and marked "...". Letters of any script stay.
     """
-    folded = unicodedata.normalize("NFKD", text.translate(_ASCII))
-    letters = "".join(c for c in folded if not unicodedata.combining(c))
-    line = " ".join(letters.encode("ascii", "replace").decode("ascii").replace("\\", "/").split())
+    line = "".join(
+        c
+        for c in " ".join(text.translate(_ASCII).replace("\\", "/").split())
+        if c in _JOINERS or unicodedata.category(c) not in _UNSEEN
+    )
     return line if limit is None or len(line) <= limit else line[: limit - 3].rstrip() + "..."
-
-
-def copied(source: Dataset) -> Dataset:
-    """The header with elements of its own; only those of the frames, which are many, are shared.
-
-    An element that cannot be read is left out: what the analysis needs was read before, and an
-    attribute that nobody could read in a result is none.
-    """
-    header = Dataset()
-    for tag in sorted(source.keys()):
-        try:
-            element = source[tag]
-        except MALFORMED as error:
-            if is_of_the_machine(error):
-                raise
-            continue
-        shared = element.keyword == "PerFrameFunctionalGroupsSequence"
-        header.add(element if shared else deepcopy(element))
-    return header
 
 
 def _in_zone_of(dataset: Dataset, created_at: datetime) -> datetime:

@@ -20,9 +20,11 @@ from pydicom import Dataset, dcmread
 
 from dicom_node.view import pictures
 from dicom_node.view.condition import condition_rows
+from dicom_node.view.names import name_parts
 from dicom_node.view.reading import Group, Measurement, read_groups
 from inference.errors import SlideError
 from inference.phantom.draw import DRAWN, Kind
+from inference.slide.characters.header import in_unicode
 from inference.slide.slide import Slide, open_slide
 from inference.types import Condition
 
@@ -58,7 +60,7 @@ def write_page(
     """
     sr = dcmread(sr_path)
     groups = read_groups(sr)
-    header = pictures.header_of(slide_paths, sr)
+    header = in_unicode(pictures.header_of(slide_paths, sr))
     patches = [g for g in groups if g.is_patch]
     try:
         with open_slide(slide_paths, base_uid=str(header.SOPInstanceUID)) as slide:
@@ -74,7 +76,7 @@ def write_page(
         page.substitute(
             title=escape(f"Slide {header.get('ContainerIdentifier') or 'without identifier'}"),
             banner=_banner(header, sr, groups),
-            identity=_identity(header, sr),
+            identity=_identity(sr),
             color_bar=pictures.COLOR_BAR_CSS,
             pictures=shown,
             condition=_card(
@@ -101,15 +103,15 @@ def _banner(header: Dataset, sr: Dataset, groups: Sequence[Group]) -> str:
     return escape(" ".join(sentences))
 
 
-def _identity(header: Dataset, sr: Dataset) -> str:
-    facts = {
-        "Patient": str(header.get("PatientName") or "").replace("^", " ").strip(),
-        "Patient ID": header.get("PatientID"),
-        "Accession": header.get("AccessionNumber"),
-        "Report": sr.get("SeriesDescription"),
-        "Made": _moment(sr),
-    }
-    return "".join(_fact(name, str(value)) for name, value in facts.items() if value)
+def _identity(sr: Dataset) -> str:
+    facts = [
+        *name_parts("Patient", sr.get("PatientName")),
+        ("Patient ID", sr.get("PatientID")),
+        ("Accession", sr.get("AccessionNumber")),
+        ("Report", sr.get("SeriesDescription")),
+        ("Made", _moment(sr)),
+    ]
+    return "".join(_fact(name, str(value)) for name, value in facts if value)
 
 
 def _moment(sr: Dataset) -> str:

@@ -10,7 +10,7 @@ from io import BytesIO
 from pathlib import Path
 
 import structlog
-from pydicom import dcmread, dcmwrite
+from pydicom import Dataset, dcmread, dcmwrite
 
 from dicom_node.config.whole import Config
 from dicom_node.ledger.errors import LedgerFailed
@@ -28,10 +28,13 @@ from dicom_node.work.students.provenance import Written, provenance_of
 from dicom_node.work.students.roster import Roster
 from inference import archive
 from inference.durable import whole
+from inference.slide.characters.header import in_unicode, undecoded
 from inference.slide.files import SlideFiles
 from inference.types import NotAssessable, Prediction
 
 log = structlog.get_logger()
+
+_MOST_NAMED = 10
 
 
 class ResultObjects:
@@ -116,7 +119,7 @@ class ResultObjects:
         if one.taken and isinstance(result, NotAssessable):
             notes = (*one.taken.cautions, *notes)
         return Making(
-            source=dcmread(one.slide.path_of(result.base), stop_before_pixels=True),
+            source=self._source(run, one.slide, result.base),
             result=result,
             manifest=one.known.bundle.manifest if one.known else None,
             provenance=provenance,
@@ -125,6 +128,19 @@ class ResultObjects:
             predecessor=self._earlier.report(run, one, names.uid("instance"), provenance.variant),
             notes=notes,
         )
+
+    def _source(self, run: Run, slide: SlideFiles, base: str) -> Dataset:
+        """Header of the base image; which of its texts cannot be read is told in the story."""
+        header = in_unicode(dcmread(slide.path_of(base), stop_before_pixels=True))
+        if lost := list(undecoded(header)):
+            self._ledger.events.record(
+                "text_not_decoded",
+                study_instance_uid=run.study,
+                slide=slide.key,
+                attributes=lost[:_MOST_NAMED],
+                of=len(lost),
+            )
+        return header
 
     def _closed(self, run: Run) -> Revision:
         current = self._ledger.queries.revision(run.study, run.revision)

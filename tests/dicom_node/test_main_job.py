@@ -19,6 +19,8 @@ from nodes import (
     wait_for,
 )
 from pydicom import dcmread
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 
 from dicom_node.ledger.states import DeliveryState, State
 from slides import changed_pixel_copy, new_study_copy, without_spacing
@@ -272,6 +274,28 @@ def test_a_slide_without_spacing_comes_back_as_a_report_that_says_so(drawn, tmp_
     text = report.to_json()
     assert "Not predictable" in text
     assert "pacing" in text
+
+
+def test_a_name_that_its_character_set_does_not_explain_is_marked_and_told(drawn, tmp_path):
+    folder = tmp_path / "octets"
+    without_spacing(drawn, folder)
+    for path in folder.rglob("*.dcm"):
+        ds = dcmread(path)
+        ds.pop("SpecificCharacterSet", None)
+        ds[0x00100010] = RawDataElement(Tag(0x00100010), "PN", 6, b"M\xfcller", 0, False, True)
+        ds.save_as(path)
+    study = study_of(folder)
+    with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
+        n.start()
+        storescu(n.port, folder)
+        assert n.finished(study).state is State.DONE, n.log
+        (report,) = pacs.objects()
+        told = [e for e in n.ledger.queries.events(study) if e.kind == "text_not_decoded"]
+        log = n.log
+    assert (report.SpecificCharacterSet, report.PatientName) == ("ISO_IR 192", "M\ufffdFCller")
+    assert [event.fields["attributes"] for event in told] == [["PatientName"]]
+    assert "text_not_decoded" in log
+    assert "ller" not in log
 
 
 def test_two_studies_are_analyzed_one_after_the_other(drawn, tmp_path):

@@ -23,7 +23,7 @@ from dicom_node.view.page import write_page
 from dicom_node.view.pictures import heatmap, to_pixels
 from dicom_node.view.reading import read_groups
 from dicom_node.view.table import report_as_json
-from engines.manifest.whole import Manifest
+from engines.manifest.reading import manifest_of
 from inference.slide.slide import open_slide
 from inference.types import (
     Condition,
@@ -44,7 +44,7 @@ from slides import (
     without_spacing,
 )
 
-MANIFEST = Manifest.model_validate(bundles.manifest())
+MANIFEST = manifest_of(bundles.manifest())
 PROVENANCE = Provenance(
     bundle_name="tiny",
     bundle_version="1.0.0",
@@ -321,6 +321,41 @@ def test_a_refusal_is_shown_with_its_reason_and_without_a_number(
     assert "Found 0.01 mm2 of tissue." in page
     assert "without a heatmap" in page
     assert 'class="value"' not in page
+
+
+@pytest.mark.parametrize(
+    ("name", "facts"),
+    [
+        (
+            "Yamada^Tarou=山田^太郎=やまだ^たろう",
+            {
+                "Patient": "Yamada Tarou",
+                "Patient (ideographic)": "山田 太郎",
+                "Patient (phonetic)": "やまだ たろう",
+            },
+        ),
+        ("=홍^길동", {"Patient (ideographic)": "홍 길동"}),
+        ("Adams^John Robert Quincy^^Rev.^B.A.", {"Patient": "Adams John Robert Quincy Rev. B.A."}),
+        ("M�FCller^<b>", {"Patient": "M�FCller &lt;b&gt;"}),
+        (["One^A", "Two^B=二"], {"Patient": "Two B", "Patient (ideographic)": "二"}),
+        ("", {}),
+    ],
+)
+def test_the_page_shows_a_name_in_its_parts(
+    phantom_study: PhantomStudy, tmp_path: Path, name: str, facts: dict[str, str]
+) -> None:
+    report = refusal(phantom_study)
+    report.PatientName = name
+    out = write_page(
+        tmp_path / "p.html",
+        slide_paths=phantom_study.paths,
+        seg_path=None,
+        sr_path=_save(report, tmp_path / "sr.dcm"),
+    )
+    shown = re.findall(
+        r"<dt>(Patient|Patient \([a-z]+\))</dt><dd>(.*?)</dd>", out.read_text("utf-8")
+    )
+    assert dict(shown) == facts
 
 
 def test_a_slide_that_cannot_be_read_still_gives_a_page_with_the_report(

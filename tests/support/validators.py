@@ -17,9 +17,15 @@ JAVA_LIMITS = (  # the validator's style sheet exceeds Java's defaults; short ru
 
 def run(tool: str, *arguments: object, **environment: str) -> str:
     """What a tool says; skips where it is not installed."""
+    done = ended(tool, *arguments, **environment)
+    return done.stdout + done.stderr
+
+
+def ended(tool: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A tool that has ended, with its exit status; skips where it is not installed."""
     if shutil.which(tool) is None:
         pytest.skip(f"{tool} is not installed; `sh tests/run.sh` installs it")
-    done = subprocess.run(
+    return subprocess.run(
         [tool, *map(str, arguments)],
         capture_output=True,
         text=True,
@@ -28,7 +34,6 @@ def run(tool: str, *arguments: object, **environment: str) -> str:
         check=False,
         env={**os.environ, **environment},
     )
-    return done.stdout + done.stderr
 
 
 def dciodvfy_errors(path: Path) -> list[str]:

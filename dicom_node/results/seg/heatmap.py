@@ -20,13 +20,13 @@ from dicom_node.results.making import BuiltObject, Making
 from dicom_node.results.modules import (
     blank_header,
     complete,
-    copied,
     pixel_measures,
     plain,
     series_description,
 )
 from engines.manifest.outputs import HeatmapOutput
 from engines.manifest.whole import Manifest
+from inference.slide.characters.header import UTF_8, in_unicode
 from inference.types import Heatmap, Prediction, SlideGeometry
 
 FRAME_PX = 64
@@ -77,7 +77,7 @@ def build_segmentation(
     names = ResultNames.of(source.StudyInstanceUID, input_uids, provenance, kind)
     device = provenance.device
     base_mm = (result.geometry.spacing_row_mm, result.geometry.spacing_col_mm)
-    own = copied(source)
+    own = in_unicode(source)
     segmentation: Dataset = Segmentation(
         source_images=[blank_header(own, result.geometry)],
         pixel_array=(stored_values(heatmap, result) / np.float64(MAXIMUM))[np.newaxis],
@@ -102,7 +102,7 @@ def build_segmentation(
         dimension_organization_type="TILED_SPARSE",
         omit_empty_frames=False,
         series_description=series_description(f"AI heatmap {output.name}"[:32], manifest),
-        specific_character_set=None,
+        specific_character_set=UTF_8,
     )
     # highdicom parses the origin; viewers compare it with the slide's
     segmentation.TotalPixelMatrixOriginSequence = deepcopy(source.TotalPixelMatrixOriginSequence)

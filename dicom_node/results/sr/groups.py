@@ -92,7 +92,7 @@ def refusal_groups(
         ],
     }
     uses = [f"Intended use: {plain(manifest.intended_use)}"] if manifest else []
-    comments = [plain(result.detail), *uses, *map(plain, notes)]
+    comments = [plain(result.detail), *uses, *notes]
     if result.geometry is not None:
         region = regions.whole_slide(result.geometry)
     elif source.get("TotalPixelMatrixRows") and source.get("TotalPixelMatrixColumns"):

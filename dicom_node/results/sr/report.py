@@ -23,13 +23,14 @@ from dicom_node.results.making import BuiltObject, Making
 from dicom_node.results.modules import (
     blank_header,
     complete,
-    copied,
     plain,
     series_description,
 )
 from dicom_node.results.seg.heatmap import check_same_slide
 from dicom_node.results.sr.groups import prediction_groups, refusal_groups
+from dicom_node.results.sr.notes import identifier_of, notes_of
 from engines.manifest.whole import Manifest
+from inference.slide.characters.header import UTF_8, in_unicode
 from inference.types import NotAssessable, Prediction
 
 # PS3.16 TID 1602: rows and columns of pixel data would be those of one tile.
@@ -74,18 +75,19 @@ def build_report(
     not finite, or belongs to another slide.
     """
     names = report_names(source.StudyInstanceUID, input_uids, provenance, result)
+    own = in_unicode(source)
+    told = (*notes_of(own), *map(plain, notes))
     if isinstance(result, NotAssessable):
-        groups = refusal_groups(source, result, manifest, provenance, names, notes)
+        groups = refusal_groups(own, result, manifest, provenance, names, told)
     elif manifest is not None:
         check_same_slide(source, result.geometry)
-        told = (*map(plain, (*manifest.limits, *notes)), *_specimen_note(source))
+        told = (*map(plain, manifest.limits), *told)
         groups = prediction_groups(result, manifest, provenance, names, told)
     else:
         raise ValueError("found a prediction without a manifest, expected that of its model")
-    own = copied(source)
     header = blank_header(own, result.geometry)
     content = MeasurementReport(
-        observation_context=_observation_context(source, provenance),
+        observation_context=_observation_context(own, provenance),
         procedure_reported=codes.IMAGING_PROCEDURE,
         imaging_measurements=groups,
         referenced_images=[header],
@@ -108,7 +110,7 @@ def build_report(
         is_verified=False,
         previous_versions=None if predecessor is None else [predecessor],
         series_description=series_description("AI report", manifest),
-        specific_character_set=None,
+        specific_character_set=UTF_8,
     )
     report.ContentSequence = tree
     report.PerformedProcedureCodeSequence = [CodedConcept.from_code(codes.IMAGING_PROCEDURE)]
@@ -149,26 +151,11 @@ def _specimen_context(source: Dataset) -> SubjectContext | None:
         subject_class=codes.SPECIMEN,
         subject_class_specific_context=SubjectContextSpecimen(
             uid=specimen.SpecimenUID,
-            identifier=_identifier(specimen),
+            identifier=identifier_of(specimen),
             container_identifier=source.get("ContainerIdentifier") or None,
             specimen_type=kind,
         ),
     )
-
-
-def _specimen_note(source: Dataset) -> tuple[str, ...]:
-    """A sentence for slides with several specimens, of which the template names only one."""
-    specimens = source.get("SpecimenDescriptionSequence") or ()
-    if len(specimens) < 2:
-        return ()
-    others = ", ".join(plain(_identifier(specimen)) for specimen in specimens)
-    return (f"The slide holds {len(specimens)} specimens, analyzed as one: {others}.",)
-
-
-def _identifier(specimen: Dataset) -> str:
-    """Specimen Identifier (LO); a backslash, which it must not hold, came back as two values."""
-    found = specimen.get("SpecimenIdentifier") or "?"
-    return str(found) if isinstance(found, str) else "/".join(map(str, found))
 
 
 def _separate(items: Iterable[Dataset]) -> None:
