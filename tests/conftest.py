@@ -33,21 +33,6 @@ def pytest_configure() -> None:
     os.environ["PATH"] = os.pathsep.join(kept)
 
 
-FIRST = (
-    "tests/fuzz/test_mutants.py",
-    "tests/test_wheel.py",
-    "tests/dicom_node/test_one_slide.py",
-    "tests/fuzz/test_torn_instances.py",
-)
-"""Files of few tests that take minutes: begun last, they would be waited for alone."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files of FIRST; pytest-xdist keeps this order where it is asked to."""
-    order = {name: place for place, name in enumerate(FIRST)}
-    items.sort(key=lambda item: order.get(item.nodeid.partition("::")[0], len(FIRST)))
-
-
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real slides, tiles and tables; tests that need it skip where it is absent."""

@@ -52,4 +52,4 @@ echo "== format, lint, types"
 
 # Most tests wait for nodes, PACS and browsers of their own: three files at a time.
 echo "== tests"
-exec "$VENV/bin/python" -m pytest -n "${TEST_PROCESSES:-3}" --dist loadfile --no-loadscope-reorder "$@"
+exec "$VENV/bin/python" -m pytest -n "${TEST_PROCESSES:-3}" --dist loadfile "$@"
