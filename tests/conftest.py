@@ -28,9 +28,7 @@ ROOT = Path(__file__).parent.parent
 
 def pytest_configure() -> None:
     """Take virtual environments off the path: pynetdicom installs a storescp and a storescu of
-    its own there, and the tests want DCMTK's. PyTorch gets one thread, here and in processes that
-    tests start: two that share a busy core wait for each other, ten times as long as one works."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    its own there, and the tests want DCMTK's."""
     folders = os.environ["PATH"].split(os.pathsep)
     kept = [folder for folder in folders if not (Path(folder) / "activate").is_file()]
     os.environ["PATH"] = os.pathsep.join(kept)

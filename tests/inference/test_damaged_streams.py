@@ -25,9 +25,11 @@ from tiny_slides import jpeg, noise
 from wsidicom.codec.rle import RleCodec
 
 from inference.errors import FramesUnreadable
+from inference.slide.codestream.jpegxl import is_jpeg_xl, jpeg_xl_size
 from inference.slide.slide import open_slide
 from inference.slide.stored import FrameBroken
 
+JPEG_XL = UID("1.2.840.10008.1.2.4.110")
 Damage = Callable[[bytes, int], bytes]
 
 
@@ -225,6 +227,43 @@ def test_an_rle_header_is_not_believed(tmp_path: Path) -> None:
             read(slide_of(tmp_path / f"{length}.dcm", [stream[:length]], RLELossless, "RGB"))
     sound = read(slide_of(tmp_path / "a.dcm", [stream], RLELossless, "RGB"))
     np.testing.assert_array_equal(sound, tissue())
+
+
+@pytest.mark.parametrize("padding", [1, 2, 3, 6, 511])
+def test_zeros_behind_a_frame_of_rle_are_no_damage(tmp_path: Path, padding: int) -> None:
+    stream = coded(RLELossless) + bytes(padding)
+    found = read(slide_of(tmp_path / "a.dcm", [stream], RLELossless, "RGB"))
+    np.testing.assert_array_equal(found, tissue())
+
+
+@pytest.mark.parametrize("boxes", [False, True])
+def test_the_size_of_jpeg_xl_is_what_its_decoder_finds(boxes: bool) -> None:
+    sizes = [(8, 8), (256, 256), (240, 320), (64, 96), (1, 1), (513, 7), (90, 160), (9000, 3)]
+    rng = np.random.default_rng(4)
+    sizes += [tuple(size) for size in rng.integers(1, 700, (40, 2)).tolist()]
+    for rows, cols in sizes:
+        pixels = np.zeros((rows, cols, 3), np.uint8)
+        stream = imagecodecs.jpegxl_encode(pixels, lossless=True, effort=1, usecontainer=boxes)
+        assert is_jpeg_xl(stream)
+        assert jpeg_xl_size(bytes(stream)) == (rows, cols)
+
+
+@pytest.mark.parametrize("boxes", [False, True])
+def test_a_large_picture_in_a_small_stream_of_jpeg_xl_is_not_decoded(
+    tmp_path: Path, boxes: bool
+) -> None:
+    pixels = np.zeros((4000, 4000, 3), np.uint8)
+    stream = imagecodecs.jpegxl_encode(pixels, lossless=True, effort=1, usecontainer=boxes)
+    for broken, said in (
+        (bytes(stream), "4000 x 4000 pixels"),
+        (bytes(stream[:14]), "JPEG XL|not"),
+    ):
+        path = slide_of(tmp_path / "a.dcm", [broken], JPEG_XL, "RGB")
+        with open_slide([path]) as slide, pytest.raises(FrameBroken, match=said):
+            slide.levels[0].stored_samples(0)
+    sound = bytes(imagecodecs.jpegxl_encode(tissue(), lossless=True, usecontainer=boxes))
+    found = read(slide_of(tmp_path / "b.dcm", [sound], JPEG_XL, "RGB"))
+    np.testing.assert_array_equal(found, tissue())
 
 
 def test_a_stream_of_another_size_is_not_decoded_to_see_its_colors(tmp_path: Path) -> None:

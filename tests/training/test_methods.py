@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
 from dataclasses import is_dataclass, replace
 from pathlib import Path
 
@@ -48,6 +49,16 @@ from training.runs.fit import Plan  # noqa: E402
 from training.runs.references import references  # noqa: E402
 
 QUICK = baselines.Settings(epochs=40, lr=1e-2, hidden=16, l1=0)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As `dicom-train fit` runs; two that share a busy core wait for each other, ten times as long
+    as one works."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def cindex(patients, risk):

@@ -90,4 +90,4 @@ def _print(marked: list[tuple[str, Planned]]) -> None:
     told = ", ".join(f"{mb:.1f} MB {mark}" for mark, mb in sizes.items())
     studies = len({p.study_instance_uid for _, p in marked})
     if marked:
-        console.print(f"{studies} studies at rest: {told}")
+        console.print(f"{studies} {'study' if studies == 1 else 'studies'} at rest: {told}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from inference.slide.codestream.jpeg import Jpeg, Stream, is_jpeg, read_jpeg
 from inference.slide.codestream.jpeg2000 import codestream, damage, is_jpeg_2000, read_jpeg_2000
+from inference.slide.codestream.jpegxl import is_jpeg_xl, jpeg_xl_size
 
 _END_OF_IMAGE = b"\xff\xd9"
 _PADDING = b"\0\xff"
@@ -22,6 +23,9 @@ def defect(data: Stream, rows: int, cols: int, jpeg: Jpeg | None = None) -> str:
     data = codestream(data)
     if is_jpeg(data):
         return _jpeg_defect(data, rows, cols, jpeg or read_jpeg(data))
+    if is_jpeg_xl(data):
+        size = jpeg_xl_size(data)
+        return _shape(*size, rows, cols) if size else "the JPEG XL stream states no image size"
     if not is_jpeg_2000(data):
         return ""
     stream = read_jpeg_2000(data)
@@ -34,7 +38,7 @@ def defect(data: Stream, rows: int, cols: int, jpeg: Jpeg | None = None) -> str:
 def _jpeg_defect(data: Stream, rows: int, cols: int, jpeg: Jpeg) -> str:
     if not _ends(data):
         return "the JPEG stream ends before its end-of-image marker"
-    if not jpeg.rows:
+    if not jpeg.rows or not jpeg.cols:
         return "the JPEG stream states no image size"
     return _shape(jpeg.rows, jpeg.cols, rows, cols) or _depth({jpeg.bits})
 

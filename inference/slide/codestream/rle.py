@@ -15,19 +15,20 @@ from numpy.typing import NDArray
 
 _HEADER = struct.Struct("<16I")
 """How many segments there are, and where each begins: 15 places."""
-_PADDING = 1
-"""Bytes that a segment may decode to beyond its plane: some encoders fill up to an even number."""
+_PLANES = 3
 
 
 class RleBroken(ValueError):
     """Why a stream must not be decoded; the message may be shown."""
 
 
-def decode_rle(data: bytes, rows: int, cols: int, planes: int = 3) -> NDArray[np.uint8]:
-    """Samples [rows, cols, planes] of 8 bits. Raises RleBroken."""
-    out = np.empty((planes, rows, cols), np.uint8)
-    buffer = bytearray(rows * cols + _PADDING)
-    for plane, segment in zip(out, _segments(data, planes), strict=True):
+def decode_rle(data: bytes, rows: int, cols: int) -> NDArray[np.uint8]:
+    """Samples [rows, cols, 3] of 8 bits. Raises RleBroken."""
+    out = np.empty((_PLANES, rows, cols), np.uint8)
+    for plane, segment in zip(out, _segments(data), strict=True):
+        # Zeros that fill up a frame behind its last segment decode to half as many.
+        padding = len(segment) - len(segment.rstrip(b"\0"))
+        buffer = bytearray(plane.size + padding // 2 + 1)
         try:
             decoded = np.frombuffer(imagecodecs.packbits_decode(segment, out=buffer), np.uint8)
         except (RuntimeError, ValueError):
@@ -38,13 +39,13 @@ def decode_rle(data: bytes, rows: int, cols: int, planes: int = 3) -> NDArray[np
     return np.ascontiguousarray(out.transpose(1, 2, 0))
 
 
-def _segments(data: bytes, planes: int) -> list[bytes]:
+def _segments(data: bytes) -> list[bytes]:
     """The coded bytes of each segment."""
     if len(data) <= _HEADER.size:
         raise RleBroken("its RLE data ends before the first segment")
     count, *places = _HEADER.unpack_from(data)
-    if count != planes:
-        raise RleBroken(f"its RLE data has {count} segments, not {planes}")
+    if count != _PLANES:
+        raise RleBroken(f"its RLE data has {count} segments, not {_PLANES}")
     bounds = [*places[:count], len(data)]
     if bounds[0] < _HEADER.size or any(begin >= end for begin, end in pairwise(bounds)):
         raise RleBroken("its RLE data says that segments are where there are none")
