@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from pydicom import Dataset, dcmread
+from pydicom.misc import is_dicom
 
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import Revision
@@ -269,8 +270,9 @@ class StoreScp:
             self.process = None
 
     def objects(self) -> list[Dataset]:
-        """Every object it holds."""
-        return [dcmread(path) for path in sorted(self.folder.iterdir())]
+        """Every object it holds; one that is being written has no header yet."""
+        whole = [path for path in sorted(self.folder.iterdir()) if is_dicom(path)]
+        return [dcmread(path) for path in whole]
 
     def digests(self, only: set[str] | None = None) -> dict[str, bytes]:
         """Bytes of every object by SOP Instance UID, or of some: storescp names files by UID."""

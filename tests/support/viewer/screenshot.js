@@ -5,13 +5,15 @@ const path = require('path')
 const [modules, executablePath, address, folder] = process.argv.slice(2)
 const puppeteer = require(path.join(modules, 'puppeteer-core'))
 
-async function settled (page) {
-  // Tiles are decoded by workers after they arrived: wait until the picture stops changing.
+async function settled (page, unlike) {
+  // Tiles are decoded by workers after they arrived: wait until the picture is another than before,
+  // which takes seconds on a busy machine, and stops changing. Returns the picture.
+  const same = (one, other) => one && Buffer.compare(Buffer.from(one), Buffer.from(other)) === 0
   let before = null
   for (let tries = 0; tries < 60; tries++) {
     await page.waitForNetworkIdle({ idleTime: 500, timeout: 30000 })
     const now = await page.screenshot()
-    if (before && Buffer.compare(Buffer.from(before), Buffer.from(now)) === 0) return
+    if (same(before, now) && (tries > 40 || !same(unlike, now))) return now
     before = now
   }
   throw new Error('the picture did not come to rest')
@@ -37,11 +39,12 @@ async function main () {
     await page.setViewport({ width: 1024, height: 768 })
     await page.goto(address)
     await page.evaluate(() => document.body.classList.add('bare'))
+    const blank = await page.screenshot()
     await page.evaluate(() => showSlide())
-    await settled(page)
+    const slide = await settled(page, blank)
     await page.screenshot({ path: path.join(folder, 'slide.png') })
     const legends = await page.evaluate(() => showHeatmap())
-    await settled(page)
+    await settled(page, slide)
     await page.screenshot({ path: path.join(folder, 'heatmap.png') })
     await page.evaluate(() => document.body.classList.remove('bare'))
     await page.screenshot({ path: path.join(folder, 'legend.png') })
