@@ -28,8 +28,8 @@ from dicom_node.config.whole import Config
 from dicom_node.deliver.dimse import NETWORK_FAULTS
 from dicom_node.deliver.promising import judge, still_there
 from dicom_node.deliver.retry import GiveUp, Policy, decide
-from dicom_node.ledger.errors import LedgerFailed
-from dicom_node.ledger.keeping.inquiries import Inquiry
+from dicom_node.ledger.errors import LedgerBusy, LedgerFailed
+from dicom_node.ledger.keeping.inquiries import Inquiry, Unreadable
 from dicom_node.ledger.ledger import EgressLedger
 from dicom_node.ledger.proofs import COMMITTED, MISSING
 from dicom_node.ledger.states import InquiryState
@@ -143,9 +143,13 @@ class _Reporter(threading.Thread):
     def _round(self) -> None:
         decided = []
         for one in self._promises.due(self._title, most=_AT_ONCE):
+            if isinstance(one, Unreadable):
+                log.error("inquiry_unreadable", peer=self._title, inquiry=one.id)
+                self._promises.postpone(one, _LONGEST_RETRY_S)
+                continue
             try:
                 inquiry = self._decided(one)
-            except LedgerFailed:
+            except LedgerBusy:
                 raise  # of all requests
             except Exception as error:  # noqa: BLE001 - whatever it is, the other requests go on
                 self._failed(one, error)
