@@ -35,6 +35,7 @@ from dicom_node.ledger.proofs import COMMITTED, MISSING
 from dicom_node.ledger.states import InquiryState
 from dicom_node.observe.log import os_reason, place_of, trace_of
 from dicom_node.sop_classes import STORAGE_COMMITMENT
+from dicom_node.spool.pledges import Pledges
 
 log = structlog.get_logger()
 
@@ -116,6 +117,7 @@ class _Reporter(threading.Thread):
         super().__init__(name=f"reports-{title}", daemon=True)
         self._own_ae_title = config.node.ae_title
         self._spool = config.spool_dir
+        self._pledges = Pledges(config.node.data_dir)
         self._may_promise = config.commitment.scp and config.retention.keep_inputs
         self._title = title
         self._to = to
@@ -174,7 +176,11 @@ class _Reporter(threading.Thread):
                 may_promise=self._may_promise,
                 is_stopping=self._stop_asked.is_set,
             )
-            return None if outcomes is None else self._promises.decide(inquiry, outcomes, known)
+            if outcomes is None:
+                return None
+            # First where a lost database does not take it along: the word is given after that.
+            self._pledges.promise(uid for (_, uid), o in outcomes.items() if o == COMMITTED)
+            return self._promises.decide(inquiry, outcomes, known)
         # Decided before a crash, or before a sender could be reached: a disk may have lost it.
         promised = [pair for pair, outcome in inquiry.outcomes.items() if outcome == COMMITTED]
         there = still_there(promised, known, self._spool)

@@ -128,9 +128,7 @@ class Promises:
         found = (self._alone(key, inquiry_of) for key in keys)
         return [one for one in found if one is not None]
 
-    def _alone(
-        self, key: int, reads: Callable[[sa.Connection, int], _Read]
-    ) -> _Read | Unreadable:
+    def _alone(self, key: int, reads: Callable[[sa.Connection, int], _Read]) -> _Read | Unreadable:
         """What is read of one request, or that its rows cannot be: no fault of any other."""
         try:
             with self._database.read() as db:
@@ -183,6 +181,17 @@ class Promises:
             told = {study: {"files": files, **by} for study, files in kept.items()}
             note_each(db, at, "inputs_promised", told)
         return replace(inquiry, state=InquiryState.DECIDED, outcomes=dict(final))
+
+    def remember(self, instance_uids: Collection[str]) -> int:
+        """Note promises of a database that was lost; how many this one did not know."""
+        known = 0
+        with self._database.write() as db:
+            for uids in batches(instance_uids):
+                here = instances.c.sop_instance_uid.in_(uids)
+                forgotten = sa.and_(here, instances.c.promised_at.is_(None))
+                values = {"promised_at": self._database.now()}
+                known += db.execute(instances.update().where(forgotten).values(**values)).rowcount
+        return known
 
     def postpone(self, inquiry: Inquiry | Unreadable, wait_s: float) -> None:
         """Note that the sender could not be told, and when to try again."""
