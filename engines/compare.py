@@ -15,6 +15,7 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.arrays import difference
 from engines.bundle import Bundle
 from engines.errors import BundleRejected, DeviceFailed, EngineMissing
 from engines.executor import ENCODER
@@ -24,7 +25,7 @@ from engines.here.records import ControlCost, Record, Records, Row, Verdict
 from engines.known import DEFAULT, ENGINES, Engine
 from engines.names import Engine as EngineId
 from engines.names import FormName
-from engines.runtime import Runtime, difference, open_unexamined
+from engines.runtime import Runtime, open_unexamined
 
 Control = Callable[[Runtime], SlideAnswer]
 """A whole slide on a runtime. Raises ControlUnusable where the student says nothing of it."""
@@ -75,7 +76,8 @@ def compare(
 
 
 def keep(bundle: Bundle, rows: list[Comparison], records: Records, *, retime: bool) -> list[Record]:
-    """Keeps what was found of every engine that is here; what is kept now.
+    """Keeps what was found of every engine that is here; what is kept now. One whose library or
+    device is not here is absent, whatever its rows say.
 
     Speeds that were timed before, of the same bundle on the same device with the same library and
     driver, stay unless `retime`. Raises EngineMissing where nothing can be written.
@@ -85,7 +87,10 @@ def keep(bundle: Bundle, rows: list[Comparison], records: Records, *, retime: bo
     for engine in ENGINES.values():
         own = [r for r in rows if r.engine == engine.name and r.verdict != "absent"]
         if any(r.verdict != "refused" for r in own):
-            record = _record(bundle, engine, own, now)
+            try:
+                record = _record(bundle, engine, own, now)
+            except EngineMissing:
+                continue
             kept.append(records.keep(record, retime=retime))
     return kept
 
@@ -158,10 +163,20 @@ def _compare(
     except EngineMissing as error:
         return Comparison(engine, precision, "absent", str(error))
     except BundleRejected as error:
-        return Comparison(engine, precision, "failed", str(error))
+        return _failed(engine, precision, str(error))
     except DeviceFailed as error:  # of the bundle's own probe: there is no patient in it
         why = f": {error.__cause__}" if error.__cause__ else ""
-        return Comparison(engine, precision, "failed", f"{error}{why}")
+        return _failed(engine, precision, f"{error}{why}")
+
+
+def _failed(engine: EngineId, precision: FormName, reason: str) -> Comparison:
+    """An engine that gave no numbers: it is absent where its library is, whatever was found
+    first."""
+    try:
+        ENGINES[engine].library()
+    except EngineMissing as missing:
+        return Comparison(engine, precision, "absent", str(missing))
+    return Comparison(engine, precision, "failed", reason)
 
 
 def _measured(runtime: Runtime, engine: EngineId, precision: FormName) -> Comparison:

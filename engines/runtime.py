@@ -12,9 +12,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from engines.arrays import check, difference, probe_array
 from engines.bundle import Bundle
 from engines.errors import BundleRejected, DeviceFailed, DeviceLost
 from engines.executor import Arrays, Executor, precision_name
@@ -22,7 +22,6 @@ from engines.here.choosing import Choice, PassedOver, choose, require_proof
 from engines.here.records import Records
 from engines.known import DEFAULT, ENGINES, Engine, form_of
 from engines.manifest.precision import Precision
-from engines.manifest.tensors import Tensor
 from engines.manifest.whole import Manifest
 from engines.names import Chosen, EngineName, Opened, PrecisionName
 from engines.tensorrt.compiler import Progress
@@ -92,14 +91,14 @@ class Runtime:
         """
         graph = self.manifest.graphs[graph_name]
         axes: dict[str, int] = {}
-        _check(graph.inputs, arrays, f"{graph_name} input", axes)
+        check(graph.inputs, arrays, f"{graph_name} input", axes)
         try:
             outputs = self._executor.run(graph_name, arrays)
         except DeviceLost as error:
             self._lost(error)
             raise
         try:
-            _check(graph.outputs, outputs, f"{graph_name} output", axes)
+            check(graph.outputs, outputs, f"{graph_name} output", axes)
         except ValueError as error:
             raise DeviceFailed(f"{self.engine}: {error}") from error
         return outputs
@@ -128,11 +127,11 @@ class Runtime:
         probe = self.bundle.probe()
         for graph_name, graph in self.manifest.graphs.items():
             inputs = {
-                t.name: _probe_array(self.bundle, probe, graph_name, "in", t) for t in graph.inputs
+                t.name: probe_array(self.bundle, probe, graph_name, "in", t) for t in graph.inputs
             }
             outputs = self.run(graph_name, inputs)
             for tensor in graph.outputs:
-                expected = _probe_array(self.bundle, probe, graph_name, "out", tensor)
+                expected = probe_array(self.bundle, probe, graph_name, "out", tensor)
                 yield f"{graph_name}/{tensor.name}", outputs[tensor.name], expected
 
 
@@ -249,44 +248,3 @@ def _ignore(error: DeviceLost) -> None:
 
 def _silent(phase: str, done: int, steps: int) -> None:
     """The progress of a build at the node's start: nobody looks."""
-
-
-def _check(tensors: tuple[Tensor, ...], arrays: Arrays, what: str, axes: dict[str, int]) -> None:
-    expected_names = {t.name for t in tensors}
-    if set(arrays) != expected_names:
-        raise ValueError(f"{what}: expected {sorted(expected_names)}, found {sorted(arrays)}")
-    for tensor in tensors:
-        array = arrays[tensor.name]
-        if array.dtype != tensor.dtype or not _shape_fits(array.shape, tensor, axes):
-            raise ValueError(
-                f"{what} {tensor.name}: expected {tensor.dtype} {list(tensor.shape)}, "
-                f"found {array.dtype} {list(array.shape)}"
-            )
-
-
-def _shape_fits(shape: tuple[int, ...], tensor: Tensor, axes: dict[str, int]) -> bool:
-    """Whether a shape agrees with the manifest; a named axis has one size in the whole run."""
-    if len(shape) != len(tensor.shape):
-        return False
-    return all(
-        size == (axes.setdefault(expected, size) if isinstance(expected, str) else expected)
-        for size, expected in zip(shape, tensor.shape, strict=True)
-    )
-
-
-def _probe_array(
-    bundle: Bundle, probe: Arrays, graph_name: str, side: str, tensor: Tensor
-) -> NDArray[Any]:
-    key = f"{graph_name}/{side}/{tensor.name}"
-    if key not in probe:
-        raise BundleRejected(f"{bundle.file(bundle.manifest.probe.file)}: array {key} is missing")
-    return probe[key]
-
-
-def difference(found: NDArray[Any], expected: NDArray[Any]) -> float:
-    """Largest absolute difference; NaN, which is within no tolerance, where shapes differ."""
-    if found.shape != expected.shape:
-        return float("nan")
-    return float(
-        np.max(np.abs(found.astype(np.float64) - expected.astype(np.float64)), initial=0.0)
-    )

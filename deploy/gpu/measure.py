@@ -27,10 +27,11 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.arrays import difference
 from engines.bundle import Bundle, open_bundle
 from engines.errors import BundleRejected, DeviceFailed, EngineMissing
 from engines.names import ENGINE_NAMES, EngineName, PrecisionName
-from engines.runtime import Runtime, difference, open_runtime
+from engines.runtime import Runtime, open_runtime
 from engines.tensorrt.compiler import compiled
 from engines.tensorrt.cuda import device_capability, load_cuda
 from engines.tensorrt.libraries import TENSORRT_RTX, spelled

@@ -15,12 +15,15 @@ from rich.console import Console
 from dicom_node.commands import flags
 from dicom_node.commands.screen.shown import shown
 from dicom_node.config.loading import load_config
+from dicom_node.config.whole import Config
+from dicom_node.deliver.keeping import purger_of
 from dicom_node.exit_status import FAILED
 from dicom_node.ledger.database.look import require_sound
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.states import State
 from dicom_node.spool.filing import Outcome
 from dicom_node.spool.lost_found import LostFound, LostFoundBusy
+from dicom_node.spool.pledges import Pledges
 from dicom_node.spool.recovery import Left, Recovered, Recovery
 from dicom_node.spool.spool import Spool, SpoolUnusable
 
@@ -57,6 +60,7 @@ def run(arguments: Recover) -> int:
         except (LostFoundBusy, SpoolUnusable) as error:
             sys.stderr.write(f"dicom-node: {error}\n")
             return FAILED
+        _remember(config, ledger, answers)
         parked = _parked(ledger, answers)
     report = _report(str(lost_found.folder), answers, parked)
     if arguments.as_json:
@@ -64,6 +68,16 @@ def run(arguments: Recover) -> int:
     else:
         _print(report)
     return FAILED if report["left"] else 0
+
+
+def _remember(config: Config, ledger: Ledger, answers: list[Recovered | Left]) -> None:
+    """Promise and hold what was promised and held in the database that was lost."""
+    pledges = Pledges(config.node.data_dir)
+    for study in sorted({a.study_instance_uid for a in answers if isinstance(a, Recovered)}):
+        uids = [i.sop_instance_uid for i in ledger.retention.inputs(study)]
+        if promised := pledges.promised(uids):
+            ledger.promises.remember(promised)
+    purger_of(config, ledger).remember_holds()
 
 
 def _parked(ledger: Ledger, answers: list[Recovered | Left]) -> list[str]:

@@ -28,13 +28,14 @@ from dicom_node.config.whole import Config
 from dicom_node.deliver.dimse import NETWORK_FAULTS
 from dicom_node.deliver.promising import judge, still_there
 from dicom_node.deliver.retry import GiveUp, Policy, decide
-from dicom_node.ledger.errors import LedgerFailed
-from dicom_node.ledger.keeping.inquiries import Inquiry
+from dicom_node.ledger.errors import LedgerBusy, LedgerFailed
+from dicom_node.ledger.keeping.inquiries import Inquiry, Unreadable
 from dicom_node.ledger.ledger import EgressLedger
 from dicom_node.ledger.proofs import COMMITTED, MISSING
 from dicom_node.ledger.states import InquiryState
 from dicom_node.observe.log import os_reason, place_of, trace_of
 from dicom_node.sop_classes import STORAGE_COMMITMENT
+from dicom_node.spool.pledges import Pledges
 
 log = structlog.get_logger()
 
@@ -116,6 +117,7 @@ class _Reporter(threading.Thread):
         super().__init__(name=f"reports-{title}", daemon=True)
         self._own_ae_title = config.node.ae_title
         self._spool = config.spool_dir
+        self._pledges = Pledges(config.node.data_dir)
         self._may_promise = config.commitment.scp and config.retention.keep_inputs
         self._title = title
         self._to = to
@@ -143,9 +145,13 @@ class _Reporter(threading.Thread):
     def _round(self) -> None:
         decided = []
         for one in self._promises.due(self._title, most=_AT_ONCE):
+            if isinstance(one, Unreadable):
+                log.error("inquiry_unreadable", peer=self._title, inquiry=one.id)
+                self._promises.postpone(one, _LONGEST_RETRY_S)
+                continue
             try:
                 inquiry = self._decided(one)
-            except LedgerFailed:
+            except LedgerBusy:
                 raise  # of all requests
             except Exception as error:  # noqa: BLE001 - whatever it is, the other requests go on
                 self._failed(one, error)
@@ -170,7 +176,11 @@ class _Reporter(threading.Thread):
                 may_promise=self._may_promise,
                 is_stopping=self._stop_asked.is_set,
             )
-            return None if outcomes is None else self._promises.decide(inquiry, outcomes, known)
+            if outcomes is None:
+                return None
+            # First where a lost database does not take it along: the word is given after that.
+            self._pledges.promise(uid for (_, uid), o in outcomes.items() if o == COMMITTED)
+            return self._promises.decide(inquiry, outcomes, known)
         # Decided before a crash, or before a sender could be reached: a disk may have lost it.
         promised = [pair for pair, outcome in inquiry.outcomes.items() if outcome == COMMITTED]
         there = still_there(promised, known, self._spool)

@@ -20,8 +20,6 @@ from dicom_node.ledger.queries.of_proofs import OPEN, CommitmentQueries
 from dicom_node.ledger.rows import CommitmentRequest, Unproven
 from dicom_node.ledger.states import CommitmentState, DeliveryState, Proof
 
-_NAMESPACE = uuid.UUID("6f0b2c1e-31c5-5d0e-9f6f-6a0a3d6c1b57")
-
 
 class Receipt(StrEnum):
     """What a report was."""
@@ -39,9 +37,11 @@ class Commitments(CommitmentQueries):
     def open(self, destination: str, items: Sequence[Unproven]) -> CommitmentRequest | None:
         """Keep a request before it is sent; None when none of the items still needs it.
 
-        Its Transaction UID follows from what is asked for the how-manieth time.
+        No other request ever has its Transaction UID, which would be easily done: a study that was
+        erased, or a lost database, comes again under the same UIDs, and a report on what was asked
+        before must prove nothing of it. What a crash left unsent has its UID in its row.
         """
-        uid = _transaction_uid(destination, items)
+        uid = f"2.25.{uuid.uuid4().int}"
         taken = []
         with self._database.write() as db:
             for item in items:
@@ -226,8 +226,3 @@ def outcomes_of(db: sa.Connection, transaction_uid: str) -> dict[str, str | None
         commitment_items.c.transaction_uid == transaction_uid
     )
     return {uid: outcome for uid, outcome in db.execute(query)}
-
-
-def _transaction_uid(destination: str, items: Sequence[Unproven]) -> str:
-    asked = sorted(f"{i.sop_instance_uid}:{i.asks}" for i in items)
-    return f"2.25.{uuid.uuid5(_NAMESPACE, '|'.join([destination, *asked])).int}"

@@ -93,6 +93,7 @@ class EgressLedger(_OnDatabase):
     events: Events
     queries: Queries
     switches: Switches
+    holds: Holds
 
 
 @dataclass(frozen=True)
@@ -101,5 +102,3 @@ class Ledger(IngestLedger, WorkerLedger, EgressLedger):
 
     The writers are thread-safe. A committed row survives a power cut.
     """
-
-    holds: Holds

@@ -95,20 +95,26 @@ class Studies:
                 begin(db, run, models)
             return moved
 
-    def note_interruption(self, run: Run, by: int = 1) -> int:
+    def note_pause(self, run: Run) -> None:
+        """Note that a planned stop interrupts the analysis."""
+        with self._database.write(study=run.study) as db:
+            at = self._database.now()
+            note(db, at, "study_paused", run.study, revision=run.revision)
+
+    def note_interruption(self, run: Run, mark: str = "") -> int:
         """Count that the worker died during the analysis; how often it has so far.
 
-        A planned stop counts -1, because the next start will find the analysis interrupted.
-        Nothing is counted for a run that is no longer under analysis, or under another's.
+        Nothing is counted for a run that is no longer under analysis, or under another's. `mark`
+        names this death.
         """
         with self._database.write(study=run.study) as db:
             mine = _analyzed_by(self._database.owner, run)
-            counted = revisions.update().where(*mine).values(crashes=revisions.c.crashes + by)
+            counted = revisions.update().where(*mine).values(crashes=revisions.c.crashes + 1)
             if not db.execute(counted).rowcount:
                 return 0
             crashes = int(db.scalar(sa.select(revisions.c.crashes).where(*mine)) or 0)
-            kind = "study_interrupted" if by > 0 else "study_paused"
-            note(db, self._database.now(), kind, run.study, revision=run.revision, crashes=crashes)
+            fields = {"revision": run.revision, "crashes": crashes, "mark": mark}
+            note(db, self._database.now(), "study_interrupted", run.study, **fields)
             return crashes
 
     def note_progress(self, run: Run, slide: str, done: int, total: int, per_s: float) -> None:

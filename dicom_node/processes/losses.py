@@ -49,6 +49,14 @@ class Loss:
         """What computed."""
         return self.opened.engine
 
+    def tells(self, attempt: str) -> str:
+        """What it adds to the reason of the attempt that it ended; nothing of another."""
+        return (
+            f", last because {self.engine} was lost: {self.reason}"
+            if attempt == self.during
+            else ""
+        )
+
 
 class Losses:
     """The last loss of every model, in a file of the data folder: it has to outlive the process

@@ -25,13 +25,14 @@ from dicom_node.ledger.rows import Revision
 from dicom_node.observe.log import place_of
 from dicom_node.processes.heartbeat import NOBODY, Heart
 from dicom_node.processes.losses import Loss, Losses, missing_after, opened_after
+from dicom_node.work.interruptions import Working, count_interruptions
 from dicom_node.work.overseer import Overseer
 from dicom_node.work.pruning import EVERY_S, prune
 from dicom_node.work.rounds import WORKFLOW_VERSION, close, run_round
 from dicom_node.work.students.opened import Students
 from dicom_node.work.suspect import Suspect, note_death
 from dicom_node.work.underway import workflow_id
-from dicom_node.work.watch import Watch, own_bytes
+from dicom_node.work.watch import own_bytes
 from dicom_node.work.workflow import STUDY_QUEUE, StudyWorkflow
 from engines.bundle import Bundle
 from engines.errors import EngineMissing
@@ -127,32 +128,38 @@ def _serve_studies(
     suspect = Suspect(config.node.data_dir / "counting")
 
     def analyzed() -> str:
-        run = workflow.watch.run_of("analyzing")
+        run = workflow.working.watch.run_of("analyzing")
         return workflow_id(run) if run else ""
 
     losses.during = analyzed
 
     def end() -> None:
         suspect.clear()  # what is to blame is parked
+        workflow.working.forget()
         os._exit(MAY_PASS)
 
+    def beat() -> None:
+        heart.beat()
+        if stop.is_set():
+            workflow.working.stop()
+
     Overseer(
-        workflow.watch,
+        workflow.working.watch,
         ledger,
         longest_standstill_s=config.analysis.longest_standstill_s,
         most_memory_bytes=_most_memory_bytes(config),
-        beat=heart.beat,
+        beat=beat,
         end=end,
     ).start()
     _note_modes(ledger, students)
-    _look_back(config, ledger, workflow.watch, suspect, losses.settle())
+    _look_back(config, ledger, workflow.working, suspect, losses.settle())
     DBOS(config=_dbos_config(config, ledger))
     DBOS.launch()
     DBOS.register_queue(STUDY_QUEUE, worker_concurrency=1, polling_interval_sec=0.2)
     pruned_at = float("-inf")
     while not stop.is_set():
         try:
-            with workflow.watch.on(None, "going its rounds") as moved:
+            with workflow.working.watch.on(None, "going its rounds") as moved:
                 run_round(config, ledger, workflow, suspect)
                 moved()
             if time.monotonic() - pruned_at > EVERY_S:
@@ -167,6 +174,7 @@ def _serve_studies(
         ) as error:  # of the workflow library, on the same database
             log.warning("ledger_busy", error=place_of(error))
         stop.wait(_ROUND_S)
+    workflow.working.stop()
     log.info("worker_draining")
     deadline = time.monotonic() + config.node.drain_s
     _wait_for_study(workflow, deadline)
@@ -200,7 +208,7 @@ def _dbos_config(config: Config, ledger: WorkerLedger) -> DBOSConfig:
 
 
 def _look_back(
-    config: Config, ledger: WorkerLedger, watch: Watch, suspect: Suspect, loss: Loss | None
+    config: Config, ledger: WorkerLedger, working: Working, suspect: Suspect, loss: Loss | None
 ) -> None:
     """Who was in work when the last worker died: what was counted or else what was analyzed.
 
@@ -209,25 +217,19 @@ def _look_back(
     """
     death = suspect.left()
     if death is None:
-        _count_interruptions(config, ledger, loss)
+        count_interruptions(
+            ledger,
+            working.left(),
+            config.node.most_crashes,
+            lambda run: loss.tells(workflow_id(run)) if loss else "",
+        )
+        working.forget()
         return
+    working.forget()
     is_due = note_death(ledger, death, config.node.most_crashes)
     suspect.clear()
     if is_due:
-        close(config, ledger, watch, suspect, only=death.run.study)
-
-
-def _count_interruptions(config: Config, ledger: WorkerLedger, loss: Loss | None) -> None:
-    """A study that was being analyzed when the worker died counts it; too often parks it."""
-    for revision in ledger.queries.my_analyses():
-        crashes = ledger.studies.note_interruption(revision.run)
-        log.warning("study_interrupted", study=revision.study_instance_uid, crashes=crashes)
-        if crashes > config.node.most_crashes:
-            why = ""
-            if loss is not None and loss.during == workflow_id(revision.run):
-                why = f", last because {loss.engine} was lost: {loss.reason}"
-            reason = f"the worker died {crashes} times while analyzing it{why}"
-            ledger.studies.park(revision.run, reason)
+        close(config, ledger, working.watch, suspect, only=death.run.study)
 
 
 def _wait_for_study(workflow: StudyWorkflow, deadline: float) -> None:
@@ -244,7 +246,7 @@ def _leave_if_busy(ledger: WorkerLedger, *, is_idle: bool) -> None:
     try:
         unfinished = ledger.queries.my_analyses()
         for revision in unfinished:
-            ledger.studies.note_interruption(revision.run, by=-1)  # a planned stop is not a crash
+            ledger.studies.note_pause(revision.run)
             log.info("study_paused", study=revision.study_instance_uid)
     except LedgerBusy as error:
         log.warning("ledger_busy", error=str(error))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from dicom_node.spool.filing import dataset_digest
 from dicom_node.spool.incoming import SpoolFailed
 from dicom_node.spool.lost_found import LostFile
 from dicom_node.spool.patients import PatientKey
+from dicom_node.spool.pledges import Pledges
 from dicom_node.spool.removable import Planned, Removable
 
 log = structlog.get_logger()
@@ -47,6 +49,7 @@ class Purger:
         self._target = free_target_percent
         self._there = Removable(data_dir, ledger, policy)
         self._aside = Aside(data_dir)
+        self._pledges = Pledges(data_dir)
         self._damaged: dict[str, float] = {}
         self._is_first = True
 
@@ -57,6 +60,8 @@ class Purger:
     def round(self) -> None:
         """Remove what may go. Raises LedgerFailed."""
         now, policy = self._retention.look(), self._policy
+        if not self.remember_holds():
+            return
         self.unlink_listed()
         if self._is_first:
             self.take_back()
@@ -66,6 +71,27 @@ class Purger:
         for study in self._retention.at_rest(now if is_pressed else now - min(ages)):
             self._try(study)
         self._ledger.endings.forget_others(now - policy.ledger_s)
+
+    def remember_holds(self) -> bool:
+        """Hold what a database that was lost had on hold; forget what this one has released.
+
+        False where that cannot be read: then nothing may go.
+        """
+        try:
+            notes = self._pledges.holds()
+        except OSError as error:
+            log.error("holds_not_read", error=os_reason(error))
+            return False
+        holds = self._ledger.holds
+        for one in notes:
+            is_known = holds.is_known(one.study, one.token)
+            if is_known is False:
+                holds.hold(one.study, one.reason, self._aside.is_there, one.token)
+                log.warning("hold_remembered", study=one.study)
+            elif is_known and holds.since(one.study) is None:
+                with suppress(OSError):  # it is looked at again in the next round
+                    self._pledges.release(one.study)
+        return True
 
     def take_back(self) -> None:
         """Count files as there that an earlier version took again."""
@@ -128,7 +154,7 @@ class Purger:
             log.error("study_not_purged", study=study, error=where, trace=trace)
 
     def _purge(self, study: str, *, pressed: bool) -> None:
-        facts = self._retention.facts(study)
+        facts = self._there.facts(study)
         if facts is None:
             return
         now, policy = self._ledger.database.now(), self._policy

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dicom_node.ledger.errors import LedgerFailed
@@ -17,6 +17,7 @@ from dicom_node.ledger.keeping.facts import KeptInput
 from dicom_node.ledger.keeping.rules import Policy, StudyFacts, Verdict
 from dicom_node.ledger.ledger import EgressLedger
 from dicom_node.observe.log import place_of
+from dicom_node.spool.pledges import Pledges
 
 _THUMBNAIL = "THUMBNAIL"
 MOST_KEPT_BYTES = 4 << 20
@@ -44,12 +45,13 @@ class Removable:
         self._ledger = ledger
         self._retention = ledger.retention
         self._policy = policy
+        self._pledges = Pledges(data_dir)
 
     def plan(self, now: float, *, pressed: bool) -> Iterator[Planned]:
         """What would go now, and what stays for which reason, the oldest study first."""
         for study in self._retention.at_rest(now):
             try:
-                facts = self._retention.facts(study)
+                facts = self.facts(study)
                 yield from [] if facts is None else [*self._plan_of(facts, now, pressed)]
             except LedgerFailed:
                 raise
@@ -82,6 +84,16 @@ class Removable:
             if is_told:
                 size = sum(map(_size, files))
                 yield Planned(study, what, len(files), size, verdict.may_go, verdict.why)
+
+    def facts(self, study: str) -> StudyFacts | None:
+        """What the rules are asked with, and what was promised or held in a database that was
+        lost. Raises OSError where that cannot be read: then nothing may go."""
+        facts = self._retention.facts(study)
+        if facts is None:
+            return None
+        uids = [i.sop_instance_uid for i in self._retention.inputs(study)]
+        is_promised = facts.is_promised or bool(self._pledges.promised(uids))
+        return replace(facts, is_promised=is_promised)
 
     def inputs(self, facts: StudyFacts) -> list[KeptInput]:
         """Received files of a study without those that people are left."""

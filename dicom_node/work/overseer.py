@@ -1,7 +1,8 @@
 """Ends a study that costs too much: a stage without progress, or more memory than there is.
 
 A thread that hangs in a library cannot be ended, only its process can: the study is parked with the
-reason first, and the next worker goes on with the others.
+reason first, and the next worker goes on with the others. A silent model is set aside instead, and
+its study goes on.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dicom_node.ledger.errors import LedgerFailed
 from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.states import State
 from dicom_node.study.closing import park_uncounted
+from dicom_node.work.interruptions import set_aside
 from dicom_node.work.watch import Task, Watch, own_bytes
 
 log = structlog.get_logger()
@@ -81,6 +83,9 @@ class Overseer(threading.Thread):
 
     def _park(self, task: Task, reason: str) -> None:
         run = task.run
+        if run is not None and task.silent:
+            set_aside(self._ledger, run, task.silent, task.doing, reason)
+            return
         found = self._ledger.queries.revision(run.study, run.revision) if run else None
         if run is None or found is None or found.run != run:
             return

@@ -41,7 +41,7 @@ def run_round(
     config: Config, ledger: WorkerLedger, workflow: StudyWorkflow, suspect: Suspect
 ) -> None:
     """Close studies that are complete, and queue what is due."""
-    close(config, ledger, workflow.watch, suspect)
+    close(config, ledger, workflow.working.watch, suspect)
     may_begin = not ledger.switches.is_paused(ANALYSIS) and _has_room(config)
     for revision in ledger.queries.in_state(State.QUEUED):
         is_due = revision.not_before <= ledger.database.now()

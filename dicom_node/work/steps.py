@@ -20,17 +20,20 @@ from dicom_node.ledger.rows import Result, Revision, Run
 from dicom_node.ledger.states import State
 from dicom_node.work.answers import Analyzed, Built, Opened, Stale
 from dicom_node.work.attempts import AttemptOver, StopAsked, reporter, wait_while_paused
+from dicom_node.work.interruptions import Working, is_set_aside
 from dicom_node.work.outputs import ResultObjects
 from dicom_node.work.slides import failed, incomplete, result_of
 from dicom_node.work.students.jobs import Assigning, Job, made_for, no_model
 from dicom_node.work.students.opened import Students
-from dicom_node.work.watch import Watch
 from engines.errors import DeviceFailed
 from inference import archive, predict
 from inference.slide.files import SlideFiles
 from inference.types import NotAssessable, Prediction
 
 log = structlog.get_logger()
+
+_ANALYZING, _BUILDING = "analyzing", "building the results"
+_DIED = "The analysis was given up: the software ended, or hung, while the model ran on this slide."
 
 
 class Steps:
@@ -41,7 +44,7 @@ class Steps:
     ) -> None:
         """A slide under analysis when `stop` is set is paused: `paused` says that it is."""
         self.paused = threading.Event()
-        self.watch = Watch()
+        self.working = Working(config.node.data_dir)
         self._stop = stop
         self._config = config
         self._ledger = ledger
@@ -51,13 +54,13 @@ class Steps:
 
     def open(self, run: Run) -> Opened | Stale:
         """Move the study to `analyzing`; its slides, each by each student that runs on it."""
-        with self.watch.on(run, "waiting") as moved:
+        with self.working.watch.on(run, "waiting") as moved:
             self._wait_while_paused(run, State.QUEUED, moved)
         roster = self._students.roster
         if not self._ledger.studies.start_analysis(run, roster.engine, roster.digest, roster.runs):
             return Stale()
         log.info("study_started", attempt=run.attempt, engine=roster.engine)
-        with self.watch.on(run, "opening its slides") as moved:
+        with self.working.on(run, "opening its slides") as moved:
             jobs = self._assigning.jobs(self._objects.slides(run, moved))
             return Opened(tuple(job.text for job in jobs))
 
@@ -66,9 +69,9 @@ class Steps:
         if not self._may_go_on(run):
             return Stale()
         job, began = Job.read(text), time.monotonic()
-        with self.watch.on(run, "waiting") as moved:
+        with self.working.watch.on(run, "waiting") as moved:
             self._wait_while_paused(run, State.ANALYZING, moved)
-        with self.watch.on(run, "analyzing") as moved:
+        with self.working.on(run, _ANALYZING, self._spared(job)) as moved:
             slide = self._objects.slide(run, job.slide, moved)
             result, trouble = self._said_of(run, slide, job, moved)
             archive.save(result, self._objects.prediction_path(run, job))
@@ -82,10 +85,10 @@ class Steps:
             return Stale()
         made: list[Result] = []
         seen_to = [self._objects.trouble_of(run), *troubles]
-        with self.watch.on(run, "building the results") as moved:
+        with self.working.on(run, _BUILDING) as moved:
             slides = {slide.key: slide for slide in self._objects.slides(run, moved)}
             for number, job in enumerate(self._in_order(list(slides), map(Job.read, texts))):
-                objects, trouble = self._objects.write(run, slides[job.slide], job, number)
+                objects, trouble = self._written(run, slides[job.slide], job, number)
                 moved()
                 made += objects
                 seen_to.append(self._heard(job, trouble))
@@ -107,6 +110,20 @@ class Steps:
 
         by_slide = sorted(jobs, key=lambda job: slides.index(job.slide))
         return sorted(by_slide, key=self._is_silent)
+
+    def _written(
+        self, run: Run, slide: SlideFiles, job: Job, number: int
+    ) -> tuple[list[Result], str]:
+        """The objects of a job, and what an operator must see to."""
+        if not self._is_silent(job):
+            return self._objects.write(run, slide, job, number)
+        if is_set_aside(self._ledger, run, job, _BUILDING):
+            return [], _DIED
+        with self.working.on(run, _BUILDING, job):
+            return self._objects.write(run, slide, job, number)
+
+    def _spared(self, job: Job) -> Job | None:
+        return job if self._is_silent(job) else None
 
     def _is_silent(self, job: Job) -> bool:
         known = self._students.roster.of(job.model)
@@ -143,6 +160,8 @@ class Steps:
         if refusal is not None or known is None:
             trouble = f"slide {slide.key}: {assigned.trouble}" if assigned.trouble else ""
             return refusal or no_model(assigned), trouble
+        if self._is_silent(job) and is_set_aside(self._ledger, run, job, _ANALYZING):
+            return failed(_DIED), _DIED
         try:
             with self._students.use(known) as runtime:
                 return result_of(
@@ -174,6 +193,7 @@ class Steps:
     def _pause(self) -> NoReturn:
         """Leave the step unfinished: the process ends, and the next one goes on from the tiles
         that are done."""
+        self.working.stop()
         self.paused.set()
         while True:
             threading.Event().wait()

@@ -1,4 +1,4 @@
-"""Which study is being counted, told to the worker that follows when this one dies of it.
+"""Which study is in work, told to the worker that follows when this one dies of it.
 
 What a decoder or a disk does to the process (a fault, a page that cannot be read, no memory left)
 no `except` sees, and a study that is still counted has no row that says so. The name is written in
@@ -31,57 +31,68 @@ _BYTES = 128
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """A worker ended while it counted a study."""
+    """A worker ended while it worked on a study."""
 
     run: Run
     mark: str
-    """Of this one count: the same where a kill came before its death was cleared. Empty in a file
+    """Of this one time: the same where a kill came before its death was cleared. Empty in a file
     of an earlier version."""
+    more: str = ""
+    """What else was written."""
 
 
 class Suspect:
     """One name in a file of the data folder, or none."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, size_bytes: int = _BYTES) -> None:
         """Makes the file where it is absent, of a size that no later write changes."""
-        self._path = path
+        self._path, self._size = path, size_bytes
+        self._says, self._is_closed = "", False
         with suppress(OSError):  # without it nothing is known after a death, as on a full disk
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                if os.fstat(fd).st_size != _BYTES:
-                    os.pwrite(fd, bytes(_BYTES), 0)
-                    os.ftruncate(fd, _BYTES)
+                if os.fstat(fd).st_size != size_bytes:
+                    os.pwrite(fd, bytes(size_bytes), 0)
+                    os.ftruncate(fd, size_bytes)
             finally:
                 os.close(fd)
 
     @contextmanager
-    def on(self, run: Run) -> Iterator[None]:
-        """Around the counting of one study."""
-        self._write(f"{workflow_id(run)} {secrets.token_hex(8)}")
+    def on(self, run: Run, more: str = "") -> Iterator[None]:
+        """Around the work on one study; inside of another it stands in its place meanwhile."""
+        before = self._says
+        self._write(f"{workflow_id(run)} {secrets.token_hex(8)} {more}".rstrip())
         try:
             yield
         finally:
-            self.clear()
+            self._write(before)
 
     def clear(self) -> None:
-        """Nothing is counted: whatever ends this process now, it is no study's count."""
+        """Nothing is under way: whatever ends this process now, it is no study's work."""
+        self._write("")
+
+    def close(self) -> None:
+        """The same for good."""
+        self._is_closed = True
         self._write("")
 
     def left(self) -> Death | None:
-        """What was being counted when an earlier worker died."""
+        """What was under way when an earlier worker died."""
         try:
-            content = self._path.read_bytes()[:_BYTES].rstrip(b"\0").decode("ascii")
+            content = self._path.read_bytes()[: self._size].rstrip(b"\0").decode("ascii")
         except (OSError, UnicodeDecodeError):
             return None
-        name, _, mark = content.partition(" ")
+        name, mark, more = (*content.split(" ", 2), "", "")[:3]
         run = run_of(name)
-        return None if run is None else Death(run, mark)
+        return None if run is None else Death(run, mark, more)
 
-    def _write(self, name: str) -> None:
+    def _write(self, says: str) -> None:
+        self._says = "" if self._is_closed else says
         with suppress(OSError):
             fd = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
             try:
-                os.pwrite(fd, name.encode()[:_BYTES].ljust(_BYTES, b"\0"), 0)
+                content = self._says.encode()[: self._size].ljust(self._size, b"\0")
+                os.pwrite(fd, content, 0)
             finally:
                 os.close(fd)
 

@@ -29,6 +29,8 @@ class Task:
     """Memory in use when it began."""
     thread: int
     """A task may have others inside; all of one thread."""
+    silent: str = ""
+    """Text of the job of a silent model, which must cost its study nothing; else empty."""
 
 
 class Watch:
@@ -40,14 +42,14 @@ class Watch:
         self._tasks: list[Task] = []
 
     @contextmanager
-    def on(self, run: Run | None, doing: str) -> Iterator[Callable[[], None]]:
+    def on(self, run: Run | None, doing: str, silent: str = "") -> Iterator[Callable[[], None]]:
         """Around the work; what it yields is called whenever that got on.
 
         Inside of another task of this thread it stands for that one too: rounds in which many
         studies are counted get on with each of them, and hang where one of them does.
         """
         thread = threading.get_ident()
-        task = Task(run, doing, self._clock(), own_bytes(), thread)
+        task = Task(run, doing, self._clock(), own_bytes(), thread, silent)
         with self._lock:
             self._tasks.append(task)
 

@@ -53,7 +53,7 @@ class StudyWorkflow(DBOSConfiguredInstance):
         super().__init__(config_name="node")
         self.underway = Underway()
         self._steps = Steps(config, ledger, students, stop)
-        self.paused, self.watch = self._steps.paused, self._steps.watch
+        self.paused, self.working = self._steps.paused, self._steps.working
         self._policy = for_analysis(config.analysis)
         self._ledger = ledger
 

@@ -305,6 +305,48 @@ def test_a_request_that_breaks_something_holds_up_no_other(rig, quick, monkeypat
     assert "ZZSECRET" not in str(said)
 
 
+BAD_TEXT = "cast(x'ff41' as text)"
+SPOILED = {
+    "Transaction UID": ("inquiries", "transaction_uid", BAD_TEXT),
+    "time": ("inquiries", "asked_at", "'soon'"),
+    "number of tries": ("inquiries", "attempts", "'many'"),
+    "SOP Instance UID": ("inquiry_items", "sop_instance_uid", BAD_TEXT),
+    "outcome": ("inquiry_items", "outcome", BAD_TEXT),
+    "received file": ("instances", "path", BAD_TEXT),
+    "AE title": ("inquiries", "calling_ae", BAD_TEXT),
+}
+
+
+@pytest.mark.parametrize("what", SPOILED)
+def test_a_row_that_cannot_be_read_costs_its_own_request_and_no_other(tmp_path, quick, what):
+    rig = Rig(tmp_path, tmp_path / "ledger.sqlite3")
+    rig.listen()
+    datasets = instances(2)
+    bad, good = references(datasets)
+    try:
+        with rig.sender() as sender:
+            sender.store(datasets)
+            broken, _ = sender.ask([bad])  # the oldest: the first to be looked at
+            table, column, value = SPOILED[what]
+            which = f"sop_instance_uid = '{bad[1]}'" if table != "inquiries" else "true"
+            with rig.ledger.database.write() as db:
+                db.exec_driver_sql(f"UPDATE {table} SET {column} = {value} WHERE {which}")
+            whole, _ = sender.ask([good])
+            with capture_logs() as said, rig.reporting():
+                assert sender.told(whole) == {good: "committed"}
+                time.sleep(1)
+                heals = what == "number of tries"  # the next try counts from none
+                assert bool(sender.of(broken)) == heals
+    finally:
+        assert rig.listener is not None
+        rig.listener.drain(1)
+    assert not [line for line in said if line["event"] in ("reporter_failed", "ledger_busy")]
+    told = [line for line in said if line["event"].startswith("inquiry_")]
+    is_seen = what != "AE title"  # that one is nobody's
+    assert bool(told) == is_seen
+    assert len(told) <= 5, "it is tried later, not all the time"
+
+
 def test_no_report_is_sent_where_the_role_of_scp_is_not_taken(rig, quick):
     rig.listen()
     datasets = instances(1)

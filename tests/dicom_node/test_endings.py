@@ -211,6 +211,35 @@ def test_an_object_given_up_before_its_study_was_erased_takes_nothing_of_one_tha
     assert not list(place.folder.glob("results/gone-*"))
 
 
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def test_an_object_made_anew_after_a_kill_stays_and_what_was_set_aside_goes(place):
+    place.park({VOLUME: 64})
+    made = place.folder / "results" / Run(STUDY, 1, 0).folder / "7.dcm"
+    made.write_bytes(b"old")
+    where = str(made.relative_to(place.folder))
+    with place.ledger.database.write() as db:
+        db.exec_driver_sql(
+            "INSERT INTO results (study_instance_uid, revision, sop_instance_uid, sop_class_uid, "
+            "kind, slide, path, sha256, purged_at) VALUES (?, 1, '9', '8', 'k', 's', ?, '', 5)",
+            (STUDY, where),
+        )
+    place.ledger.discards.adopt([where])
+    place.purger._remove = lambda _path: (_ for _ in ()).throw(Killed)
+    with pytest.raises(Killed):
+        place.purger.unlink_listed()
+    assert not made.exists(), "set aside, not removed yet"
+    made.write_bytes(b"new")  # by a retry
+    with place.ledger.database.write() as db:
+        db.exec_driver_sql("UPDATE results SET purged_at = NULL")
+    Purger(place.folder, place.ledger, POLICY, 0.0).unlink_listed()
+    assert made.read_bytes() == b"new"
+    assert not list(made.parent.glob("gone-*"))
+    assert place.ledger.discards.paths() == []
+
+
 def test_others_may_write_while_a_large_file_or_a_folder_of_tiles_is_removed(place):
     place.park({VOLUME: 64})
     place.later(2)

@@ -12,7 +12,7 @@ import pytest
 from histories import run as run_histories
 from nodes import Node, node, storescp, storescu, study_of, wait_for
 
-from dicom_node.ledger.keeping import rules
+from dicom_node.ledger.keeping import discards, rules
 from dicom_node.ledger.keeping.rules import Policy, Sent, StudyFacts
 from dicom_node.ledger.rows import Run
 from dicom_node.ledger.states import DeliveryState, Proof, State
@@ -144,6 +144,8 @@ MUTANTS = {
     "the source is believed": (rules, "_source_holds", lambda *_: True),
     "everything is old enough": (rules, "_age_s", lambda *_: 1e12),
     "a hold is forgotten": (rules, "_never", lambda *_: ""),
+    "what is used again is removed": (discards, "_is_used", lambda *_: False),
+    "what is not used is left": (discards, "_is_used", lambda *_: True),
     "a clock is believed": (rules, "_age_s", lambda _facts, since, now: now - since),
 }
 

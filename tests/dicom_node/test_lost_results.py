@@ -21,6 +21,7 @@ from lost_results import (
     stand,
 )
 
+from dicom_node.ledger.commitments import Receipt
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import Run
 from dicom_node.ledger.states import DeliveryState, Proof, State
@@ -255,3 +256,23 @@ def test_a_report_that_comes_while_a_study_is_finished_is_not_lost(reason, where
     ledger.deliveries.finish(run)
     wanted = ["delivering"] if reason == "0112" else ["parked"]
     assert stand(ledger) == wanted
+
+
+@pytest.mark.parametrize("ended", ["erased", "lost"])
+def test_a_late_report_on_a_study_that_is_no_more_proves_nothing_of_one_that_came_again(
+    where, tmp_path, ended
+):
+    """The same objects under the same UIDs, each time asked for the first time."""
+    ledger = Ledger.open(where)
+    delivered(ledger, "a")
+    before = asked(ledger)
+    if ended == "erased":
+        assert ledger.endings.erase(STUDY, list)
+    else:
+        ledger = Ledger.open(tmp_path / "made after the other was lost")
+    delivered(ledger, "a")
+    now = asked(ledger)
+    assert ledger.commitments.report(before, ["pacs"], ["a"], {}) is Receipt.UNKNOWN
+    assert of(ledger, "a").proof is Proof.ASKED
+    assert ledger.commitments.report(now, ["pacs"], ["a"], {}) is Receipt.RECORDED
+    assert of(ledger, "a").proof is Proof.COMMITTED

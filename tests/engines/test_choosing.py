@@ -16,7 +16,7 @@ from bundles import add_precisions, manifest, precision, write_bundle, write_sum
 
 from engines import known, onnx
 from engines.bundle import open_bundle
-from engines.compare import compare, keep
+from engines.compare import Comparison, compare, keep
 from engines.errors import BundleRejected, EngineMissing
 from engines.here import devices
 from engines.here.choosing import choose
@@ -385,3 +385,34 @@ def test_the_cost_of_a_control_slide_is_in_the_units_of_the_limits(bundle):
     assert "heatmap rank correlation -1" in outside(cost(m, elsewhere, one), m.precision_limits)
     classes = replace(one, classes={"grade": "2"}), replace(one, classes={"grade": "3"})
     assert "class changed" in outside(cost(m, *classes), m.precision_limits)
+
+
+def test_nothing_is_kept_of_an_engine_whose_library_or_device_is_not_here(bundle, records):
+    """Whatever was found of it first: a bundle may be at odds with an engine that is not opened."""
+    try:
+        ENGINES["tensorrt"].library()
+        devices.gpu()
+    except EngineMissing:
+        rows = [
+            Comparison("tensorrt", "fp32", "failed", "not a form of this bundle"),
+            *(row for row in compare(bundle, 1) if row.engine == "onnxruntime"),
+        ]
+        kept = keep(bundle, rows, records, retime=False)
+        assert [record.engine for record in kept] == ["onnxruntime"]
+        assert records.of(bundle.digest, "tensorrt") == ()
+    else:
+        pytest.skip("TensorRT and a GPU are here")
+
+
+def test_an_engine_without_its_library_is_absent_though_the_bundle_is_at_odds_with_it(tmp_path):
+    try:
+        ENGINES["tensorrt"].library()
+    except EngineMissing:
+        bf16 = precision("bf16", engines=["openvino"], hardware="")
+        rows = list(compare(bundle_with(tmp_path / "tiny", bf16), 1))
+        found = {(r.precision, r.verdict) for r in rows if r.engine == "tensorrt"}
+        assert found == {("fp32", "absent"), ("bf16", "absent")}
+        found = {(r.precision, r.verdict) for r in rows if r.engine == "onnxruntime"}
+        assert found == {("fp32", "ok"), ("bf16", "failed")}
+    else:
+        pytest.skip("TensorRT is here")

@@ -22,6 +22,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from dicom_node.ledger.counted import Evidence, LevelEvidence, SlideEvidence
+from dicom_node.ledger.keeping.discards import ASIDE, aside_of
 from dicom_node.ledger.keeping.rules import Policy
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import ReceivedInstance, Result, Run
@@ -80,6 +81,8 @@ class History:
     given_up: set[Path] = field(default_factory=set)
     """Files that were judged, and may still be there."""
     arrivals: int = 0
+    is_doomed: bool = False
+    """Whether the next removal is the last thing that the process does."""
 
     def __post_init__(self) -> None:
         self.luck = self.chance.choice([0.6, 0.9, 1.0])
@@ -111,7 +114,7 @@ class History:
 
         def mortal(path: str) -> None:
             fate = self.chance.random()
-            if fate < 0.08:
+            if self.is_doomed or fate < 0.08:
                 raise Killed
             remove(path)
             if fate > 0.92:
@@ -129,7 +132,14 @@ class History:
                 State.RECEIVING: [self.close],
                 State.QUEUED: [self.analyze],
                 State.DELIVERING: [self.send],
-                State.DONE: [self.prove, self.prove, self.see_held, self.wait, self.purge],
+                State.DONE: [
+                    self.prove,
+                    self.prove,
+                    self.see_held,
+                    self.wait,
+                    self.purge,
+                    self.use_again,
+                ],
                 State.PARKED: [self.retry, self.see_held, self.wait, self.purge],
             }
             state = self._state(study)
@@ -153,8 +163,23 @@ class History:
         assert found is not None
         return found.run
 
-    def arrive(self, study: str) -> None:
-        number = self.chance.randrange(2)
+    def use_again(self, study: str) -> None:
+        """Files are given up, the process is killed before they are gone, and a retry needs their
+        names again."""
+        self.wait(study)
+        self.is_doomed = True
+        self.purge(study)
+        self.is_doomed = False
+        for number in range(2):
+            if self.ledger.arrivals.find(f"{study}.{number}") is not None:
+                self.arrive(study, number)
+        with suppress(KeyError, ValueError):
+            self.ledger.studies.retry(study)
+        for act in (self.close, self.analyze, self.send):
+            act(study)
+
+    def arrive(self, study: str, number: int | None = None) -> None:
+        number = self.chance.randrange(2) if number is None else number
         uid = f"{study}.{number}"
         body = struct.pack("<HH2sH", 0x10, 0x20, b"LO", 4) + f"P{study[-1]}:{number}".encode()
         found = self.ledger.arrivals.find(uid)
@@ -366,6 +391,7 @@ class History:
                 self.told[study].was_purged = True
         for study in list(self.told):
             self._look_after(study)
+        self._look_at_files()
 
     def _has_results(self, study: str) -> bool:
         newest = "SELECT max(revision) FROM revisions WHERE study_instance_uid = ?"
@@ -387,6 +413,17 @@ class History:
             for (path,) in self.rows.execute(here, (study,)):
                 if not (self.folder / folder / path).exists():
                     self.wrong.append(f"{table} of {study}: gone, and believed to be there")
+
+    def _look_at_files(self) -> None:
+        """Every file that is there is known: it is in use, or it is to be removed."""
+        listed = self.ledger.discards.paths()
+        known = {self.folder / name for path in listed for name in (path, aside_of(path))}
+        for table, folder in (("instances", "spool"), ("results", ".")):
+            here = f"SELECT path FROM {table} WHERE purged_at IS NULL"
+            known |= {self.folder / folder / path for (path,) in self.rows.execute(here)}
+        for path in [*self.folder.glob("spool/*.dcm"), *self.folder.glob("results/*/*.dcm")]:
+            if path not in known and not path.parent.name.startswith(ASIDE):
+                self.wrong.append(f"{path.name}: there, and nobody knows of it")
 
     def _why_not(
         self, study: str, kind: str, state: State | None, has_results: bool, pressed: bool

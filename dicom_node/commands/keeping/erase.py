@@ -23,6 +23,7 @@ from dicom_node.ledger.keeping.discards import aside_of, owner_of
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.observe.log import configure, os_reason
 from dicom_node.spool.patients import UNREADABLE, PatientKey, patient_id_of
+from dicom_node.spool.pledges import Pledges
 from dicom_node.spool.purge import Purger
 
 
@@ -55,8 +56,11 @@ def run(arguments: Erase) -> int:
     ledger = Ledger.open(where, owner=config.node.name)
     key = PatientKey.found(config.node.data_dir)
     patient_id = arguments.patient_id.strip()
-    purger = purger_of(config, ledger)
+    purger, pledges = purger_of(config, ledger), Pledges(config.node.data_dir)
     if arguments.yes:
+        if not purger.remember_holds():
+            sys.stderr.write("dicom-node: what is on hold cannot be read: see the folder holds\n")
+            return FAILED
         purger.take_back()
     found = _with_files(config, ledger, patient_id)
     studies = found.studies
@@ -66,7 +70,7 @@ def run(arguments: Erase) -> int:
     for study in sorted(studies):
         if not arguments.yes:
             sys.stdout.write(f"study {study} would be erased\n")
-        elif why := _erase(ledger, purger, study):
+        elif why := _erase(ledger, purger, pledges, study):
             sys.stderr.write(f"dicom-node: {why}\n")
             left += 1
         else:
@@ -114,14 +118,17 @@ def _say_what_is_left(config: Config, ledger: Ledger, found: _Found, unknown: se
     return not says
 
 
-def _erase(ledger: Ledger, purger: Purger, study: str) -> str:
+def _erase(ledger: Ledger, purger: Purger, pledges: Pledges, study: str) -> str:
     """Why a study stays; empty when it is erased."""
+    received = [i.sop_instance_uid for i in ledger.retention.inputs(study)]
     try:
         is_erased = ledger.endings.erase(study, lambda: purger.set_aside(study))
     except ValueError as error:
         return str(error)
     except OSError as error:
         return f"study {study}: its folders cannot be set aside: {os_reason(error)}"
+    if is_erased:
+        pledges.break_promises(received)
     return "" if is_erased else f"study {study} is under way; try again when it is done or parked"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from dicom_node.config.loading import load_config
 from dicom_node.exit_status import FAILED
 from dicom_node.ledger.database.look import exists, name_of, require_sound
 from dicom_node.ledger.ledger import Ledger
+from dicom_node.spool.pledges import Pledges
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +45,19 @@ def run(arguments: Hold) -> int:
     try:
         if not known:
             raise KeyError(study)
-        holds = Ledger.open(where, owner=config.node.name).holds
+        ledger = Ledger.open(where, owner=config.node.name)
+        holds, pledges = ledger.holds, Pledges(config.node.data_dir)
         if not arguments.release:
-            holds.hold(study, arguments.reason, lambda p: (config.node.data_dir / p).exists())
+            if ledger.queries.revision(study) is None:
+                raise KeyError(study)
+            token = pledges.hold(study, arguments.reason)
+            data_dir = config.node.data_dir
+            holds.hold(study, arguments.reason, lambda p: (data_dir / p).exists(), token)
             sys.stdout.write(f"study {study} is on hold: nothing of it is removed\n")
             return 0
         is_released = holds.release(study)
+        with suppress(OSError):  # the next round of purging sees that it is over
+            pledges.release(study)
     except KeyError:
         sys.stderr.write(f"dicom-node: no study {study} in {name_of(where)}\n")
         return FAILED

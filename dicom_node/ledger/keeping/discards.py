@@ -105,8 +105,8 @@ class Discards:
                 if study is not None and _is_under_way(db, study):
                     return
                 set_aside(path)
-        if not is_used:
-            remove(path)
+        if not is_used or aside_of(path) != path:
+            remove(path)  # what was set aside: a process that was killed may have left it so
         with self._database.write(study=study) as db:
             if _is_used(db, path) or not is_there(path):  # else it was used and given up meanwhile
                 db.execute(discards.delete().where(discards.c.path == path))

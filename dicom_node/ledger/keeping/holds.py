@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import sqlalchemy as sa
 
 from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.database.dialects import insert_once
-from dicom_node.ledger.database.tables import discards, holds, instances, results, revisions
+from dicom_node.ledger.database.tables import discards, events, holds, instances, results, revisions
 from dicom_node.ledger.events import note
 from dicom_node.ledger.keeping.discards import SPOOL
 
@@ -26,9 +27,12 @@ class Holds:
             row = db.execute(query).first()
         return None if row is None else (row.at, row.reason)
 
-    def hold(self, study: str, reason: str, is_there: Callable[[str], bool]) -> None:
+    def hold(
+        self, study: str, reason: str, is_there: Callable[[str], bool], token: str = ""
+    ) -> None:
         """Keep everything of a study until it is released, files that were given up and are still
-        there included: `is_there` tells for a path below the data folder.
+        there included: `is_there` tells for a path below the data folder. `token` tells this hold
+        from every other.
 
         Raises KeyError for an unknown study.
         """
@@ -37,7 +41,18 @@ class Holds:
             now = self._database.now()
             if insert_once(db, holds, study_instance_uid=study, at=now, reason=reason):
                 files = _take_back(db, study, is_there)
-                note(db, now, "study_held", study, reason=reason, files_taken_back=files)
+                fields = {"reason": reason, "files_taken_back": files, "token": token}
+                note(db, now, "study_held", study, **fields)
+
+    def is_known(self, study: str, token: str) -> bool | None:
+        """Whether this database was told of a hold, released or not; None where it does not know
+        the study."""
+        held = (events.c.study_instance_uid == study, events.c.kind == "study_held")
+        with self._database.read() as db:
+            if not _is_known(db, study):
+                return None
+            said = db.scalars(sa.select(events.c.fields).where(*held)).all()
+        return any(json.loads(fields).get("token") == token for fields in said)
 
     def release(self, study: str) -> bool:
         """End a hold; False if there was none. Raises KeyError for an unknown study."""
@@ -50,9 +65,13 @@ class Holds:
 
 
 def _require(db: sa.Connection, study: str) -> None:
-    known = sa.select(revisions.c.revision).where(revisions.c.study_instance_uid == study)
-    if db.execute(known).first() is None:
+    if not _is_known(db, study):
         raise KeyError(study)
+
+
+def _is_known(db: sa.Connection, study: str) -> bool:
+    known = sa.select(revisions.c.revision).where(revisions.c.study_instance_uid == study)
+    return db.execute(known).first() is not None
 
 
 def _take_back(db: sa.Connection, study: str, is_there: Callable[[str], bool]) -> int:

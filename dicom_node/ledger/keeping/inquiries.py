@@ -36,6 +36,13 @@ class Inquiry:
 
 
 @dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A request whose rows hold what was never written there: a disk, or a hand, changed them."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
 class Kept:
     """A received instance that was asked about."""
 
@@ -47,6 +54,26 @@ class Kept:
     size_bytes: int
     sha256: str | None
     purged_at: float | None
+
+
+def title_of(db: sa.Connection, inquiry: int) -> str | None:
+    """Calling AE title of a request; None where there is no such request."""
+    return db.scalar(sa.select(inquiries.c.calling_ae).where(inquiries.c.id == inquiry))
+
+
+def inquiry_of(db: sa.Connection, inquiry: int) -> Inquiry | None:
+    """One request; None where there is no such request.
+
+    Raises LedgerDamaged, TypeError or ValueError where its rows hold no such values.
+    """
+    row = db.execute(sa.select(inquiries).where(inquiries.c.id == inquiry)).first()
+    if row is None:
+        return None
+    state, asked_at = InquiryState(row.state), float(row.asked_at)
+    attempts = max(0, int(row.attempts))
+    names = (row.calling_ae, row.transaction_uid)
+    return Inquiry(row.id, *names, state, row.is_duplicate, asked_at, attempts,
+                   outcomes_of(db, row.id))  # fmt: skip
 
 
 def references_of(db: sa.Connection, inquiry: int) -> set[Reference]:

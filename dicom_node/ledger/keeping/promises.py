@@ -7,25 +7,29 @@ whoever removes files asks for it (`rules.inputs`): so none is removed after its
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from enum import StrEnum
+from typing import TypeVar
 
 import sqlalchemy as sa
 
 from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.database.tables import inquiries, inquiry_items, instances
+from dicom_node.ledger.errors import LedgerDamaged
 from dicom_node.ledger.events import note, note_each
 from dicom_node.ledger.keeping.inquiries import (
     OPEN,
     Inquiry,
     Kept,
     Reference,
+    Unreadable,
     batches,
     forget_missing,
+    inquiry_of,
     no_longer,
-    outcomes_of,
     references_of,
+    title_of,
     write_outcomes,
 )
 from dicom_node.ledger.proofs import COMMITTED
@@ -34,6 +38,7 @@ from dicom_node.ledger.states import InquiryState
 DUPLICATE = "0131"
 """Duplicate Transaction UID (PS3.3 C.14.1.1)."""
 _MOST_OPEN = 1000
+_Read = TypeVar("_Read")
 
 
 class Receipt(StrEnum):
@@ -93,22 +98,22 @@ class Promises:
 
     def peers(self) -> dict[str, int]:
         """How many requests await their report, by calling AE title."""
+        c = inquiries.c
         query = (
-            sa.select(inquiries.c.calling_ae, sa.func.count())
-            .where(inquiries.c.state.in_(OPEN), inquiries.c.ingest == self._database.owner)
-            .group_by(inquiries.c.calling_ae)
+            sa.select(sa.func.min(c.id), sa.func.count())
+            .where(c.state.in_(OPEN), c.ingest == self._database.owner)
+            .group_by(c.calling_ae)
         )
         with self._database.read() as db:
-            return {peer: number for peer, number in db.execute(query)}
+            numbers = {key: number for key, number in db.execute(query)}
+        titles = {key: self._alone(key, title_of) for key in numbers}
+        return {title: numbers[key] for key, title in titles.items() if isinstance(title, str)}
 
-    def due(self, calling_ae: str, *, most: int) -> list[Inquiry]:
+    def due(self, calling_ae: str, *, most: int) -> list[Inquiry | Unreadable]:
         """Requests of a peer to decide or to report on now, the oldest first."""
         now, c = self._database.now(), inquiries.c
         query = (
-            sa.select(
-                c.id, c.calling_ae, c.transaction_uid, c.state, c.is_duplicate, c.asked_at,
-                c.attempts,
-            )
+            sa.select(c.id)
             .where(
                 c.calling_ae == calling_ae,
                 c.ingest == self._database.owner,
@@ -117,12 +122,19 @@ class Promises:
             )
             .order_by(c.asked_at, c.id)
             .limit(most)
-        )  # fmt: skip
+        )
         with self._database.read() as db:
-            return [
-                Inquiry(*row[:3], InquiryState(row.state), *row[4:], outcomes_of(db, row.id))
-                for row in db.execute(query).all()
-            ]
+            keys = db.scalars(query).all()
+        found = (self._alone(key, inquiry_of) for key in keys)
+        return [one for one in found if one is not None]
+
+    def _alone(self, key: int, reads: Callable[[sa.Connection, int], _Read]) -> _Read | Unreadable:
+        """What is read of one request, or that its rows cannot be: no fault of any other."""
+        try:
+            with self._database.read() as db:
+                return reads(db, key)
+        except (LedgerDamaged, TypeError, ValueError):
+            return Unreadable(key)
 
     def kept(self, instance_uids: Collection[str]) -> dict[str, Kept]:
         """Received instances by SOP Instance UID; those that are not known are left out."""
@@ -170,7 +182,18 @@ class Promises:
             note_each(db, at, "inputs_promised", told)
         return replace(inquiry, state=InquiryState.DECIDED, outcomes=dict(final))
 
-    def postpone(self, inquiry: Inquiry, wait_s: float) -> None:
+    def remember(self, instance_uids: Collection[str]) -> int:
+        """Note promises of a database that was lost; how many this one did not know."""
+        known = 0
+        with self._database.write() as db:
+            for uids in batches(instance_uids):
+                here = instances.c.sop_instance_uid.in_(uids)
+                forgotten = sa.and_(here, instances.c.promised_at.is_(None))
+                values = {"promised_at": self._database.now()}
+                known += db.execute(instances.update().where(forgotten).values(**values)).rowcount
+        return known
+
+    def postpone(self, inquiry: Inquiry | Unreadable, wait_s: float) -> None:
         """Note that the sender could not be told, and when to try again."""
         with self._database.write() as db:
             db.execute(
