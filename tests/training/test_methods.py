@@ -37,12 +37,7 @@ from training.methods.baselines import method as baselines  # noqa: E402
 from training.methods.baselines.method import Abmil, ClamSb, MeanPool, Snn, Student  # noqa: E402
 from training.methods.baselines.transmil import NystromAttention, pseudoinverse  # noqa: E402
 from training.methods.crossfit import method as crossfit  # noqa: E402
-from training.methods.crossfit.network import (  # noqa: E402
-    AttentionBranch,
-    SlideRisk,
-    SlideStudent,
-    Widths,
-)
+from training.methods.crossfit.network import SlideStudent  # noqa: E402
 from training.methods.crossfit.teacher import block_risks, scaler, stacked  # noqa: E402
 from training.methods.registry import METHODS  # noqa: E402
 from training.runs.fit import Plan  # noqa: E402
@@ -247,20 +242,49 @@ def test_the_student_needs_the_slide_alone_and_its_graph_says_the_same(fitted, t
     )  # fmt: skip
 
 
-def test_the_heads_of_the_student_weigh_alike_on_the_training_patients():
-    patients = drawn(40)
-    torch.manual_seed(0)
-    branch = AttentionBranch(torch.cat(patients.bags), 2, Widths())
-    with torch.no_grad():
-        branch.heads.normal_()
-    network = SlideRisk(branch, torch.randn(8, 2) * 9, torch.zeros(8), torch.ones(8)).eval()
-    network.fit_scales(patients)
-    heads = network.standardized(network.each(patients.bags))
-    assert torch.allclose(heads.std(dim=0, correction=0), torch.ones(2, 2), atol=1e-4)
-    one = SlideStudent(network)(patients.bags[3])
-    assert float(one.risk[0].detach()) == pytest.approx(
-        float(network.risks(network.each(patients.bags))[3])
-    )
+def test_a_teacher_that_the_slide_does_not_show_hardly_moves_the_student(journal):
+    """Each head scaled to the same spread would give noise the weight of the own risk."""
+    everyone = concatenated(split(train=200).train, split().valid)
+    settings = crossfit.Settings(epochs=6, lr=1e-2)
+    blind = np.random.default_rng(0).normal(size=len(everyone))
+    alone = crossfit.student(everyone, None, settings, 0, journal, "alone")
+    taught = crossfit.student(everyone, blind, settings, 0, journal, "taught")
+    test = split(test=200).test
+    heads = taught.log_hazards(taught.each(test.bags))
+    own, teacher = (heads[:, :, at].sum(dim=1) for at in (0, 1))
+    assert float(teacher.std()) < 0.5 * float(own.std())
+    risks = [net.risks(net.each(test.bags)).double().numpy() for net in (alone, taught)]
+    assert np.corrcoef(*risks)[0, 1] > 0.9
+
+
+def test_what_the_slide_shows_of_the_teacher_is_in_the_teachers_own_units(journal):
+    everyone = concatenated(split(train=200).train, split().valid)
+    shown = np.array([float(bag[:, 0].mean()) for bag in everyone.bags])
+    settings = crossfit.Settings(epochs=6, lr=1e-2)
+    spreads = []
+    for factor in (1.0, 3.0):
+        network = crossfit.student(everyone, factor * shown, settings, 0, journal, f"x{factor}")
+        heads = network.log_hazards(network.each(everyone.bags))[:, :, 1]
+        spreads.append(heads.std(dim=0).double().numpy())
+        assert heads[:, 0].std() == pytest.approx(factor * shown.std(), rel=0.3)
+        one = SlideStudent(network)(everyone.bags[3])
+        assert float(one.risk[0].detach()) == pytest.approx(
+            float(network.risks(network.each(everyone.bags))[3]), abs=1e-5
+        )
+    assert spreads[1] == pytest.approx(3 * spreads[0], rel=1e-3)
+
+
+def test_the_controls_of_the_cross_fitted_student_have_its_capacity_and_no_privilege(fitted):
+    given, found = fitted
+    everyone = concatenated(given.train, given.valid)
+    targets = crossfit.slide_targets(everyone, 0)
+    nobody = replace(everyone, privileged={}, genes=torch.zeros(len(everyone), 0))
+    assert (crossfit.slide_targets(nobody, 0) == targets).all()
+    scores = {role: cindex(given.test, found.scores[role, "last"].risk) for role in
+              ("self", "twin", "null")}  # fmt: skip
+    # A control is fair where it is no worse than the twin by its very construction.
+    assert scores["self"] > scores["twin"] - 0.03
+    assert scores["null"] > 0.65
 
 
 def test_the_cross_fitted_student_is_for_survival_alone(journal):
