@@ -13,6 +13,7 @@ from sklearn.model_selection import StratifiedShuffleSplit
 
 from training.cohorts.cohort import Cohort, Task
 from training.cohorts.genes import FittedGenes, fit_genes
+from training.cohorts.privileged import common_columns
 from training.errors import TrainingError
 from training.learning import survival
 from training.learning.bags import Patients, concatenated
@@ -63,11 +64,14 @@ def prepare(cohort: Cohort, kind: Folds, fold: int, *, seed: int = 0) -> Split:
     known = cohort.patients.iloc[inner_train]
     edges = _edges(known) if cohort.task.kind == "survival" else np.arange(5.0)
     genes = fit_genes(cohort.genes.iloc[inner_train], cohort.signatures)
+    columns = {
+        name: common_columns(block.iloc[inner_train]) for name, block in cohort.privileged.items()
+    }
     train, valid, test = (
-        _patients(cohort, rows, edges, genes) for rows in (inner_train, inner_valid, outer)
+        _patients(cohort, rows, edges, genes, columns) for rows in (inner_train, inner_valid, outer)
     )
     if cohort.beside is not None:
-        train = concatenated(train, _beside(cohort, cohort.beside, kind, outer, edges, genes))
+        train = concatenated(train, _beside(cohort, kind, outer, edges, genes, columns))
     cuts = tuple(edges.tolist())
     return Split(cohort.name, kind, fold, cohort.task, train, valid, test, cuts, genes)
 
@@ -114,18 +118,20 @@ def _strata(cohort: Cohort, table: pd.DataFrame) -> list[NDArray[np.int64]]:
 
 def _beside(
     cohort: Cohort,
-    more: Cohort,
     kind: Folds,
     outer: NDArray[np.int64],
     edges: NDArray[np.float64],
     genes: FittedGenes,
+    columns: dict[str, list[str]],
 ) -> Patients:
     """The patients beside the cohort; for site folds without those of a site in the outer fold."""
+    more = cohort.beside
+    assert more is not None
     rows = np.arange(len(more.patients))
     if kind == "site":
         held = set(cohort.patients["site"].iloc[outer])
         rows = np.flatnonzero(~more.patients["site"].isin(held))
-    return _patients(more, rows, edges, genes)
+    return _patients(more, rows, edges, genes, columns)
 
 
 def _edges(table: pd.DataFrame) -> NDArray[np.float64]:
@@ -135,7 +141,11 @@ def _edges(table: pd.DataFrame) -> NDArray[np.float64]:
 
 
 def _patients(
-    cohort: Cohort, rows: NDArray[np.int64], edges: NDArray[np.float64], genes: FittedGenes
+    cohort: Cohort,
+    rows: NDArray[np.int64],
+    edges: NDArray[np.float64],
+    genes: FittedGenes,
+    columns: dict[str, list[str]],
 ) -> Patients:
     table = cohort.patients.iloc[rows]
     # Without follow-up (label tasks only) a patient is censored at 0 and says nothing of survival.
@@ -150,7 +160,7 @@ def _patients(
         label=torch.from_numpy(table["label"].to_numpy(np.int64, copy=True)),
         age=torch.from_numpy(table["age"].to_numpy(np.float32, copy=True)),
         privileged={
-            name: torch.from_numpy(block.iloc[rows].to_numpy(np.float32, copy=True))
+            name: torch.from_numpy(block.iloc[rows][columns[name]].to_numpy(np.float32, copy=True))
             for name, block in cohort.privileged.items()
         },
     )
