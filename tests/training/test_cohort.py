@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs the training extra (torch)")
+pytest.importorskip("torch", reason="needs the training extra (torch)")
+
+import torch
 
 from training.cli import main
 from training.cohorts import describe as cohort_report

@@ -325,11 +325,15 @@ def test_age_genes_and_late_fusion_stand_beside_a_method_that_has_none(journal):
 
 def test_no_row_stands_for_an_age_that_nobody_knows(journal):
     given = split()
-    nobody = replace(given.train, age=torch.full_like(given.train.age, torch.nan))
-    beside = references(replace(given, train=nobody), Fitted({}), 0, journal)
+    train, valid = (
+        replace(part, age=torch.full_like(part.age, torch.nan))
+        for part in (given.train, given.valid)
+    )
+    given = replace(given, train=train, valid=valid)
+    beside = references(given, Fitted({}), 0, journal)
     assert {role for role, _ in beside} == {"clinical", "genomic"}
     with pytest.raises(TrainingError, match="found no age of any patient"):
-        METHODS["age"].fit(replace(given, train=nobody), METHODS["age"].settings, 0, journal)
+        METHODS["age"].fit(given, METHODS["age"].settings, 0, journal)
 
 
 def test_the_clinic_finds_the_risk_that_its_columns_repeat(journal):
@@ -339,6 +343,63 @@ def test_the_clinic_finds_the_risk_that_its_columns_repeat(journal):
     bare = replace(given, test=replace(given.test, privileged={}))
     with pytest.raises(TrainingError, match="found no clinical columns"):
         METHODS["clinical"].fit(bare, METHODS["clinical"].settings, 0, journal)
+
+
+def unprofiled(given, share=0.5):
+    """`given` with the genes of some training and test patients unknown, those who die early."""
+
+    def without(part):
+        early = part.time < part.time.quantile(share)
+        return replace(part, genes=part.genes * ~early.unsqueeze(1))
+
+    return replace(given, train=without(given.train), valid=without(given.valid))
+
+
+@pytest.mark.parametrize("task", [OS, CLASSES])
+def test_floors_are_fitted_on_everybody_outside_the_fold(task, journal):
+    """The student is fitted on the inner validation patients too; so is what it must beat."""
+    given = split(task)
+    moved = replace(given, train=given.train.subset(range(60)),
+                    valid=concatenated(given.train.subset(range(60, 90)), given.valid))  # fmt: skip
+    fit = {
+        "age": lambda at: linear.age_score(at),
+        "clinical": lambda at: linear.clinical_score(at),
+        "genomic": lambda at: references(at, Fitted({}), 0, journal)["genomic", "last"],
+    }
+    for role, score in fit.items():
+        if role == "genomic" and task is OS:
+            continue  # a network's batches follow the order of the patients
+        name = "risk" if task is OS else "probability"
+        one, other = (getattr(score(at), name) for at in (given, moved))
+        assert one == pytest.approx(other, abs=1e-4), role
+
+
+def test_what_learns_from_genes_alone_does_not_learn_who_was_profiled(tmp_path):
+    """Patients without genes are all zeros; where they die early, zeros would say so."""
+    given = unprofiled(split(train=160))
+    blank = replace(given.test, genes=torch.zeros_like(given.test.genes))
+    for patients in (given.train, given.valid):
+        assert (~(patients.genes != 0).any(dim=1)).sum() > 10
+    measured = given.profiled()
+    rows = (measured.train.genes != 0).any(dim=1)
+    assert rows.all()
+    assert measured.test is given.test
+    only = replace(given, train=measured.train, valid=measured.valid, test=blank)
+    whole = replace(given, test=blank)
+    said = {}
+    for who, at in (("measured", only), ("all", whole)):
+        for name in ("os", "classes", "coxnet", "snn"):
+            with Journal(tmp_path / who / name) as journal:
+                if name in METHODS:
+                    settings = QUICK if name == "snn" else METHODS[name].settings
+                    score = METHODS[name].fit(at, settings, 0, journal).scores[name, "last"]
+                else:
+                    task = OS if name == "os" else CLASSES
+                    beside = references(replace(at, task=task), Fitted({}), 0, journal)
+                    score = beside["genomic", "last"]
+            said[who, name] = score.risk if score.probability is None else score.probability
+    for name in ("os", "classes", "coxnet", "snn"):
+        assert said["measured", name] == pytest.approx(said["all", name]), name
 
 
 def test_published_settings_are_refused_for_a_method_that_has_no_others(tmp_path):

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 STAGES = {
-    "0": 0.0, "I/II NOS": 1.5, "I": 1.0, "IA": 1.0, "IB": 1.5, "IC": 1.5, "II": 2.0, "IIA": 2.0, "IIB": 2.5, "IIC": 2.5,
+    "0": 0.0, "I/II NOS": 1.5,
+    "I": 1.0, "IA": 1.0, "IB": 1.5, "IC": 1.5, "II": 2.0, "IIA": 2.0, "IIB": 2.5, "IIC": 2.5,
     "III": 3.0, "IIIA": 3.0, "IIIB": 3.3, "IIIC": 3.5, "IIIC1": 3.5, "IIIC2": 3.5,
     "IV": 4.0, "IVA": 4.0, "IVB": 4.0, "IVC": 4.0,
 }  # fmt: skip

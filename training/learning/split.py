@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -16,7 +16,7 @@ from training.cohorts.genes import FittedGenes, fit_genes
 from training.cohorts.privileged import common_columns
 from training.errors import TrainingError
 from training.learning import survival
-from training.learning.bags import Patients, concatenated
+from training.learning.bags import Patients, concatenated, has_genes
 
 Folds = Literal["official", "site"]
 INNER_SHARE = 0.15
@@ -46,6 +46,25 @@ class Split:
         """D, the width of an instance's features."""
         return self.train.width
 
+    @property
+    def everyone(self) -> Patients:
+        """All patients outside the fold: for a model without a choice to be made on `valid`."""
+        return concatenated(self.train, self.valid)
+
+    def profiled(self) -> Split:
+        """The same with those of the training parts alone whose genes were measured.
+
+        All zeros stand for genes that were not measured; a model that trains on them learns who
+        was not profiled, and that is an outcome of its own (most glioblastomas here).
+        """
+        train, valid = (part.subset(_measured(part)) for part in (self.train, self.valid))
+        if not len(train) or not len(valid):
+            raise TrainingError(
+                f"cohort {self.cohort}: found {len(train)} and {len(valid)} patients with genes in "
+                "the inner parts, expected some in both; give more patients with genes"
+            )
+        return replace(self, train=train, valid=valid)
+
 
 def prepare(cohort: Cohort, kind: Folds, fold: int, *, seed: int = 0) -> Split:
     """Outer fold `fold` of `cohort`, with the inner split that `seed` draws.
@@ -74,6 +93,10 @@ def prepare(cohort: Cohort, kind: Folds, fold: int, *, seed: int = 0) -> Split:
         train = concatenated(train, _beside(cohort, kind, outer, edges, genes, columns))
     cuts = tuple(edges.tolist())
     return Split(cohort.name, kind, fold, cohort.task, train, valid, test, cuts, genes)
+
+
+def _measured(patients: Patients) -> torch.Tensor:
+    return has_genes(patients.genes).nonzero().squeeze(1)
 
 
 def _inner(

@@ -48,10 +48,14 @@ def references(
 
 
 def genomic_score(split: Split, seed: int, journal: Journal) -> Score:
-    """Cox network on all genes, 30 epochs; for classes a logistic regression."""
+    """Cox network on all genes, 30 epochs; for classes a logistic regression.
+
+    Fitted on everybody outside the fold whose genes were measured.
+    """
+    patients = split.profiled().everyone
     if split.task.kind != "survival":
         model = LogisticRegression(C=1e-3, max_iter=2000, class_weight="balanced")
-        model.fit(split.train.genes.numpy(), split.train.label.numpy())
+        model.fit(patients.genes.numpy(), patients.label.numpy())
         return Score(probability=model.predict_proba(split.test.genes.numpy()))
     network = cox_network(split.train.genes.shape[1], seed)
 
@@ -63,7 +67,7 @@ def genomic_score(split: Split, seed: int, journal: Journal) -> Score:
         "genomic",
         network,
         lambda batch: {"total": survival.cox(answer(batch), batch.time, batch.event)},
-        replace(split.train, bags=tuple(bag[:1] for bag in split.train.bags)),
+        replace(patients, bags=tuple(bag[:1] for bag in patients.bags)),
         _SCHEDULE,
         seed=seed,
         journal=journal,

@@ -219,6 +219,7 @@ def _snn(split: Split, settings: Settings, seed: int, journal: Journal) -> Fitte
             f"cohort {split.cohort}: found no gene columns, expected some for method snn; "
             "build the cohort with an expression, copy-number or mutation table"
         )
+    split = split.profiled()
     torch.manual_seed(seed)
     network = Snn(split.train.genes.shape[1], outputs(split.task), settings)
 

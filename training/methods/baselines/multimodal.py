@@ -80,13 +80,14 @@ class Mcat(nn.Module):
 
 
 def fit_mcat(split: Split, settings: Settings, seed: int, journal: Journal) -> Fitted:
-    """Trains MCAT on slides and genes."""
+    """Trains MCAT on slides and genes, of patients that have both."""
     groups = [list(columns) for _, columns in split.genes.groups]
     if not groups:
         raise TrainingError(
             f"cohort {split.cohort}: found no column of the functional gene groups, expected "
             "some for method mcat; give a cohort with genes"
         )
+    split = split.profiled()
     torch.manual_seed(seed)
     network = Mcat(split.width, groups, outputs(split.task), settings)
 

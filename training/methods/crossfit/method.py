@@ -64,7 +64,7 @@ class Settings:
     max_instances: int = 32
     null: bool = True
     """Also train on permuted targets."""
-    self: bool = True
+    capacity_twin: bool = True
     """Also train on targets of the slide alone: a twin of equal capacity."""
 
 
@@ -91,7 +91,7 @@ def fit(split: Split, settings: Settings, seed: int, journal: Journal) -> Fitted
     targets: dict[str, Floats | None] = {"student": teacher.targets, "twin": None}
     if settings.null:
         targets["null"] = np.random.default_rng(seed).permutation(teacher.targets)
-    if settings.self:
+    if settings.capacity_twin:
         targets["self"] = slide_targets(everyone, seed)
     networks = {
         role: student(everyone, target, settings, seed, journal, role)
