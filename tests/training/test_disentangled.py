@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch, of the extra `training`")
@@ -475,6 +476,23 @@ def test_a_fold_is_fitted_with_twin_teacher_student_and_null(
         assert float(report.risk) == pytest.approx(best.risk[0], abs=1e-4)
     else:
         np.testing.assert_allclose(report.probability, best.probability[0], atol=1e-4)
+
+
+def test_the_twin_is_trained_as_long_as_the_student_and_sees_no_teacher(tmp_path: Path) -> None:
+    given = split(False)
+    settings = replace(QUICK, epochs=2, twin_epochs=1, null=False)
+    with Journal(tmp_path / "one") as journal:
+        one = disentangled.fit(given, settings, 0, journal)
+    epochs = pd.read_csv(tmp_path / "one" / "log.csv").groupby("phase")["epoch"].max()
+    assert epochs["alone"] == 1
+    assert epochs["twin"] == epochs["student"] == 2
+    train = replace(given.train, genes=given.train.genes.flip(1) * 2)
+    with Journal(tmp_path / "other") as journal:
+        other = disentangled.fit(replace(given, train=train), settings, 0, journal)
+    twins = [found.scores["twin", "last"].probability for found in (one, other)]
+    students = [found.scores["student", "last"].probability for found in (one, other)]
+    assert (twins[0] == twins[1]).all()
+    assert not (students[0] == students[1]).all()
 
 
 def test_the_same_seed_gives_the_same_scores_and_a_killed_fit_goes_on(tmp_path: Path) -> None:
