@@ -8,6 +8,7 @@ from dataclasses import is_dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the training extra")
@@ -17,14 +18,23 @@ from training_patients import CLASSES, OS, drawn, split  # noqa: E402
 
 from training import methods  # noqa: E402
 from training.errors import TrainingError  # noqa: E402
+from training.learning import survival  # noqa: E402
 from training.learning.bags import concatenated  # noqa: E402
-from training.learning.calibrate import calibrated, hazard_logits  # noqa: E402
+from training.learning.calibrate import (  # noqa: E402
+    calibrated,
+    calibrated_score,
+    hazard_logits,
+)
 from training.learning.deployed import Deployed, relative  # noqa: E402
 from training.learning.fitted import (  # noqa: E402
     Fitted,
     Score,
+    class_score,
+    predict,
     risk_correlation,
+    survival_score,
 )
+from training.learning.graphs import run as run_graph  # noqa: E402
 from training.learning.graphs import write_graph  # noqa: E402
 from training.learning.journal import Journal  # noqa: E402
 from training.learning.survival import survival_curve  # noqa: E402
@@ -42,6 +52,7 @@ from training.methods.crossfit.teacher import block_risks, scaler, stacked  # no
 from training.methods.registry import METHODS  # noqa: E402
 from training.runs.fit import Plan  # noqa: E402
 from training.runs.references import references  # noqa: E402
+from training.runs.units import Unit, write_unit  # noqa: E402
 
 QUICK = baselines.Settings(epochs=40, lr=1e-2, hidden=16, l1=0)
 
@@ -400,6 +411,82 @@ def test_what_learns_from_genes_alone_does_not_learn_who_was_profiled(tmp_path):
             said[who, name] = score.risk if score.probability is None else score.probability
     for name in ("os", "classes", "coxnet", "snn"):
         assert said["measured", name] == pytest.approx(said["all", name]), name
+
+
+def test_late_fusion_says_of_a_patient_the_same_whoever_else_is_asked(journal, tmp_path):
+    given = split()
+    found = METHODS["abmil"].fit(given, QUICK, 0, journal)
+    few = given.test.subset(range(7))
+    fused = []
+    for test, rows in ((given.test, slice(0, 7)), (few, slice(None))):
+        scores = {
+            ("twin", rule): replace(
+                found.scores["abmil", rule], risk=found.scores["abmil", rule].risk[: len(test)]
+            )
+            for rule in ("inner", "last")
+        }
+        with Journal(tmp_path / str(len(test))) as own:
+            beside = references(replace(given, test=test), Fitted(scores), 0, own)
+        fused.append(beside["late_fusion", "last"].risk[rows])
+    assert fused[0] == pytest.approx(fused[1])
+    with pytest.raises(TrainingError, match="scale"):
+        multimodal.fuse(Score(risk=np.zeros(3)), Score(risk=np.ones(3)))
+
+
+@pytest.mark.parametrize("task", [OS, CLASSES])
+def test_what_is_scored_is_what_the_exported_graph_says_and_all_are_calibrated_alike(
+    task, tmp_path
+):
+    given = split(task)
+    with Journal(tmp_path / "fold0-seed0") as journal:
+        found = METHODS["abmil"].fit(given, replace(QUICK, epochs=60), 0, journal)
+        write_unit(Unit(tmp_path, 0, 0), given, found.scores, found, 0.0)
+    table = pd.read_csv(tmp_path / "fold0-seed0" / "predictions.csv")
+    table = table[table["rule"] == "inner"].set_index("patient")
+    graph = tmp_path / "fold0-seed0" / "student.onnx"
+    for patient, bag in list(zip(given.test.ids, given.test.bags, strict=True))[:5]:
+        said = run_graph(graph, {"features": bag.numpy()})
+        mine = table.loc[patient]
+        if task is OS:
+            assert mine["risk"] == pytest.approx(said["risk"][0], abs=1e-4)
+            columns = [f"s{at}" for at in range(1, 5)]
+            assert mine[columns].to_numpy(float) == pytest.approx(said["survival"], abs=1e-4)
+        else:
+            assert mine["p1"] == pytest.approx(said["probability_many"][0], abs=1e-4)
+    # Both rules of any network pass the calibration that the exported one passes.
+    for rule in ("inner", "last"):
+        score = found.scores["abmil", rule]
+        kind = "survival" if task is OS else "probability"
+        columns = [f"s{at}" for at in range(1, 5)] if task is OS else ["p0", "p1"]
+        if rule == "inner":
+            written = table.loc[list(given.test.ids), columns].to_numpy()
+            assert getattr(score, kind) == pytest.approx(written, abs=5e-3)
+
+
+@pytest.mark.parametrize("task", [OS, CLASSES])
+def test_a_network_that_is_too_sure_is_scored_by_what_its_logits_are_worth(task):
+    """Balanced sampling and over-fitting distort percentages; those are not what is exported."""
+    given = split(task)
+    torch.manual_seed(0)
+    truth = torch.nn.Linear(8, 4 if task is OS else 2)
+
+    def answer(batch):
+        return truth(batch.bags.sum(dim=1) / batch.mask.sum(dim=1, keepdim=True))
+
+    sure = 20 * predict(truth, answer, given.test), 20 * predict(truth, answer, given.valid)
+    raw = survival_score(sure[0]) if task is OS else class_score(sure[0])
+    found = calibrated_score(task, *sure, given.valid)
+
+    def loss(score):
+        if task is OS:
+            logits = hazard_logits(torch.from_numpy(score.survival))
+            return float(survival.nll(logits, given.test.bin, given.test.event))
+        said = torch.from_numpy(score.probability).clamp(min=1e-6).log()
+        return float(torch.nn.functional.nll_loss(said, given.test.label))
+
+    assert loss(found) < 0.7 * loss(raw)
+    if task is OS:
+        assert (found.risk == raw.risk).all()
 
 
 def test_published_settings_are_refused_for_a_method_that_has_no_others(tmp_path):

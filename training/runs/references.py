@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from training.learning import survival
 from training.learning.bags import Batch
-from training.learning.fitted import Fitted, Score, predict
+from training.learning.fitted import Fitted, Score, predict, scale_of
 from training.learning.journal import Journal
 from training.learning.loop import Schedule, train
 from training.learning.split import Split
@@ -72,7 +72,8 @@ def genomic_score(split: Split, seed: int, journal: Journal) -> Score:
         seed=seed,
         journal=journal,
     )
-    return Score(risk=predict(network, answer, split.test))
+    scale = scale_of(predict(network, answer, patients))
+    return Score(risk=predict(network, answer, split.test), scale=scale)
 
 
 def cox_network(genes: int, seed: int) -> nn.Sequential:

@@ -201,7 +201,7 @@ def fit(name: Name, split: Split, settings: Settings, seed: int, journal: Journa
             partial(_clam_losses, network, task, settings) if isinstance(network, ClamSb) else None
         ),
     )
-    return replace(found, student=Student(network, task).eval())
+    return replace(found, student=Student(network, task).eval(), student_role=name)
 
 
 def _clam_losses(network: ClamSb, task: Task, settings: Settings, batch: Batch) -> Losses:

@@ -15,7 +15,7 @@ privileged), the null by the teacher's targets permuted among the training patie
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from training.errors import TrainingError
 from training.learning import survival
 from training.learning.bags import Batch, Patients, concatenated
 from training.learning.calibrate import CalibratedSurvival, Calibration, calibrated
-from training.learning.fitted import Fitted, Floats, Score, risk_correlation
+from training.learning.fitted import Fitted, Floats, Score, risk_correlation, scale_of
 from training.learning.journal import Journal
 from training.learning.loop import Schedule, train
 from training.learning.split import Split
@@ -99,11 +99,14 @@ def fit(split: Split, settings: Settings, seed: int, journal: Journal) -> Fitted
     }
     scale, change = _calibration(split, settings, seed, journal)
     scale.student = SlideStudent(networks["student"]).eval()
-    scores = {role: Score(risk=_risk(net, split.test)) for role, net in networks.items()}
+    scores = {
+        role: Score(risk=_risk(net, split.test), scale=scale_of(_risk(net, everyone)))
+        for role, net in networks.items()
+    }
     scores["student"] = _with_survival(scale, scores["student"], split.test)
     scores["teacher"] = Score(risk=teacher.risk)
     if genomic is not None:
-        scores["genomic"] = Score(risk=genomic.risk)
+        scores["genomic"] = Score(risk=genomic.risk, scale=scale_of(genomic.targets))
     return Fitted(
         {(role, rule): score for role, score in scores.items() for rule in ("inner", "last")},
         student=scale.eval(),
@@ -219,7 +222,7 @@ def _risk(network: SlideRisk, patients: Patients) -> Floats:
 def _with_survival(student: CalibratedSurvival, score: Score, patients: Patients) -> Score:
     with torch.inference_mode():
         curves = torch.stack([student(bag).survival for bag in patients.bags])
-    return Score(risk=score.risk, survival=curves.double().numpy())
+    return replace(score, survival=curves.double().numpy())
 
 
 def _facts(
