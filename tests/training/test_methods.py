@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Iterator
 from dataclasses import is_dataclass, replace
 from pathlib import Path
@@ -413,6 +414,20 @@ def test_what_learns_from_genes_alone_does_not_learn_who_was_profiled(tmp_path):
         assert said["measured", name] == pytest.approx(said["all", name]), name
 
 
+def test_a_cohort_of_whom_hardly_anybody_was_profiled_is_fitted_without_a_genomic_floor(journal):
+    given = split()
+    given = replace(
+        given,
+        **{
+            at: replace(getattr(given, at), genes=torch.zeros_like(getattr(given, at).genes))
+            for at in ("train", "valid", "test")
+        },
+    )
+    assert {role for role, _ in references(given, Fitted({}), 0, journal)} == {"age", "clinical"}
+    with pytest.raises(TrainingError, match="give more patients with genes"):
+        METHODS["snn"].fit(given, QUICK, 0, journal)
+
+
 def test_late_fusion_says_of_a_patient_the_same_whoever_else_is_asked(journal, tmp_path):
     given = split()
     found = METHODS["abmil"].fit(given, QUICK, 0, journal)
@@ -438,9 +453,15 @@ def test_what_is_scored_is_what_the_exported_graph_says_and_all_are_calibrated_a
     task, tmp_path
 ):
     given = split(task)
+    genes = given.test.genes.clone()
+    genes[:4] = 0
+    given = replace(given, test=replace(given.test, genes=genes))
     with Journal(tmp_path / "fold0-seed0") as journal:
         found = METHODS["abmil"].fit(given, replace(QUICK, epochs=60), 0, journal)
         write_unit(Unit(tmp_path, 0, 0), given, found.scores, found, 0.0)
+    said = json.loads((tmp_path / "fold0-seed0" / "unit.json").read_text())
+    assert said["student_role"] == "abmil"
+    assert said["scored_without_genes"] == 4
     table = pd.read_csv(tmp_path / "fold0-seed0" / "predictions.csv")
     table = table[table["rule"] == "inner"].set_index("patient")
     graph = tmp_path / "fold0-seed0" / "student.onnx"

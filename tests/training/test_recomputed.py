@@ -356,3 +356,15 @@ def test_the_terminal_shows_the_figures_of_the_report(
             assert f"{cells(task(report, 'os'), role, 'inner')[cohort]['value']:.3f} ±" in said
     assert "student minus twin, mean, folds by site" in said
     assert "kind3: AUC" in said
+
+
+def test_a_report_says_how_many_patients_the_roles_with_genes_see_at_the_mean(
+    tmp_path: Path,
+) -> None:
+    path = survival_run(tmp_path, "one", 0)
+    for place in sorted(path.glob("fold*")):
+        said = json.loads((place / "unit.json").read_text())
+        said["scored_without_genes"] = 3 + said["fold"]
+        (place / "unit.json").write_text(json.dumps(said))
+    (warning,) = evaluate([path]).warnings
+    assert "7 of 70 scored patients have no genes" in warning

@@ -57,7 +57,7 @@ class Split:
         All zeros stand for genes that were not measured; a model that trains on them learns who
         was not profiled, and that is an outcome of its own (most glioblastomas here).
         """
-        train, valid = (part.subset(_measured(part)) for part in (self.train, self.valid))
+        train, valid = (measured(part) for part in (self.train, self.valid))
         if not len(train) or not len(valid):
             raise TrainingError(
                 f"cohort {self.cohort}: found {len(train)} and {len(valid)} patients with genes in "
@@ -95,8 +95,9 @@ def prepare(cohort: Cohort, kind: Folds, fold: int, *, seed: int = 0) -> Split:
     return Split(cohort.name, kind, fold, cohort.task, train, valid, test, cuts, genes)
 
 
-def _measured(patients: Patients) -> torch.Tensor:
-    return has_genes(patients.genes).nonzero().squeeze(1)
+def measured(patients: Patients) -> Patients:
+    """Those whose genes were measured."""
+    return patients.subset(has_genes(patients.genes).nonzero().squeeze(1))
 
 
 def _inner(

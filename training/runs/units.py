@@ -21,7 +21,7 @@ from torch import Tensor
 
 from inference.durable import whole
 from training.errors import TrainingError
-from training.learning.bags import fixed_rows
+from training.learning.bags import fixed_rows, has_genes
 from training.learning.calibrate import calibrated
 from training.learning.deployed import INSTANCE_AXIS, Deployed
 from training.learning.fitted import Fitted, Score
@@ -74,6 +74,7 @@ def write_unit(
             "inner_validation": len(split.valid),
             "outer": len(split.test),
         },
+        "scored_without_genes": _without_genes(split),
         "seconds": round(seconds, 2),
         "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "facts": facts,
@@ -113,6 +114,12 @@ def predictions(split: Split, scores: dict[tuple[str, str], Score]) -> pd.DataFr
         part["label"] = split.test.label.numpy()
         parts.append(part)
     return pd.concat(parts, ignore_index=True)
+
+
+def _without_genes(split: Split) -> int:
+    """Patients of the outer fold whom a role with genes sees at the mean; 0 without genes."""
+    genes = split.test.genes
+    return int((~has_genes(genes)).sum()) if genes.shape[1] else 0
 
 
 def _reference(split: Split) -> dict[str, object]:
