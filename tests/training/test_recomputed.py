@@ -189,7 +189,7 @@ def class_figures(part: Table, classes: int) -> dict[str, float]:
 
 
 def redrawn(found: dict[tuple[int, int], tuple[Table, Any, Any]]) -> np.ndarray:
-    """[1000] C-index, mean over folds of the mean over seeds, patients redrawn inside their fold."""
+    """[1000] C-index, mean over folds of the mean over seeds, patients redrawn in their fold."""
     folds = []
     for fold in sorted({fold for fold, _ in found}):
         parts = [columns(part) for (at, _), (part, _, _) in found.items() if at == fold]
