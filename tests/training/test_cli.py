@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from training.cli import COMMANDS
+from training.cli import COMMANDS, main
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,3 +43,33 @@ def test_help_waits_for_no_package_of_the_training_extra(name):
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_help_of_fit_names_every_method_and_methods_lists_every_setting(capsys):
+    pytest.importorskip("torch", reason="needs the training extra")
+    from training.commands import fit
+    from training.methods.registry import METHODS
+
+    assert tuple(sorted(METHODS)) == fit.METHODS
+    assert main(["methods"]) == 0
+    said = capsys.readouterr().out
+    for name, method in METHODS.items():
+        assert f"\n{name} (task {method.task})\n" in "\n" + said
+        for field in fields(method.settings):
+            assert f"  --set {field.name}=" in said
+
+
+def test_a_cohort_of_ones_own_needs_no_folder_of_published_tables(tmp_path, capsys):
+    pytest.importorskip("torch", reason="needs the training extra")
+    words = ["fit", "age", "--cohort", str(tmp_path), "--out", str(tmp_path / "run")]
+    assert main(words) == 3
+    assert "--data" not in capsys.readouterr().err
+
+
+def test_an_evaluation_may_be_asked_for_without_a_file(tmp_path, capsys):
+    """It is what `fit` names as the next command."""
+    pytest.importorskip("sksurv", reason="needs the training extra")
+    assert main(["evaluate", str(tmp_path)]) == 3
+    said = capsys.readouterr().err
+    assert "neither --json nor --html" not in said
+    assert "expected the folder of a run" in said

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch, of the extra `training`")
@@ -15,6 +16,7 @@ from training.cohorts.genes import FittedGenes  # noqa: E402
 from training.cohorts.who2021 import CLASSES, who2021  # noqa: E402
 from training.errors import TrainingError  # noqa: E402
 from training.learning.bags import Patients, fixed_rows  # noqa: E402  # after the check for torch
+from training.learning.calibrate import calibrated  # noqa: E402
 from training.learning.graphs import run, write_graph  # noqa: E402
 from training.learning.journal import Journal  # noqa: E402
 from training.learning.loop import learning_rate_factor, train  # noqa: E402
@@ -474,7 +476,27 @@ def test_a_fold_is_fitted_with_twin_teacher_student_and_null(
     if survives:
         assert float(report.risk) == pytest.approx(best.risk[0], abs=1e-4)
     else:
-        np.testing.assert_allclose(report.probability, best.probability[0], atol=1e-4)
+        exported, _ = calibrated(fitted.student, given.valid, given.task.kind)
+        with torch.inference_mode():
+            said = exported(given.test.bags[0]).probability
+        np.testing.assert_allclose(said, best.probability[0], atol=2e-3)
+
+
+def test_the_twin_is_trained_as_long_as_the_student_and_sees_no_teacher(tmp_path: Path) -> None:
+    given = split(False)
+    settings = replace(QUICK, epochs=2, twin_epochs=1, null=False)
+    with Journal(tmp_path / "one") as journal:
+        one = disentangled.fit(given, settings, 0, journal)
+    epochs = pd.read_csv(tmp_path / "one" / "log.csv").groupby("phase")["epoch"].max()
+    assert epochs["alone"] == 1
+    assert epochs["twin"] == epochs["student"] == 2
+    train = replace(given.train, genes=given.train.genes.flip(1) * 2)
+    with Journal(tmp_path / "other") as journal:
+        other = disentangled.fit(replace(given, train=train), settings, 0, journal)
+    twins = [found.scores["twin", "last"].probability for found in (one, other)]
+    students = [found.scores["student", "last"].probability for found in (one, other)]
+    assert (twins[0] == twins[1]).all()
+    assert not (students[0] == students[1]).all()
 
 
 def test_the_same_seed_gives_the_same_scores_and_a_killed_fit_goes_on(tmp_path: Path) -> None:
@@ -497,10 +519,15 @@ def test_two_magnifications_of_tile_features_are_fitted_as_given(tmp_path: Path)
         derived = disentangled.fit(given, QUICK, 0, journal)
     first, second = (f.scores["student", "last"].probability for f in (both, derived))
     assert not np.array_equal(first, second)
+    bags = zip(given.test.bags, coarse.test, strict=True)
     with torch.inference_mode():
-        report = both.student(given.test.bags[0], coarse.test[0])
-    expected = both.scores["student", "inner"].probability[0]
-    np.testing.assert_allclose(report.probability, expected, atol=1e-4)
+        said = np.log([both.student(*bag).probability.numpy() for bag in bags])
+    expected = np.log(both.scores["student", "inner"].probability)
+    # What is scored is calibrated: one scale, and one shift of each class.
+    said, expected = (x - x.mean(axis=1, keepdims=True) for x in (said, expected))
+    known = np.column_stack([said.ravel(), np.tile(np.eye(3), (len(said), 1))])
+    found, *_ = np.linalg.lstsq(known, expected.ravel(), rcond=None)
+    np.testing.assert_allclose(known @ found, expected.ravel(), atol=1e-3)
 
 
 def test_the_target_of_a_patient_comes_from_a_teacher_that_did_not_see_the_patient(

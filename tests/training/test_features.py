@@ -403,7 +403,7 @@ def test_slides_are_told_apart_and_named_by_container_or_folder(phantom_study, t
     assert find_slides([b, a]) == found
     with pytest.raises(TrainingError, match="found two slides"):
         find_slides([a, a])
-    with pytest.raises(TrainingError, match="found no DICOM file"):
+    with pytest.raises(TrainingError, match="found no slide in"):
         find_slides([write(tmp_path / "empty" / "readme.txt")])
     with pytest.raises(TrainingError, match="found nothing"):
         find_slides([tmp_path / "absent"])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Iterator
 from dataclasses import is_dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the training extra")
@@ -17,14 +19,23 @@ from training_patients import CLASSES, OS, drawn, split  # noqa: E402
 
 from training import methods  # noqa: E402
 from training.errors import TrainingError  # noqa: E402
+from training.learning import survival  # noqa: E402
 from training.learning.bags import concatenated  # noqa: E402
-from training.learning.calibrate import calibrated, hazard_logits  # noqa: E402
+from training.learning.calibrate import (  # noqa: E402
+    calibrated,
+    calibrated_score,
+    hazard_logits,
+)
 from training.learning.deployed import Deployed, relative  # noqa: E402
 from training.learning.fitted import (  # noqa: E402
     Fitted,
     Score,
+    class_score,
+    predict,
     risk_correlation,
+    survival_score,
 )
+from training.learning.graphs import run as run_graph  # noqa: E402
 from training.learning.graphs import write_graph  # noqa: E402
 from training.learning.journal import Journal  # noqa: E402
 from training.learning.survival import survival_curve  # noqa: E402
@@ -37,16 +48,12 @@ from training.methods.baselines import method as baselines  # noqa: E402
 from training.methods.baselines.method import Abmil, ClamSb, MeanPool, Snn, Student  # noqa: E402
 from training.methods.baselines.transmil import NystromAttention, pseudoinverse  # noqa: E402
 from training.methods.crossfit import method as crossfit  # noqa: E402
-from training.methods.crossfit.network import (  # noqa: E402
-    AttentionBranch,
-    SlideRisk,
-    SlideStudent,
-    Widths,
-)
+from training.methods.crossfit.network import SlideStudent  # noqa: E402
 from training.methods.crossfit.teacher import block_risks, scaler, stacked  # noqa: E402
 from training.methods.registry import METHODS  # noqa: E402
 from training.runs.fit import Plan  # noqa: E402
 from training.runs.references import references  # noqa: E402
+from training.runs.units import Unit, write_unit  # noqa: E402
 
 QUICK = baselines.Settings(epochs=40, lr=1e-2, hidden=16, l1=0)
 
@@ -247,20 +254,49 @@ def test_the_student_needs_the_slide_alone_and_its_graph_says_the_same(fitted, t
     )  # fmt: skip
 
 
-def test_the_heads_of_the_student_weigh_alike_on_the_training_patients():
-    patients = drawn(40)
-    torch.manual_seed(0)
-    branch = AttentionBranch(torch.cat(patients.bags), 2, Widths())
-    with torch.no_grad():
-        branch.heads.normal_()
-    network = SlideRisk(branch, torch.randn(8, 2) * 9, torch.zeros(8), torch.ones(8)).eval()
-    network.fit_scales(patients)
-    heads = network.standardized(network.each(patients.bags))
-    assert torch.allclose(heads.std(dim=0, correction=0), torch.ones(2, 2), atol=1e-4)
-    one = SlideStudent(network)(patients.bags[3])
-    assert float(one.risk[0].detach()) == pytest.approx(
-        float(network.risks(network.each(patients.bags))[3])
-    )
+def test_a_teacher_that_the_slide_does_not_show_hardly_moves_the_student(journal):
+    """Each head scaled to the same spread would give noise the weight of the own risk."""
+    everyone = concatenated(split(train=200).train, split().valid)
+    settings = crossfit.Settings(epochs=6, lr=1e-2)
+    blind = np.random.default_rng(0).normal(size=len(everyone))
+    alone = crossfit.student(everyone, None, settings, 0, journal, "alone")
+    taught = crossfit.student(everyone, blind, settings, 0, journal, "taught")
+    test = split(test=200).test
+    heads = taught.log_hazards(taught.each(test.bags))
+    own, teacher = (heads[:, :, at].sum(dim=1) for at in (0, 1))
+    assert float(teacher.std()) < 0.5 * float(own.std())
+    risks = [net.risks(net.each(test.bags)).double().numpy() for net in (alone, taught)]
+    assert np.corrcoef(*risks)[0, 1] > 0.9
+
+
+def test_what_the_slide_shows_of_the_teacher_is_in_the_teachers_own_units(journal):
+    everyone = concatenated(split(train=200).train, split().valid)
+    shown = np.array([float(bag[:, 0].mean()) for bag in everyone.bags])
+    settings = crossfit.Settings(epochs=6, lr=1e-2)
+    spreads = []
+    for factor in (1.0, 3.0):
+        network = crossfit.student(everyone, factor * shown, settings, 0, journal, f"x{factor}")
+        heads = network.log_hazards(network.each(everyone.bags))[:, :, 1]
+        spreads.append(heads.std(dim=0).double().numpy())
+        assert heads[:, 0].std() == pytest.approx(factor * shown.std(), rel=0.3)
+        one = SlideStudent(network)(everyone.bags[3])
+        assert float(one.risk[0].detach()) == pytest.approx(
+            float(network.risks(network.each(everyone.bags))[3]), abs=1e-5
+        )
+    assert spreads[1] == pytest.approx(3 * spreads[0], rel=1e-3)
+
+
+def test_the_controls_of_the_cross_fitted_student_have_its_capacity_and_no_privilege(fitted):
+    given, found = fitted
+    everyone = concatenated(given.train, given.valid)
+    targets = crossfit.slide_targets(everyone, 0)
+    nobody = replace(everyone, privileged={}, genes=torch.zeros(len(everyone), 0))
+    assert (crossfit.slide_targets(nobody, 0) == targets).all()
+    scores = {role: cindex(given.test, found.scores[role, "last"].risk) for role in
+              ("self", "twin", "null")}  # fmt: skip
+    # A control is fair where it is no worse than the twin by its very construction.
+    assert scores["self"] > scores["twin"] - 0.03
+    assert scores["null"] > 0.65
 
 
 def test_the_cross_fitted_student_is_for_survival_alone(journal):
@@ -301,11 +337,15 @@ def test_age_genes_and_late_fusion_stand_beside_a_method_that_has_none(journal):
 
 def test_no_row_stands_for_an_age_that_nobody_knows(journal):
     given = split()
-    nobody = replace(given.train, age=torch.full_like(given.train.age, torch.nan))
-    beside = references(replace(given, train=nobody), Fitted({}), 0, journal)
+    train, valid = (
+        replace(part, age=torch.full_like(part.age, torch.nan))
+        for part in (given.train, given.valid)
+    )
+    given = replace(given, train=train, valid=valid)
+    beside = references(given, Fitted({}), 0, journal)
     assert {role for role, _ in beside} == {"clinical", "genomic"}
     with pytest.raises(TrainingError, match="found no age of any patient"):
-        METHODS["age"].fit(replace(given, train=nobody), METHODS["age"].settings, 0, journal)
+        METHODS["age"].fit(given, METHODS["age"].settings, 0, journal)
 
 
 def test_the_clinic_finds_the_risk_that_its_columns_repeat(journal):
@@ -315,6 +355,159 @@ def test_the_clinic_finds_the_risk_that_its_columns_repeat(journal):
     bare = replace(given, test=replace(given.test, privileged={}))
     with pytest.raises(TrainingError, match="found no clinical columns"):
         METHODS["clinical"].fit(bare, METHODS["clinical"].settings, 0, journal)
+
+
+def unprofiled(given, share=0.5):
+    """`given` with the genes of some training and test patients unknown, those who die early."""
+
+    def without(part):
+        early = part.time < part.time.quantile(share)
+        return replace(part, genes=part.genes * ~early.unsqueeze(1))
+
+    return replace(given, train=without(given.train), valid=without(given.valid))
+
+
+@pytest.mark.parametrize("task", [OS, CLASSES])
+def test_floors_are_fitted_on_everybody_outside_the_fold(task, journal):
+    """The student is fitted on the inner validation patients too; so is what it must beat."""
+    given = split(task)
+    moved = replace(given, train=given.train.subset(range(60)),
+                    valid=concatenated(given.train.subset(range(60, 90)), given.valid))  # fmt: skip
+    fit = {
+        "age": lambda at: linear.age_score(at),
+        "clinical": lambda at: linear.clinical_score(at),
+        "genomic": lambda at: references(at, Fitted({}), 0, journal)["genomic", "last"],
+    }
+    for role, score in fit.items():
+        if role == "genomic" and task is OS:
+            continue  # a network's batches follow the order of the patients
+        name = "risk" if task is OS else "probability"
+        one, other = (getattr(score(at), name) for at in (given, moved))
+        assert one == pytest.approx(other, abs=1e-4), role
+
+
+def test_what_learns_from_genes_alone_does_not_learn_who_was_profiled(tmp_path):
+    """Patients without genes are all zeros; where they die early, zeros would say so."""
+    given = unprofiled(split(train=160))
+    blank = replace(given.test, genes=torch.zeros_like(given.test.genes))
+    for patients in (given.train, given.valid):
+        assert (~(patients.genes != 0).any(dim=1)).sum() > 10
+    measured = given.profiled()
+    rows = (measured.train.genes != 0).any(dim=1)
+    assert rows.all()
+    assert measured.test is given.test
+    only = replace(given, train=measured.train, valid=measured.valid, test=blank)
+    whole = replace(given, test=blank)
+    said = {}
+    for who, at in (("measured", only), ("all", whole)):
+        for name in ("os", "classes", "coxnet", "snn"):
+            with Journal(tmp_path / who / name) as journal:
+                if name in METHODS:
+                    settings = QUICK if name == "snn" else METHODS[name].settings
+                    score = METHODS[name].fit(at, settings, 0, journal).scores[name, "last"]
+                else:
+                    task = OS if name == "os" else CLASSES
+                    beside = references(replace(at, task=task), Fitted({}), 0, journal)
+                    score = beside["genomic", "last"]
+            said[who, name] = score.risk if score.probability is None else score.probability
+    for name in ("os", "classes", "coxnet", "snn"):
+        assert said["measured", name] == pytest.approx(said["all", name]), name
+
+
+def test_a_cohort_of_whom_hardly_anybody_was_profiled_is_fitted_without_a_genomic_floor(journal):
+    given = split()
+    given = replace(
+        given,
+        **{
+            at: replace(getattr(given, at), genes=torch.zeros_like(getattr(given, at).genes))
+            for at in ("train", "valid", "test")
+        },
+    )
+    assert {role for role, _ in references(given, Fitted({}), 0, journal)} == {"age", "clinical"}
+    with pytest.raises(TrainingError, match="give more patients with genes"):
+        METHODS["snn"].fit(given, QUICK, 0, journal)
+
+
+def test_late_fusion_says_of_a_patient_the_same_whoever_else_is_asked(journal, tmp_path):
+    given = split()
+    found = METHODS["abmil"].fit(given, QUICK, 0, journal)
+    few = given.test.subset(range(7))
+    fused = []
+    for test, rows in ((given.test, slice(0, 7)), (few, slice(None))):
+        scores = {
+            ("twin", rule): replace(
+                found.scores["abmil", rule], risk=found.scores["abmil", rule].risk[: len(test)]
+            )
+            for rule in ("inner", "last")
+        }
+        with Journal(tmp_path / str(len(test))) as own:
+            beside = references(replace(given, test=test), Fitted(scores), 0, own)
+        fused.append(beside["late_fusion", "last"].risk[rows])
+    assert fused[0] == pytest.approx(fused[1])
+    with pytest.raises(TrainingError, match="scale"):
+        multimodal.fuse(Score(risk=np.zeros(3)), Score(risk=np.ones(3)))
+
+
+@pytest.mark.parametrize("task", [OS, CLASSES])
+def test_what_is_scored_is_what_the_exported_graph_says_and_all_are_calibrated_alike(
+    task, tmp_path
+):
+    given = split(task)
+    genes = given.test.genes.clone()
+    genes[:4] = 0
+    given = replace(given, test=replace(given.test, genes=genes))
+    with Journal(tmp_path / "fold0-seed0") as journal:
+        found = METHODS["abmil"].fit(given, replace(QUICK, epochs=60), 0, journal)
+        write_unit(Unit(tmp_path, 0, 0), given, found.scores, found, 0.0)
+    said = json.loads((tmp_path / "fold0-seed0" / "unit.json").read_text())
+    assert said["student_role"] == "abmil"
+    assert said["scored_without_genes"] == 4
+    table = pd.read_csv(tmp_path / "fold0-seed0" / "predictions.csv")
+    table = table[table["rule"] == "inner"].set_index("patient")
+    graph = tmp_path / "fold0-seed0" / "student.onnx"
+    for patient, bag in list(zip(given.test.ids, given.test.bags, strict=True))[:5]:
+        said = run_graph(graph, {"features": bag.numpy()})
+        mine = table.loc[patient]
+        if task is OS:
+            assert mine["risk"] == pytest.approx(said["risk"][0], abs=1e-4)
+            columns = [f"s{at}" for at in range(1, 5)]
+            assert mine[columns].to_numpy(float) == pytest.approx(said["survival"], abs=1e-4)
+        else:
+            assert mine["p1"] == pytest.approx(said["probability_many"][0], abs=1e-4)
+    # Both rules of any network pass the calibration that the exported one passes.
+    for rule in ("inner", "last"):
+        score = found.scores["abmil", rule]
+        kind = "survival" if task is OS else "probability"
+        columns = [f"s{at}" for at in range(1, 5)] if task is OS else ["p0", "p1"]
+        if rule == "inner":
+            written = table.loc[list(given.test.ids), columns].to_numpy()
+            assert getattr(score, kind) == pytest.approx(written, abs=5e-3)
+
+
+@pytest.mark.parametrize("task", [OS, CLASSES])
+def test_a_network_that_is_too_sure_is_scored_by_what_its_logits_are_worth(task):
+    """Balanced sampling and over-fitting distort percentages; those are not what is exported."""
+    given = split(task)
+    torch.manual_seed(0)
+    truth = torch.nn.Linear(8, 4 if task is OS else 2)
+
+    def answer(batch):
+        return truth(batch.bags.sum(dim=1) / batch.mask.sum(dim=1, keepdim=True))
+
+    sure = 20 * predict(truth, answer, given.test), 20 * predict(truth, answer, given.valid)
+    raw = survival_score(sure[0]) if task is OS else class_score(sure[0])
+    found = calibrated_score(task, *sure, given.valid)
+
+    def loss(score):
+        if task is OS:
+            logits = hazard_logits(torch.from_numpy(score.survival))
+            return float(survival.nll(logits, given.test.bin, given.test.event))
+        said = torch.from_numpy(score.probability).clamp(min=1e-6).log()
+        return float(torch.nn.functional.nll_loss(said, given.test.label))
+
+    assert loss(found) < 0.7 * loss(raw)
+    if task is OS:
+        assert (found.risk == raw.risk).all()
 
 
 def test_published_settings_are_refused_for_a_method_that_has_no_others(tmp_path):

@@ -30,7 +30,7 @@ Heatmap: attention relative to uniform. It shows where the model looked, not whe
 
 Probabilities were recalibrated (one scale, one shift per {unit}) on the {validation} inner
 validation patients, each counted once{by}: loss {before:.3f} before, {after:.3f}
-after. The figure above is that before calibration, which leaves the order of risks as it is.
+after. {order}
 
 ## Data
 
@@ -79,6 +79,9 @@ def card(run: Mapping[str, Any], unit: Mapping[str, Any], figure: Interval, name
             if "correlation" in key
         ),
         unit="time bin" if survival else "class",
+        order="The order of risks is as it was before."
+        if survival
+        else "The figure above is of the recalibrated probabilities.",
         before=facts["inner_loss"],
         after=facts["inner_loss_calibrated"],
         patients=run["patients"],

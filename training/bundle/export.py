@@ -90,17 +90,22 @@ def _student(request: Request) -> Student:
         )
     _, units = runs.read(request.run)
     content = json.loads((request.run / "run.json").read_text(encoding="utf-8"))
-    figure = _figure(units, _main_role(units[0]))
+    # The role that was exported; a run of before did not say, and there the method is its own.
+    role = said.get("student_role") or _student_role(units[0], content["method"])
+    figure = _figure(units, (role, "inner"))
     scores = {name: np.array(values) for name, values in said["student_scores"].items()}
     return Student(content, said, unit.directory / "student.onnx", scores, figure)
 
 
-def _main_role(unit: runs.Unit) -> tuple[str, str]:
-    """The role whose network was exported: the student, or the baseline itself."""
-    roles = [role for role, rule in unit.predictions if rule == "inner"]
-    beside = {"age", "genomic", "late_fusion", "twin", "teacher", "null"}
-    role = "student" if "student" in roles else next(r for r in roles if r not in beside)
-    return role, "inner"
+def _student_role(unit: runs.Unit, method: str) -> str:
+    """The distilled student where there is one, else the baseline itself; never what is beside."""
+    role = "student" if ("student", "inner") in unit.predictions else method
+    if (role, "inner") not in unit.predictions:
+        raise TrainingError(
+            f"found no scores of {role}, expected those of the student that is exported; fit the "
+            "run again"
+        )
+    return role
 
 
 def _figure(units: tuple[runs.Unit, ...], role: tuple[str, str]) -> resample.Interval:

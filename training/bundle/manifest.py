@@ -49,7 +49,7 @@ class Student:
     risk_or_probability: Mapping[str, np.ndarray]
     """Score tensor -> what the graph says of the outer fold, patients it had never seen."""
     figure: resample.Interval
-    """C-index or AUC over all finished units of the run, before calibration, mean over folds."""
+    """C-index or AUC of the exported role over all finished units of the run, mean over folds."""
 
     @property
     def survival(self) -> bool:

@@ -56,8 +56,8 @@ def refuse_inverted_flag(patients: pd.DataFrame) -> None:
     if len(signs) >= 2:
         raise TrainingError(
             f"found events that outlive the censored ({'; '.join(signs)}), expected event 1 = "
-            "death observed and 0 = censored: turn the flag (event = 1 - censorship), or confirm "
-            "it where the cohort is really so"
+            "death observed and 0 = censored: turn the flag (event = 1 - censorship), or where "
+            "a person has checked that the cohort is really so, give --flag-confirmed"
         )
 
 

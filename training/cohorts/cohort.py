@@ -20,7 +20,7 @@ from training.cohorts.checks import (
 from training.cohorts.folds import complete, refuse_shared_sites, site_folds
 from training.cohorts.material import NO_FOLD, TASKS, Bag, Cohort, Drop, Material, Task, known_task
 from training.cohorts.privileged import Blocks
-from training.cohorts.tables import COHORTS, beside, published
+from training.cohorts.tables import COHORTS, beside, published, refuse_other_events
 from training.errors import TrainingError
 
 __all__ = ["TASKS", "Cohort", "Drop", "Task", "assemble", "load"]
@@ -39,7 +39,9 @@ def load(name_or_path: str, data: Path, task: str = "os", *, extended: bool = Fa
     """
     path = Path(name_or_path)
     if name_or_path in COHORTS or not path.exists():
-        cohort = assemble(published(name_or_path, data, known_task(task)))
+        material = published(name_or_path, data, known_task(task))
+        refuse_other_events(material.patients, data)
+        cohort = assemble(material, flag_confirmed=True)  # by TCGA-CDR
         return _extended(cohort, data) if extended else cohort
     if extended:
         raise TrainingError(

@@ -12,14 +12,16 @@ import numpy as np
 import pandas as pd
 
 STAGES = {
+    "0": 0.0, "I/II NOS": 1.5,
     "I": 1.0, "IA": 1.0, "IB": 1.5, "IC": 1.5, "II": 2.0, "IIA": 2.0, "IIB": 2.5, "IIC": 2.5,
     "III": 3.0, "IIIA": 3.0, "IIIB": 3.3, "IIIC": 3.5, "IIIC1": 3.5, "IIIC2": 3.5,
-    "IV": 4.0, "IVA": 4.0, "IVB": 4.0,
+    "IV": 4.0, "IVA": 4.0, "IVB": 4.0, "IVC": 4.0,
 }  # fmt: skip
-GRADES = {"G1": 1.0, "G2": 2.0, "G3": 3.0, "Low Grade": 1.0, "High Grade": 3.0}
+GRADES = {"G1": 1.0, "G2": 2.0, "G3": 3.0, "G4": 4.0, "Low Grade": 1.0, "High Grade": 3.0}
 GLIOBLASTOMA_GRADE = 4.0
+HISTOLOGY = "histology: "
 RAREST_HISTOLOGY = 0.02
-"""Share of patients below which a histology gets no column of its own."""
+"""Share of the training patients up to which a histology gets no column of its own."""
 NOT_PROFILED = -9
 
 Blocks = dict[str, pd.DataFrame]
@@ -42,7 +44,6 @@ def clinical_block(curated: pd.DataFrame) -> pd.DataFrame:
     pathologic = curated["ajcc_pathologic_tumor_stage"].map(_stage)
     grade = curated["histological_grade"].map(GRADES)
     histology = pd.get_dummies(curated["histological_type"], dtype=float)
-    common = histology.loc[:, histology.mean() > RAREST_HISTOLOGY]
     return pd.DataFrame(
         {
             "age": curated["age_at_initial_pathologic_diagnosis"].astype(float),
@@ -50,12 +51,21 @@ def clinical_block(curated: pd.DataFrame) -> pd.DataFrame:
             "grade": grade.where(curated["type"] != "GBM", GLIOBLASTOMA_GRADE),
             "male": (curated["gender"] == "MALE").astype(float).where(curated["gender"].notna()),
             **{
-                f"histology: {name}": common[name].where(curated["histological_type"].notna())
-                for name in common
+                f"{HISTOLOGY}{name}": histology[name].where(curated["histological_type"].notna())
+                for name in histology
             },
         },
         index=curated.index,
     ).astype(np.float32)
+
+
+def common_columns(block: pd.DataFrame) -> list[str]:
+    """The columns of a block that these patients, the training ones, are many enough for."""
+    return [
+        str(name)
+        for name in block
+        if not str(name).startswith(HISTOLOGY) or block[name].mean() > RAREST_HISTOLOGY
+    ]
 
 
 def alterations_block(patients: pd.Index[str], path: Path) -> pd.DataFrame:

@@ -79,7 +79,9 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--outcome", type=Path, required=True, metavar="CSV",
                         help="patient, time and event, as public sources name them")  # fmt: skip
     parser.add_argument("--slides", type=Path, required=True, metavar="CSV",
-                        help="slide manifest: patient, slide, file")  # fmt: skip
+                        help="slide manifest: patient, slide, file; a file is .h5 or .pt with "
+                        "feats [N, D], or .npz of many slides: feats [sum N, D], offsets, "
+                        "slide_id")  # fmt: skip
     for table in ("expression", "cnv", "mutation"):
         parser.add_argument(f"--{table}", type=Path, metavar="CSV")
     parser.add_argument("--clinical", type=Path, metavar="CSV",

@@ -24,7 +24,7 @@ class Features:
 def add(parser: argparse.ArgumentParser) -> None:
     """Its flags."""
     parser.add_argument("slides", nargs="+", type=Path, metavar="SLIDES",
-                        help="folders of DICOM slides")  # fmt: skip
+                        help="folders or files: DICOM slides, SVS, tiled TIFF")  # fmt: skip
     parser.add_argument("--encoder", required=True, metavar="NAME",
                         help="timm:NAME, hf-hub:NAME, an ONNX file or a bundle")  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")

@@ -10,6 +10,12 @@ from typing import Literal
 
 from training.errors import TrainingError
 
+METHODS = (
+    "abmil", "age", "clam", "clinical", "coxnet", "crossfit", "disentangled", "ghanet",
+    "late-fusion", "mcat", "meanpool", "mkd", "pooled", "snn", "transmil",
+)  # fmt: skip
+"""Those of the registry, which takes torch to ask."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fit:
@@ -32,10 +38,12 @@ class Fit:
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Its flags."""
-    parser.add_argument("method", metavar="METHOD", help="ghanet, disentangled, mkd, a baseline …")
+    parser.add_argument("method", metavar="METHOD", help=", ".join(METHODS))
     parser.add_argument("--cohort", required=True, metavar="C",
-                        help="blca, brca, gbmlgg, luad, ucec or a cohort file")  # fmt: skip
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR")
+                        help="a folder made by `cohort build`, or a published one: blca, brca, "
+                        "coadread, gbmlgg, hnsc, kirp, lihc, luad, paad, skcm, ucec")  # fmt: skip
+    parser.add_argument("--data", type=Path, default=Path(), metavar="DIR",
+                        help="the tables and features of a published cohort")  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, metavar="RUN")
     parser.add_argument(
         "--task", help="os, diagnosis, grading, er, pr, her2 (default: the method's)"
@@ -45,7 +53,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=1, metavar="N")
     parser.add_argument("--epochs", type=int, metavar="E")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
-                        help="a setting of the method")  # fmt: skip
+                        help="a setting of the method; dicom-train methods lists them")  # fmt: skip
     parser.add_argument("--published", action="store_true",
                         help="the settings as published, where the defaults differ")  # fmt: skip
     parser.add_argument("--extended", action="store_true",

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from training.cohorts.material import Task
 from training.learning import survival
 from training.learning.bags import Patients
+from training.learning.fitted import Floats, Score, class_score, scale_of, survival_score
 from training.learning.heads import ClassOutputs, SurvivalOutputs
 
 _STEPS = 200
@@ -94,6 +96,38 @@ def calibrated(student: nn.Module, valid: Patients, kind: str) -> tuple[Calibrat
         stacked = torch.stack([one.probability for one in found])
         logits = stacked.clamp(min=_SMALLEST).log().clone()
         wrapped = CalibratedClasses(student, logits.shape[1])
+    return wrapped.eval(), _fit(wrapped, logits, valid, kind)
+
+
+def calibrated_score(task: Task, logits: Floats, inner: Floats, valid: Patients) -> Score:
+    """What logits [P, K] say once scale and shift are fitted to `inner` [V, K], those of `valid`.
+
+    The same that `calibrated` does to the student that is exported, for any network: a table
+    compares percentages that were treated alike. Risks stay as trained.
+    """
+    asked, known = torch.from_numpy(logits).float(), torch.from_numpy(inner).float()
+    if task.kind == "survival":
+        wrapped: Calibrated = CalibratedSurvival(nn.Identity())
+        asked, known = (hazard_logits(survival.survival_curve(x)) for x in (asked, known))
+    else:
+        wrapped = CalibratedClasses(nn.Identity(), logits.shape[1])
+        asked, known = (_log_probability(x) for x in (asked, known))
+    _fit(wrapped, known, valid, task.kind)
+    with torch.inference_mode():
+        said = wrapped.calibrated(asked).double().numpy()
+    if task.kind != "survival":
+        return class_score(said)
+    risk = survival_score(logits).risk
+    scale = scale_of(survival_score(inner).risk)
+    return Score(risk=risk, survival=survival_score(said).survival, scale=scale)
+
+
+def _log_probability(logits: Tensor) -> Tensor:
+    return torch.softmax(logits, dim=-1).clamp(min=_SMALLEST).log()
+
+
+def _fit(wrapped: Calibrated, logits: Tensor, valid: Patients, kind: str) -> Calibration:
+    """Sets scale and shift of `wrapped` by what it said of the inner validation patients."""
 
     def loss() -> Tensor:
         given = wrapped.calibrated(logits)
@@ -104,7 +138,7 @@ def calibrated(student: nn.Module, valid: Patients, kind: str) -> tuple[Calibrat
 
     before = float(loss().detach())
     _maximize(wrapped, loss, len(valid))
-    return wrapped.eval(), Calibration(before, float(loss().detach()))
+    return Calibration(before, float(loss().detach()))
 
 
 def _maximize(wrapped: Calibrated, loss: object, patients: int) -> None:

@@ -26,6 +26,9 @@ class Score:
     """[P, 4] probability of living past the end of each time bin."""
     probability: Floats | None = None
     """[P, C] of each class."""
+    scale: tuple[float, float] | None = None
+    """Mean and deviation of the risk among patients outside the fold: what makes it one of several
+    without looking at who else is asked."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class Fitted:
     facts: dict[str, float] = field(default_factory=dict)
     is_calibrated: bool = False
     """Whether the student's probabilities were already fitted to patients it had not seen."""
+    student_role: str = "student"
+    """The role in `scores` that `student` has."""
 
 
 def survival_score(logits: Floats) -> Score:
@@ -51,6 +56,11 @@ def survival_score(logits: Floats) -> Score:
 def class_score(logits: Floats) -> Score:
     """Class probabilities from logits [P, C]."""
     return Score(probability=torch.softmax(torch.from_numpy(logits), dim=1).numpy())
+
+
+def scale_of(risk: Floats | None) -> tuple[float, float] | None:
+    """`Score.scale` of the risks [P] of patients outside the fold."""
+    return None if risk is None else (float(np.mean(risk)), max(float(np.std(risk)), 1e-12))
 
 
 def predict(model: nn.Module, answer: Callable[[Batch], Tensor], patients: Patients) -> Floats:

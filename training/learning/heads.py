@@ -1,4 +1,4 @@
-"""What a network's last layer means for a task: its size, loss, score and inner validation."""
+"""What a network's last layer means for a task: its size, loss and inner validation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from training.cohorts.cohort import Task
 from training.learning import survival
 from training.learning.bags import Batch, Patients
-from training.learning.fitted import Floats, Score, class_score, predict, survival_score
+from training.learning.fitted import predict
 
 BINS = 4
 
@@ -52,11 +52,6 @@ def task_loss(task: Task, logits: Tensor, batch: Batch) -> Tensor:
         return survival.nll(logits, batch.bin, batch.event)
     loss: Tensor = cross_entropy(logits, batch.label)
     return loss
-
-
-def task_score(task: Task, logits: Floats) -> Score:
-    """What hazard or class logits [P, K] say of the patients."""
-    return survival_score(logits) if task.kind == "survival" else class_score(logits)
 
 
 def student_outputs(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -13,9 +13,10 @@ from sklearn.model_selection import StratifiedShuffleSplit
 
 from training.cohorts.cohort import Cohort, Task
 from training.cohorts.genes import FittedGenes, fit_genes
+from training.cohorts.privileged import common_columns
 from training.errors import TrainingError
 from training.learning import survival
-from training.learning.bags import Patients, concatenated
+from training.learning.bags import Patients, concatenated, has_genes
 
 Folds = Literal["official", "site"]
 INNER_SHARE = 0.15
@@ -45,6 +46,25 @@ class Split:
         """D, the width of an instance's features."""
         return self.train.width
 
+    @property
+    def everyone(self) -> Patients:
+        """All patients outside the fold: for a model without a choice to be made on `valid`."""
+        return concatenated(self.train, self.valid)
+
+    def profiled(self) -> Split:
+        """The same with those of the training parts alone whose genes were measured.
+
+        All zeros stand for genes that were not measured; a model that trains on them learns who
+        was not profiled, and that is an outcome of its own (most glioblastomas here).
+        """
+        train, valid = (measured(part) for part in (self.train, self.valid))
+        if not len(train) or not len(valid):
+            raise TrainingError(
+                f"cohort {self.cohort}: found {len(train)} and {len(valid)} patients with genes in "
+                "the inner parts, expected some in both; give more patients with genes"
+            )
+        return replace(self, train=train, valid=valid)
+
 
 def prepare(cohort: Cohort, kind: Folds, fold: int, *, seed: int = 0) -> Split:
     """Outer fold `fold` of `cohort`, with the inner split that `seed` draws.
@@ -63,13 +83,21 @@ def prepare(cohort: Cohort, kind: Folds, fold: int, *, seed: int = 0) -> Split:
     known = cohort.patients.iloc[inner_train]
     edges = _edges(known) if cohort.task.kind == "survival" else np.arange(5.0)
     genes = fit_genes(cohort.genes.iloc[inner_train], cohort.signatures)
+    columns = {
+        name: common_columns(block.iloc[inner_train]) for name, block in cohort.privileged.items()
+    }
     train, valid, test = (
-        _patients(cohort, rows, edges, genes) for rows in (inner_train, inner_valid, outer)
+        _patients(cohort, rows, edges, genes, columns) for rows in (inner_train, inner_valid, outer)
     )
     if cohort.beside is not None:
-        train = concatenated(train, _beside(cohort, cohort.beside, kind, outer, edges, genes))
+        train = concatenated(train, _beside(cohort, kind, outer, edges, genes, columns))
     cuts = tuple(edges.tolist())
     return Split(cohort.name, kind, fold, cohort.task, train, valid, test, cuts, genes)
+
+
+def measured(patients: Patients) -> Patients:
+    """Those whose genes were measured."""
+    return patients.subset(has_genes(patients.genes).nonzero().squeeze(1))
 
 
 def _inner(
@@ -114,18 +142,20 @@ def _strata(cohort: Cohort, table: pd.DataFrame) -> list[NDArray[np.int64]]:
 
 def _beside(
     cohort: Cohort,
-    more: Cohort,
     kind: Folds,
     outer: NDArray[np.int64],
     edges: NDArray[np.float64],
     genes: FittedGenes,
+    columns: dict[str, list[str]],
 ) -> Patients:
     """The patients beside the cohort; for site folds without those of a site in the outer fold."""
+    more = cohort.beside
+    assert more is not None
     rows = np.arange(len(more.patients))
     if kind == "site":
         held = set(cohort.patients["site"].iloc[outer])
         rows = np.flatnonzero(~more.patients["site"].isin(held))
-    return _patients(more, rows, edges, genes)
+    return _patients(more, rows, edges, genes, columns)
 
 
 def _edges(table: pd.DataFrame) -> NDArray[np.float64]:
@@ -135,7 +165,11 @@ def _edges(table: pd.DataFrame) -> NDArray[np.float64]:
 
 
 def _patients(
-    cohort: Cohort, rows: NDArray[np.int64], edges: NDArray[np.float64], genes: FittedGenes
+    cohort: Cohort,
+    rows: NDArray[np.int64],
+    edges: NDArray[np.float64],
+    genes: FittedGenes,
+    columns: dict[str, list[str]],
 ) -> Patients:
     table = cohort.patients.iloc[rows]
     # Without follow-up (label tasks only) a patient is censored at 0 and says nothing of survival.
@@ -150,7 +184,7 @@ def _patients(
         label=torch.from_numpy(table["label"].to_numpy(np.int64, copy=True)),
         age=torch.from_numpy(table["age"].to_numpy(np.float32, copy=True)),
         privileged={
-            name: torch.from_numpy(block.iloc[rows].to_numpy(np.float32, copy=True))
+            name: torch.from_numpy(block.iloc[rows][columns[name]].to_numpy(np.float32, copy=True))
             for name, block in cohort.privileged.items()
         },
     )

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from training.learning.bags import Batch
+from training.learning.calibrate import calibrated_score
 from training.learning.fitted import Score, predict
-from training.learning.heads import inner_judge, task_score
+from training.learning.heads import inner_judge
 from training.learning.journal import Journal
 from training.learning.loop import Schedule, States, train
 from training.learning.split import Split
@@ -20,15 +21,20 @@ def both_rules(
     states: States,
     answer: Callable[[Batch], Tensor],
     split: Split,
+    inner_answer: Callable[[Batch], Tensor] | None = None,
 ) -> dict[tuple[str, str], Score]:
     """Scores of the outer fold by (role, rule): "last", and "inner", the epoch that was chosen.
 
-    `answer` gives the logits [B, K] of a batch. `network` ends as "inner" chose.
+    `answer` gives the logits [B, K] of a batch of the outer fold, `inner_answer` those of the inner
+    validation patients where that is another function. Percentages are calibrated on the latter, as
+    those of the exported student are. `network` ends as "inner" chose.
     """
     scores = {}
     for rule, state in (("last", states.last), ("inner", states.best)):
         network.load_state_dict(state)
-        scores[role, rule] = task_score(split.task, predict(network, answer, split.test))
+        asked = predict(network, answer, split.test)
+        inner = predict(network, inner_answer or answer, split.valid)
+        scores[role, rule] = calibrated_score(split.task, asked, inner, split.valid)
     return scores
 
 

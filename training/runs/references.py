@@ -9,11 +9,11 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from training.learning import survival
-from training.learning.bags import Batch
-from training.learning.fitted import Fitted, Score, predict
+from training.learning.bags import Batch, Patients
+from training.learning.fitted import Fitted, Score, predict, scale_of
 from training.learning.journal import Journal
 from training.learning.loop import Schedule, train
-from training.learning.split import Split
+from training.learning.split import Split, measured
 from training.methods.baselines.linear import age_score, clinical_score
 from training.methods.baselines.multimodal import fuse
 
@@ -38,6 +38,8 @@ def references(
         return found
     own = fitted.scores.get(("genomic", "last"))
     genomic = genomic_score(split, seed, journal) if own is None else own
+    if genomic is None:
+        return found
     for rule in ("inner", "last"):
         genes = fitted.scores.get(("genomic", rule), genomic)
         found["genomic", rule] = genes
@@ -47,11 +49,18 @@ def references(
     return found
 
 
-def genomic_score(split: Split, seed: int, journal: Journal) -> Score:
-    """Cox network on all genes, 30 epochs; for classes a logistic regression."""
+def genomic_score(split: Split, seed: int, journal: Journal) -> Score | None:
+    """Cox network on all genes, 30 epochs; for classes a logistic regression.
+
+    Fitted on everybody outside the fold whose genes were measured; None where they are too few to
+    tell outcomes apart.
+    """
+    patients = measured(split.everyone)
+    if not _tells(split, patients):
+        return None
     if split.task.kind != "survival":
         model = LogisticRegression(C=1e-3, max_iter=2000, class_weight="balanced")
-        model.fit(split.train.genes.numpy(), split.train.label.numpy())
+        model.fit(patients.genes.numpy(), patients.label.numpy())
         return Score(probability=model.predict_proba(split.test.genes.numpy()))
     network = cox_network(split.train.genes.shape[1], seed)
 
@@ -63,12 +72,20 @@ def genomic_score(split: Split, seed: int, journal: Journal) -> Score:
         "genomic",
         network,
         lambda batch: {"total": survival.cox(answer(batch), batch.time, batch.event)},
-        replace(split.train, bags=tuple(bag[:1] for bag in split.train.bags)),
+        replace(patients, bags=tuple(bag[:1] for bag in patients.bags)),
         _SCHEDULE,
         seed=seed,
         journal=journal,
     )
-    return Score(risk=predict(network, answer, split.test))
+    scale = scale_of(predict(network, answer, patients))
+    return Score(risk=predict(network, answer, split.test), scale=scale)
+
+
+def _tells(split: Split, patients: Patients) -> bool:
+    """Whether there is a death and another patient, or every class."""
+    if split.task.kind != "survival":
+        return len(patients.label.unique()) == len(split.task.classes)
+    return len(patients) > 1 and bool((patients.event > 0).any())
 
 
 def cox_network(genes: int, seed: int) -> nn.Sequential:

@@ -17,10 +17,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from inference.durable import whole
 from training.errors import TrainingError
-from training.learning.bags import fixed_rows
+from training.learning.bags import fixed_rows, has_genes
 from training.learning.calibrate import calibrated
 from training.learning.deployed import INSTANCE_AXIS, Deployed
 from training.learning.fitted import Fitted, Score
@@ -56,12 +57,14 @@ def write_unit(
     """Writes everything of a fitted unit, `unit.json` last."""
     facts = dict(fitted.facts)
     shown: dict[str, list[float]] = {}
+    outputs: list[str] = []
+    if fitted.student is not None:
+        outputs, shown, said = _write_student(unit, split, fitted, facts)
+        # What is scored is what is exported, to the last digit and calibration included.
+        scores = scores | {(fitted.student_role, "inner"): said}
     table = predictions(split, scores)
     with whole(unit.directory / "predictions.csv") as file:
         file.write(table.to_csv(index=False).encode())
-    outputs: list[str] = []
-    if fitted.student is not None:
-        outputs, shown = _write_student(unit, split, fitted, facts)
     content = {
         "fold": unit.fold,
         "seed": unit.seed,
@@ -71,9 +74,11 @@ def write_unit(
             "inner_validation": len(split.valid),
             "outer": len(split.test),
         },
+        "scored_without_genes": _without_genes(split),
         "seconds": round(seconds, 2),
         "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "facts": facts,
+        "student_role": fitted.student_role,
         "student_outputs": outputs,
         "student_scores": shown,
         "epoch_is_chosen": not fitted.is_calibrated,
@@ -111,6 +116,12 @@ def predictions(split: Split, scores: dict[tuple[str, str], Score]) -> pd.DataFr
     return pd.concat(parts, ignore_index=True)
 
 
+def _without_genes(split: Split) -> int:
+    """Patients of the outer fold whom a role with genes sees at the mean; 0 without genes."""
+    genes = split.test.genes
+    return int((~has_genes(genes)).sum()) if genes.shape[1] else 0
+
+
 def _reference(split: Split) -> dict[str, object]:
     """Mean and deviation [D] of the patients' mean features, and how far training ones lie."""
     patients = [*split.train.bags, *split.valid.bags]
@@ -132,8 +143,8 @@ def write_json(path: Path, content: object) -> None:
 
 def _write_student(
     unit: Unit, split: Split, fitted: Fitted, facts: dict[str, float]
-) -> tuple[list[str], dict[str, list[float]]]:
-    """Writes the calibrated student's graph; its outputs, and its scores of the outer fold."""
+) -> tuple[list[str], dict[str, list[float]], Score]:
+    """Writes the calibrated student's graph; its outputs, and what it says of the outer fold."""
     student = fitted.student
     assert student is not None
     if not fitted.is_calibrated:
@@ -156,4 +167,13 @@ def _write_student(
     scores = [name for name in names if name == "risk" or name.startswith("probability_")]
     with torch.inference_mode():
         said = [dict(zip(names, deployed(bag), strict=True)) for bag in split.test.bags]
-    return names, {name: [float(one[name][0]) for one in said] for name in scores}
+    shown = {name: [float(one[name][0]) for one in said] for name in scores}
+    return names, shown, _score(split, said, shown)
+
+
+def _score(split: Split, said: list[dict[str, Tensor]], shown: dict[str, list[float]]) -> Score:
+    if split.task.kind != "survival":
+        columns = [shown[f"probability_{label}"] for label in split.task.classes]
+        return Score(probability=np.array(columns, dtype=np.float64).T)
+    curves = torch.stack([one["survival"] for one in said])
+    return Score(risk=np.array(shown["risk"]), survival=curves.double().numpy())

@@ -161,6 +161,12 @@ def _incomplete(run: Run, units: Sequence[Unit]) -> list[str]:
         found.append(
             f"{where}: {len(scored)} of {run.patients} patients are scored (folds {folds})"
         )
+    blank = sum({unit.fold: unit.without_genes for unit in units}.values())
+    if blank:
+        found.append(
+            f"{where}: {blank} of {len(scored)} scored patients have no genes; teacher, genes "
+            "alone and late fusion see them at the mean"
+        )
     for seed in run.seeds:
         has = {unit.fold for unit in units if unit.seed == seed}
         missing = {unit.fold for unit in units} - has

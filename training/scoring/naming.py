@@ -10,6 +10,7 @@ ROLES = {
     "twin": "twin, not distilled",
     "teacher": "teacher",
     "late_fusion": "late fusion",
+    "self": "twin of equal capacity, taught by the slide alone",
     "null": "null, shuffled teacher",
     "genomic": "genes alone",
     "clinical": "clinic and age",
@@ -21,6 +22,7 @@ FLOORS = ("genomic", "clinical", "age")
 NEEDS = {
     "student": "WSI",
     "twin": "WSI",
+    "self": "WSI",
     "null": "WSI",
     "teacher": "WSI + genes",
     "late_fusion": "WSI + genes",

@@ -73,6 +73,8 @@ class Unit:
     label: Ints
     predictions: Mapping[tuple[str, str], Prediction]
     """(role, rule)."""
+    without_genes: int = 0
+    """Of the patients; a role that needs genes sees them at the mean."""
 
     @cached_property
     def horizon(self) -> float:
@@ -139,6 +141,7 @@ def _unit(run: Run, place: Path) -> Unit:
         outcome=_outcome(first["time_months"], first["event"]),
         label=first["label"].to_numpy(np.int64),
         predictions={key: _prediction(run, file, key, part) for key, part in parts.items()},
+        without_genes=int(said.get("scored_without_genes", 0)),
     )
 
 

@@ -49,7 +49,7 @@ def run(
     queue (tiles/feature_queue.py), on as many machines as run this with the same URL and folders;
     `take_over` names machines that died, whose slides are begun anew. Raises TrainingError.
     """
-    found = find_slides(slides)
+    found = find_slides(slides, tiff=True)
     with open_encoder(encoder_name) as encoder, _bar(quiet) as bar:
         mpps = magnifications(encoder, mpp)
         if workers == 1 and database_url is None and not take_over:

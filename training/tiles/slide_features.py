@@ -9,7 +9,9 @@ the coarse cell (row // k, col // k); there too a cell counts from LEAST_TISSUE_
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from glob import escape
@@ -33,6 +35,7 @@ from inference.tiles.grid import stream
 from inference.tiles.order import Source
 from inference.tiles.planning import plan_tiles
 from training.errors import TrainingError
+from training.tiles import slide_files
 from training.tiles.encoders import Encoder
 from training.tiles.feature_files import Origin, read_origin, write_h5
 from training.tiles.slide_files import SlideFiles
@@ -110,7 +113,10 @@ def extract_slide(
     content = slide_digest(slide.paths)
     try:
         coarsest = mpps[0] * (1 + encoder.mpp_tolerance)
-        with open_slide(slide.paths, icc=encoder.icc, coarsest_mpp=coarsest) as opened:
+        with (
+            _dicom_of(slide, out) as paths,
+            open_slide(paths, icc=encoder.icc, coarsest_mpp=coarsest) as opened,
+        ):
             written = [
                 _write(slide.slide, opened, bag, encoder, out, content, tick or _ignore)
                 for bag in _plan(opened, encoder, mpps)
@@ -120,6 +126,23 @@ def extract_slide(
     except (SlideUnreadable, FramesUnreadable, _TooLittle, TrainingError) as error:
         return Outcome(slide.slide, "refused", str(error))
     return Outcome(slide.slide, "written", tiles=written[0])
+
+
+@contextmanager
+def _dicom_of(slide: SlideFiles, out: Path) -> Iterator[Sequence[Path]]:
+    """The DICOM files of a slide; those of an SVS or TIFF lie beside the features meanwhile."""
+    (first, *others) = slide.paths
+    if others or not slide_files.is_research_slide(first):
+        yield slide.paths
+        return
+    from training.tiles import research_slides  # what reads TIFF is in the extra
+
+    folder = out / f".{slide.slide}.dicom"
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+    try:
+        yield research_slides.as_dicom(first, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_finished(slide: SlideFiles, encoder: Encoder, out: Path, mpps: Sequence[float]) -> bool:

@@ -1,4 +1,8 @@
-"""Linear floors without a network: age, the clinic, elastic-net Cox on genes, pooled features."""
+"""Linear floors without a network: age, the clinic, elastic-net Cox on genes, pooled features.
+
+They are fitted on everybody outside the fold, as the students that they stand beside: a strength
+that the inner validation patients have chosen is fitted once more with them.
+"""
 
 from __future__ import annotations
 
@@ -57,24 +61,26 @@ def fit_clinical(split: Split, settings: Settings, seed: int, journal: Journal) 
 
 def fit_genes(split: Split, settings: Settings, seed: int, journal: Journal) -> Fitted:
     """Elastic-net Cox on the genes that matter most one by one; logistic regression for classes."""
-    tables = [part.genes.numpy().astype(float) for part in (split.train, split.valid, split.test)]
-    if tables[0].shape[1] == 0:
+    if split.train.genes.shape[1] == 0:
         raise TrainingError(f"cohort {split.cohort}: found no gene columns, expected some")
-    return _without_epochs("coxnet", _linear(split, settings, *tables))
+    known = split.profiled()
+    tables = [part.genes.numpy().astype(float) for part in (known.train, known.valid, known.test)]
+    return _without_epochs("coxnet", _linear(known, settings, *tables))
 
 
 def fit_pooled(split: Split, settings: Settings, seed: int, journal: Journal) -> Fitted:
     """Mean and deviation of a patient's instances, then the same linear models."""
     tables = [moments(part) for part in (split.train, split.valid, split.test)]
-    scaler = StandardScaler().fit(tables[0])
+    scaler = StandardScaler().fit(np.concatenate(tables[:2]))
     return _without_epochs(
         "pooled", _linear(split, settings, *(scaler.transform(t) for t in tables))
     )
 
 
 def age_score(split: Split) -> Score | None:
-    """What age says of the outer fold; None where the age of no training patient is known."""
-    known, asked = (part.age.numpy().astype(float)[:, None] for part in (split.train, split.test))
+    """What age says of the outer fold; None where no age is known in training."""
+    parts = (split.everyone, split.test)
+    known, asked = (part.age.numpy().astype(float)[:, None] for part in parts)
     if np.isnan(known).all():
         return None
     return _cox_or_classes(split, known / 10, asked / 10, _LITTLE)
@@ -82,9 +88,9 @@ def age_score(split: Split) -> Score | None:
 
 def clinical_score(split: Split) -> Score | None:
     """What the clinical columns and age say of the outer fold; None where there are no columns."""
-    parts = (split.train, split.test)
-    if any("clinical" not in part.privileged for part in parts):
+    if any("clinical" not in part.privileged for part in (split.train, split.valid, split.test)):
         return None
+    parts = (split.everyone, split.test)
     known, asked = (
         np.column_stack([part.privileged["clinical"].numpy(), part.age.numpy()]).astype(float)
         for part in parts
@@ -104,7 +110,7 @@ def _cox_or_classes(split: Split, known: Floats, asked: Floats, penalty: float) 
     mean = np.nanmean(known, axis=0)
     train, test = (np.where(np.isnan(table), mean, table) for table in (known, asked))
     if split.task.kind == "survival":
-        model = CoxPHSurvivalAnalysis(alpha=penalty).fit(train, _outcome(split.train))
+        model = CoxPHSurvivalAnalysis(alpha=penalty).fit(train, _outcome(split.everyone))
         return Score(risk=model.predict(test))
     return Score(probability=_classes(split, train, test, 1.0))
 
@@ -134,25 +140,36 @@ def univariate_scores(table: Floats, time: Floats, event: Floats) -> Floats:
 
 
 def _linear(split: Split, settings: Settings, train: Floats, valid: Floats, test: Floats) -> Score:
+    everyone = np.concatenate([train, valid])
     if split.task.kind != "survival":
-        return Score(probability=_classes(split, train, test, settings.logistic_c))
+        return Score(probability=_classes(split, everyone, test, settings.logistic_c))
     ranking = univariate_scores(train, split.train.time.numpy(), split.train.event.numpy())
     kept = np.sort(np.argsort(-ranking, kind="stable")[: settings.columns])
     model = CoxnetSurvivalAnalysis(l1_ratio=settings.l1_ratio, n_alphas=30, alpha_min_ratio=0.05)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(train[:, kept], _outcome(split.train))
+    _fit(model, train[:, kept], split.train)
     event, time = split.valid.event.numpy() > 0, split.valid.time.numpy()
     inner = [
         concordance_index_censored(event, time, model.predict(valid[:, kept], alpha=alpha))[0]
         for alpha in model.alphas_
     ]
-    return Score(risk=model.predict(test[:, kept], alpha=model.alphas_[int(np.argmax(inner))]))
+    alpha = model.alphas_[int(np.argmax(inner))]
+    whole = split.everyone
+    ranking = univariate_scores(everyone, whole.time.numpy(), whole.event.numpy())
+    kept = np.sort(np.argsort(-ranking, kind="stable")[: settings.columns])
+    last = CoxnetSurvivalAnalysis(l1_ratio=settings.l1_ratio, alphas=[alpha])
+    _fit(last, everyone[:, kept], whole)
+    return Score(risk=last.predict(test[:, kept]))
+
+
+def _fit(model: CoxnetSurvivalAnalysis, table: Floats, patients: Patients) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(table, _outcome(patients))
 
 
 def _classes(split: Split, train: Floats, test: Floats, c: float) -> Floats:
     model = LogisticRegression(C=c, max_iter=2000, class_weight="balanced")
-    found: Floats = model.fit(train, split.train.label.numpy()).predict_proba(test)
+    found: Floats = model.fit(train, split.everyone.label.numpy()).predict_proba(test)
     return found
 
 

@@ -201,7 +201,7 @@ def fit(name: Name, split: Split, settings: Settings, seed: int, journal: Journa
             partial(_clam_losses, network, task, settings) if isinstance(network, ClamSb) else None
         ),
     )
-    return replace(found, student=Student(network, task).eval())
+    return replace(found, student=Student(network, task).eval(), student_role=name)
 
 
 def _clam_losses(network: ClamSb, task: Task, settings: Settings, batch: Batch) -> Losses:
@@ -219,6 +219,7 @@ def _snn(split: Split, settings: Settings, seed: int, journal: Journal) -> Fitte
             f"cohort {split.cohort}: found no gene columns, expected some for method snn; "
             "build the cohort with an expression, copy-number or mutation table"
         )
+    split = split.profiled()
     torch.manual_seed(seed)
     network = Snn(split.train.genes.shape[1], outputs(split.task), settings)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -80,13 +79,14 @@ class Mcat(nn.Module):
 
 
 def fit_mcat(split: Split, settings: Settings, seed: int, journal: Journal) -> Fitted:
-    """Trains MCAT on slides and genes."""
+    """Trains MCAT on slides and genes, of patients that have both."""
     groups = [list(columns) for _, columns in split.genes.groups]
     if not groups:
         raise TrainingError(
             f"cohort {split.cohort}: found no column of the functional gene groups, expected "
             "some for method mcat; give a cohort with genes"
         )
+    split = split.profiled()
     torch.manual_seed(seed)
     network = Mcat(split.width, groups, outputs(split.task), settings)
 
@@ -112,13 +112,20 @@ def fit_late_fusion(
 
 
 def fuse(first: Score, second: Score) -> Score:
-    """The mean of two models: of standardized risks, of survival curves, of probabilities."""
+    """The mean of two models: of standardized risks, of survival curves, of probabilities.
+
+    Risks are standardized as patients outside the fold have them, not as those who are asked do.
+    """
     if first.probability is not None and second.probability is not None:
         return Score(probability=(first.probability + second.probability) / 2)
     if first.risk is None or second.risk is None:
         raise TrainingError("late fusion: expected two risks or two sets of class probabilities")
-    risks = [(risk - risk.mean()) / max(float(np.std(risk)), 1e-12) for risk in
-             (first.risk, second.risk)]  # fmt: skip
+    if first.scale is None or second.scale is None:
+        raise TrainingError("late fusion: expected risks with the scale of their training patients")
+    risks = [
+        (risk - mean) / std
+        for risk, (mean, std) in ((first.risk, first.scale), (second.risk, second.scale))
+    ]
     curves = None
     if first.survival is not None and second.survival is not None:
         curves = (first.survival + second.survival) / 2

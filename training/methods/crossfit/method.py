@@ -6,15 +6,16 @@
     losses    Cox partial likelihood + squared error to the target
     dropped   the teacher and all it saw; nothing but the slide is needed
 
-Not a published method. In-sample teachers were measured to hurt on these cohorts; this form, its
-penalties, its 24 steps and the equal weights of its heads were chosen on inner splits (LOG.md), so
-no epoch is chosen here and both rules give the same scores. The twin is the same student without
-the teacher's heads; the null learns targets permuted among the training patients.
+Not a published method. In-sample teachers were measured to hurt on these cohorts; its penalties and
+its 24 steps were chosen on inner splits (LOG.md), so no epoch is chosen here and both rules give
+the same scores. The twin is the same student without the teacher's heads. Two controls have all the
+heads: "self" is taught by a cross-fitted model of the slide alone (the same capacity, nothing
+privileged), the null by the teacher's targets permuted among the training patients.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -25,17 +26,24 @@ from training.errors import TrainingError
 from training.learning import survival
 from training.learning.bags import Batch, Patients, concatenated
 from training.learning.calibrate import CalibratedSurvival, Calibration, calibrated
-from training.learning.fitted import Fitted, Floats, Score, risk_correlation
+from training.learning.fitted import Fitted, Floats, Score, risk_correlation, scale_of
 from training.learning.journal import Journal
 from training.learning.loop import Schedule, train
 from training.learning.split import Split
 from training.methods.crossfit.network import (
+    CAP,
     AttentionBranch,
     SlideRisk,
     SlideStudent,
     Widths,
 )
-from training.methods.crossfit.teacher import Teacher, block_risks, cox_ridge, stacked
+from training.methods.crossfit.teacher import (
+    Teacher,
+    block_risks,
+    cox_ridge,
+    out_of_fold,
+    stacked,
+)
 
 OWN_PENALTY = 3.0
 TEACHER_PENALTY = 0.3
@@ -56,6 +64,8 @@ class Settings:
     max_instances: int = 32
     null: bool = True
     """Also train on permuted targets."""
+    capacity_twin: bool = True
+    """Also train on targets of the slide alone: a twin of equal capacity."""
 
 
 def fit(split: Split, settings: Settings, seed: int, journal: Journal) -> Fitted:
@@ -81,17 +91,22 @@ def fit(split: Split, settings: Settings, seed: int, journal: Journal) -> Fitted
     targets: dict[str, Floats | None] = {"student": teacher.targets, "twin": None}
     if settings.null:
         targets["null"] = np.random.default_rng(seed).permutation(teacher.targets)
+    if settings.capacity_twin:
+        targets["self"] = slide_targets(everyone, seed)
     networks = {
         role: student(everyone, target, settings, seed, journal, role)
         for role, target in targets.items()
     }
     scale, change = _calibration(split, settings, seed, journal)
     scale.student = SlideStudent(networks["student"]).eval()
-    scores = {role: Score(risk=_risk(net, split.test)) for role, net in networks.items()}
+    scores = {
+        role: Score(risk=_risk(net, split.test), scale=scale_of(_risk(net, everyone)))
+        for role, net in networks.items()
+    }
     scores["student"] = _with_survival(scale, scores["student"], split.test)
     scores["teacher"] = Score(risk=teacher.risk)
     if genomic is not None:
-        scores["genomic"] = Score(risk=genomic.risk)
+        scores["genomic"] = Score(risk=genomic.risk, scale=scale_of(genomic.targets))
     return Fitted(
         {(role, rule): score for role, score in scores.items() for rule in ("inner", "last")},
         student=scale.eval(),
@@ -110,9 +125,10 @@ def student(
     phase: str,
 ) -> SlideRisk:
     """A network fitted on `patients`; `target` [P] is the teacher's risk, None for the twin."""
-    goal = None
+    goal, spread = None, 1.0
     if target is not None:
-        goal = torch.from_numpy((target - target.mean()) / target.std()).float()
+        spread = float(target.std()) + 1e-9
+        goal = torch.from_numpy((target - target.mean()) / spread).float()
     torch.manual_seed(seed)
     widths = Widths(settings.members, settings.hidden, settings.attention, settings.dropout)
     branch = AttentionBranch(torch.cat(patients.bags), 1 if goal is None else 2, widths)
@@ -144,6 +160,8 @@ def student(
         seed=seed,
         journal=journal,
     )
+    with torch.no_grad():
+        branch.heads[..., 1:] *= spread  # learned in standard deviations; back to log hazards
     network = _with_linear(branch, patients, target)
     network.eval()
     network.fit_scales(patients)
@@ -152,17 +170,32 @@ def student(
 
 def _with_linear(branch: AttentionBranch, patients: Patients, target: Floats | None) -> SlideRisk:
     """Adds the branch on the mean instance: a Cox ridge, and a ridge regression to the target."""
-    pooled = torch.stack([bag.mean(dim=0) for bag in patients.bags]).double()
-    mean, std = pooled.mean(dim=0), pooled.std(dim=0, correction=0) + 1e-6
-    z = ((pooled - mean) / std).clamp(-5, 5).numpy()
+    z, mean, std = _standardized_means(patients)
     own = cox_ridge(z, patients, OWN_PENALTY)
     unit = np.eye(z.shape[1])
     columns = [own(unit) - own(np.zeros_like(unit))]
     if target is not None:
-        goal = (target - target.mean()) / target.std()
-        columns.append(Ridge(alpha=TEACHER_PENALTY * len(z)).fit(z, goal).coef_)
+        columns.append(Ridge(alpha=TEACHER_PENALTY * len(z)).fit(z, target).coef_)
     linear = torch.from_numpy(np.stack(columns, axis=1)).float()
     return SlideRisk(branch, linear, mean.float(), std.float())
+
+
+def slide_targets(patients: Patients, seed: int) -> Floats:
+    """[P] out-of-fold risks by a Cox ridge on the mean instance: a teacher that knows no more."""
+    z, _, _ = _standardized_means(patients)
+    return out_of_fold(
+        lambda rows: cox_ridge(z[rows], patients.subset(rows.tolist()), OWN_PENALTY),
+        z,
+        patients,
+        seed,
+    )
+
+
+def _standardized_means(patients: Patients) -> tuple[Floats, Tensor, Tensor]:
+    """Mean instance [P, D] of each patient, standardized and cut; with mean and deviation [D]."""
+    pooled = torch.stack([bag.mean(dim=0) for bag in patients.bags]).double()
+    mean, std = pooled.mean(dim=0), pooled.std(dim=0, correction=0) + 1e-6
+    return ((pooled - mean) / std).clamp(-CAP, CAP).numpy(), mean, std
 
 
 def _calibration(
@@ -189,7 +222,7 @@ def _risk(network: SlideRisk, patients: Patients) -> Floats:
 def _with_survival(student: CalibratedSurvival, score: Score, patients: Patients) -> Score:
     with torch.inference_mode():
         curves = torch.stack([student(bag).survival for bag in patients.bags])
-    return Score(risk=score.risk, survival=curves.double().numpy())
+    return replace(score, survival=curves.double().numpy())
 
 
 def _facts(
@@ -200,7 +233,7 @@ def _facts(
     network: SlideRisk,
 ) -> dict[str, float]:
     """How much of the teacher, and of the genes alone, the slide shows on the outer fold."""
-    heads = network.standardized(network.each(test.bags))
+    heads = network.log_hazards(network.each(test.bags))
     pairs = {"teacher_correlation": (heads[:, :, -1].sum(dim=1), teacher.risk)}
     if genomic is not None:
         linear = _with_linear(network.attention, everyone, genomic.targets).eval()

@@ -1,8 +1,9 @@
 """The student of `crossfit`: a linear and a small attention branch over one bag, four heads.
 
 Each branch has a head for its own risk and one for what the slide shows of the teacher's risk. The
-risk of a patient is the sum of the heads, each standardized on the training patients. The twin has
-the own heads alone.
+risk of a patient is the sum of the heads, all in units of a log hazard: the spread of a prediction
+is what the slide shows, so a teacher that it does not show adds next to nothing. The twin has the
+own heads alone.
 """
 
 from __future__ import annotations
@@ -75,20 +76,18 @@ class SlideRisk(nn.Module):
         super().__init__()
         self.attention = attention
         self.register_buffer("linear", linear)
-        """[D, H] weights on the standardized mean of the instances."""
+        """[D, H] weights on the standardized mean of the instances, to log hazards."""
         self.register_buffer("pool_mean", mean)
         self.register_buffer("pool_std", std)
         heads = linear.shape[1]
         members = attention.widths.members
         self.register_buffer("head_mean", torch.zeros(1 + members, heads))
-        self.register_buffer("head_std", torch.ones(1 + members, heads))
-        self.register_buffer("branch_std", torch.ones(2, heads))
         self.register_buffer("base", torch.zeros(survival.BINS))
         """Logits of the baseline hazards, at the mean risk."""
         self.register_buffer("risk_std", torch.ones(()))
 
     def raw(self, bags: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Heads [1 + M, B, H] before standardization, attention [B, N], pooled [B, M * hidden]."""
+        """Heads [1 + M, B, H] before centering, attention [B, N], pooled [B, M * hidden]."""
         count = mask.sum(dim=1, keepdim=True)
         mean = (bags * mask.unsqueeze(-1)).sum(dim=1) / count
         pooled = ((mean - self.pool_mean) / self.pool_std).clamp(-CAP, CAP)
@@ -98,15 +97,17 @@ class SlideRisk(nn.Module):
         return stacked, attention.mean(dim=0), flat
 
     def parts(self, bags: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Standardized heads [B, 2, H] (linear, attention), attention [B, N], pooled."""
+        """Centered heads [B, 2, H] (linear, attention), attention [B, N], pooled."""
         raw, attention, embedded = self.raw(bags, mask)
-        return self.standardized(raw), attention, embedded
+        return self.log_hazards(raw), attention, embedded
 
-    def standardized(self, raw: Tensor) -> Tensor:
-        """Heads [B, 2, H] of raw heads [1 + M, B, H]: the linear one, the mean of the members."""
-        members = (raw - self.head_mean.unsqueeze(1)) / self.head_std.unsqueeze(1)
-        branches = torch.stack([members[0], members[1:].mean(dim=0)], dim=1)
-        return branches / self.branch_std
+    def log_hazards(self, raw: Tensor) -> Tensor:
+        """Heads [B, 2, H] of raw heads [1 + M, B, H]: the linear one, the mean of the members.
+
+        0 is the mean of the training patients.
+        """
+        members = raw - self.head_mean.unsqueeze(1)
+        return torch.stack([members[0], members[1:].mean(dim=0)], dim=1)
 
     def each(self, bags: Sequence[Tensor]) -> Tensor:
         """Raw heads [1 + M, P, H] of P bags, one after the other: no padding to the longest."""
@@ -119,16 +120,14 @@ class SlideRisk(nn.Module):
 
     def risks(self, raw: Tensor) -> Tensor:
         """Risk [P] of raw heads: their sum, in standard deviations of the training patients."""
-        return self.standardized(raw).sum(dim=(1, 2)) / self.risk_std
+        return self.log_hazards(raw).sum(dim=(1, 2)) / self.risk_std
 
     def fit_scales(self, patients: Patients) -> None:
-        """Sets what standardizes the heads, and the baseline hazards, from training patients."""
+        """Sets the zero of the heads, the unit of the risk and the baseline hazards."""
         raw = self.each(patients.bags)
         with torch.no_grad():
             self.head_mean.copy_(raw.mean(dim=1))
-            self.head_std.copy_(raw.std(dim=1, correction=0) + 1e-9)
-            self.branch_std.copy_(self.standardized(raw).std(dim=0, correction=0) + 1e-9)
-            sums = self.standardized(raw).sum(dim=(1, 2))
+            sums = self.log_hazards(raw).sum(dim=(1, 2))
             self.risk_std.copy_(sums.std(correction=0) + 1e-9)
             for k in range(survival.BINS):
                 at_risk = (patients.bin >= k).sum()
@@ -148,7 +147,7 @@ class CrossfitOutputs(NamedTuple):
     embedding: Tensor
     """[M * hidden]."""
     teacher_risk: Tensor
-    """[1] what the slide shows of the teacher's risk."""
+    """[1] what the slide shows of the teacher's risk, a log hazard."""
 
 
 class SlideStudent(nn.Module):

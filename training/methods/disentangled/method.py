@@ -1,9 +1,10 @@
 """Disentangled two-stage distillation for glioma: teacher with genes, student from slides alone.
 
-Methods.md 3 (arXiv 2508.17213, as its code has it). A teacher per magnification lets the genes of
-the tumor and of its microenvironment query the slide; a student per magnification gathers the slide
-into two tokens that learn to be the teacher's two halves. Stage 1 trains the student alone (the
-"twin"), stage 2 goes on under the teacher. At inference only the student is left.
+After arXiv 2508.16479, as its code has it. A teacher per magnification lets the genes of the tumor
+and of its microenvironment query the slide; a student per magnification gathers the slide into two
+tokens that learn to be the teacher's two halves. Stage 1 trains the student alone, stage 2 goes on
+under the teacher. At inference only the student is left. The twin goes through both stages too, the
+second without a teacher: it has been trained as long.
 
 Not in the original, each behind a switch: bags of some 40 region features without coordinates fill
 a square of side 8, which has no spatial meaning, and the second magnification is derived from the
@@ -23,6 +24,7 @@ from training.learning.journal import Journal
 from training.learning.split import Split
 from training.learning.trained import both_rules
 from training.methods.disentangled.genes import subspaces
+from training.methods.disentangled.losses import Targets
 from training.methods.disentangled.settings import Settings, published
 from training.methods.disentangled.stages import Fold, knows, sees
 from training.methods.disentangled.student import SlideStudent
@@ -58,18 +60,21 @@ def fit(
         subspaces(split.genes.columns, split.genes.groups, settings.gene_lists),
     )
     test = Slides(split.test, settings.side, parts[2])
-    twin, alone = fold.stage_one()
+    _, alone = fold.stage_one()
     teacher, taught = fold.teach("teacher", fold.train.subset(fold.measured()))
     targets = fold.targets(teacher, taught)
     student, distilled = fold.stage_two("student", alone, targets)
-    scores = (
-        both_rules("twin", twin, alone, sees(twin, test), split)
-        | both_rules("teacher", teacher, taught, knows(teacher, test, settings.merge), split)
-        | both_rules("student", student, distilled, sees(student, test), split)
-    )
+    teaching = (knows(teacher, part, settings.merge) for part in (test, fold.valid))
+    scores = both_rules("teacher", teacher, taught, next(teaching), split, next(teaching))
+    others: dict[str, Targets | None] = {"twin": None}
     if settings.null:
-        null, states = fold.stage_two("null", alone, targets.shuffled(seed))
-        scores |= both_rules("null", null, states, sees(null, test), split)
+        others["null"] = targets.shuffled(seed)
+    for role, given in others.items():
+        other, states = fold.stage_two(role, alone, given)
+        seeing = (sees(other, part) for part in (test, fold.valid))
+        scores |= both_rules(role, other, states, next(seeing), split, next(seeing))
+    seeing = (sees(student, part) for part in (test, fold.valid))
+    scores |= both_rules("student", student, distilled, next(seeing), split, next(seeing))
     facts = {
         "parameters": float(sum(p.numel() for p in student.parameters())),
         "teacher_parameters": float(sum(p.numel() for p in teacher.parameters())),

@@ -14,8 +14,9 @@ class Settings:
     """
 
     epochs: int = 8
-    """Of stage 2."""
+    """Of stage 2, of the student and of its twin."""
     twin_epochs: int = 10
+    """Of stage 1, which both share."""
     teacher_epochs: int = 6
     twin_lr: float = 5e-4
     teacher_lr: float = 5e-4
@@ -54,7 +55,7 @@ class Settings:
     """Survival: distill the distribution of the time of death, not a softmax of hazard logits."""
     weighted: bool = True
     """Class weights of the inner-training patients in the cross entropy."""
-    null: bool = False
+    null: bool = True
     """Also a control: stage 2 under targets that were shuffled among the training patients."""
     unused: bool = False
     """Allocate the student's layers that the release never calls."""

@@ -71,16 +71,23 @@ class Fold:
             same = head_consistency(*maps)
             return {"total": task + weight * same, "task": task, "consistency": same}
 
-        found = self._run("twin", student, losses, self.settings.twin_epochs, self.settings.twin_lr)
+        found = self._run(
+            "alone", student, losses, self.settings.twin_epochs, self.settings.twin_lr
+        )
         return student, found
 
-    def stage_two(self, phase: str, start: States, targets: Targets) -> tuple[Student, States]:
-        """A student that goes on from `start` under the targets of teachers."""
+    def stage_two(
+        self, phase: str, start: States, targets: Targets | None
+    ) -> tuple[Student, States]:
+        """A student that goes on from `start` under the targets of teachers, or without any."""
         student, weights, s = self._student(), self._weights(), self.settings
         student.load_state_dict(start.last)
         times = self.task.kind == "survival" and s.time_targets
 
         def losses(batch: Batch) -> Losses:
+            if targets is None:
+                alone = student(*self.train.tokens(batch))
+                return {"total": sum(task_loss(self.task, r.logits, batch, weights) for r in alone)}
             given = targets.of(batch.rows)
             readings = student(*self.train.tokens(batch), given.halves)
             task = sum(task_loss(self.task, r.logits, batch, weights) for r in readings)

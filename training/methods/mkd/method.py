@@ -1,7 +1,7 @@
 """MKD: ER, PR or HER2 from H&E, a student taught online by a genomic and a multimodal teacher.
 
-"Online Teaching: Distilling Decomposed Multimodal Knowledge" (MICCAI 2025, arXiv 2508.17213), from
-the equations of its released successor (GMKDN). Three networks (mkd_networks.py) are
+MKD (MICCAI 2025, arXiv 2508.17213), from the equations of its released successor GMKDN ("Online
+Teaching: Distilling Decomposed Multimodal Knowledge"). Three networks (mkd_networks.py) are
 trained together from scratch; at inference the student is alone. `published()` holds the released
 hyperparameters; `adapted()` what inner validation chose for bags of some forty region features.
 """

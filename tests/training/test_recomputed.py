@@ -1,0 +1,377 @@
+"""Every figure of a report once more, from predictions.csv alone, by scikit-survival and -learn.
+
+Nothing of `training.scoring` is asked but for the report itself; the redrawn patients are drawn
+again here from the seeds that the report states in its sources.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    f1_score,
+    recall_score,
+    roc_auc_score,
+)
+from sksurv.compare import compare_survival
+from sksurv.metrics import (
+    concordance_index_censored,
+    concordance_index_ipcw,
+    cumulative_dynamic_auc,
+    integrated_brier_score,
+)
+from sksurv.nonparametric import kaplan_meier_estimator
+from sksurv.util import Surv
+from training_runs import role_frame, survival_of, write_run_json, write_unit
+
+from training.page import terminal
+from training.page.report import write_json
+from training.scoring.evaluate import evaluate
+
+FOLDS, SEEDS, PATIENTS = 2, 2, 70
+ROLES = {"student": 1.2, "twin": 0.8, "clinical": 1.5}
+CLASSES = ["low", "middle", "high"]
+Table = pd.DataFrame
+
+
+def survival_run(folder: Path, cohort: str, draw: int) -> Path:
+    rng = np.random.default_rng(draw)
+    path = folder / cohort
+    write_run_json(path, method="ghanet", cohort=cohort, kind="site", seeds=SEEDS, settings={},
+                   patients=PATIENTS)  # fmt: skip
+    truth = rng.normal(size=PATIENTS)
+    death, visit = rng.exponential(30 * np.exp(-truth)), rng.uniform(10, 90, PATIENTS)
+    patients = pd.DataFrame(
+        {
+            "survival_months": np.round(np.minimum(death, visit) + 0.5, 1),
+            "event": death <= visit,
+            "fold": np.arange(PATIENTS) % FOLDS,
+        },
+        index=[f"{cohort}{at:02d}" for at in range(PATIENTS)],
+    )
+    for fold in range(FOLDS):
+        inside = patients["fold"] == fold
+        for seed in range(SEEDS):
+            parts = []
+            for role, skill in ROLES.items():
+                noise = rng.normal(size=inside.sum())
+                risk = -4 / (1 + np.exp(skill * truth[inside] + noise))
+                curve = None if role == "clinical" else survival_of(risk)
+                parts.append(role_frame(patients[inside], role, risk, curve))
+            write_unit(path, fold, seed, pd.concat(parts), patients[~inside], {"r": 0.5})
+    return path
+
+
+def class_run(folder: Path, classes: int) -> Path:
+    rng = np.random.default_rng(classes)
+    names = CLASSES[:classes]
+    path = folder / f"label{classes}"
+    write_run_json(path, method="mkd", cohort="brca", task=f"kind{classes}", kind="official",
+                   settings={}, classes=names, patients=PATIENTS)  # fmt: skip
+    label = np.arange(PATIENTS) // FOLDS % classes
+    outside = pd.DataFrame({"survival_months": rng.exponential(20, 40), "event": True})
+    for fold in range(FOLDS):
+        rows = np.flatnonzero(np.arange(PATIENTS) % FOLDS == fold)
+        parts = []
+        for role, skill in (("student", 1.5), ("twin", 0.7)):
+            logits = rng.normal(size=(len(rows), classes))
+            logits[np.arange(len(rows)), label[rows]] += skill
+            chance = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+            for rule in ("inner", "last"):
+                part = pd.DataFrame({"patient": [f"P{at:02d}" for at in rows], "role": role,
+                                     "rule": rule})  # fmt: skip
+                part[[f"p{at}" for at in range(classes)]] = chance
+                part["time_months"], part["event"], part["label"] = 0.0, 0, label[rows]
+                parts.append(part)
+        write_unit(path, fold, 0, pd.concat(parts), outside, {})
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def paths(folder: Path) -> dict[str, Path]:
+    made = {cohort: survival_run(folder, cohort, at) for at, cohort in enumerate(("one", "two"))}
+    return made | {f"label{classes}": class_run(folder, classes) for classes in (2, 3)}
+
+
+@pytest.fixture(scope="module")
+def report(paths: dict[str, Path], folder: Path) -> dict[str, Any]:
+    evaluation = evaluate(list(paths.values()))
+    write_json(evaluation, folder / "report.json")
+    (folder / "report.txt").write_text(terminal.text(evaluation))
+    found: dict[str, Any] = json.loads((folder / "report.json").read_text())
+    return found
+
+
+def units(path: Path, role: str, rule: str) -> dict[tuple[int, int], tuple[Table, Any, Any]]:
+    """(fold, seed) -> rows by patient, training outcome, bin edges."""
+    found = {}
+    for place in sorted(path.glob("fold*")):
+        said = json.loads((place / "unit.json").read_text())
+        table = pd.read_csv(place / "predictions.csv").sort_values("patient")
+        part = table[(table["role"] == role) & (table["rule"] == rule)]
+        train = Surv.from_arrays(np.array(said["train"]["event"]) > 0, said["train"]["time"])
+        found[said["fold"], said["seed"]] = (part, train, said["edges_months"])
+    return found
+
+
+def mean_over_folds(values: dict[tuple[int, int], float]) -> tuple[float, float]:
+    folds: dict[int, list[float]] = {}
+    for (fold, _), value in values.items():
+        folds.setdefault(fold, []).append(value)
+    means = [np.mean(each) for each in folds.values()]
+    return float(np.mean(means)), float(np.std(means))
+
+
+def horizon(train: Any) -> float:
+    """The last time at which a tenth of the training patients would still be watched."""
+    times, watched = kaplan_meier_estimator(~train["event"], train["time"])
+    return float(times[watched >= 0.1].max())
+
+
+def survival_figures(part: Table, train: Any, edges: list[float]) -> dict[str, float]:
+    event, time = part["event"].to_numpy() > 0, part["time_months"].to_numpy()
+    risk, end = part["risk"].to_numpy(), horizon(train)
+    test = Surv.from_arrays(event, time)
+    cut = Surv.from_arrays(event & (time < end), np.minimum(time, end))
+    inside = [t for t in edges[1:-1] if t < cut["time"].max() and (cut["time"] > t).any()
+              and (cut["event"] & (cut["time"] <= t)).any()]  # fmt: skip
+    figures = {
+        "c_index": concordance_index_censored(event, time, risk)[0],
+        "uno": concordance_index_ipcw(train, test, risk, tau=end)[0],
+        "auc_t": cumulative_dynamic_auc(train, cut, risk, inside)[1],
+    }
+    curves = part[["s1", "s2", "s3", "s4"]].to_numpy()
+    if np.isfinite(curves).all():
+        grid = np.linspace(cut["time"].min(), cut["time"].max(), 50, endpoint=False)
+        ends = [0.0, *edges[1:]]
+        shown = [np.interp(grid, ends, [1.0, *curve]) for curve in curves]
+        figures["brier"] = integrated_brier_score(train, cut, np.array(shown), grid)
+    return figures
+
+
+def class_figures(part: Table, classes: int) -> dict[str, float]:
+    label = part["label"].to_numpy()
+    chance = part[[f"p{at}" for at in range(classes)]].to_numpy()
+    guess = chance.argmax(axis=1)
+    if classes == 2:
+        one: Callable[..., Any] = lambda f, x, **more: f(label, x, **more)  # noqa: E731
+        return {
+            "auc": one(roc_auc_score, chance[:, 1]),
+            "ap": one(average_precision_score, chance[:, 1]),
+            "accuracy": one(accuracy_score, guess),
+            "f1": one(f1_score, guess),
+            "sensitivity": one(recall_score, guess),
+            "specificity": one(recall_score, guess, pos_label=0),
+        }
+    hot = np.eye(classes)[label]
+    spared = [np.mean(guess[label != at] != at) for at in range(classes)]
+    return {
+        "auc": roc_auc_score(label, chance, multi_class="ovr", average="macro"),
+        "ap": average_precision_score(hot, chance, average="macro"),
+        "accuracy": accuracy_score(label, guess),
+        "f1": f1_score(label, guess, average="macro"),
+        "sensitivity": recall_score(label, guess, average="macro"),
+        "specificity": float(np.mean(spared)),
+    }
+
+
+def redrawn(found: dict[tuple[int, int], tuple[Table, Any, Any]]) -> np.ndarray:
+    """[1000] C-index, mean over folds of the mean over seeds, patients redrawn in their fold."""
+    folds = []
+    for fold in sorted({fold for fold, _ in found}):
+        parts = [columns(part) for (at, _), (part, _, _) in found.items() if at == fold]
+        size = len(parts[0][0])
+        rng = np.random.default_rng([0, fold, size])
+        counts = rng.multinomial(size, np.full(size, 1 / size), size=1000)
+        rows = [np.repeat(np.arange(size), count) for count in counts]
+        folds.append([
+            np.mean([ranked(*(values[drawn] for values in part)) for part in parts])
+            for drawn in rows
+        ])  # fmt: skip
+    return np.asarray(np.mean(folds, axis=0))
+
+
+def columns(part: Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return part["event"].to_numpy() > 0, part["time_months"].to_numpy(), part["risk"].to_numpy()
+
+
+def ranked(event: np.ndarray, time: np.ndarray, risk: np.ndarray) -> float:
+    """Harrell's C over explicit pairs; ties in risk count half, the censored outlive their time."""
+    outlived = (time[:, None] < time) | ((time[:, None] == time) & ~event)
+    pairs = outlived & event[:, None]
+    above = risk[:, None] - risk
+    return float(((above > 1e-8) + 0.5 * (np.abs(above) <= 1e-8))[pairs].mean())
+
+
+def c_index(part: Table) -> float:
+    return ranked(*columns(part))
+
+
+def task(report: dict[str, Any], name: str) -> dict[str, Any]:
+    (found,) = [one for one in report["tasks"] if one["task"] == name]
+    return found  # type: ignore[no-any-return]
+
+
+def cells(one: dict[str, Any], role: str, rule: str) -> dict[str, Any]:
+    """Cohort -> cell of a row of the report."""
+    (row,) = [row for row in one["rows"] if row["name"]["role"] == role]
+    return {at["at"][1]["cohort"]: at["is"] for at in row["cells"] if at["at"][0] == rule}
+
+
+@pytest.mark.parametrize("rule", ["inner", "last"])
+@pytest.mark.parametrize("role", ROLES)
+def test_every_survival_figure_is_recomputed(
+    report: dict[str, Any], paths: dict[str, Path], role: str, rule: str
+) -> None:
+    for cohort in ("one", "two"):
+        cell = cells(task(report, "os"), role, rule)[cohort]
+        found = units(paths[cohort], role, rule)
+        all_figures = {at: survival_figures(*given) for at, given in found.items()}
+        names = {name for figures in all_figures.values() for name in figures}
+        assert names == set(cell["figures"]) - (set() if role != "clinical" else {"brier"})
+        for name in names:
+            values = {at: figures[name] for at, figures in all_figures.items()}
+            assert cell["figures"][name] == pytest.approx(mean_over_folds(values), abs=2e-6), name
+        assert cell["value"] == pytest.approx(cell["figures"]["c_index"][0])
+        for unit in cell["units"]:
+            mine = all_figures[unit["fold"], unit["seed"]]
+            for name, value in mine.items():
+                assert unit["figures"][name] == pytest.approx(value, abs=2e-6)
+        assert cell["events"] == sum(part["event"].sum() for (_, seed), (part, *_)
+                                     in found.items() if seed == 0)  # fmt: skip
+        pooled = [
+            c_index(pd.concat([part for (_, at), (part, *_) in found.items() if at == seed]))
+            for seed in range(SEEDS)
+        ]
+        assert cell["pooled"] == pytest.approx(np.mean(pooled), abs=2e-6)
+
+
+def test_intervals_and_differences_are_those_of_explicitly_redrawn_patients(
+    report: dict[str, Any], paths: dict[str, Path]
+) -> None:
+    one = task(report, "os")
+    draws = {(c, role): redrawn(units(paths[c], role, "inner"))
+             for c in ("one", "two") for role in ("student", "twin")}  # fmt: skip
+    for (cohort, role), drawn in draws.items():
+        cell = cells(one, role, "inner")[cohort]
+        ends = np.quantile(drawn, [0.025, 0.975])
+        assert [cell["low"], cell["high"]] == pytest.approx(ends, abs=1e-5)
+    gains = {c: draws[c, "student"] - draws[c, "twin"] for c in ("one", "two")}
+    gains["mean"] = (gains["one"] + gains["two"]) / 2
+    seen = set()
+    for found in one["differences"]:
+        if found["second"]["role"] != "twin" or found["rule"] != "inner":
+            continue
+        cohort = "mean" if found["column"] is None else found["column"]["cohort"]
+        ends = np.quantile(gains[cohort], [0.025, 0.975])
+        interval = found["interval"]
+        assert [interval["low"], interval["high"]] == pytest.approx(ends, abs=1e-5)
+        value = [cells(one, r, "inner")[c]["value"] for r in ("student", "twin")
+                 for c in (("one", "two") if cohort == "mean" else (cohort,))]  # fmt: skip
+        half = len(value) // 2
+        gain = np.mean(value[:half]) - np.mean(value[half:])
+        assert interval["value"] == pytest.approx(gain, abs=2e-6)
+        seen.add(cohort)
+    assert seen == {"one", "two", "mean"}
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_every_figure_of_a_label_task_is_recomputed(
+    report: dict[str, Any], paths: dict[str, Path], classes: int
+) -> None:
+    one = task(report, f"kind{classes}")
+    for role in ("student", "twin"):
+        found = units(paths[f"label{classes}"], role, "inner")
+        all_figures = {at: class_figures(part, classes) for at, (part, *_) in found.items()}
+        cell = cells(one, role, "inner")["brca"]
+        assert set(cell["figures"]) == set(next(iter(all_figures.values())))
+        for name, stated in cell["figures"].items():
+            values = {at: figures[name] for at, figures in all_figures.items()}
+            assert stated == pytest.approx(mean_over_folds(values), abs=2e-6), name
+    (student,) = [at for at in one["focus"] if at["row"].endswith("student")]
+    together = pd.concat([part for part, *_ in units(paths[f"label{classes}"], "student", "inner")
+                          .values()])  # fmt: skip
+    chance = together[[f"p{at}" for at in range(classes)]].to_numpy()
+    if classes == 2:
+        score, right = chance[:, 1], together["label"].to_numpy() == 1
+    else:
+        score, right = chance.max(axis=1), chance.argmax(axis=1) == together["label"].to_numpy()
+    bins = pd.cut(score, np.linspace(0, 1, 11), right=False, include_lowest=True, labels=False)
+    error = sum(
+        abs(score[bins == at].mean() - right[bins == at].mean()) * (bins == at).mean()
+        for at in np.unique(bins)
+    )
+    assert student["calibration"]["error"] == pytest.approx(error, abs=2e-6)
+
+
+def test_risk_groups_and_calibration_of_survival_are_recomputed(
+    report: dict[str, Any], paths: dict[str, Path]
+) -> None:
+    for focus in task(report, "os")["focus"]:
+        found = units(paths[focus["cohort"]], "student", "inner")
+        months = np.median([edges[2] for _, _, edges in found.values()])
+        event, time, high, alive = [], [], [], []
+        for fold in range(FOLDS):
+            parts = [given for (at, _), given in found.items() if at == fold]
+            risk = np.mean([part["risk"].to_numpy() for part, *_ in parts], axis=0)
+            high.append(risk > np.median(risk))
+            alive.append(np.mean([
+                [np.interp(months, [0, *edges[1:]], [1, *curve])
+                 for curve in part[["s1", "s2", "s3", "s4"]].to_numpy()]
+                for part, _, edges in parts
+            ], axis=0))  # fmt: skip
+            event.append(parts[0][0]["event"].to_numpy() > 0)
+            time.append(parts[0][0]["time_months"].to_numpy())
+        outcome = Surv.from_arrays(np.concatenate(event), np.concatenate(time))
+        upper, said = np.concatenate(high), np.concatenate(alive)
+        assert focus["groups"]["logrank_p"] == pytest.approx(
+            compare_survival(outcome, upper)[1], rel=1e-4
+        )
+        assert focus["groups"]["high"]["patients"] == upper.sum()
+        far, sizes = [], []
+        for rows in np.array_split(np.argsort(said, kind="stable"), 5):
+            times, curve = kaplan_meier_estimator(outcome["event"][rows], outcome["time"][rows])
+            if times[-1] < months and curve[-1] > 0:
+                continue
+            seen = curve[times <= months][-1] if (times <= months).any() else 1.0
+            far.append(abs(said[rows].mean() - seen))
+            sizes.append(len(rows))
+        assert focus["calibration"]["error"] == pytest.approx(
+            np.average(far, weights=sizes), abs=2e-6
+        )
+
+
+def test_the_terminal_shows_the_figures_of_the_report(
+    report: dict[str, Any], paths: dict[str, Path], folder: Path
+) -> None:
+    said = (folder / "report.txt").read_text()
+    for cohort in ("one", "two"):
+        for role in ROLES:
+            assert f"{cells(task(report, 'os'), role, 'inner')[cohort]['value']:.3f} ±" in said
+    assert "student minus twin, mean, folds by site" in said
+    assert "kind3: AUC" in said
+
+
+def test_a_report_says_how_many_patients_the_roles_with_genes_see_at_the_mean(
+    tmp_path: Path,
+) -> None:
+    path = survival_run(tmp_path, "one", 0)
+    for place in sorted(path.glob("fold*")):
+        said = json.loads((place / "unit.json").read_text())
+        said["scored_without_genes"] = 3 + said["fold"]
+        (place / "unit.json").write_text(json.dumps(said))
+    (warning,) = evaluate([path]).warnings
+    assert "7 of 70 scored patients have no genes" in warning

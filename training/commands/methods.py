@@ -1,0 +1,28 @@
+"""`dicom-train methods`: every method of `fit`, its task and its settings."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Methods:
+    """What there is to fit."""
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """It has no flags."""
+    parser.set_defaults(arguments=Methods)
+
+
+def run(arguments: Methods) -> int:
+    """Prints a line per method and one per setting with its default."""
+    from training.methods.registry import METHODS
+
+    for name, method in sorted(METHODS.items()):
+        print(f"{name} (task {method.task})")
+        for key, value in asdict(method.settings).items():
+            word = str(value).lower() if isinstance(value, bool) else value
+            print(f"  --set {key}={word}")
+    return 0
