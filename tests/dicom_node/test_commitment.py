@@ -105,7 +105,7 @@ def lanes(ledger: Ledger, folder: Path, pacs: KeepingPacs, **destination: Any) -
         yield
     finally:
         stop.set()
-        assert running.join(20)
+        assert running.join(60)  # an exchange under way is not broken off
 
 
 def rows(ledger: Ledger, study: str = STUDY) -> list[Delivery]:

@@ -433,7 +433,11 @@ def test_nothing_that_was_promised_is_removed_whatever_the_configuration_says_la
     with rig.ledger.database.write() as db:
         db.exec_driver_sql("UPDATE instances SET promised_at = NULL")
     purger.round()
-    assert not rig.ledger.promises.kept([str(datasets[0].SOPInstanceUID)]), "else it would go"
+    uid = str(datasets[0].SOPInstanceUID)
+    assert rig.ledger.promises.kept([uid]), "the data folder knows of the promise, too"
+    (rig.folder / "promised").unlink()
+    purger_of(later, rig.ledger).round()
+    assert not rig.ledger.promises.kept([uid]), "else it would go"
 
 
 def test_what_is_removed_between_the_look_and_the_word_is_not_promised(rig):
