@@ -7,6 +7,7 @@ The points sit in wrappers put around the real functions from outside: the produ
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
@@ -103,15 +104,14 @@ def arm(point: str, nth: int) -> None:
         | RECOVER_POINTS
     )[point]
     original: Callable[..., Any] = getattr(owner, name)
-    calls = 0
+    calls = itertools.count(1)
 
     def deadly(*args: Any, **kwargs: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == nth and when == "before":
+        mine = next(calls)  # of this call: others may begin, on other threads, before it ends
+        if mine == nth and when == "before":
             os.kill(os.getpid(), signal.SIGKILL)
         answer = original(*args, **kwargs)
-        if calls == nth:
+        if mine == nth:
             os.kill(os.getpid(), signal.SIGKILL)
         return answer
 
