@@ -42,6 +42,7 @@ def picture(rows: int = 200, cols: int = 170) -> np.ndarray:
 def write_tiff(path: Path, pixels: np.ndarray, *, scale: bool = True, **how: object) -> Path:
     """A tiled pyramid of two levels, as many programs write it: the second level is a sub-image."""
     said = {"resolution": (PER_CM, PER_CM), "resolutionunit": "CENTIMETER"} if scale else {}
+    said |= {name: how.pop(name) for name in ("description",) if name in how}
     how = {"tile": (TILE, TILE), "photometric": "rgb", **how}
     with tifffile.TiffWriter(path) as file:
         file.write(pixels, subifds=1, metadata=None, **said, **how)
@@ -132,6 +133,75 @@ def test_a_file_without_scale_and_one_without_tiles_are_refused_with_a_sentence(
     tifffile.imwrite(tmp_path / "c.tiff", picture()[..., 0], tile=(TILE, TILE))
     with pytest.raises(TrainingError, match="expected a tiled RGB image of 8 bits"):
         as_dicom(tmp_path / "c.tiff", tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    ("stated", "mpp"), [("0.25", 0.25), ("0,25", 0.25), ("2.5e-1", 0.25), (" 0.2325 ", 0.2325)]
+)
+def test_the_scale_of_aperio_is_read_as_programs_write_it(stated, mpp, tmp_path):
+    said = f"Aperio Image Library|AppMag = 40|OldMPP = 9|MPP = {stated}|Left = 1"
+    path = write_tiff(tmp_path / "a.tiff", picture(), scale=False, description=said)
+    with open_slide(as_dicom(path, tmp_path / "a")) as slide:
+        assert slide.levels[0].mpp == pytest.approx(mpp)
+
+
+@pytest.mark.parametrize("stated", ["0", "-0.25", "n/a", "", "nan", "inf"])
+def test_a_scale_that_is_no_positive_number_is_refused(stated, tmp_path):
+    said = f"Aperio Image Library|MPP = {stated}|AppMag = 40"
+    path = write_tiff(tmp_path / "a.tiff", picture(), scale=True, description=said)
+    with pytest.raises(TrainingError, match="found a scale that is no positive number"):
+        as_dicom(path, tmp_path / "a")
+
+
+def test_pixels_that_are_not_square_are_refused(tmp_path):
+    how = {"resolution": (PER_CM, PER_CM / 2), "resolutionunit": "CENTIMETER"}
+    path = write_tiff(tmp_path / "a.tiff", picture(), scale=False, **how)
+    with pytest.raises(TrainingError, match=r"found 0\.5 um per pixel across and 1 down"):
+        as_dicom(path, tmp_path / "a")
+
+
+def pages(path: Path, *pictures: np.ndarray, **how: object) -> Path:
+    """One image after the other, none of them a level of another."""
+    said = {"resolution": (PER_CM, PER_CM), "resolutionunit": "CENTIMETER"}
+    with tifffile.TiffWriter(path) as file:
+        for pixels in pictures:
+            file.write(pixels, tile=(TILE, TILE), photometric="rgb", metadata=None, **said, **how)
+    return path
+
+
+def test_a_smaller_image_before_the_slide_is_not_taken_for_it(tmp_path):
+    slide = picture()
+    path = pages(tmp_path / "a.tiff", slide[:90, :70][::-1], slide)
+    (level,) = as_dicom(path, tmp_path / "a")
+    assert (frames(level, imagecodecs.jpeg2k_decode) == slide).all()
+
+
+def test_two_scans_and_several_focal_planes_in_one_file_are_refused(tmp_path):
+    path = pages(tmp_path / "a.tiff", picture(), picture(190, 180))
+    with pytest.raises(TrainingError, match="found 2 images of about one size, expected one scan"):
+        as_dicom(path, tmp_path / "a")
+    path = pages(tmp_path / "b.tiff", picture(), picture()[::-1])
+    with pytest.raises(TrainingError, match=r"found 2 (planes|images)"):
+        as_dicom(path, tmp_path / "b")
+
+
+def test_tiles_that_overlap_are_no_grid(tmp_path):
+    path = write_tiff(
+        tmp_path / "a.tiff", picture(), description="Objective Power=20;OverlapsXY= 64 64 32 32"
+    )
+    with pytest.raises(TrainingError, match="found tiles that overlap"):
+        as_dicom(path, tmp_path / "a")
+
+
+@pytest.mark.parametrize("photometric", ["cielab", "ycbcr"])
+def test_colors_that_are_no_rgb_are_never_shown_as_such(photometric, tmp_path):
+    path = write_tiff(tmp_path / "a.tiff", picture(), photometric="rgb")
+    number = {"cielab": 8, "ycbcr": 6}[photometric]
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        for page in tiff.series[0].levels:
+            page.keyframe.tags["PhotometricInterpretation"].overwrite(number)
+    with pytest.raises(TrainingError, match=f"found colors that TIFF numbers {number}"):
+        as_dicom(path, tmp_path / "a")
 
 
 def test_a_broken_svs_is_a_slide_that_is_refused_and_leaves_nothing(bundle, tmp_path):

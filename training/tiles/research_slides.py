@@ -8,10 +8,8 @@ loss. Label and overview are left out: no feature is made of them.
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,6 +29,7 @@ from pydicom.uid import (
 from pydicom.valuerep import DSfloat
 
 from training.errors import TrainingError
+from training.tiles.tiff_levels import Level, levels_of
 
 JPEG, JPEG_2000_RGB, JPEG_2000_YCBCR = 7, 33005, 33003
 """TIFF compressions that pass as they are; the third is refused: nothing says how it is sampled."""
@@ -38,20 +37,8 @@ RGB, YCBCR = 2, 6
 """TIFF photometric interpretations."""
 _ADOBE_RGB = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
 """APP14 that says: three components, no transform. Without it decoders take them for YCbCr."""
-_CENTIMETER, _INCH = 3, 2
-_APERIO_MPP = re.compile(r"MPP\s*=\s*([0-9.]+)")
 _SECTION_MM = 0.004
 _ICC_TAG = 34675
-_UM_PER = {_CENTIMETER: 10_000.0, _INCH: 25_400.0}
-
-
-@dataclass(frozen=True, eq=False)
-class _Level:
-    """One page of the pyramid."""
-
-    page: Any  # tifffile publishes no types
-    index: int
-    mpp: float
 
 
 def as_dicom(path: Path, folder: Path) -> tuple[Path, ...]:
@@ -63,7 +50,7 @@ def as_dicom(path: Path, folder: Path) -> tuple[Path, ...]:
     folder.mkdir(parents=True)
     try:
         with tifffile.TiffFile(path) as tiff:
-            levels = _levels(path, tiff)
+            levels = levels_of(path, tiff)
             return tuple(_write(path, level, levels[0], folder) for level in levels)
     except tifffile.TiffFileError as error:
         raise TrainingError(
@@ -71,40 +58,7 @@ def as_dicom(path: Path, folder: Path) -> tuple[Path, ...]:
         ) from error
 
 
-def _levels(path: Path, tiff: Any) -> list[_Level]:
-    pages = [level.keyframe for level in tiff.series[0].levels]
-    base = pages[0]
-    if not base.is_tiled or str(base.dtype) != "uint8" or base.shape[2:] != (3,):
-        raise TrainingError(
-            f"{path.name}: found {'tiles' if base.is_tiled else 'no tiles'} of shape "
-            f"{' x '.join(map(str, base.shape))}, expected a tiled RGB image of 8 bits; convert it "
-            "to DICOM."
-        )
-    mpp = _scale(base)
-    if mpp is None:
-        raise TrainingError(
-            f"{path.name}: found no scale, expected um per pixel (Aperio's MPP or the resolution "
-            "of the TIFF); convert it to DICOM and state the scale there."
-        )
-    width = base.shape[1]
-    tiled = [page for page in pages if page.is_tiled and page.shape[2:] == (3,)]
-    return [_Level(page, at, mpp * width / page.shape[1]) for at, page in enumerate(tiled)]
-
-
-def _scale(page: Any) -> float | None:
-    """Um per pixel of the base level: what Aperio writes, else the resolution of the TIFF."""
-    stated = _APERIO_MPP.search(page.description or "")
-    if stated:
-        return float(stated.group(1))
-    unit = page.tags.get("ResolutionUnit")
-    across = page.tags.get("XResolution")
-    if unit is None or across is None or int(unit.value) not in _UM_PER:
-        return None
-    above, below = across.value
-    return _UM_PER[int(unit.value)] * below / above if above else None
-
-
-def _write(path: Path, level: _Level, base: _Level, folder: Path) -> Path:
+def _write(path: Path, level: Level, base: Level, folder: Path) -> Path:
     """One level as one file, frame by frame: a level may be larger than memory."""
     page = level.page
     syntax, color = _coding(path, page)
@@ -142,16 +96,22 @@ def _write_front(file: BinaryIO, header: Dataset) -> None:
 
 def _coding(path: Path, page: Any) -> tuple[UID, str]:
     """Transfer syntax and photometric interpretation of the frames."""
-    if int(page.compression) == JPEG_2000_YCBCR:
+    compression, color = int(page.compression), int(page.photometric)
+    if compression == JPEG_2000_YCBCR:
         raise TrainingError(
             f"{path.name}: found JPEG 2000 in YCbCr, expected JPEG 2000 in RGB, JPEG or a "
             "lossless compression; convert it to DICOM."
         )
-    if int(page.compression) == JPEG_2000_RGB:
+    if color not in ((RGB, YCBCR) if compression in (JPEG, JPEG_2000_RGB) else (RGB,)):
+        raise TrainingError(
+            f"{path.name}: found colors that TIFF numbers {color} (PhotometricInterpretation), "
+            "expected RGB, or YCbCr in JPEG; convert it to DICOM."
+        )
+    if compression == JPEG_2000_RGB:
         return JPEG2000, "RGB"
-    if int(page.compression) != JPEG:
+    if compression != JPEG:
         return JPEG2000Lossless, "RGB"
-    return JPEGBaseline8Bit, "RGB" if int(page.photometric) == RGB else "YBR_FULL_422"
+    return JPEGBaseline8Bit, "RGB" if color == RGB else "YBR_FULL_422"
 
 
 def _frames(page: Any, there: list[int]) -> Iterator[bytes]:
@@ -187,7 +147,7 @@ def _place(row: int, col: int) -> Dataset:
     return groups
 
 
-def _header(path: Path, level: _Level, base: _Level, color: str) -> Dataset:
+def _header(path: Path, level: Level, base: Level, color: str) -> Dataset:
     """The Whole Slide Microscopy Image module (PS3.3 C.8.12.4), as far as a reader asks."""
 
     def made(what: str) -> UID:
