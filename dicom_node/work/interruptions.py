@@ -16,7 +16,7 @@ import structlog
 from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Event, Run
 from dicom_node.work.students.jobs import Job
-from dicom_node.work.suspect import Death, Suspect
+from dicom_node.work.suspect import Death, Suspect, is_noted
 from dicom_node.work.watch import Watch
 
 log = structlog.get_logger()
@@ -69,7 +69,7 @@ def count_interruptions(
         elif left.more:
             text, _, doing = left.more.partition(" ")
             set_aside(ledger, left.run, text, doing, "the worker died", left.mark)
-        elif not _is_noted(ledger, left):
+        elif not is_noted(ledger, left, _INTERRUPTED):
             crashes = ledger.studies.note_interruption(revision.run, left.mark)
             log.warning(_INTERRUPTED, study=study, crashes=crashes)
             if crashes > most_crashes:
@@ -100,9 +100,3 @@ def is_set_aside(ledger: WorkerLedger, run: Run, job: Job, doing: str) -> bool:
 def _is_of(event: Event, run: Run, job: Job, doing: str) -> bool:
     said = tuple(event.fields.get(name) for name in ("revision", "slide", "model", "doing"))
     return event.kind == _SET_ASIDE and said == (run.revision, job.slide, job.model, doing)
-
-
-def _is_noted(ledger: WorkerLedger, death: Death) -> bool:
-    """Whether a worker that was killed just after has noted it before."""
-    events = ledger.queries.events(death.run.study)
-    return any(e.kind == _INTERRUPTED and e.fields.get("mark") == death.mark for e in events)

@@ -107,7 +107,7 @@ def note_death(ledger: WorkerLedger, death: Death, most_crashes: int) -> bool:
     found = ledger.queries.revision(run.study, run.revision)
     if found is None or found.run != run or found.state is not State.RECEIVING:
         return False
-    if not (death.mark and _is_noted(ledger, death)):
+    if not (death.mark and is_noted(ledger, death, _DIED)):
         fields = {"revision": run.revision, "mark": death.mark}
         ledger.events.record(_DIED, study_instance_uid=run.study, **fields)
     deaths = _deaths(ledger, run)
@@ -118,10 +118,10 @@ def note_death(ledger: WorkerLedger, death: Death, most_crashes: int) -> bool:
     return False
 
 
-def _is_noted(ledger: WorkerLedger, death: Death) -> bool:
-    """Whether a worker that was killed just after has noted it before."""
+def is_noted(ledger: WorkerLedger, death: Death, kind: str) -> bool:
+    """Whether a worker that was killed just after has noted it before, as an event of this kind."""
     events = ledger.queries.events(death.run.study)
-    return any(e.kind == _DIED and e.fields.get("mark") == death.mark for e in events)
+    return any(e.kind == kind and e.fields.get("mark") == death.mark for e in events)
 
 
 def _deaths(ledger: WorkerLedger, run: Run) -> int:
