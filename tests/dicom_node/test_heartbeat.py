@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -106,6 +107,28 @@ def test_a_listener_that_is_stopped_is_replaced_within_half_a_minute(tmp_path):
         wait_for(lambda: _child_of(n, "ingest") not in (None, first), within_s=40, what="another")
         wait_for(lambda: listening(n.port), within_s=30, what="the new listener")
         assert '"event": "child_hung"' in n.log
+
+
+def test_a_listener_whose_lobby_alone_hangs_is_replaced_within_half_a_minute(tmp_path):
+    with node(tmp_path / "node", 1) as n:
+        n.start("serve", str(ROOT / "tests" / "support" / "hanging_lobby.py"))
+        first = wait_for(lambda: _child_of(n, "ingest"), what="the listener")
+        (n.config.parent / "hang").touch()
+        with socket.create_connection(("127.0.0.1", n.port)):
+            wait_for(lambda: not (n.config.parent / "hang").exists(), what="the lobby to hang")
+            assert psutil.Process(first).num_threads() > 1
+            wait_for(lambda: _child_of(n, "ingest") not in (None, first), within_s=40)
+        wait_for(lambda: echoes(n), within_s=30, what="an answer of the new listener")
+        assert '"event": "child_hung"' in n.log
+
+
+def echoes(n: Node) -> bool:
+    done = subprocess.run(
+        ["echoscu", "-aet", "PACS", "-aec", "DICOMNODE", "-to", "5", "127.0.0.1", str(n.port)],
+        capture_output=True,
+        timeout=60,
+    )
+    return done.returncode == 0
 
 
 def test_a_listener_that_dies_again_and_again_is_back_within_seconds_each_time(tmp_path):
