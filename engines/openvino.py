@@ -91,6 +91,9 @@ class _OpenVino:
         try:
             lanes += self._idle_lanes(len(work) - 1)
             outputs = lanes[0].empty_outputs(tiles)
+            if len(work) == 1:
+                lanes[0].compute(arrays, outputs, tiles)
+                return outputs
             for number, (first, count) in enumerate(work):
                 lane = lanes[number % len(lanes)]
                 lane.finish()
@@ -134,13 +137,26 @@ class _Lane:
         found = {name: self._request.get_tensor(name).data for name in self._outputs}
         return {name: np.empty((tiles, *a.shape[1:]), a.dtype) for name, a in found.items()}
 
+    def compute(self, arrays: Arrays, outputs: dict[str, NDArray[Any]], n: int) -> None:
+        """All n tiles, on the thread that calls: no other one has to be woken for them."""
+        self._give(arrays, 0, n)
+        self._request.infer()
+        self._copy(outputs, 0, n)
+
     def start(self, arrays: Arrays, outputs: dict[str, NDArray[Any]], first: int, n: int) -> None:
         """Begin tiles [first, first + n) of `arrays`, which must stay as they are until finish."""
+        self._give(arrays, first, n)
+        self._running = outputs, first, n
+        self._request.start_async()
+
+    def _give(self, arrays: Arrays, first: int, n: int) -> None:
         for name in self._inputs:
             block = filled(arrays[name][first : first + n], self._spare[name])
             self._request.set_tensor(name, self._tensor(block, shared_memory=True))
-        self._running = outputs, first, n
-        self._request.start_async()
+
+    def _copy(self, outputs: dict[str, NDArray[Any]], first: int, n: int) -> None:
+        for name in self._outputs:
+            outputs[name][first : first + n] = self._request.get_tensor(name).data[:n]
 
     def finish(self) -> None:
         """Wait for the block, if there is one, and copy its rows out."""
@@ -149,8 +165,7 @@ class _Lane:
         outputs, first, n = self._running
         self._running = None
         self._request.wait()
-        for name in self._outputs:
-            outputs[name][first : first + n] = self._request.get_tensor(name).data[:n]
+        self._copy(outputs, first, n)
 
     def release(self) -> None:
         """Let go of the caller's memory, after a failure too."""
