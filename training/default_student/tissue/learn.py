@@ -63,6 +63,7 @@ class Fit:
 
     def __init__(self, tiles: Tiles, teacher: DenseNet, asked: Asked) -> None:
         torch.manual_seed(asked.seed)
+        torch.backends.cudnn.benchmark = True  # shapes do not change
         self.asked, self.device = asked, torch.device(asked.device)
         self.rng = torch.Generator().manual_seed(asked.seed)
         self.shelf = Shelf(tiles, self.device)
@@ -71,6 +72,7 @@ class Fit:
         self.models = {role: copy.deepcopy(first) for role in ROLES}
         self.frequency = torch.full((len(CLASSES),), 1 / len(CLASSES), device=self.device)
         self.mean, self.std = self._measured()
+        self.held_answers = agreement.taught(self)
         self.log: dict[str, object] = {
             "machine": platform.processor() or platform.machine(),
             "device": asked.device if asked.device == "cpu" else torch.cuda.get_device_name(),

@@ -70,8 +70,8 @@ def compressed(pixels: Tensor, quality: Tensor) -> Tensor:
     )
     blocks = ycc.view(count, channels, side // 8, 8, side // 8, 8).transpose(3, 4)
     scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality.float()) / 100
-    table = (pixels.new_tensor(_LUMINANCE).view(1, 8, 8) * scale.view(-1, 1, 1)).clamp(1, 255)
-    table = table.view(count, 1, 1, 1, 8, 8)
+    table = (pixels.new_tensor(_LUMINANCE).view(1, 8, 8) * scale.view(-1, 1, 1)).round()
+    table = table.clamp(1, 255).view(count, 1, 1, 1, 8, 8)
     cosine = _cosines().to(pixels)
     kept = torch.round(cosine @ blocks @ cosine.T / table) * table
     ycc = (cosine.T @ kept @ cosine).transpose(3, 4).reshape(pixels.shape)
