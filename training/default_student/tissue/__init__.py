@@ -1,0 +1,1 @@
+"""The tissue student: nine tissue classes and tumor, distilled from networks and expression."""
