@@ -28,9 +28,7 @@ def sources_of(
     levels = {account.sop_instance_uid for account in result.levels if _was_read(account)}
     base = str(source.SOPInstanceUID)
     files = zip(slide.input_uids, slide.paths, strict=True)
-    others = [
-        path for uid, path in files if uid != base and (uid in levels or not result.levels)
-    ]
+    others = [path for uid, path in files if uid != base and (uid in levels or not result.levels)]
     return (reference(source), *map(_read, others))
 
 
