@@ -7,7 +7,6 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,8 @@ from dicom_node.exit_status import FAILED, REFUSED
 from dicom_node.observe.log import configure, os_reason, place_of
 from dicom_node.results import kinds
 from dicom_node.results.build import objects_of
+from dicom_node.results.dates import taken_at
+from dicom_node.results.equipment import undated
 from dicom_node.results.files import write
 from dicom_node.results.identity import Provenance
 from dicom_node.results.making import Making
@@ -112,10 +113,10 @@ def _analyze_all(
             for why in lacking:
                 failed = True
                 sys.stderr.write(f"dicom-node: study {study}: {why}\n")
-            for slide in slides:
+            for place, slide in enumerate(slides):
                 folder = out / f"study-{number}-slide-{slide.key}"
                 try:
-                    reports.append(_analyze_one(slide, folder, runtime, console))
+                    reports.append(_analyze_one(slide, place, folder, runtime, console))
                 except SlideUnreadable as error:  # the other slides have their turn
                     failed = True
                     sys.stderr.write(f"dicom-node: study {study}: {_trouble(error)}\n")
@@ -151,30 +152,33 @@ def _slides(files: Mapping[str, Path]) -> tuple[tuple[SlideFiles, ...], list[str
 
 
 def _analyze_one(
-    slide: SlideFiles, folder: Path, runtime: Runtime, console: Console
+    slide: SlideFiles, number: int, folder: Path, runtime: Runtime, console: Console
 ) -> dict[str, Any]:
     with _bar(console) as bar:
         task = bar.add_task("tiles", total=None, rate="")
         result = predict.predict(slide.paths, runtime, progress=_show(bar, task))
     bundle = runtime.bundle
+    base = dcmread(slide.path_of(result.base), stop_before_pixels=True)
+    # Not the clock: what is made of the same files in the same way is the same objects.
     provenance = Provenance(
         bundle_name=bundle.manifest.name,
         bundle_version=bundle.manifest.version,
         bundle_digest=bundle.digest,
         engine=runtime.engine,
         node_version=__version__,
-        created_at=datetime.now(UTC),
-        comes_again=False,
+        created_at=taken_at(base),
+        made_then=False,
     )
     built, trouble = objects_of(
         result,
         lambda r: Making(
-            source=dcmread(slide.path_of(r.base), stop_before_pixels=True),
+            source=base,
             result=r,
             manifest=bundle.manifest,
             provenance=provenance,
             slide=slide,
-            number=0,
+            number=number,
+            notes=(undated(provenance),),
         ),
     )
     if not built:

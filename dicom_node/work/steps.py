@@ -87,7 +87,8 @@ class Steps:
         seen_to = [self._objects.trouble_of(run), *troubles]
         with self.working.on(run, _BUILDING) as moved:
             slides = {slide.key: slide for slide in self._objects.slides(run, moved)}
-            for number, job in enumerate(self._in_order(list(slides), map(Job.read, texts))):
+            jobs = self._in_order(list(slides), map(Job.read, texts))
+            for number, job in zip(self._objects.numbers(run, jobs), jobs, strict=True):
                 objects, trouble = self._written(run, slides[job.slide], job, number)
                 moved()
                 made += objects
