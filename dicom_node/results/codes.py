@@ -38,6 +38,7 @@ TOP_TILE = _private("TOP-TILE", "Tile of a highest value")
 THRESHOLD = _private("THRESHOLD", "Threshold of the region")
 AREA_ABOVE = _private("AREA-ABOVE", "Area of tiles in the region")
 SHARE_ABOVE = _private("SHARE-ABOVE", "Share of tiles in the region")
+INTERVAL = _private("INTERVAL", "Interval of the number")
 UNCERTAINTY = _private("UNCERTAINTY", "Uncertainty of the numbers")
 NOT_KNOWN = _private("NOT-KNOWN", "Not known")
 # What a report says first, in sentences, each under its own name.
@@ -91,6 +92,7 @@ PRIVATE: tuple[Code, ...] = (
     THRESHOLD,
     AREA_ABOVE,
     SHARE_ABOVE,
+    INTERVAL,
     UNCERTAINTY,
     NOT_KNOWN,
     SAID_SLIDE,

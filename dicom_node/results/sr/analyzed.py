@@ -57,7 +57,7 @@ def levels_left_out(levels: Sequence[LevelAccount]) -> Iterator[str]:
     """Images of the slide that were not read, and why."""
     aside = [level for level in levels if level.used_as not in _READ]
     for level in aside[:_MOST_LEVELS]:
-        yield f"{_level(level)}: {level.used_as}."
+        yield f"Not read: {_level(level)} ({level.used_as.removeprefix('left aside: ')})."
     if len(aside) > _MOST_LEVELS:
         yield f"{len(aside) - _MOST_LEVELS} more images of the slide."
 
@@ -77,6 +77,10 @@ def _found(condition: Condition | None) -> Iterator[str]:
         ("with pen or black dirt", condition.inked),
         ("with air bubbles", condition.bubbles),
     )
-    parts = [f"{found.tiles} {name}" for name, found in named if found is not None and found.tiles]
+    parts = [
+        f"{name} {found.tiles} of {found.of}"
+        for name, found in named
+        if found is not None and found.tiles
+    ]
     if parts:
-        yield f"Not left out, though a reader should know: tiles {', '.join(parts)}."
+        yield f"Analyzed all the same: tiles {', '.join(parts)}."

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias, TypeVar
 
-from highdicom.sr import CodedConcept, Measurement, MeasurementProperties
+from highdicom.sr import (
+    CodedConcept,
+    Measurement,
+    RelationshipTypeValues,
+    TextContentItem,
+)
 from pydicom.sr.coding import Code
 
 from dicom_node.results import codes
@@ -41,24 +46,24 @@ def measurements_of(result: Prediction, manifest: Manifest) -> list[list[Measure
 def number(
     name: _Name, value: float, unit: _Name, ends: tuple[float, float] | None = None
 ) -> Measurement:
-    """A measurement; `ends` are low and high of its interval, in its own unit."""
-    properties = None
-    if ends is not None:
-        properties = MeasurementProperties(
-            upper_measurement_uncertainty=rounded(ends[1] - value),
-            lower_measurement_uncertainty=rounded(value - ends[0]),
-        )
-    measurement = Measurement(name, value, unit, properties=properties)
+    """A measurement; `ends` are low and high of its interval, in its own unit.
+
+    They stand below it as text. TID 310 has numbers for them, which the validators of the template
+    refuse below a measurement.
+    """
+    measurement = Measurement(name, value, unit)
     item = measurement[0]
-    # highdicom writes 234 as "234.0", and gives uncertainties no unit
+    # highdicom writes 234 as "234.0"
     item.MeasuredValueSequence[0].NumericValue = str(value)
-    for below in item.get("ContentSequence") or ():
-        if below.ValueType == "NUM":
-            measured = below.MeasuredValueSequence[0]
-            measured.NumericValue = str(rounded(float(measured.NumericValue)))
-            measured.MeasurementUnitsCodeSequence = item.MeasuredValueSequence[
-                0
-            ].MeasurementUnitsCodeSequence
+    if ends is not None:
+        low, high = (rounded(end) for end in ends)
+        item.ContentSequence = [
+            TextContentItem(
+                name=CodedConcept.from_code(codes.INTERVAL),
+                value=f"{low} to {high}",
+                relationship_type=RelationshipTypeValues.HAS_PROPERTIES,
+            )
+        ]
     return measurement
 
 

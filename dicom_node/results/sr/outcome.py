@@ -57,11 +57,15 @@ def _map(result: Prediction, output: HeatmapOutput, manifest: Manifest) -> Itera
             f"({percent(found.share)} %, {rounded(found.area_mm2)} mm2 of tiles). Such a share has "
             f"no interval: its uncertainty is not known."
         )
-    if heatmap.top_patches:
-        yield f"Highest {name.lower()} of a tile: {rounded(heatmap.top_patches[0].value)}."
-    yield f"{labels.of_heatmap(output, manifest)}: {_picture(output)}"
-    known = output.uncertainty
-    yield f"Calibration of the {name.lower()}: {_calibration(known)}"
+    shown = f"{labels.of_heatmap(output, manifest)}: {_picture(output)}"
+    if output.shows == "attention":
+        yield f"{shown} It shows where the model looked, which is no finding."
+        return
+    highest = heatmap.top_patches[:1]
+    if highest:
+        shown += f" The highest of a tile is {rounded(highest[0].value)}."
+    yield shown
+    yield f"Calibration of the {name[:1].lower()}{name[1:]}: {_calibration(output.uncertainty)}"
 
 
 def _picture(output: HeatmapOutput) -> str:

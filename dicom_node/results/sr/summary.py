@@ -74,8 +74,9 @@ def _refusal(result: NotAssessable) -> Iterator[Said]:
     reason = codes.REASONS[result.reason].meaning
     yield codes.SAID_ASSESSABLE, f"No. {reason}: {result.detail}"
     yield codes.SAID_RESULT, "None: no number is given."
-    for text in analyzed.levels_left_out(result.levels):
-        yield codes.SAID_LEFT_OUT, text
+    left_out = " ".join(analyzed.levels_left_out(result.levels))
+    if left_out:
+        yield codes.SAID_LEFT_OUT, left_out
 
 
 def _prediction(result: Prediction, manifest: Manifest) -> Iterator[Said]:
@@ -84,10 +85,10 @@ def _prediction(result: Prediction, manifest: Manifest) -> Iterator[Said]:
     yield codes.SAID_ASSESSABLE, assessable
     for text in outcome.results_of(result, manifest):
         yield codes.SAID_RESULT, text
-    for text in analyzed.analyzed(result, manifest):
-        yield codes.SAID_ANALYZED, text
-    for text in analyzed.left_out(result, manifest):
-        yield codes.SAID_LEFT_OUT, text
+    yield codes.SAID_ANALYZED, " ".join(analyzed.analyzed(result, manifest))
+    left_out = " ".join(analyzed.left_out(result, manifest))
+    if left_out:
+        yield codes.SAID_LEFT_OUT, left_out
 
 
 def _model(manifest: Manifest) -> Iterator[Said]:
@@ -107,6 +108,6 @@ def _figure(row: Performance) -> str:
     who = f", {row.subgroup}" if row.subgroup else ""
     count = f", n = {row.count}" if row.count else ""
     return (
-        f"{row.figure} {row.value:.3g} ({100 * row.level:g} % interval {row.low:.3g} to "
-        f"{row.high:.3g}){who}{count}: {row.data}."
+        f"{row.figure} {row.value:.3f} ({100 * row.level:g} % interval {row.low:.3f} to "
+        f"{row.high:.3f}){who}{count}: {row.data}."
     )
