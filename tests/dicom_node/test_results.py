@@ -38,7 +38,7 @@ from dicom_node.results.files import write
 from dicom_node.results.identity import Provenance, ResultNames, result_uid, series_of_report
 from dicom_node.results.modules import plain, series_description
 from dicom_node.results.seg.heatmap import build_segmentation
-from dicom_node.results.sr.groups import rounded
+from dicom_node.results.sr.figures import rounded
 from dicom_node.results.sr.report import build_report
 from engines.manifest.whole import Manifest
 from inference.types import Heatmap, Patch, Reason
