@@ -45,7 +45,8 @@ def maps_of(
             input_uids=making.slide.input_uids,
             series_number=making.series_number + number,
         )
-        yield BuiltObject(f"{kind}-{heatmap.name}", making.slide.key, segmentation)
+        name = kind if heatmap.name == kind else f"{kind}-{heatmap.name}"
+        yield BuiltObject(name, making.slide.key, segmentation)
 
 
 def build_segmentation(
