@@ -92,6 +92,10 @@ def _prediction(meta: dict[str, Any], arrays: dict[str, Any]) -> Prediction:
         warnings=tuple(meta["warnings"]),
         base=meta.get("base", ""),  # not kept before 0.1.2
         condition=_condition(meta.get("condition")),
+        intervals={
+            name: tuple((low, high) for low, high in ends)
+            for name, ends in meta.get("intervals", {}).items()  # not kept before 0.1.2
+        },
     )
 
 

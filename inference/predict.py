@@ -30,6 +30,7 @@ from inference.tiles.values import discard
 from inference.tissue.outlines import outlines
 from inference.tissue.overview import outside_scan_mm2, outside_scan_warning
 from inference.types import Heatmap, LevelAccount, NotAssessable, Prediction, Progress, Reason
+from inference.uncertainty import intervals
 
 __all__ = ["LEAST_TISSUE_SHARE", "Stopped", "discard", "load", "predict", "save"]
 
@@ -178,6 +179,7 @@ def _prediction(
         warnings=plan.warnings + encoded.warnings + unusual,
         base=slide.base_uid,
         condition=condition_of(plan.marks, cells, encoded.values[0].get(FOCUS)),
+        intervals=intervals(manifest, outputs),
     )
 
 
