@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -28,15 +28,20 @@ _META = "meta"
 
 def save(result: Prediction | NotAssessable, path: Path) -> None:
     """Write the result; readers see the whole file or none, also after a power cut."""
+    with whole(path) as file:
+        write(result, file)
+
+
+def write(result: Prediction | NotAssessable, file: IO[bytes]) -> None:
+    """Write the result into an open file."""
     meta, arrays = _take_apart(result)
     text = json.dumps(meta, sort_keys=True, allow_nan=False)
     arrays[_META] = np.frombuffer(text.encode(), np.uint8)
-    with whole(path) as file:
-        np.savez(file, **arrays)
+    np.savez(file, **arrays)
 
 
-def load(path: Path) -> Prediction | NotAssessable:
-    """What `save` wrote. Raises OSError, or ValueError for a file of another kind."""
+def load(path: Path | IO[bytes]) -> Prediction | NotAssessable:
+    """What `save` or `write` wrote. Raises OSError, or ValueError for a file of another kind."""
     with np.load(path, allow_pickle=False) as arrays:
         if _META not in arrays:
             raise ValueError(f"expected a saved prediction, found a file without '{_META}'")

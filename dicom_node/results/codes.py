@@ -55,6 +55,8 @@ REASONS: dict[Reason, Code] = {
     Reason.ANALYSIS_FAILED: _private("NA-ANALYSIS", "Analysis failed"),
     Reason.RESULTS_FAILED: _private("NA-RESULTS", "Results not representable"),
     Reason.NO_MODEL: _private("NA-MODEL", "No model applies"),
+    Reason.OTHER_MODEL: _private("NA-OTHER", "Slide of another model"),
+    Reason.NO_SLIDE: _private("NA-SLIDES", "No slide can be used"),
 }
 
 PRIVATE: tuple[Code, ...] = (
