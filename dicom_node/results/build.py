@@ -32,22 +32,35 @@ def objects_of(
     A result that no objects can be made of leaves a report that says so; where that cannot be made
     either, nothing. Raises what `may_pass`.
     """
-    built = _tried(result, making, may_pass)
+    return first_that_can_be_made(
+        lambda: build_objects(making(result)),
+        lambda: build_objects(making(_not_representable(result))),
+        may_pass,
+    )
+
+
+Build = Callable[[], list[BuiltObject]]
+
+
+def first_that_can_be_made(
+    wanted: Build, instead: Build, may_pass: tuple[type[Exception], ...]
+) -> tuple[list[BuiltObject], str]:
+    """The objects that are wanted, those that say why there are none, or none; and what an operator
+    must see to. Raises what `may_pass`."""
+    built = _tried(wanted, may_pass)
     if not isinstance(built, str):
         return built, ""
     trouble = f"no objects can be made of its result: {built}"
-    built = _tried(_not_representable(result), making, may_pass)
+    built = _tried(instead, may_pass)
     if not isinstance(built, str):
         return built, trouble
     return [], f"no report can be made of it: {built}"
 
 
-def _tried(
-    result: Result, making: Callable[[Result], Making], may_pass: tuple[type[Exception], ...]
-) -> list[BuiltObject] | str:
-    """The objects of a result, or the class and place of the error that ended their making."""
+def _tried(build: Build, may_pass: tuple[type[Exception], ...]) -> list[BuiltObject] | str:
+    """The objects, or the class and place of the error that ended their making."""
     try:
-        return build_objects(making(result))
+        return build()
     except Exception as error:  # of this slide; the study's others go on
         if isinstance(error, may_pass) and (
             not isinstance(error, OSError) or is_of_the_machine(error)

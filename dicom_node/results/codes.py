@@ -33,6 +33,9 @@ READ_COMMENTS = _private("READ-COMMENTS", "Read the comments")
 HEATMAP_VALUE = _private("HEATMAP-VALUE", "Heatmap value")
 TISSUE_ANALYZED = _private("TISSUE-ANALYZED", "Tissue analyzed")
 TILES_ANALYZED = _private("TILES-ANALYZED", "Tiles analyzed")
+IN_CASE = _private("IN-CASE", "Use in the case")
+USED = _private("USED", "Used")
+LEFT_OUT = _private("LEFT-OUT", "Left out")
 
 REASONS: dict[Reason, Code] = {
     Reason.NO_VOLUME_LEVEL: _private("NA-VOLUME", "No volume image"),
@@ -69,6 +72,9 @@ PRIVATE: tuple[Code, ...] = (
     HEATMAP_VALUE,
     TISSUE_ANALYZED,
     TILES_ANALYZED,
+    IN_CASE,
+    USED,
+    LEFT_OUT,
     *REASONS.values(),
 )
 """Every code of our scheme. A published value keeps its meaning for ever."""

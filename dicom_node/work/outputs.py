@@ -107,19 +107,17 @@ class ResultObjects:
             result, lambda r: self._making(run, one, r), may_pass=(OSError, LedgerFailed)
         )
         told = f"slide {slide.key}: {trouble}" if trouble else ""
-        return [self._keep(run, one, item) for item in built], told
+        return [self.keep(run, one, item) for item in built], told
 
     def _making(self, run: Run, one: Written, result: Prediction | NotAssessable) -> Making:
-        # The time the study was closed, not the time of this attempt: another one must give the
-        # same bytes under the same UIDs.
-        closed_at = datetime.fromtimestamp(self._closed(run).closed_at or 0.0, UTC)
+        closed_at = self.closed_at(run)
         provenance = provenance_of(self._roster, one.known, one.taken, closed_at)
         names = report_names(run.study, one.slide.input_uids, provenance, result)
         notes: tuple[str, ...] = one.taken.notes if one.taken else ()
         if one.taken and isinstance(result, NotAssessable):
             notes = (*one.taken.cautions, *notes)
         return Making(
-            source=self._source(run, one.slide, result.base),
+            source=self.source(run, one.slide, result.base),
             result=result,
             manifest=one.known.bundle.manifest if one.known else None,
             provenance=provenance,
@@ -129,7 +127,7 @@ class ResultObjects:
             notes=notes,
         )
 
-    def _source(self, run: Run, slide: SlideFiles, base: str) -> Dataset:
+    def source(self, run: Run, slide: SlideFiles, base: str) -> Dataset:
         """Header of the base image; which of its texts cannot be read is told in the story."""
         header = in_unicode(dcmread(slide.path_of(base), stop_before_pixels=True))
         if lost := list(undecoded(header)):
@@ -142,13 +140,18 @@ class ResultObjects:
             )
         return header
 
+    def closed_at(self, run: Run) -> datetime:
+        """When the study was closed: the time that its objects tell, not that of this attempt.
+        Another attempt must give the same bytes under the same UIDs."""
+        return datetime.fromtimestamp(self._closed(run).closed_at or 0.0, UTC)
+
     def _closed(self, run: Run) -> Revision:
         current = self._ledger.queries.revision(run.study, run.revision)
         if current is None or current.closed_at is None:
             raise KeyError(f"revision {run.revision} of study {run.study} was never closed")
         return current
 
-    def _keep(self, run: Run, one: Written, item: BuiltObject) -> Result:
+    def keep(self, run: Run, one: Written, item: BuiltObject) -> Result:
         """Write one object, unless its UID stands for one that must not change any more."""
         uid = str(item.dataset.SOPInstanceUID)
         kept = self._ledger.queries.kept_result(uid, run)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NoReturn
 
 import structlog
@@ -20,6 +20,7 @@ from dicom_node.ledger.rows import Result, Revision, Run
 from dicom_node.ledger.states import State
 from dicom_node.work.answers import Analyzed, Built, Opened, Stale
 from dicom_node.work.attempts import AttemptOver, StopAsked, reporter, wait_while_paused
+from dicom_node.work.cases.cases import Cases
 from dicom_node.work.interruptions import Working, is_set_aside
 from dicom_node.work.outputs import ResultObjects
 from dicom_node.work.slides import failed, incomplete, result_of
@@ -27,6 +28,7 @@ from dicom_node.work.students.jobs import Assigning, Job, made_for, no_model
 from dicom_node.work.students.opened import Students
 from engines.errors import DeviceFailed
 from inference import archive, predict
+from inference.case.values import CASE
 from inference.slide.files import SlideFiles
 from inference.types import NotAssessable, Prediction
 
@@ -51,6 +53,7 @@ class Steps:
         self._students = students
         self._assigning = Assigning(ledger, students.roster)
         self._objects = ResultObjects(config, ledger, students.roster, self._assigning)
+        self._cases = Cases(config, ledger, students, self._assigning, self._objects)
 
     def open(self, run: Run) -> Opened | Stale:
         """Move the study to `analyzing`; its slides, each by each student that runs on it."""
@@ -72,12 +75,26 @@ class Steps:
         with self.working.watch.on(run, "waiting") as moved:
             self._wait_while_paused(run, State.ANALYZING, moved)
         with self.working.on(run, _ANALYZING, self._spared(job)) as moved:
-            slide = self._objects.slide(run, job.slide, moved)
-            result, trouble = self._said_of(run, slide, job, moved)
-            archive.save(result, self._objects.prediction_path(run, job))
-            predict.discard(self._objects.tiles_path(run, job))
+            if job.is_case:
+                answer = self._analyze_case(run, job, moved)
+            else:
+                slide = self._objects.slide(run, job.slide, moved)
+                result, trouble = self._said_of(run, slide, job, moved)
+                archive.save(result, self._objects.prediction_path(run, job))
+                predict.discard(self._objects.tiles_path(run, job))
+                answer = Analyzed(type(result).__name__, trouble)
         self._note_work(run, job, time.monotonic() - began)
-        return Analyzed(type(result).__name__, trouble)
+        return answer
+
+    def _analyze_case(self, run: Run, job: Job, moved: Callable[[], None]) -> Analyzed:
+        """The prediction of all slides together, on disk."""
+        is_over = self._is_silent(job) and is_set_aside(self._ledger, run, job, _ANALYZING)
+        stop = StopAsked(self._ledger, run, self._stop)
+        try:
+            result, trouble = self._cases.analyze(run, job, moved, stop, _DIED if is_over else "")
+        except predict.Stopped as stopped:
+            self._halt(job.slide, stopped)
+        return Analyzed(result, self._heard(job, trouble))
 
     def build(self, run: Run, texts: Sequence[str], troubles: Sequence[str]) -> Built | Stale:
         """The objects of every slide, written, and their deliveries, queued."""
@@ -87,8 +104,11 @@ class Steps:
         seen_to = [self._objects.trouble_of(run), *troubles]
         with self.working.on(run, _BUILDING) as moved:
             slides = {slide.key: slide for slide in self._objects.slides(run, moved)}
-            for number, job in enumerate(self._in_order(list(slides), map(Job.read, texts))):
-                objects, trouble = self._written(run, slides[job.slide], job, number)
+            number = 0
+            for job in self._in_order(list(slides), map(Job.read, texts)):
+                objects, trouble = self._written(run, slides, job, number)
+                # The maps of a case have numbers of their own.
+                number += 1 + len(slides) if job.is_case else 1
                 moved()
                 made += objects
                 seen_to.append(self._heard(job, trouble))
@@ -106,21 +126,29 @@ class Steps:
         return current
 
     def _in_order(self, slides: Sequence[str], jobs: Iterable[Job]) -> list[Job]:
-        """Slide after slide, silent students after all others: they change no number of theirs."""
-
-        by_slide = sorted(jobs, key=lambda job: slides.index(job.slide))
+        """Slide after slide, then what is of all slides; silent students after all others: they
+        change no number of theirs."""
+        places = [*slides, CASE]
+        by_slide = sorted(jobs, key=lambda job: places.index(job.slide))
         return sorted(by_slide, key=self._is_silent)
 
     def _written(
-        self, run: Run, slide: SlideFiles, job: Job, number: int
+        self, run: Run, slides: Mapping[str, SlideFiles], job: Job, number: int
     ) -> tuple[list[Result], str]:
         """The objects of a job, and what an operator must see to."""
         if not self._is_silent(job):
-            return self._objects.write(run, slide, job, number)
+            return self._write(run, slides, job, number)
         if is_set_aside(self._ledger, run, job, _BUILDING):
             return [], _DIED
         with self.working.on(run, _BUILDING, job):
-            return self._objects.write(run, slide, job, number)
+            return self._write(run, slides, job, number)
+
+    def _write(
+        self, run: Run, slides: Mapping[str, SlideFiles], job: Job, number: int
+    ) -> tuple[list[Result], str]:
+        if job.is_case:
+            return self._cases.write(run, slides, job, number)
+        return self._objects.write(run, slides[job.slide], job, number)
 
     def _spared(self, job: Job) -> Job | None:
         return job if self._is_silent(job) else None
@@ -173,11 +201,15 @@ class Steps:
                     made_for=made_for(known),
                 )
         except predict.Stopped as stopped:
-            if not self._stop.is_set():
-                log.info("slide_stopped", slide=slide.key, reason="the attempt is over")
-                raise AttemptOver from None
-            log.info("slide_paused", slide=slide.key, reason=str(stopped))
-            self._pause()
+            self._halt(slide.key, stopped)
+
+    def _halt(self, key: str, stopped: predict.Stopped) -> NoReturn:
+        """End an analysis between two tiles: the attempt is over, or the process ends."""
+        if not self._stop.is_set():
+            log.info("slide_stopped", slide=key, reason="the attempt is over")
+            raise AttemptOver from None
+        log.info("slide_paused", slide=key, reason=str(stopped))
+        self._pause()
 
     def _note_work(self, run: Run, job: Job, seconds: float) -> None:
         try:

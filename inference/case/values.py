@@ -6,6 +6,10 @@ from dataclasses import dataclass, field
 
 from inference.types import NotAssessable, Prediction, Reason
 
+CASE = "case"
+"""In the place of a slide's key: of what is done, and reported, of all slides together. Keys of
+slides are hexadecimal digits."""
+
 
 @dataclass(frozen=True, slots=True)
 class CaseSlide:

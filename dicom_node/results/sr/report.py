@@ -87,13 +87,13 @@ def build_report(
         raise ValueError("found a prediction without a manifest, expected that of its model")
     header = blank_header(own, result.geometry)
     content = MeasurementReport(
-        observation_context=_observation_context(own, provenance),
+        observation_context=observation_context(provenance, specimen_context(own)),
         procedure_reported=codes.IMAGING_PROCEDURE,
         imaging_measurements=groups,
         referenced_images=[header],
     )
-    _separate(content)
-    _drop_tile_size(content)
+    separate(content)
+    drop_tile_size(content)
     root = content[0]
     tree, root.ContentSequence = root.ContentSequence, []
     report: Dataset = Comprehensive3DSR(
@@ -118,8 +118,10 @@ def build_report(
     return report
 
 
-def _observation_context(source: Dataset, provenance: Provenance) -> ObservationContext:
-    """The device that observed, and the specimen it observed where the slide names one."""
+def observation_context(
+    provenance: Provenance, subject: SubjectContext | None
+) -> ObservationContext:
+    """The device that observed, and the specimen it observed where there is one to be named."""
     device = provenance.device
     observer = ObserverContext(
         observer_type=codes.DEVICE,
@@ -131,12 +133,10 @@ def _observation_context(source: Dataset, provenance: Provenance) -> Observation
             serial_number=device.serial,
         ),
     )
-    return ObservationContext(
-        observer_device_context=observer, subject_context=_specimen_context(source)
-    )
+    return ObservationContext(observer_device_context=observer, subject_context=subject)
 
 
-def _specimen_context(source: Dataset) -> SubjectContext | None:
+def specimen_context(source: Dataset) -> SubjectContext | None:
     """TID 1009 of the slide's first specimen; None where its UID or identifier is missing."""
     specimens = source.get("SpecimenDescriptionSequence")
     if not specimens or not (
@@ -158,20 +158,20 @@ def _specimen_context(source: Dataset) -> SubjectContext | None:
     )
 
 
-def _separate(items: Iterable[Dataset]) -> None:
+def separate(items: Iterable[Dataset]) -> None:
     """Makes every container SEPARATE: readers print a CONTINUOUS one as prose, without labels."""
     for item in items:
         if item.ValueType == "CONTAINER":
             item.ContinuityOfContent = "SEPARATE"
-        _separate(item.get("ContentSequence") or ())
+        separate(item.get("ContentSequence") or ())
 
 
-def _drop_tile_size(items: Iterable[Dataset]) -> None:
+def drop_tile_size(items: Iterable[Dataset]) -> None:
     """Takes Pixel Data Rows and Columns out of the image library."""
     for item in items:
         if "ContentSequence" not in item:
             continue
-        _drop_tile_size(item.ContentSequence)
+        drop_tile_size(item.ContentSequence)
         for index in reversed(range(len(item.ContentSequence))):
             name = item.ContentSequence[index].ConceptNameCodeSequence[0]
             if name.CodeValue in _TILE_SIZE_CODES:

@@ -46,7 +46,13 @@ def route(facts: SlideFacts, students: Iterable[Student]) -> Route:
             continue
         taken.append(_taken(facts, student))
         before += [] if entry.silent else [student]
-    return Route(tuple(taken), tuple(passed), _sentence(facts, taken, passed))
+    return Route(
+        tuple(taken),
+        tuple(passed),
+        _sentence(facts, taken, passed),
+        organ=facts.organ.organ.name if facts.organ.organ else "",
+        said=facts.organ.sentence,
+    )
 
 
 def _beside(student: Student, before: Sequence[Student]) -> Iterator[Mismatch]:

@@ -83,7 +83,15 @@ class Route:
     taken: tuple[Taken, ...]
     passed: tuple[Passed, ...]
     sentence: str
+    organ: str = ""
+    """Its name; empty where it is undecided, or where nothing was asked."""
+    said: str = ""
+    """Of the organ, and why."""
 
     def of(self, name: str) -> Taken | None:
         """A model that runs, by its name."""
         return next((taken for taken in self.taken if taken.name == name), None)
+
+    def why_not(self, name: str) -> tuple[Mismatch, ...]:
+        """Why a model does not run, by its name; nothing of one that does."""
+        return next((passed.why for passed in self.passed if passed.name == name), ())
