@@ -176,7 +176,7 @@ def test_a_case_without_a_slide_is_not_predictable_and_each_slide_says_why(tmp_p
     groups = by_title(report_of(built))
     assert ("Assessment by the model", "Not predictable") in groups["case 1"].evaluations
     assert ("Reason not predictable", "No slide can be used") in groups["case 1"].evaluations
-    assert groups["case 1"].comments[0].startswith("Caution: 2 of 2 slides of the case left out")
+    assert groups["case 1"].comments[1].startswith("Caution: 2 of 2 slides of the case left out")
     assert ("Reason not predictable", "Slide of another model") in groups["slide 2"].evaluations
     assert not any(group.measurements for group in groups.values())
 

@@ -38,7 +38,6 @@ CLASS = {"kind": "class", "name": "grade", "tensor": "survival", "code": TUMOR, 
         ([FLOORED], {}, "the floor or the threshold of map spots cannot be reported"),
         ([CUT], {}, "the floor or the threshold of map spots cannot be reported"),
         ([SURE], {}, "what is known of the uncertainty of spots cannot be reported"),
-        ([], {"unit": "case"}, "a prediction of a whole case cannot be reported"),
     ],
 )
 def test_a_student_whose_answer_would_be_left_out_is_refused(

@@ -28,6 +28,7 @@ from dicom_node.spool.spool import Spool
 from dicom_node.work import outputs, workflow
 from engines.runtime import Runtime
 from inference import archive
+from inference.case import archive as case_archive
 
 Patch = tuple[object, str, str]
 
@@ -39,6 +40,7 @@ POINTS: dict[str, Patch] = {
     "in analyze, after some tiles": (Runtime, "run", "after"),
     "in analyze, before the prediction is written": (archive, "save", "before"),
     "in analyze, after the prediction is written": (archive, "save", "after"),
+    "in analyze, after the case is kept": (case_archive, "save", "after"),
     "between analyze and build": (workflow.StudyWorkflow, "build_results", "before"),
     "in build, after one object": (outputs, "write_file", "after"),
     "in build, after the rows are written": (Deliveries, "start", "after"),

@@ -75,6 +75,7 @@ def _taken(facts: SlideFacts, student: Student) -> Taken:
         cautions=(*_set_aside(student), *(facts.organ.beside if names_organs else ())),
         notes=(facts.organ.sentence,) if names_organs else (),
         warnings=stain_refusal(concepts(facts.stains), made_for)[1] if is_asked else (),
+        is_of_cases=student.is_of_cases,
     )
 
 

@@ -19,6 +19,8 @@ class Student:
     is_fixture: bool = False
     bundle_digest: str = ""
     """Of two that have the same bundle, one runs on a slide; silent ones apart."""
+    is_of_cases: bool = False
+    """Whether it predicts for all slides of a study together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ class Taken:
     """Sentences that its report has to say beside."""
     warnings: tuple[str, ...]
     """Sentences that the analysis warns of by itself."""
+    is_of_cases: bool = False
+    """Whether the slide is one of all those of its study that have one report."""
 
     @property
     def sentences(self) -> tuple[str, ...]:

@@ -35,7 +35,7 @@ class Known:
     @property
     def is_of_cases(self) -> bool:
         """Whether one prediction is of all slides of a study together."""
-        return self.bundle.manifest.unit == "case"
+        return self.student.is_of_cases
 
 
 @dataclass(frozen=True)
