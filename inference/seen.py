@@ -1,4 +1,4 @@
-"""A slide whose tiles were encoded, and what the aggregator makes of one bag of tiles."""
+"""A slide whose tiles were encoded, and what the aggregator makes of a bag of them."""
 
 from __future__ import annotations
 

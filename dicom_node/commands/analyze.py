@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bar
 
 from dicom_node.commands import flags
-from dicom_node.commands.case_of_files import analyze_case, provenance_of, tell_case
+from dicom_node.commands.cases.of_files import analyze_case, provenance_of, tell_case
 from dicom_node.commands.studies_of_files import Found, Unusable, find_studies
 from dicom_node.exit_status import FAILED, REFUSED
 from dicom_node.observe.log import configure, os_reason, place_of

@@ -119,7 +119,7 @@ def test_a_late_slide_gives_a_new_report_that_replaces_the_one_before(lung, slid
         n.finished(uid)
         (first,) = reports_of(pacs.objects())
         storescu(n.port, slides / "B")
-        wait_for(lambda: len(reports_of(pacs.objects())) == 2, what="the second report")
+        assert n.finished(uid).state is State.DONE
         (second,) = (r for r in reports_of(pacs.objects())
                      if r.SOPInstanceUID != first.SOPInstanceUID)  # fmt: skip
         (named,) = second.PredecessorDocumentsSequence
@@ -131,7 +131,6 @@ def test_a_late_slide_gives_a_new_report_that_replaces_the_one_before(lung, slid
         assert value_of(second, "Risk score") == pytest.approx(
             risk_by_hand(lung, slides / "A", slides / "B"), rel=2e-3
         )
-        assert n.finished(uid).state is State.DONE
 
 
 def test_slides_of_two_patients_have_no_report_together_and_the_study_is_parked(
@@ -208,7 +207,8 @@ def test_a_silent_case_sends_nothing_and_goes_live_by_a_switch_and_a_retry(lung,
         n.start("ingest")
         n.work()
         assert n.run("retry", uid).returncode == 0
-        wait_for(lambda: len(pacs.objects()) == 11, what="the objects of the case")
+        wait_for(lambda: len(n.ledger.queries.deliveries(uid, 1)) == 11, what="the case is live")
+        assert n.finished(uid).state is State.DONE
         assert sent < {str(o.SOPInstanceUID) for o in pacs.objects()}
         numbers = [int(o.SeriesNumber) for o in pacs.objects()]
         assert len(numbers) == len(set(numbers))
