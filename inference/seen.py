@@ -1,4 +1,4 @@
-"""A slide whose tiles were encoded, and what the aggregator makes of a bag of them."""
+"""A slide whose tiles were encoded, and what an aggregator takes and gives."""
 
 from __future__ import annotations
 
