@@ -24,6 +24,7 @@ from inference import predict
 from inference.seen import Seen
 from inference.slide.files import group
 from inference.slide.headers import read_header
+from slides import as_concatenation
 
 SR = "1.2.840.10008.5.1.4.1.1.88.34"
 SEG = "1.2.840.10008.5.1.4.1.1.66.4"
@@ -119,6 +120,7 @@ def test_a_late_slide_gives_a_new_report_that_replaces_the_one_before(lung, slid
         n.finished(uid)
         (first,) = reports_of(pacs.objects())
         storescu(n.port, slides / "B")
+        wait_for(lambda: n.ledger.queries.revision(uid).revision == 2, what="a new revision")
         assert n.finished(uid).state is State.DONE
         (second,) = (r for r in reports_of(pacs.objects())
                      if r.SOPInstanceUID != first.SOPInstanceUID)  # fmt: skip
@@ -131,6 +133,41 @@ def test_a_late_slide_gives_a_new_report_that_replaces_the_one_before(lung, slid
         assert value_of(second, "Risk score") == pytest.approx(
             risk_by_hand(lung, slides / "A", slides / "B"), rel=2e-3
         )
+
+
+def test_an_incomplete_slide_is_left_out_and_its_last_part_gives_a_whole_report(
+    lung, slides, tmp_path
+):
+    whole, split = tmp_path / "whole", tmp_path / "split"
+    shutil.copytree(slides / "A", whole)
+    parts = as_concatenation(slides / "B", split, 2)
+    last = max(parts, key=lambda path: dcmread(path).get("InConcatenationNumber") or 0)
+    kept_back = tmp_path / "last"
+    kept_back.mkdir()
+    last.rename(kept_back / last.name)
+    uid = study_of(whole)
+    with (
+        storescp(tmp_path / "pacs") as pacs,
+        node(tmp_path / "node", pacs.port, extra="incomplete_after_s = 2") as n,
+    ):
+        run_on(n, one_model(lung))
+        assert storescu(n.port, whole, split).returncode == 0
+        assert n.finished(uid).state is State.PARKED, "an operator is told what is missing"
+        (first,) = reports_of(pacs.objects())
+        assert first.CompletionFlag == "PARTIAL"
+        said = by_title(first)["case 1"].comments[0]
+        assert said.startswith("Caution: 1 of 2 slides of the case left out: ")
+        assert "Slide incomplete" in said
+        assert value_of(first, "Risk score") == pytest.approx(risk_by_hand(lung, whole), rel=2e-3)
+        storescu(n.port, kept_back)
+        wait_for(lambda: n.ledger.queries.revision(uid).revision == 2, what="a new revision")
+        assert n.finished(uid).state is State.DONE
+        (second,) = (r for r in reports_of(pacs.objects())
+                     if r.SOPInstanceUID != first.SOPInstanceUID)  # fmt: skip
+        assert second.CompletionFlag == "COMPLETE"
+        assert "PredecessorDocumentsSequence" in second
+        expected = risk_by_hand(lung, slides / "A", slides / "B")
+        assert value_of(second, "Risk score") == pytest.approx(expected, rel=2e-3)
 
 
 def test_slides_of_two_patients_have_no_report_together_and_the_study_is_parked(
