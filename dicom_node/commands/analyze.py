@@ -22,6 +22,7 @@ from dicom_node.exit_status import FAILED, REFUSED
 from dicom_node.observe.log import configure, os_reason, place_of
 from dicom_node.results import kinds
 from dicom_node.results.build import objects_of
+from dicom_node.results.equipment import undated
 from dicom_node.results.files import write
 from dicom_node.results.making import Making
 from dicom_node.study.evidence import PatientsDiffer, gather_evidence, missing_of, slides_of
@@ -131,11 +132,10 @@ def _analyze_slides(
     """One study, slide by slide; what is made goes into folders that begin with `name`."""
     slides, lacking = _slides(files)
     yield from lacking.values()
-    for slide in slides:
-        if slide.key in lacking:
-            continue
+    for place, slide in enumerate(s for s in slides if s.key not in lacking):
+        folder = Path(f"{name}-slide-{slide.key}")
         try:
-            yield _analyze_one(slide, Path(f"{name}-slide-{slide.key}"), runtime, console)
+            yield _analyze_one(slide, place, folder, runtime, console)
         except SlideUnreadable as error:  # the other slides have their turn
             yield _trouble(error)
 
@@ -177,22 +177,24 @@ def _slides(files: Mapping[str, Path]) -> tuple[tuple[SlideFiles, ...], dict[str
 
 
 def _analyze_one(
-    slide: SlideFiles, folder: Path, runtime: Runtime, console: Console
+    slide: SlideFiles, number: int, folder: Path, runtime: Runtime, console: Console
 ) -> dict[str, Any]:
     with _bar(console) as bar:
         task = bar.add_task("tiles", total=None, rate="")
         result = predict.predict(slide.paths, runtime, progress=_show(bar, task))
     bundle = runtime.bundle
-    provenance = provenance_of(runtime)
+    base = dcmread(slide.path_of(result.base), stop_before_pixels=True)
+    provenance = provenance_of(runtime, base)
     built, trouble = objects_of(
         result,
         lambda r: Making(
-            source=dcmread(slide.path_of(r.base), stop_before_pixels=True),
+            source=base,
             result=r,
             manifest=bundle.manifest,
             provenance=provenance,
             slide=slide,
-            number=0,
+            number=number,
+            notes=(undated(provenance),),
         ),
     )
     if not built:

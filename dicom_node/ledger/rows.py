@@ -160,6 +160,18 @@ class Result:
     """That made it; empty where there is one for all slides, or where none applied."""
     silent: bool = False
     """Whether it goes nowhere."""
+    series_instance_uid: str = ""
+    """Empty, like all below, where an earlier version made it."""
+    engine: str = ""
+    """That the object says it was made with; empty where no model ran."""
+    dated_at: float | None = None
+    """The instant that its dates tell."""
+    predecessor: str = ""
+    """SOP Instance UID of the document that it says it replaces."""
+    number: int | None = None
+    """Place of its slide and model among those of the study, which its Series Number is made of."""
+    replaced: bool = False
+    """Whether a later attempt of the same revision made other objects in its place."""
 
 
 @dataclass(frozen=True, slots=True)

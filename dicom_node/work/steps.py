@@ -104,11 +104,11 @@ class Steps:
         seen_to = [self._objects.trouble_of(run), *troubles]
         with self.working.on(run, _BUILDING) as moved:
             slides = {slide.key: slide for slide in self._objects.slides(run, moved)}
-            number = 0
-            for job in self._in_order(list(slides), map(Job.read, texts)):
-                objects, trouble = self._written(run, slides, job, number)
-                # The maps of a case have numbers of their own.
-                number += 1 + len(slides) if job.is_case else 1
+            jobs = self._in_order(list(slides), map(Job.read, texts))
+            parts = [part for job in jobs for part in job.parts(slides)]
+            numbers = dict(zip(parts, self._objects.numbers(run, parts), strict=True))
+            for job in jobs:
+                objects, trouble = self._written(run, slides, job, numbers)
                 moved()
                 made += objects
                 seen_to.append(self._heard(job, trouble))
@@ -133,22 +133,22 @@ class Steps:
         return sorted(by_slide, key=self._is_silent)
 
     def _written(
-        self, run: Run, slides: Mapping[str, SlideFiles], job: Job, number: int
+        self, run: Run, slides: Mapping[str, SlideFiles], job: Job, numbers: Mapping[Job, int]
     ) -> tuple[list[Result], str]:
         """The objects of a job, and what an operator must see to."""
         if not self._is_silent(job):
-            return self._write(run, slides, job, number)
+            return self._write(run, slides, job, numbers)
         if is_set_aside(self._ledger, run, job, _BUILDING):
             return [], _DIED
         with self.working.on(run, _BUILDING, job):
-            return self._write(run, slides, job, number)
+            return self._write(run, slides, job, numbers)
 
     def _write(
-        self, run: Run, slides: Mapping[str, SlideFiles], job: Job, number: int
+        self, run: Run, slides: Mapping[str, SlideFiles], job: Job, numbers: Mapping[Job, int]
     ) -> tuple[list[Result], str]:
         if job.is_case:
-            return self._cases.write(run, slides, job, number)
-        return self._objects.write(run, slides[job.slide], job, number)
+            return self._cases.write(run, slides, job, numbers)
+        return self._objects.write(run, slides[job.slide], job, numbers[job])
 
     def _spared(self, job: Job) -> Job | None:
         return job if self._is_silent(job) else None

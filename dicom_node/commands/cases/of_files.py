@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 from rich.console import Console
 
 from dicom_node import __version__
 from dicom_node.commands.screen.shown import shown
-from dicom_node.results.case import CaseMaking, OneSlide, objects_of_case
+from dicom_node.results.case import objects_of_case
+from dicom_node.results.case_making import CaseMaking, OneSlide
+from dicom_node.results.dates import taken_at
+from dicom_node.results.equipment import undated
 from dicom_node.results.files import write
 from dicom_node.results.identity import Provenance
 from dicom_node.results.kinds import REPORT
@@ -37,8 +39,9 @@ class CaseOfFiles:
     trouble: str
 
 
-def provenance_of(runtime: Runtime) -> Provenance:
-    """What computes a result from files, now."""
+def provenance_of(runtime: Runtime, base: Dataset) -> Provenance:
+    """What computes a result from files; `base` is the header of the base image."""
+    # Not the clock: what is made of the same files in the same way is the same objects.
     bundle = runtime.bundle
     return Provenance(
         bundle_name=bundle.manifest.name,
@@ -46,8 +49,8 @@ def provenance_of(runtime: Runtime) -> Provenance:
         bundle_digest=bundle.digest,
         engine=runtime.engine,
         node_version=__version__,
-        created_at=datetime.now(UTC),
-        comes_again=False,
+        created_at=taken_at(base),
+        made_then=False,
     )
 
 
@@ -79,21 +82,24 @@ def analyze_case(
         looked.append((slide.key, seen))
     result = predict_case(looked, runtime)
     by_key = {slide.key: slide for slide in slides}
-    provenance = provenance_of(runtime)
+    headers = {
+        one.key: dcmread(by_key[one.key].path_of(one.result.base), stop_before_pixels=True)
+        for one in result.slides
+    }
+    first = headers[result.used[0][0] if result.used else result.slides[0].key]
+    provenance = provenance_of(runtime, first)
     built, trouble = objects_of_case(
         result,
         lambda r: CaseMaking(
             result=r,
             slides={
-                one.key: OneSlide(
-                    by_key[one.key],
-                    dcmread(by_key[one.key].path_of(one.result.base), stop_before_pixels=True),
-                )
-                for one in r.slides
+                key: OneSlide(by_key[key], header, place, provenance_of(runtime, header))
+                for place, (key, header) in enumerate(headers.items(), start=1)
             },
             manifest=runtime.manifest,
             provenance=provenance,
             number=0,
+            notes=(undated(provenance),),
         ),
     )
     return CaseOfFiles(tuple(built), "; ".join([*troubles, *([trouble] if trouble else [])]))

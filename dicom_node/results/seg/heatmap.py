@@ -24,6 +24,7 @@ from dicom_node.results.modules import (
     plain,
     series_description,
 )
+from dicom_node.results.sources import set_sources
 from engines.manifest.outputs import HeatmapOutput
 from engines.manifest.whole import Manifest
 from inference.slide.characters.header import UTF_8, in_unicode
@@ -48,6 +49,7 @@ def make(making: Making) -> Iterator[BuiltObject]:
             making.provenance,
             input_uids=making.slide.input_uids,
             series_number=making.series_number + number,
+            read=making.read,
         )
         yield BuiltObject(f"{HEATMAP.name}-{heatmap.name}", making.slide.key, segmentation)
 
@@ -61,12 +63,14 @@ def build_segmentation(
     *,
     input_uids: Sequence[str],
     series_number: int,
+    read: Sequence[Dataset] = (),
 ) -> Dataset:
     """The heatmap as a Segmentation in the slide's study and frame of reference (PS3.3 A.51).
 
     `source` is the header of the base-level VOLUME instance, pixel data not needed. Origin and
     orientation are the slide's, nothing is cropped, and pixel spacing is `stride_px` times the
-    base level's: viewers place an overlay by these alone.
+    base level's: viewers place an overlay by these alone. `read` are references to every instance
+    that was read, where that is more than `source`.
 
     Raises ValueError for a heatmap that is not the manifest's, holds values outside [0, 1] or
     no value at all, or does not fit the grid of `source`.
@@ -101,13 +105,14 @@ def build_segmentation(
         tile_size=(FRAME_PX, FRAME_PX),
         dimension_organization_type="TILED_SPARSE",
         omit_empty_frames=False,
-        series_description=series_description(f"AI heatmap {output.name}"[:32], manifest),
+        series_description=series_description(f"AI heatmap {output.name}"[:32], manifest, own),
         specific_character_set=UTF_8,
     )
     # highdicom parses the origin; viewers compare it with the slide's
     segmentation.TotalPixelMatrixOriginSequence = deepcopy(source.TotalPixelMatrixOriginSequence)
     segmentation.PatientOrientation = None  # type 2C, left out by highdicom
     _fix_dimension_uid(segmentation, names.uid("dimensions"))
+    set_sources(segmentation, read or [source])
     complete(segmentation, own, manifest, provenance)
     return segmentation
 

@@ -8,8 +8,8 @@ patient.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from highdicom.sr import (
     CodedConcept,
@@ -17,40 +17,26 @@ from highdicom.sr import (
     MeasurementReport,
     MeasurementsAndQualitativeEvaluations,
 )
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
 
-from dicom_node.results import codes
-from dicom_node.results.identity import Provenance, ResultNames, report_names
+from dicom_node.results import codes, kinds
+from dicom_node.results.case_making import CaseMaking, OneSlide
+from dicom_node.results.identity import ResultNames, report_names
+from dicom_node.results.making import BuiltObject, series_number_of
 from dicom_node.results.modules import blank_header, complete, plain, series_description
 from dicom_node.results.seg.heatmap import check_same_slide
+from dicom_node.results.sources import sources_of
 from dicom_node.results.sr.case_groups import (
     left_out_slide,
     of_all_slides,
     used_slide,
 )
 from dicom_node.results.sr.notes import notes_of
-from dicom_node.results.sr.report import (
-    drop_tile_size,
-    observation_context,
-    separate,
-    specimen_context,
-)
-from engines.manifest.whole import Manifest
-from inference.case.values import CaseResult
+from dicom_node.results.sr.report import drop_tile_size, observation_context, separate
+from dicom_node.results.sr.subject import subject_of
+from inference.case.values import CASE
 from inference.slide.characters.header import UTF_8, in_unicode
-from inference.slide.files import SlideFiles
 from inference.types import NotAssessable, Prediction
-
-_IDENTITY = ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"]
-
-
-@dataclass(frozen=True, slots=True)
-class SlideSource:
-    """A slide of the case: the header of its base image, its files, what is said beside."""
-
-    header: Dataset
-    files: SlideFiles
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +47,7 @@ class _Told:
     """1-based, by key."""
     own: Dataset
     """Header, in Unicode."""
-    source: SlideSource
+    source: OneSlide
     result: Prediction | NotAssessable
 
     @property
@@ -71,42 +57,28 @@ class _Told:
         return f"slide {self.number}" + (f" (container {container})" if container else "")
 
 
-def case_names(
-    study_uid: str, input_uids: Sequence[str], provenance: Provenance, result: CaseResult
-) -> ResultNames:
-    """UIDs of the report; `provenance` is that of the report."""
-    like = NotAssessable(*result.refusal, None, ()) if result.refusal else result.used[0][1]
-    return report_names(study_uid, input_uids, provenance, like)
+def make(making: CaseMaking) -> Iterator[BuiltObject]:
+    """The one report of a case; it cites the maps of its slides."""
+    yield BuiltObject(kinds.REPORT.name, CASE, build_case_report(making))
 
 
-def build_case_report(
-    result: CaseResult,
-    slides: Mapping[str, SlideSource],
-    manifest: Manifest,
-    provenance: Provenance,
-    *,
-    segmentations: Sequence[Dataset],
-    series_number: int,
-    predecessor: Dataset | None = None,
-    cautions: Sequence[str] = (),
-) -> Dataset:
-    """The one report of a case, of a prediction or of a refusal (PS3.3 A.35.13).
-
-    `slides`: by key, every slide that the result speaks of, all of one study and one patient;
-    `segmentations` are the maps of the same result; `predecessor` is the report that this one
-    replaces; `cautions` are sentences that it has to warn of.
+def build_case_report(making: CaseMaking) -> Dataset:
+    """The report of a prediction or of a refusal (PS3.3 A.35.13); all slides are of one study and
+    one patient.
 
     Raises ValueError for a result that lacks what the manifest promises, holds a number that is
     not finite, or belongs to other slides.
     """
+    result, manifest, provenance = making.result, making.manifest, making.provenance
     told = [
-        _Told(number, in_unicode(slides[one.key].header), slides[one.key], one.result)
+        _Told(number, in_unicode(making.slides[one.key].header), making.slides[one.key], one.result)
         for number, one in enumerate(result.slides, start=1)
     ]
     main = next((one for one in told if isinstance(one.result, Prediction)), told[0])
-    inputs = [uid for source in slides.values() for uid in source.files.input_uids]
-    names = case_names(main.own.StudyInstanceUID, inputs, provenance, result)
-    groups = list(_groups(result, told, manifest, provenance, names, cautions))
+    like = NotAssessable(*result.refusal, None, ()) if result.refusal else main.result
+    study = main.own.StudyInstanceUID
+    names = report_names(study, making.files.input_uids, provenance, like)
+    groups = list(_groups(making, told, names))
     headers = {one.number: blank_header(one.own, one.result.geometry) for one in told}
     used = [headers[one.number] for one in told if isinstance(one.result, Prediction)]
     content = MeasurementReport(
@@ -120,19 +92,21 @@ def build_case_report(
     root = content[0]
     tree, root.ContentSequence = root.ContentSequence, []
     others = [headers[one.number] for one in told if one is not main]
-    levels = [level for one in told for level in _levels(one)]
+    read = [source for one in told if isinstance(one.result, Prediction)
+            for source in sources_of(one.own, one.source.files, one.result)]  # fmt: skip
+    maps = [item.dataset for item in making.made]
     report: Dataset = Comprehensive3DSR(
-        evidence=[headers[main.number], *others, *levels, *segmentations],
+        evidence=[headers[main.number], *others, *read, *maps],
         content=root,  # the root alone, as of a slide: the whole tree is copied and walked
         series_instance_uid=names.uid("series"),
-        series_number=series_number,
+        series_number=series_number_of(making.number),
         sop_instance_uid=names.uid("instance"),
         instance_number=1,
         is_complete=not result.is_preliminary,
         is_final=False,
         is_verified=False,
-        previous_versions=None if predecessor is None else [predecessor],
-        series_description=series_description("AI case report", manifest),
+        previous_versions=None if making.predecessor is None else [making.predecessor],
+        series_description=series_description("AI case report", manifest, main.own),
         specific_character_set=UTF_8,
     )
     report.ContentSequence = tree
@@ -142,22 +116,22 @@ def build_case_report(
 
 
 def _groups(
-    result: CaseResult,
-    told: Sequence[_Told],
-    manifest: Manifest,
-    provenance: Provenance,
-    names: ResultNames,
-    cautions: Sequence[str],
+    making: CaseMaking, told: Sequence[_Told], names: ResultNames
 ) -> Iterator[MeasurementsAndQualitativeEvaluations]:
     """That of all slides first, then those of each slide."""
+    manifest, provenance = making.manifest, making.provenance
     used = [one.name for one in told if isinstance(one.result, Prediction)]
-    said = [*_left_out(told), *cautions]
-    notes = (*map(plain, manifest.limits), f"Slides used ({len(used)}): {_listed(used)}.")
-    yield from of_all_slides(result, manifest, provenance, names, said, notes)
+    said = [*_left_out(told), *making.cautions]
+    notes = (
+        *map(plain, manifest.limits),
+        f"Slides used ({len(used)}): {_listed(used)}.",
+        *map(plain, making.notes),
+    )
+    yield from of_all_slides(making.result, manifest, provenance, names, said, notes)
     for one in told:
         title = f"slide {one.number}"
-        own_names = _names_of(names, one)
-        subject = specimen_context(one.own)
+        own_names = replace(names, kind=f"{names.kind}, slide {one.source.files.key}")
+        subject = subject_of(one.own)
         notes = (f"This is {one.name}.", *notes_of(one.own), *map(plain, one.source.notes))
         if isinstance(one.result, Prediction):
             check_same_slide(one.source.header, one.result.geometry)
@@ -184,27 +158,3 @@ def _left_out(told: Sequence[_Told]) -> list[str]:
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names) or "none"
-
-
-def _names_of(names: ResultNames, one: _Told) -> ResultNames:
-    """Of the groups of one slide."""
-    return ResultNames(
-        names.study_uid,
-        names.input_uids,
-        names.bundle_digest,
-        f"{names.kind}, slide {one.source.files.key}",
-        names.moment,
-        names.variant,
-    )
-
-
-def _levels(one: _Told) -> Iterator[Dataset]:
-    """Identity of each instance of a slide that was read for the result."""
-    if not isinstance(one.result, Prediction):
-        return
-    base = one.own.SOPInstanceUID
-    for level in one.result.levels:
-        is_read = set(level.used_as.split()) & {"tiles", "tissue"}
-        if is_read and level.sop_instance_uid != base:
-            path = one.source.files.path_of(level.sop_instance_uid)
-            yield dcmread(path, stop_before_pixels=True, specific_tags=_IDENTITY)

@@ -12,7 +12,6 @@ from highdicom.sr import (
     ObservationContext,
     ObserverContext,
     SubjectContext,
-    SubjectContextSpecimen,
 )
 from pydicom import Dataset
 
@@ -28,7 +27,8 @@ from dicom_node.results.modules import (
 )
 from dicom_node.results.seg.heatmap import check_same_slide
 from dicom_node.results.sr.groups import prediction_groups, refusal_groups
-from dicom_node.results.sr.notes import identifier_of, notes_of
+from dicom_node.results.sr.notes import notes_of
+from dicom_node.results.sr.subject import name_specimens, subject_of
 from engines.manifest.whole import Manifest
 from inference.slide.characters.header import UTF_8, in_unicode
 from inference.types import NotAssessable, Prediction
@@ -49,6 +49,7 @@ def make(making: Making) -> Iterator[BuiltObject]:
         series_number=making.series_number,
         predecessor=making.predecessor,
         notes=making.notes,
+        read=making.read,
     )
     yield BuiltObject(REPORT.name, making.slide.key, report)
 
@@ -64,12 +65,14 @@ def build_report(
     series_number: int,
     predecessor: Dataset | None = None,
     notes: Sequence[str] = (),
+    read: Sequence[Dataset] = (),
 ) -> Dataset:
     """The report of one slide, of a prediction or of a refusal (PS3.3 A.35.13).
 
     `source` is the header of the base-level VOLUME instance; `segmentations` are the heatmaps
     made from the same result, named as evidence; `predecessor` is the report this one replaces;
-    `notes` are sentences that it says beside.
+    `notes` are sentences that it says beside; `read` are references to every instance that was
+    read, where that is more than `source`.
 
     Raises ValueError for a result that lacks what the manifest promises, holds a number that is
     not finite, or belongs to another slide.
@@ -87,17 +90,18 @@ def build_report(
         raise ValueError("found a prediction without a manifest, expected that of its model")
     header = blank_header(own, result.geometry)
     content = MeasurementReport(
-        observation_context=observation_context(provenance, specimen_context(own)),
+        observation_context=observation_context(provenance, subject_of(own)),
         procedure_reported=codes.IMAGING_PROCEDURE,
         imaging_measurements=groups,
         referenced_images=[header],
     )
     separate(content)
     drop_tile_size(content)
+    name_specimens(content, own)
     root = content[0]
     tree, root.ContentSequence = root.ContentSequence, []
     report: Dataset = Comprehensive3DSR(
-        evidence=[header, *segmentations],
+        evidence=[header, *read, *segmentations],
         # highdicom copies the whole tree and walks it three times, to find images that are no
         # evidence; ours names none but the header. So it is given the root alone.
         content=root,
@@ -109,7 +113,7 @@ def build_report(
         is_final=False,
         is_verified=False,
         previous_versions=None if predecessor is None else [predecessor],
-        series_description=series_description("AI report", manifest),
+        series_description=series_description("AI report", manifest, own),
         specific_character_set=UTF_8,
     )
     report.ContentSequence = tree
@@ -134,28 +138,6 @@ def observation_context(
         ),
     )
     return ObservationContext(observer_device_context=observer, subject_context=subject)
-
-
-def specimen_context(source: Dataset) -> SubjectContext | None:
-    """TID 1009 of the slide's first specimen; None where its UID or identifier is missing."""
-    specimens = source.get("SpecimenDescriptionSequence")
-    if not specimens or not (
-        specimens[0].get("SpecimenUID") and specimens[0].get("SpecimenIdentifier")
-    ):
-        return None
-    specimen = specimens[0]
-    kinds = [CodedConcept.from_dataset(k) for k in specimen.get("SpecimenTypeCodeSequence") or ()]
-    # "Slide" names the container, which is named anyway, and older validators refuse it.
-    kind = next((k for k in kinds if k != codes.SLIDE), None)
-    return SubjectContext(
-        subject_class=codes.SPECIMEN,
-        subject_class_specific_context=SubjectContextSpecimen(
-            uid=specimen.SpecimenUID,
-            identifier=identifier_of(specimen),
-            container_identifier=source.get("ContainerIdentifier") or None,
-            specimen_type=kind,
-        ),
-    )
 
 
 def separate(items: Iterable[Dataset]) -> None:

@@ -53,11 +53,11 @@ class Cases:
         return type(result).__name__, trouble
 
     def write(
-        self, run: Run, slides: Mapping[str, SlideFiles], job: Job, number: int
+        self, run: Run, slides: Mapping[str, SlideFiles], job: Job, numbers: Mapping[Job, int]
     ) -> tuple[list[Result], str]:
-        """Build and write the objects of a case; the maps of its slides take the numbers after
-        `number`, one a slide. With what an operator must see to."""
-        return self._written.write(run, slides, job, number)
+        """Build and write the objects of a case, with the numbers of its parts; and what an
+        operator must see to."""
+        return self._written.write(run, slides, job, numbers)
 
     def _result_of(
         self, run: Run, job: Job, moved: Callable[[], None], stop: Callable[[], bool], died: str

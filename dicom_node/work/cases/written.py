@@ -7,14 +7,9 @@ from dataclasses import replace
 
 from dicom_node.ledger.errors import LedgerFailed
 from dicom_node.ledger.rows import Result, Run
-from dicom_node.results.case import (
-    CaseMaking,
-    OneSlide,
-    files_of_case,
-    objects_of_case,
-    provenance_of_report,
-)
-from dicom_node.results.sr.case import case_names
+from dicom_node.results.case import objects_of_case
+from dicom_node.results.case_making import CaseMaking, OneSlide, files_of_case
+from dicom_node.results.identity import Provenance
 from dicom_node.study.evidence import patients_differ
 from dicom_node.work.outputs import ResultObjects
 from dicom_node.work.routing.values import Taken
@@ -23,7 +18,7 @@ from dicom_node.work.students.jobs import Assigned, Assigning, Job
 from dicom_node.work.students.provenance import Written, provenance_of
 from dicom_node.work.students.roster import Known, Roster
 from inference.case import archive
-from inference.case.values import CaseResult, CaseSlide
+from inference.case.values import CASE, CaseResult, CaseSlide
 from inference.slide.files import SlideFiles
 from inference.types import NotAssessable, Reason
 
@@ -42,7 +37,7 @@ class CaseObjects:
         self._earlier = earlier
 
     def write(
-        self, run: Run, slides: Mapping[str, SlideFiles], job: Job, number: int
+        self, run: Run, slides: Mapping[str, SlideFiles], job: Job, numbers: Mapping[Job, int]
     ) -> tuple[list[Result], str]:
         """Build and write the objects of a case, in delivery order, and what an operator must see
         to. Slides of several patients have no report together: it would be in one's record."""
@@ -57,53 +52,70 @@ class CaseObjects:
         all_of_it = Written(
             slide=files_of_case(ordered),
             job=job,
-            number=number,
+            number=numbers[job],
             known=known,
             taken=_together(known, list(routed.values())),
             beside=self._beside(assigned.values()) | {job.model},
         )
+        parts = {
+            slide.key: replace(
+                all_of_it, slide=slide, job=job.on(slide.key), number=numbers[job.on(slide.key)]
+            )
+            for slide in ordered
+        }
         built, trouble = objects_of_case(
             told,
-            lambda result: self._making(run, all_of_it, result, ordered, routed, assigned),
+            lambda result: self._making(run, all_of_it, parts, result, routed, assigned),
             may_pass=(OSError, LedgerFailed),
         )
         said = f"case: {trouble}" if trouble else ""
-        return [self._objects.keep(run, all_of_it, item) for item in built], said
+        ones = {**parts, CASE: all_of_it}
+        return [self._objects.keep(run, ones[item.slide], item) for item in built], said
 
     def _making(
         self,
         run: Run,
         one: Written,
+        parts: Mapping[str, Written],
         result: CaseResult,
-        slides: Sequence[SlideFiles],
         routed: Mapping[str, Taken],
         assigned: Mapping[str, Assigned],
     ) -> CaseMaking:
         if one.known is None:
             raise ValueError("found a case without a model, expected that of its job")
-        provenance = provenance_of(self._roster, one.known, one.taken, self._objects.closed_at(run))
-        of_report = provenance_of_report(provenance, result)
-        names = case_names(run.study, one.slide.input_uids, of_report, result)
+        provenance = self._provenance(run, one)
         bases = {slide.key: slide.result.base for slide in result.slides}
         return CaseMaking(
             result=result,
             slides={
-                slide.key: OneSlide(
-                    slide,
-                    self._objects.source(run, slide, bases[slide.key]),
-                    routed[slide.key].notes if slide.key in routed else (),
-                )
-                for slide in slides
+                key: self._slide(run, part, bases[key], routed.get(key))
+                for key, part in parts.items()
             },
             manifest=one.known.bundle.manifest,
             provenance=provenance,
             number=one.number,
-            predecessor=self._earlier.report(run, one, names.uid("instance"), of_report.variant),
+            predecessors=self._earlier.predecessors(run, one, provenance.variant),
+            formers=self._earlier.formers(run, one, provenance.variant),
             cautions=(
                 *(one.taken.cautions if one.taken else ()),
                 *_organs_differ({key: assigned[key].organ for key, _ in result.used}),
             ),
         )
+
+    def _slide(self, run: Run, one: Written, base: str, taken: Taken | None) -> OneSlide:
+        provenance = self._provenance(run, one)
+        return OneSlide(
+            one.slide,
+            self._objects.source(run, one.slide, base),
+            one.number,
+            provenance,
+            taken.notes if taken else (),
+            self._earlier.formers(run, one, provenance.variant),
+        )
+
+    def _provenance(self, run: Run, one: Written) -> Provenance:
+        at = self._earlier.dated(run, one, self._objects.closed(run))
+        return provenance_of(self._roster, one.known, one.taken, at)
 
     def _beside(self, assigned: Iterable[Assigned]) -> frozenset[str]:
         """Models of cases whose reports of the study are sent."""

@@ -46,6 +46,10 @@ class Job:
         """Whether it is of all slides together."""
         return self.slide == CASE
 
+    def parts(self, keys: Iterable[str]) -> list[Job]:
+        """What has a Series Number of its own: of a case its report, and the maps of each slide."""
+        return [self, *(self.on(key) for key in keys)] if self.is_case else [self]
+
     def on(self, key: str) -> Job:
         """The part of the job of a case that is done on one slide."""
         return Job(key, self.model)
