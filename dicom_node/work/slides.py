@@ -36,16 +36,23 @@ def result_of(
     progress: Callable[[Progress], None],
     stop: Callable[[], bool],
     resume: Path,
+    read: str,
     made_for: Applicability,
 ) -> tuple[Prediction | NotAssessable, str]:
     """The result of a slide, and what an operator must see to where there could be none.
 
-    `made_for` is asked of the slide in the place of what the manifest says. Raises what may pass,
+    `resume`, `read` and `made_for` as in `predict`. Raises what may pass,
     DeviceFailed, OSError and LedgerFailed, and Stopped.
     """
     try:
         result = predict.predict(
-            slide.paths, runtime, progress=progress, stop=stop, resume=resume, made_for=made_for
+            slide.paths,
+            runtime,
+            progress=progress,
+            stop=stop,
+            resume=resume,
+            read=read,
+            made_for=made_for,
         )
     except SlideUnreadable as error:
         return failed(str(error)), f"slide {slide.key}: {error}"
