@@ -42,6 +42,12 @@ def objects_of(
     return [], f"no report can be made of it: {built}"
 
 
+def load_builders() -> None:
+    """Import what makes objects: that takes seconds once, which no study then waits for."""
+    for kind in kinds.KINDS:
+        import_module(kind.module)
+
+
 def _tried(
     result: Result, making: Callable[[Result], Making], may_pass: tuple[type[Exception], ...]
 ) -> list[BuiltObject] | str:

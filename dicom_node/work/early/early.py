@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -17,6 +18,7 @@ from dicom_node.ledger.errors import LedgerFailed
 from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Run
 from dicom_node.observe.log import place_of, trace_of
+from dicom_node.results.build import load_builders
 from dicom_node.study.closing import Watched
 from dicom_node.work.early.kept import KeptNumbers, Ready
 from dicom_node.work.early.reading import all_read
@@ -28,6 +30,7 @@ from dicom_node.work.numbers import Numbers
 from dicom_node.work.students.jobs import Assigning
 from dicom_node.work.students.roster import Roster
 from inference.predict import Stopped
+from inference.types import Progress
 
 log = structlog.get_logger()
 
@@ -145,7 +148,7 @@ class EarlyStart:
                 job.slide,
                 job.job,
                 job.known,
-                progress=lambda _progress: moved(),
+                progress=_reporter(moved),
                 stop=self._has_to_stop,
             )
             worked_s = time.monotonic() - began
@@ -153,10 +156,25 @@ class EarlyStart:
                 log.info("early_start_failed", reason=trouble or "a file has changed meanwhile")
                 return
             tools.kept.save(job.run, job.job, job.of, Ready(result, worked_s))
+            load_builders()
         log.info("slide_ready", result=type(result).__name__, worked_s=round(worked_s, 2))
 
     def _has_to_stop(self) -> bool:
         return self._stop.is_set() or self._leave.is_set() or self._tools.turns.is_wanted
+
+
+def _reporter(moved: Callable[[], None]) -> Callable[[Progress], None]:
+    """Nobody is shown how far it is, but for where it goes on."""
+    is_first = True
+
+    def report(progress: Progress) -> None:
+        nonlocal is_first
+        moved()
+        if is_first and progress.tiles_kept:
+            log.info("slide_resumed", tiles_kept=progress.tiles_kept)
+        is_first = False
+
+    return report
 
 
 def _name(job: EarlyJob) -> tuple[Run, str, str]:
