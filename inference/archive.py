@@ -69,7 +69,7 @@ def note_of(path: Path) -> dict[str, Any]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return dict(json.loads(arrays[_META].tobytes()).get("note", {}))
-    except (KeyError, BadZipFile) as error:
+    except (KeyError, EOFError, BadZipFile) as error:
         raise ValueError("expected a saved prediction, found another file") from error
 
 
