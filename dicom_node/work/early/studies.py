@@ -96,7 +96,8 @@ class OpenStudies:
         if is_left_alone(self._ledger, run):
             return []
         rows = self._ledger.queries.instances(run.study, run.revision)
-        mine = f"{self._config.spool_writer}/" if self._ledger.database.is_shared else ""
+        writer = self._config.spool_writer  # empty where no other node receives
+        mine = f"{writer}/" if writer else ""
         if any(row.purged_at is not None or not row.path.startswith(mine) for row in rows):
             return []  # waits for what is gone, or is for another node to begin
         try:

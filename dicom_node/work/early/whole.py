@@ -73,8 +73,8 @@ def is_settled(ledger: WorkerLedger, study: str, slide: SlideFiles) -> bool:
     now = ledger.database.now()
     received = ledger.queries.received(study)
     mine = [received[uid] for uid in slide.input_uids if uid in received]
-    last = max(at for _, at in mine)
-    if now - last < SETTLED_S:
+    last = max((at for _, at in mine), default=now)
+    if len(mine) < len(slide.input_uids) or now - last < SETTLED_S:
         return False
     return all(
         now - ledger.queries.arriving_from(sender) >= SETTLED_S
