@@ -3,9 +3,9 @@
     python tests/bench/early.py [--tiles 1000 5000 20000] [--quiet-s 30] [--mb-per-s 50]
 
 A slide arrives over one association at a given rate, its levels one after the other and the largest
-first, at a node that runs as `dicom-node serve` does; storescp receives. The sender keeps to a limit
-on the bytes of its socket. The first study after a start imports what makes objects, so a small one
-goes before.
+first, at a node that runs as `dicom-node serve` does; storescp receives. The sender keeps to a
+limit on the bytes of its socket. The first study after a start imports what makes objects, so a
+small one goes before.
 """
 
 from __future__ import annotations

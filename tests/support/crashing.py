@@ -28,8 +28,8 @@ from dicom_node.spool.spool import Spool
 from dicom_node.work import outputs, workflow
 from dicom_node.work.early.kept import KeptNumbers
 from dicom_node.work.numbers import Numbers
-from engines.runtime import Runtime
 from inference import archive
+from inference.tiles.encoding import Encoding
 
 Patch = tuple[object, str, str]
 
@@ -38,7 +38,7 @@ POINTS: dict[str, Patch] = {
     "before open_slides": (workflow.StudyWorkflow, "open_slides", "before"),
     "in open_slides": (Studies, "start_analysis", "after"),
     "between open_slides and analyze": (workflow.StudyWorkflow, "analyze", "before"),
-    "in analyze, after some tiles": (Runtime, "run", "after"),
+    "in analyze, after some tiles": (Encoding, "_note", "after"),
     "in analyze, before the prediction is written": (archive, "save", "before"),
     "in analyze, after the prediction is written": (archive, "save", "after"),
     "between analyze and build": (workflow.StudyWorkflow, "build_results", "before"),
@@ -48,7 +48,7 @@ POINTS: dict[str, Patch] = {
 
 EARLY_POINTS: dict[str, Patch] = {
     "early, before a slide is opened": (Numbers, "of", "before"),
-    "early, after some tiles": (Runtime, "run", "after"),
+    "early, after some tiles": (Encoding, "_note", "after"),
     "early, after all tiles": (Numbers, "of", "after"),
     "early, before its numbers are kept": (KeptNumbers, "save", "before"),
     "early, after its numbers are kept": (KeptNumbers, "save", "after"),
