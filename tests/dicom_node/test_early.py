@@ -26,7 +26,7 @@ NTH = {"early, after some tiles": 2}
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study whose slide takes a slow worker many seconds."""
     folder = tmp_path_factory.mktemp("large")
-    write_slide(draw(5, rows=5120, cols=5120).pixels, folder, mpp=MPP, levels=3, seed="early")
+    write_slide(draw(5, rows=6144, cols=6144).pixels, folder, mpp=MPP, levels=3, seed="early")
     return folder
 
 
@@ -251,15 +251,15 @@ def test_a_pause_ends_early_work_which_goes_on_from_its_tiles_and_a_cancel_ends_
         worker = n.start("worker", SLOW)
         storescu(n.port, large)
         wait_for(lambda: list(n.folder.rglob("tiles-*/0/done.npy")), what="some tiles")
-        time.sleep(2)
-        n.run("pause", "analysis")
+        time.sleep(1)
+        assert n.ledger.switches.pause("analysis")
         wait_for(lambda: said(n, "early_start_stopped"), within_s=10, what="the pause")
         time.sleep(3)
         assert len(said(n, "early_start")) == 1
-        n.run("resume", "analysis")
+        assert n.ledger.switches.resume("analysis")
         wait_for(lambda: len(said(n, "early_start")) == 2, what="the work to go on")
         wait_for(lambda: said(n, "slide_resumed"), what="what was kept")
-        n.run("studies", "cancel", study)
+        n.ledger.studies.cancel(study)
         wait_for(lambda: len(said(n, "early_start_stopped")) == 2, within_s=10, what="the cancel")
         assert state(n, study) is State.PARKED
         worker.terminate()

@@ -264,7 +264,7 @@ def test_a_fixture_without_leave_and_a_student_of_whole_cases_end_the_start_with
 
 KILLS = {
     "in open_slides": 1,
-    "in analyze, after some tiles": 8,
+    "in analyze, after some tiles": 2,
     "in analyze, after the prediction is written": 2,
     "between open_slides and analyze": 3,
     "in build, after one object": 3,
