@@ -43,18 +43,28 @@ def predict(
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
     resume: Path | None = None,
+    read: str = "",
     made_for: Applicability | None = None,
 ) -> Prediction | NotAssessable:
     """What the student says of the slide in these files, or why it must not say anything.
 
     The same files, bundle and device give the same numbers. `progress` and `stop` are called on
     this thread. With a folder `resume`, the tiles that a killed or stopped run had done are kept
-    there and not done again; `discard` it when the result is safe. `made_for` is asked in the place
-    of what the manifest says that the student may be used for. Raises SlideUnreadable for files
-    that are broken or not of one slide, Stopped when `stop` says so, OSError, which names no path,
-    for what cannot be read or written now, and what the runtime raises.
+    there and not done again, unless they were kept with another `read`, which is a digest of the
+    files of the levels; `discard` it when the result is safe. `made_for` is asked in the place of
+    what the manifest says that the student may be used for. Raises SlideUnreadable for files that
+    are broken or not of one slide, Stopped when `stop` says so, OSError, which names no path, for
+    what cannot be read or written now, and what the runtime raises.
     """
-    seen = look(paths, runtime, progress=progress, stop=stop, resume=resume, made_for=made_for)
+    seen = look(
+        paths,
+        runtime,
+        progress=progress,
+        stop=stop,
+        resume=resume,
+        read=read,
+        made_for=made_for,
+    )
     if isinstance(seen, NotAssessable):
         return seen
     manifest = runtime.manifest
@@ -73,6 +83,7 @@ def look(
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
     resume: Path | None = None,
+    read: str = "",
     made_for: Applicability | None = None,
 ) -> Seen | NotAssessable:
     """All of `predict` but the aggregator: what the encoder says of the slide's tiles.
@@ -85,7 +96,8 @@ def look(
         coarsest = wanted.mpp * (1 + wanted.mpp_tolerance)
         with open_slide(paths, icc=wanted.icc, coarsest_mpp=coarsest) as slide:
             asked = made_for or runtime.manifest.applicability
-            return _look(slide, runtime, asked, progress or _ignore, stop or _never, resume)
+            kept = (resume, read)
+            return _look(slide, runtime, asked, progress or _ignore, stop or _never, kept)
     except Refused as refused:
         return refused.verdict
     except OSError as error:
@@ -100,7 +112,7 @@ def _look(
     made_for: Applicability,
     progress: Callable[[Progress], None],
     stop: Callable[[], bool],
-    resume: Path | None,
+    kept: tuple[Path | None, str],
 ) -> Seen | NotAssessable:
     manifest = runtime.manifest
     accounts = slide.accounts
@@ -118,7 +130,7 @@ def _look(
         refusal = refusal or _too_little(plan, [len(s.cells) for s in plan.sources], made_for)
         if refusal:
             return _not_assessable(slide, accounts, quality.with_tissue_beyond(refusal, beyond))
-        encoded = encode(plan, _wanted(manifest), runtime, progress, stop, resume)
+        encoded = encode(plan, _wanted(manifest), runtime, progress, stop, *kept)
     except FramesUnreadable as error:
         return _not_assessable(slide, accounts, (Reason.FRAMES_UNREADABLE, str(error)))
     if encoded.refusal:

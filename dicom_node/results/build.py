@@ -62,6 +62,12 @@ def first_that_can_be_made(
     return [], f"no report can be made of it: {built}"
 
 
+def load_builders() -> None:
+    """Import what makes objects: that takes seconds once, which no study then waits for."""
+    for kind in kinds.KINDS:
+        import_module(kind.module)
+
+
 def _tried(build: Build, may_pass: tuple[type[Exception], ...]) -> list[BuiltObject] | str:
     """The objects, or the class and place of the error that ended their making."""
     try:

@@ -40,17 +40,24 @@ def result_of(
     progress: Callable[[Progress], None],
     stop: Callable[[], bool],
     resume: Path,
+    read: str,
     made_for: Applicability,
 ) -> tuple[Prediction | NotAssessable, str]:
     """The result of a slide, and what an operator must see to where there could be none.
 
-    `made_for` is asked of the slide in the place of what the manifest says. Raises what may pass,
+    `resume`, `read` and `made_for` as in `predict`. Raises what may pass,
     DeviceFailed, OSError and LedgerFailed, and Stopped.
     """
     return _safely(
         slide,
         lambda: predict.predict(
-            slide.paths, runtime, progress=progress, stop=stop, resume=resume, made_for=made_for
+            slide.paths,
+            runtime,
+            progress=progress,
+            stop=stop,
+            resume=resume,
+            read=read,
+            made_for=made_for,
         ),
     )
 
@@ -62,13 +69,20 @@ def seen_of(
     progress: Callable[[Progress], None],
     stop: Callable[[], bool],
     resume: Path,
+    read: str,
     made_for: Applicability,
 ) -> tuple[Seen | NotAssessable, str]:
     """What a case gets of a slide, as `result_of`."""
     return _safely(
         slide,
         lambda: predict.look(
-            slide.paths, runtime, progress=progress, stop=stop, resume=resume, made_for=made_for
+            slide.paths,
+            runtime,
+            progress=progress,
+            stop=stop,
+            resume=resume,
+            read=read,
+            made_for=made_for,
         ),
     )
 

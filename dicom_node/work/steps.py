@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NoReturn
 
 import structlog
@@ -21,10 +22,15 @@ from dicom_node.ledger.states import State
 from dicom_node.work.answers import Analyzed, Built, Opened, Stale
 from dicom_node.work.attempts import AttemptOver, StopAsked, reporter, wait_while_paused
 from dicom_node.work.cases.cases import Cases
-from dicom_node.work.interruptions import Working, is_set_aside
+from dicom_node.work.early.early import Tools
+from dicom_node.work.early.kept import KeptNumbers, Ready
+from dicom_node.work.early.reading import all_read
+from dicom_node.work.early.turns import Turns
+from dicom_node.work.interruptions import ANALYZING, Working, is_set_aside
+from dicom_node.work.numbers import Numbers
 from dicom_node.work.outputs import ResultObjects
-from dicom_node.work.slides import failed, incomplete, result_of
-from dicom_node.work.students.jobs import Assigning, Job, made_for, no_model
+from dicom_node.work.slides import failed, incomplete
+from dicom_node.work.students.jobs import Assigning, Job, no_model
 from dicom_node.work.students.opened import Students
 from engines.errors import DeviceFailed
 from inference import archive, predict
@@ -34,7 +40,7 @@ from inference.types import NotAssessable, Prediction
 
 log = structlog.get_logger()
 
-_ANALYZING, _BUILDING = "analyzing", "building the results"
+_BUILDING = "building the results"
 _DIED = "The analysis was given up: the software ended, or hung, while the model ran on this slide."
 
 
@@ -46,7 +52,6 @@ class Steps:
     ) -> None:
         """A slide under analysis when `stop` is set is paused: `paused` says that it is."""
         self.paused = threading.Event()
-        self.working = Working(config.node.data_dir)
         self._stop = stop
         self._config = config
         self._ledger = ledger
@@ -54,16 +59,25 @@ class Steps:
         self._assigning = Assigning(ledger, students.roster)
         self._objects = ResultObjects(config, ledger, students.roster, self._assigning)
         self._cases = Cases(config, ledger, students, self._assigning, self._objects)
+        self.tools = Tools(
+            Turns(),
+            Working(config.node.data_dir),
+            Numbers(students, self._objects),
+            KeptNumbers(config),
+            students.roster,
+            self._assigning,
+        )
+        self._working = self.tools.working
 
     def open(self, run: Run) -> Opened | Stale:
         """Move the study to `analyzing`; its slides, each by each student that runs on it."""
-        with self.working.watch.on(run, "waiting") as moved:
+        with self._working.watch.on(run, "waiting") as moved:
             self._wait_while_paused(run, State.QUEUED, moved)
         roster = self._students.roster
         if not self._ledger.studies.start_analysis(run, roster.engine, roster.digest, roster.runs):
             return Stale()
         log.info("study_started", attempt=run.attempt, engine=roster.engine)
-        with self.working.on(run, "opening its slides") as moved:
+        with self._turn(), self._working.on(run, "opening its slides") as moved:
             jobs = self._assigning.jobs(self._objects.slides(run, moved))
             return Opened(tuple(job.text for job in jobs))
 
@@ -72,9 +86,9 @@ class Steps:
         if not self._may_go_on(run):
             return Stale()
         job, began = Job.read(text), time.monotonic()
-        with self.working.watch.on(run, "waiting") as moved:
+        with self._working.watch.on(run, "waiting") as moved:
             self._wait_while_paused(run, State.ANALYZING, moved)
-        with self.working.on(run, _ANALYZING, self._spared(job)) as moved:
+        with self._turn(), self._working.on(run, ANALYZING, self._spared(job)) as moved:
             if job.is_case:
                 answer = self._analyze_case(run, job, moved)
             else:
@@ -88,7 +102,7 @@ class Steps:
 
     def _analyze_case(self, run: Run, job: Job, moved: Callable[[], None]) -> Analyzed:
         """The prediction of all slides together, on disk."""
-        is_over = self._is_silent(job) and is_set_aside(self._ledger, run, job, _ANALYZING)
+        is_over = self._is_silent(job) and is_set_aside(self._ledger, run, job, ANALYZING)
         stop = StopAsked(self._ledger, run, self._stop)
         try:
             result, trouble = self._cases.analyze(run, job, moved, stop, _DIED if is_over else "")
@@ -102,7 +116,7 @@ class Steps:
             return Stale()
         made: list[Result] = []
         seen_to = [self._objects.trouble_of(run), *troubles]
-        with self.working.on(run, _BUILDING) as moved:
+        with self._turn(), self._working.on(run, _BUILDING) as moved:
             slides = {slide.key: slide for slide in self._objects.slides(run, moved)}
             jobs = self._in_order(list(slides), map(Job.read, texts))
             parts = [part for job in jobs for part in job.parts(slides)]
@@ -116,6 +130,7 @@ class Steps:
         why = "; ".join(filter(None, seen_to)) or None
         if not self._ledger.deliveries.start(run, made, names, trouble=why):
             return Stale()
+        self.tools.kept.discard(run)
         return Built(len(made))
 
     def revision(self, run: Run) -> Revision:
@@ -140,7 +155,7 @@ class Steps:
             return self._write(run, slides, job, numbers)
         if is_set_aside(self._ledger, run, job, _BUILDING):
             return [], _DIED
-        with self.working.on(run, _BUILDING, job):
+        with self._working.on(run, _BUILDING, job):
             return self._write(run, slides, job, numbers)
 
     def _write(
@@ -188,18 +203,19 @@ class Steps:
         if refusal is not None or known is None:
             trouble = f"slide {slide.key}: {assigned.trouble}" if assigned.trouble else ""
             return refusal or no_model(assigned), trouble
-        if self._is_silent(job) and is_set_aside(self._ledger, run, job, _ANALYZING):
+        if self._is_silent(job) and is_set_aside(self._ledger, run, job, ANALYZING):
             return failed(_DIED), _DIED
+        if ready := self.tools.kept.take(run, job, all_read(slide, job, known)):
+            return self._noted(run, job, ready), ""
         try:
-            with self._students.use(known) as runtime:
-                return result_of(
-                    slide,
-                    runtime,
-                    progress=reporter(self._ledger, run, slide.key, moved),
-                    stop=StopAsked(self._ledger, run, self._stop),
-                    resume=self._objects.tiles_path(run, job),
-                    made_for=made_for(known),
-                )
+            return self.tools.numbers.of(
+                run,
+                slide,
+                job,
+                known,
+                progress=reporter(self._ledger, run, slide.key, moved),
+                stop=StopAsked(self._ledger, run, self._stop),
+            )
         except predict.Stopped as stopped:
             self._halt(slide.key, stopped)
 
@@ -210,6 +226,24 @@ class Steps:
             raise AttemptOver from None
         log.info("slide_paused", slide=key, reason=str(stopped))
         self._pause()
+
+    def _noted(self, run: Run, job: Job, ready: Ready) -> Prediction | NotAssessable:
+        """A result that was ready when the study closed, with what it took."""
+        log.info("slide_was_ready", slide=job.slide, worked_s=round(ready.worked_s, 2))
+        self._note_work(run, job, ready.worked_s)
+        if isinstance(ready.result, Prediction):
+            tiles = ready.result.tiles_analyzed
+            self._ledger.studies.note_progress(run, job.slide, tiles, tiles, 0.0)
+        return ready.result
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """One slide at a time: early work ends at its next look, and it is no study's fault."""
+        with (
+            self._working.watch.on(None, "waiting for its turn") as moved,
+            self.tools.turns.of_closed(moved),
+        ):
+            yield
 
     def _note_work(self, run: Run, job: Job, seconds: float) -> None:
         try:
@@ -225,7 +259,7 @@ class Steps:
     def _pause(self) -> NoReturn:
         """Leave the step unfinished: the process ends, and the next one goes on from the tiles
         that are done."""
-        self.working.stop()
+        self._working.stop()
         self.paused.set()
         while True:
             threading.Event().wait()

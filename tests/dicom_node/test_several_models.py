@@ -265,7 +265,7 @@ def test_a_fixture_without_leave_and_a_spoilt_bundle_end_the_start_with_a_senten
 
 KILLS = {
     "in open_slides": 1,
-    "in analyze, after some tiles": 8,
+    "in analyze, after some tiles": 2,
     "in analyze, after the prediction is written": 2,
     "between open_slides and analyze": 3,
     "in build, after one object": 3,

@@ -12,6 +12,7 @@ from dicom_node.ledger.rows import Run
 from dicom_node.observe.log import place_of, trace_of
 from dicom_node.study.evidence import patients_differ
 from dicom_node.work.attempts import reporter
+from dicom_node.work.early.reading import levels_read
 from dicom_node.work.outputs import ResultObjects
 from dicom_node.work.slides import incomplete, seen_of
 from dicom_node.work.students.jobs import Assigning, Job, made_for
@@ -90,6 +91,7 @@ class SaidOfCases:
             progress=reporter(self._ledger, run, slide.key, moved),
             stop=stop,
             resume=self._objects.tiles_path(run, job.on(slide.key)),
+            read=levels_read(slide),
             made_for=of_any_amount(made_for(known)),
         )
         log.info("slide_of_case", slide=slide.key, result=type(seen).__name__)
