@@ -20,6 +20,7 @@ from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import Delivery, Overview, Result, Revision
 from dicom_node.ledger.states import DeliveryState, State
+from inference.case.values import CASE
 
 
 def show(ledger: Ledger, uid: str, *, as_json: bool) -> int:
@@ -151,7 +152,8 @@ def _print_revision(console: Console, ledger: Ledger, r: Revision) -> None:
     kinds = {result.sop_instance_uid: result.kind for result in results}
     for result in results:
         by = f" by {result.model}{', silent' if result.silent else ''}" if result.model else ""
-        told = f"  Result    {result.kind} of slide {result.slide}{by}: {result.path}"
+        of = "the case" if result.slide == CASE else f"slide {result.slide}"
+        told = f"  Result    {result.kind} of {of}{by}: {result.path}"
         told += f", {result.engine}" if result.engine else ""
         told += ", replaced" if result.replaced else ""
         console.print(shown(told))

@@ -19,6 +19,11 @@ class Run:
     attempt: int
 
     @property
+    def is_open(self) -> bool:
+        """Whether it is of a study that has not closed: nothing was attempted yet."""
+        return self.attempt == 0
+
+    @property
     def folder(self) -> str:
         """Name of the folder of what is made for its revision: ours, not of DICOM values."""
         return hashlib.sha256(f"{self.study}/{self.revision}".encode()).hexdigest()[:24]

@@ -61,6 +61,9 @@ SAID_PERFORMANCE = _private("PERFORMANCE", "Measured performance")
 HEATMAP = _private("HEATMAP", "Heatmap")
 REGION = _private("REGION", "Region")
 ATTENTION_MAP = _private("ATTENTION-MAP", "Map of attention")
+IN_CASE = _private("IN-CASE", "Use in the case")
+USED = _private("USED", "Used")
+LEFT_OUT = _private("NOT-USED", "Left out")
 
 REASONS: dict[Reason, Code] = {
     Reason.NO_VOLUME_LEVEL: _private("NA-VOLUME", "No volume image"),
@@ -83,6 +86,8 @@ REASONS: dict[Reason, Code] = {
     Reason.ANALYSIS_FAILED: _private("NA-ANALYSIS", "Analysis failed"),
     Reason.RESULTS_FAILED: _private("NA-RESULTS", "Results not representable"),
     Reason.NO_MODEL: _private("NA-MODEL", "No model applies"),
+    Reason.OTHER_MODEL: _private("NA-OTHER", "Slide of another model"),
+    Reason.NO_SLIDE: _private("NA-SLIDES", "No slide can be used"),
 }
 
 # What students of ours say: their manifests write these.
@@ -122,6 +127,9 @@ PRIVATE: tuple[Code, ...] = (
     HEATMAP,
     REGION,
     ATTENTION_MAP,
+    IN_CASE,
+    USED,
+    LEFT_OUT,
     *REASONS.values(),
     RISK_SCORE,
     *SURVIVAL,

@@ -67,8 +67,13 @@ class Making:
     @property
     def series_number(self) -> int:
         """Series Number of the report; that of each other object follows it."""
-        return _FIRST_SERIES_NUMBER + 10 * self.number
+        return series_number_of(self.number)
 
     def after(self, more: list[BuiltObject]) -> Making:
         """The same, with objects that were made meanwhile."""
         return replace(self, made=(*self.made, *more))
+
+
+def series_number_of(number: int) -> int:
+    """Series Number of the report of the `number`-th thing of a study (0-based) that has one."""
+    return _FIRST_SERIES_NUMBER + 10 * number

@@ -79,12 +79,12 @@ class ResultObjects:
 
     def missing_of(self, run: Run, slide: SlideFiles) -> str:
         """What a slide of a study that was closed incomplete lacks; empty if nothing."""
-        counted = self._closed(run).evidence
+        counted = self.closed(run).evidence
         return "; ".join(missing_of(slide, counted.slides)) if counted else ""
 
     def trouble_of(self, run: Run) -> str:
         """What a study that was closed incomplete lacks, for the operator."""
-        counted = self._closed(run).evidence
+        counted = self.closed(run).evidence
         if counted is None or not counted.missing:
             return ""
         return f"incomplete after {counted.quiet_s:.0f} s: {'; '.join(counted.missing)}"
@@ -110,17 +110,17 @@ class ResultObjects:
             result, lambda r: self._making(run, one, r), may_pass=(OSError, LedgerFailed)
         )
         told = f"slide {slide.key}: {trouble}" if trouble else ""
-        return [self._keep(run, one, item) for item in built], told
+        return [self.keep(run, one, item) for item in built], told
 
     def _making(self, run: Run, one: Written, result: Prediction | NotAssessable) -> Making:
         # No time of this attempt: a killed one must come to the same bytes under the same UIDs.
-        at = self._earlier.dated(run, one, self._closed(run))
+        at = self._earlier.dated(run, one, self.closed(run))
         provenance = provenance_of(self._roster, one.known, one.taken, at)
         notes: tuple[str, ...] = one.taken.notes if one.taken else ()
         if one.taken and isinstance(result, NotAssessable):
             notes = (*one.taken.cautions, *notes)
         return Making(
-            source=self._source(run, one.slide, result.base),
+            source=self.source(run, one.slide, result.base),
             result=result,
             manifest=one.known.bundle.manifest if one.known else None,
             provenance=provenance,
@@ -131,7 +131,7 @@ class ResultObjects:
             notes=notes,
         )
 
-    def _source(self, run: Run, slide: SlideFiles, base: str) -> Dataset:
+    def source(self, run: Run, slide: SlideFiles, base: str) -> Dataset:
         """Header of the base image; which of its texts cannot be read is told in the story."""
         header = in_unicode(dcmread(slide.path_of(base), stop_before_pixels=True))
         if lost := list(undecoded(header)):
@@ -144,13 +144,13 @@ class ResultObjects:
             )
         return header
 
-    def _closed(self, run: Run) -> Revision:
+    def closed(self, run: Run) -> Revision:
         current = self._ledger.queries.revision(run.study, run.revision)
         if current is None or current.closed_at is None:
             raise KeyError(f"revision {run.revision} of study {run.study} was never closed")
         return current
 
-    def _keep(self, run: Run, one: Written, item: BuiltObject) -> Result:
+    def keep(self, run: Run, one: Written, item: BuiltObject) -> Result:
         """Write one object, unless its UID stands for one that must not change any more."""
         uid = str(item.dataset.SOPInstanceUID)
         kept = self._ledger.queries.kept_result(uid, run)

@@ -13,6 +13,7 @@ from highdicom.sr import (
     ObservationContext,
     ObserverContext,
     RelationshipTypeValues,
+    SubjectContext,
 )
 from pydicom import Dataset
 
@@ -92,13 +93,13 @@ def build_report(
         raise ValueError("found a prediction without a manifest, expected that of its model")
     header = blank_header(own, result.geometry)
     content = MeasurementReport(
-        observation_context=_observation_context(own, provenance),
+        observation_context=observation_context(provenance, subject_of(own)),
         procedure_reported=codes.IMAGING_PROCEDURE,
         imaging_measurements=groups,
         referenced_images=[header],
     )
-    _separate(content)
-    _drop_tile_size(content)
+    separate(content)
+    drop_tile_size(content)
     name_specimens(content, own)
     root = content[0]
     tree = [*summary(own, result, manifest), *root.ContentSequence, *_pictures(segmentations)]
@@ -138,8 +139,10 @@ def _pictures(segmentations: Sequence[Dataset]) -> Iterator[ImageContentItem]:
         )
 
 
-def _observation_context(source: Dataset, provenance: Provenance) -> ObservationContext:
-    """The device that observed, and the specimen it observed where the slide names one."""
+def observation_context(
+    provenance: Provenance, subject: SubjectContext | None
+) -> ObservationContext:
+    """The device that observed, and the specimen it observed where there is one to be named."""
     device = provenance.device
     observer = ObserverContext(
         observer_type=codes.DEVICE,
@@ -151,23 +154,23 @@ def _observation_context(source: Dataset, provenance: Provenance) -> Observation
             serial_number=device.serial,
         ),
     )
-    return ObservationContext(observer_device_context=observer, subject_context=subject_of(source))
+    return ObservationContext(observer_device_context=observer, subject_context=subject)
 
 
-def _separate(items: Iterable[Dataset]) -> None:
+def separate(items: Iterable[Dataset]) -> None:
     """Makes every container SEPARATE: readers print a CONTINUOUS one as prose, without labels."""
     for item in items:
         if item.ValueType == "CONTAINER":
             item.ContinuityOfContent = "SEPARATE"
-        _separate(item.get("ContentSequence") or ())
+        separate(item.get("ContentSequence") or ())
 
 
-def _drop_tile_size(items: Iterable[Dataset]) -> None:
+def drop_tile_size(items: Iterable[Dataset]) -> None:
     """Takes Pixel Data Rows and Columns out of the image library."""
     for item in items:
         if "ContentSequence" not in item:
             continue
-        _drop_tile_size(item.ContentSequence)
+        drop_tile_size(item.ContentSequence)
         for index in reversed(range(len(item.ContentSequence))):
             name = item.ContentSequence[index].ConceptNameCodeSequence[0]
             if name.CodeValue in _TILE_SIZE_CODES:
