@@ -81,6 +81,8 @@ PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
 # PS3.16 CID 100 has no microscopy; validators refuse "Light microscopy" here.
 IMAGING_PROCEDURE = Code("363679005", "SCT", "Imaging procedure")
 SLIDE = Code("1179252003", "SCT", "Slide")
+SOURCE = Code("260753009", "SCT", "Source")
+DIAGNOSTIC_REPORT = Code("18748-4", "LN", "Diagnostic imaging report")
 
 PERCENT = Code("%", "UCUM", "Percent")
 NO_UNITS = Code("1", "UCUM", "no units")
