@@ -81,6 +81,7 @@ PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
 # PS3.16 CID 100 has no microscopy; validators refuse "Light microscopy" here.
 IMAGING_PROCEDURE = Code("363679005", "SCT", "Imaging procedure")
 SLIDE = Code("1179252003", "SCT", "Slide")
+SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")
 SOURCE = Code("260753009", "SCT", "Source")
 DIAGNOSTIC_REPORT = Code("18748-4", "LN", "Diagnostic imaging report")
 

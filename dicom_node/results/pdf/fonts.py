@@ -1,16 +1,10 @@
-"""Fonts of the page, embedded: a name is read at any desk, whatever fonts its viewer has.
-
-Kurinto Sans (SIL Open Font License 1.1, of the package `weblate-fonts`): Latin, Greek, Cyrillic,
-Hebrew, Arabic, Thai and more in one file, Japanese, Korean and both Chinese scripts in one each.
-"""
+"""Fonts of the page, embedded: a name is read at any desk, whatever fonts its viewer has."""
 
 from __future__ import annotations
 
 import unicodedata
 from functools import lru_cache
-from importlib.util import find_spec
 from itertools import groupby
-from pathlib import Path
 from xml.sax.saxutils import escape
 
 from reportlab.lib.styles import ParagraphStyle
@@ -18,8 +12,8 @@ from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.platypus import Paragraph
 
-_PACKAGE = "weblate_fonts"
-_FOLDER = Path("static", _PACKAGE, "kurinto", "ttf")
+from dicom_node.results.fonts import font_file
+
 _SCRIPTS = ("", "JP", "KR", "SC", "TC")
 """Files of the family: the general one, then those of the scripts of East Asia."""
 _KANA = ("HIRAGANA", "KATAKANA")
@@ -30,30 +24,13 @@ _COMPLEX = range(0x0900, 0x1900)
 _TO_LEFT_LEAST = 0.5
 
 
-class FontsMissing(Exception):
-    """The package of the fonts is not installed; the message says what to do."""
-
-
 @lru_cache(maxsize=16)
 def font(script: str, *, bold: bool) -> TTFont:
     """One file of the family, known to ReportLab by its name. Raises FontsMissing."""
-    name = f"KurintoSans{script}-{'Bd' if bold else 'Rg'}"
-    path = file_of(name)
-    made = TTFont(name, str(path), shapable=True)
+    path = font_file(script, bold=bold)
+    made = TTFont(path.stem, str(path), shapable=True)
     pdfmetrics.registerFont(made)
     return made
-
-
-def file_of(name: str) -> Path:
-    """The file of a font of the family. Raises FontsMissing."""
-    found = find_spec(_PACKAGE)
-    path = Path(found.origin).parent / _FOLDER / f"{name}.ttf" if found and found.origin else None
-    if path is None or not path.is_file():
-        raise FontsMissing(
-            f"found no font {name} of the package weblate-fonts; expected what the node was "
-            "installed with: install it again"
-        )
-    return path
 
 
 def paragraph(text: str, style: ParagraphStyle, *, bold: bool = False) -> Paragraph:
