@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from dicom_node.results.identity import NAMESPACE
-from dicom_node.results.overlay.drawing import layer_of
+from dicom_node.results.seg.layers import layer_of
 from inference.heatmap import color
 from inference.types import Prediction
 

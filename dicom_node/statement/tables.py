@@ -52,6 +52,10 @@ _SCP_MEANING = {
         "Error: cannot understand",
         "The identifying attributes are not in the first 2 MiB, or come behind 2000 items",
     ),
+    StoreStatus.OWN_RESULT: (
+        "Error: cannot understand",
+        "The instance is a result of a dicom-node (Manufacturer), and no slide to analyze",
+    ),
 }
 SCU_BEHAVIOR = (
     ("0000", "Success", "Delivered"),

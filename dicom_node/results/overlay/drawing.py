@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import highdicom as hd
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import Dataset
 
 from dicom_node.results.making import Making
+from dicom_node.results.seg.layers import Layer
 from inference.errors import Refused, SlideUnreadable
 from inference.heatmap import color
 from inference.slide.overview import overview
@@ -23,38 +20,6 @@ _TISSUE = 235
 """Gray of the light tissue that a legend is drawn on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """The cells of a heatmap as they are in its Segmentation."""
-
-    name: str
-    """Segment Label."""
-    description: str
-    values: NDArray[np.float64]
-    """[R, C] in [0, 1]; 0 where the Segmentation is transparent."""
-    stride_px: tuple[float, float]
-    """Side of a cell in base-level pixels, by rows and by columns."""
-
-    @property
-    def drawn(self) -> NDArray[np.float64]:
-        """The values that are seen, [N]."""
-        return self.values[self.values > 0]
-
-
-def layer_of(segmentation: Dataset, geometry: SlideGeometry) -> Layer:
-    """The first segment of a FRACTIONAL Segmentation of ours: on the slide's own grid and origin."""
-    seg = hd.seg.Segmentation.from_dataset(segmentation)
-    shared = seg.SharedFunctionalGroupsSequence[0]
-    row_mm, col_mm = (float(mm) for mm in shared.PixelMeasuresSequence[0].PixelSpacing)
-    segment = seg.SegmentSequence[0]
-    return Layer(
-        name=str(segment.SegmentLabel),
-        description=str(segment.get("SegmentDescription") or ""),
-        values=seg.get_total_pixel_matrix(rescale_fractional=True)[..., 0],
-        stride_px=(row_mm / geometry.spacing_row_mm, col_mm / geometry.spacing_col_mm),
-    )
-
-
 def slide_picture(making: Making, longest_px: int) -> NDArray[np.uint8] | str:
     """RGB [H, W, 3] of the slide of a result, or a sentence that says why there is none."""
     try:
@@ -66,9 +31,7 @@ def slide_picture(making: Making, longest_px: int) -> NDArray[np.uint8] | str:
         return "No picture of the slide: its files cannot be read."
 
 
-def over(
-    picture: NDArray[np.uint8], layer: Layer, geometry: SlideGeometry
-) -> NDArray[np.uint8]:
+def over(picture: NDArray[np.uint8], layer: Layer, geometry: SlideGeometry) -> NDArray[np.uint8]:
     """The picture [H, W, 3] of the whole slide with the cells of a heatmap over it."""
     found = _under_pixels(layer, geometry, (picture.shape[0], picture.shape[1]))
     return _blended(picture, found)
@@ -83,7 +46,8 @@ def legend(width_px: int, height_px: int) -> NDArray[np.uint8]:
 def _blended(picture: NDArray[np.uint8], values: NDArray[np.float64]) -> NDArray[np.uint8]:
     share = np.where(values > 0, FAINTEST + (STRONGEST - FAINTEST) * values, 0)[..., None]
     colors = color(values.astype(np.float32))
-    return np.rint(picture * (1 - share) + colors * share).astype(np.uint8)
+    blended: NDArray[np.uint8] = np.rint(picture * (1 - share) + colors * share).astype(np.uint8)
+    return blended
 
 
 def _under_pixels(

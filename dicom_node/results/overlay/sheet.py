@@ -17,12 +17,11 @@ from dicom_node.results.making import Making
 from dicom_node.results.overlay.drawing import (
     FAINTEST,
     STRONGEST,
-    Layer,
-    layer_of,
     legend,
     over,
     slide_picture,
 )
+from dicom_node.results.seg.layers import Layer, layer_of
 from inference.errors import SlideUnreadable
 from inference.types import Prediction, SlideGeometry
 
@@ -86,9 +85,7 @@ def _banner(canvas: Image.Image, making: Making) -> None:
     )
 
 
-def _explain(
-    canvas: Image.Image, making: Making, layer: Layer, top: int, column_mm: float
-) -> None:
+def _explain(canvas: Image.Image, making: Making, layer: Layer, top: int, column_mm: float) -> None:
     """Legend: name, bar with its ends, what the colors mean, a length, and whose result it is."""
     drawing = ImageDraw.Draw(canvas)
     left, bar_width, y = 24, min(560, canvas.width // 2), top + 16

@@ -105,8 +105,8 @@ def _place(image: Dataset, source: Dataset, geometry: SlideGeometry, sheet: Shee
 def _groups(image: Dataset, source: Dataset, sheet: Sheet, names: ResultNames) -> None:
     """Shared groups and dimensions of a TILED_FULL image (PS3.3 C.7.6.16, C.7.6.17)."""
     shared, kind, path = Dataset(), Dataset(), Dataset()
-    spacing = (float(f"{mm:.9g}") for mm in sheet.spacing_mm)
-    shared.PixelMeasuresSequence = pixel_measures(source, tuple(spacing))
+    row_mm, col_mm = (float(f"{mm:.9g}") for mm in sheet.spacing_mm)  # DS: 16 characters
+    shared.PixelMeasuresSequence = pixel_measures(source, (row_mm, col_mm))
     kind.FrameType = _KIND
     shared.WholeSlideMicroscopyImageFrameTypeSequence = [kind]
     paths = image.get("OpticalPathSequence") or [Dataset()]

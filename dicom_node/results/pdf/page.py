@@ -15,10 +15,11 @@ from reportlab.lib.units import mm
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
 
-from dicom_node.results.overlay.drawing import FAINTEST, STRONGEST, Layer, legend, over
+from dicom_node.results.overlay.drawing import FAINTEST, STRONGEST, legend, over
 from dicom_node.results.pdf.fonts import font, paragraph
 from dicom_node.results.pdf.said import Said
 from dicom_node.results.pdf.text import Column, finding_of, sentences_of
+from dicom_node.results.seg.layers import Layer
 from inference.types import SlideGeometry
 
 WIDTH, HEIGHT = A4
@@ -112,7 +113,9 @@ def _identity(canvas: Canvas, page: Page, top: float) -> float:
     """A box of labels and values, two to a line; where it ends."""
     pad, label = 2 * mm, 21 * mm
     half = _INNER / 2
-    style = ParagraphStyle("value", fontName=_name(bold=True), fontSize=9, leading=11, textColor=_INK)
+    style = ParagraphStyle(
+        "value", fontName=_name(bold=True), fontSize=9, leading=11, textColor=_INK
+    )
     cells = []
     for name, value in page.identity:
         found = paragraph(value, style, bold=True)

@@ -126,9 +126,9 @@ def _number(item: Dataset) -> Number:
 def _statements(items: list[Dataset]) -> Iterator[tuple[str, str]]:
     """What is coded of the finding; what is coded of the report itself is no statement."""
     for item in items:
-        if item.ValueType == "CODE" and item.RelationshipType == "CONTAINS":
-            if name_of(item) != _FINDING:
-                yield meaning_of(item), _meaning(item)
+        is_said = item.ValueType == "CODE" and item.RelationshipType == "CONTAINS"
+        if is_said and name_of(item) != _FINDING:
+            yield meaning_of(item), _meaning(item)
 
 
 def _sentences(items: list[Dataset]) -> Iterator[str]:

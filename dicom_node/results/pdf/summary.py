@@ -14,10 +14,11 @@ from dicom_node.results import codes
 from dicom_node.results.kinds import SUMMARY
 from dicom_node.results.making import BuiltObject, Making
 from dicom_node.results.modules import complete, plain, series_description
-from dicom_node.results.overlay.drawing import Layer, layer_of, slide_picture
+from dicom_node.results.overlay.drawing import slide_picture
 from dicom_node.results.pdf.identity import identity_of
 from dicom_node.results.pdf.page import Page, Picture, page_bytes
 from dicom_node.results.pdf.said import said_by
+from dicom_node.results.seg.layers import Layer, layer_of
 from inference.slide.characters.header import UTF_8
 
 _PICTURE_PX = 1000
@@ -92,5 +93,3 @@ def _reference(instance: Dataset) -> Dataset:
     item.ReferencedSOPClassUID = instance.SOPClassUID
     item.ReferencedSOPInstanceUID = instance.SOPInstanceUID
     return item
-
-

@@ -47,7 +47,9 @@ class Column:
 def style(size: float, color: HexColor = _INK, *, bold: bool = False) -> ParagraphStyle:
     """A style of the page's font."""
     name = str(font("", bold=bold).fontName)
-    return ParagraphStyle("text", fontName=name, fontSize=size, leading=size * 1.28, textColor=color)
+    return ParagraphStyle(
+        "text", fontName=name, fontSize=size, leading=size * 1.28, textColor=color
+    )
 
 
 def finding_of(column: Column, said: Said) -> None:

@@ -53,7 +53,7 @@ def _in_pixels(item: Dataset, geometry: SlideGeometry, source: Dataset) -> Datas
     top left corner; a polygon is a closed line there."""
     points_mm = np.array(item.GraphicData, np.float64).reshape(-1, 3)
     kinds = {"POINT": GraphicTypeValues.POINT, "MULTIPOINT": GraphicTypeValues.MULTIPOINT}
-    region = ScoordContentItem(
+    region: Dataset = ScoordContentItem(
         name=CodedConcept.from_dataset(item.ConceptNameCodeSequence[0]),
         graphic_type=kinds.get(str(item.GraphicType), GraphicTypeValues.POLYLINE),
         graphic_data=_pixels(geometry, points_mm),
