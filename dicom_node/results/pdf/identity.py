@@ -24,7 +24,7 @@ def identity_of(report: Dataset, source: Dataset, said: Said) -> tuple[tuple[str
         ("Slide", container or _UNKNOWN),
         ("Patient ID", str(report.get("PatientID") or _UNKNOWN)),
         ("Specimen", slide.get("Specimen") or _UNKNOWN),
-        ("Born, sex", f"{date(report.get('PatientBirthDate'))}, {_sex(report)}"),
+        ("Born, sex", _born(report)),
         ("Stain", _stain(source) or _UNKNOWN),
         ("Accession", str(report.get("AccessionNumber") or _UNKNOWN)),
         ("Study date", date(report.get("StudyDate"))),
@@ -42,6 +42,11 @@ def date(value: object) -> str:
     text = str(value or "").strip()
     found = _DATE.fullmatch(text)
     return "-".join(found.groups()) if found else text or _UNKNOWN
+
+
+def _born(report: Dataset) -> str:
+    stated = [date(report.get("PatientBirthDate")), _sex(report)]
+    return ", ".join(stated) if stated != [_UNKNOWN] * 2 else _UNKNOWN
 
 
 def _sex(report: Dataset) -> str:

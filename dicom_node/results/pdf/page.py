@@ -11,18 +11,18 @@ from PIL import Image
 from reportlab.lib.colors import Color, HexColor, white
 from reportlab.lib.pagesizes import A4
 from reportlab.lib.styles import ParagraphStyle
-from reportlab.lib.units import mm
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
 
 from dicom_node.results.overlay.drawing import FAINTEST, STRONGEST, legend, over
 from dicom_node.results.pdf.fonts import font, paragraph
 from dicom_node.results.pdf.said import Said
-from dicom_node.results.pdf.text import Column, finding_of, sentences_of
+from dicom_node.results.pdf.text import MOST_PLACES, Column, finding_of, height_of, mm, sentences_of
 from dicom_node.results.seg.layers import Layer
+from dicom_node.results.sr.derived import to_pixels
 from inference.types import SlideGeometry
 
-WIDTH, HEIGHT = A4
+WIDTH, HEIGHT = float(A4[0]), float(A4[1])
 EDGE = 14 * mm
 _INNER = WIDTH - 2 * EDGE
 _PICTURE_WIDTH, _PICTURE_HEIGHT = 92 * mm, 88 * mm
@@ -74,7 +74,7 @@ def page_bytes(page: Page) -> bytes:
     canvas.setCreator(page.maker)
     top = _head(canvas, page)
     foot = _foot(canvas, page)
-    left = _picture(canvas, page.picture, top)
+    left = _picture(canvas, page, top)
     column = Column(canvas, EDGE + _PICTURE_WIDTH + _GAP, WIDTH - EDGE, top)
     finding_of(column, page.said)
     below = min(left, column.y) - 3 * mm
@@ -119,7 +119,7 @@ def _identity(canvas: Canvas, page: Page, top: float) -> float:
     cells = []
     for name, value in page.identity:
         found = paragraph(value, style, bold=True)
-        cells.append((name, found, found.wrap(half - label - 2 * pad, 100 * mm)[1]))
+        cells.append((name, found, height_of(found, half - label - 2 * pad)))
     lines = [cells[n : n + 2] for n in range(0, len(cells), 2)]
     heights = [max(height for _, _, height in line) + 1.2 * mm for line in lines]
     bottom = top - sum(heights) - 2 * pad
@@ -137,12 +137,13 @@ def _identity(canvas: Canvas, page: Page, top: float) -> float:
     return bottom
 
 
-def _picture(canvas: Canvas, picture: Picture | str, top: float) -> float:
-    """The picture with its scale and its legend; where it ends."""
+def _picture(canvas: Canvas, page: Page, top: float) -> float:
+    """The picture with its marks, its scale and its legend; where it ends."""
+    picture = page.picture
     style = ParagraphStyle("caption", fontName=_name(), fontSize=7.5, leading=9.5, textColor=_FAINT)
     if isinstance(picture, str):
         found = paragraph(picture, style)
-        height = found.wrap(_PICTURE_WIDTH, 50 * mm)[1]
+        height = height_of(found, _PICTURE_WIDTH)
         found.drawOn(canvas, EDGE, top - height)
         return top - height
     pixels, layer, geometry = picture.pixels, picture.layer, picture.geometry
@@ -156,9 +157,27 @@ def _picture(canvas: Canvas, picture: Picture | str, top: float) -> float:
     canvas.setLineWidth(0.5)
     canvas.rect(x, y, width, height, stroke=1, fill=0)
     if geometry is not None:
+        _marks(canvas, page.said, geometry, (x, y, width, height))
         _scale_bar(canvas, geometry, x, y - 4.5 * mm, width)
         y -= 6 * mm
     return _legend(canvas, picture, y, style) if layer is not None else y
+
+
+def _marks(
+    canvas: Canvas, said: Said, geometry: SlideGeometry, box: tuple[float, float, float, float]
+) -> None:
+    """Frames with the numbers that the marked places have in the list beside the picture."""
+    left, bottom, width, height = box
+    canvas.setLineWidth(0.8)
+    canvas.setFont(_name(bold=True), 7)
+    for number, place in enumerate(said.places[:MOST_PLACES], start=1):
+        points = to_pixels(geometry, np.array(place.place_mm))
+        across, down = points[:, 0] / geometry.cols * width, points[:, 1] / geometry.rows * height
+        x, y = left + across.min(), bottom + height - down.max()
+        canvas.setStrokeColor(_INK)
+        canvas.rect(x, y, np.ptp(across), np.ptp(down), stroke=1, fill=0)
+        canvas.setFillColor(_INK)
+        canvas.drawString(x + np.ptp(across) + 0.6, y + np.ptp(down) - 5.5, str(number))
 
 
 def _scale_bar(canvas: Canvas, geometry: SlideGeometry, x: float, y: float, width: float) -> None:
@@ -198,7 +217,7 @@ def _legend(canvas: Canvas, picture: Picture, top: float, style: ParagraphStyle)
     covers = f"Color covers {FAINTEST:.0%} (0) to {STRONGEST:.0%} (1) of the tissue."
     text = f"{layer.name}. {found} {covers} No color: no value.{more}"
     caption = paragraph(text, style)
-    height = caption.wrap(_PICTURE_WIDTH, 40 * mm)[1]
+    height = height_of(caption, _PICTURE_WIDTH)
     caption.drawOn(canvas, EDGE, y - 1.5 * mm - height)
     return y - 1.5 * mm - height
 
@@ -211,7 +230,7 @@ def _foot(canvas: Canvas, page: Page) -> float:
     text += "differ, the report counts."
     style = ParagraphStyle("foot", fontName=_name(), fontSize=6.5, leading=8, textColor=_FAINT)
     found = paragraph(text, style)
-    height = found.wrap(_INNER, 30 * mm)[1]
+    height = height_of(found, _INNER)
     found.drawOn(canvas, EDGE, EDGE - 4 * mm)
     y = EDGE - 4 * mm + height + 1.5 * mm
     canvas.setStrokeColor(_FAINT)

@@ -49,8 +49,8 @@ class Section:
     statements: tuple[tuple[str, str], ...]
     """Name and meaning of what is coded."""
     sentences: tuple[str, ...]
-    is_place: bool
-    """Whether it is about one marked place of the slide."""
+    place_mm: tuple[tuple[float, float], ...]
+    """Outline (x, y) on the slide of the one marked place that it is about; empty if none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +87,8 @@ def said_by(report: Dataset) -> Said:
         slide=tuple(dict.fromkeys(slide)),
         is_research=any(c[2:] == (use.value, use.scheme_designator) for c in coded),
         reason=reasons[0] if reasons else "",
-        sections=tuple(s for s in sections if not s.is_place),
-        places=tuple(s for s in sections if s.is_place),
+        sections=tuple(s for s in sections if not s.place_mm),
+        places=tuple(s for s in sections if s.place_mm),
         algorithm=tuple(dict.fromkeys(algorithm)),
     )
 
@@ -103,11 +103,16 @@ def _sections(container: Dataset) -> Iterator[Section]:
         numbers=tuple(_number(i) for i in items if i.ValueType == "NUM"),
         statements=tuple(_statements(items)),
         sentences=tuple(_sentences(items)),
-        is_place=any(i.get("GraphicType") == "POLYGON" for i in items),
+        place_mm=next((_outline(i) for i in items if i.get("GraphicType") == "POLYGON"), ()),
     )
     for part in children(container):
         if part.ValueType == "CONTAINER" and name_of(part) != _LIBRARY:
             yield from _sections(part)
+
+
+def _outline(region: Dataset) -> tuple[tuple[float, float], ...]:
+    data = [float(n) for n in region.GraphicData]
+    return tuple(zip(data[::3], data[1::3], strict=True))
 
 
 def _number(item: Dataset) -> Number:

@@ -6,17 +6,19 @@ from dataclasses import dataclass
 
 from reportlab.lib.colors import HexColor
 from reportlab.lib.styles import ParagraphStyle
-from reportlab.lib.units import mm
 from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import Paragraph
 
 from dicom_node.results.pdf.fonts import font, paragraph
 from dicom_node.results.pdf.said import Number, Said, Section
 
+mm = 72 / 25.4
+"""In points, which a page is measured in."""
 _INK, _FAINT, _REFUSAL = HexColor("#1f2933"), HexColor("#5f6c7b"), HexColor("#8a5a00")
 _SIZES = (9.0, 8.5, 8.0, 7.5, 7.0, 6.5)
 _MOST_NUMBERS = 14
-_MOST_PLACES = 5
+MOST_PLACES = 5
+"""So many of the marked places are on the page."""
 
 
 @dataclass
@@ -30,7 +32,7 @@ class Column:
 
     def put(self, found: Paragraph, gap: float = 0, *, indent: float = 0) -> None:
         """A paragraph, and `gap` below it."""
-        height = found.wrap(self.right - self.left - indent, 500 * mm)[1]
+        height = height_of(found, self.right - self.left - indent)
         found.drawOn(self.canvas, self.left + indent, self.y - height)
         self.y -= height + gap
 
@@ -38,10 +40,15 @@ class Column:
         """A name, and at the right of it its value."""
         width = self.right - self.left
         split = 0.62 * width
-        heights = [name.wrap(split, 500 * mm)[1], value.wrap(width - split, 500 * mm)[1]]
+        heights = [height_of(name, split), height_of(value, width - split)]
         name.drawOn(self.canvas, self.left, self.y - heights[0])
         value.drawOn(self.canvas, self.left + split, self.y - heights[1])
         self.y -= max(heights) + gap
+
+
+def height_of(found: Paragraph, width: float) -> float:
+    """How high a paragraph is in a column of `width`; it is ready to be drawn then."""
+    return float(found.wrap(width, 500 * mm)[1])
 
 
 def style(size: float, color: HexColor = _INK, *, bold: bool = False) -> ParagraphStyle:
@@ -93,9 +100,12 @@ def _places(column: Column, places: tuple[Section, ...]) -> None:
     column.y -= 1.5 * mm
     head = f"Marked on the slide: {len(places)}"
     column.put(paragraph(head, style(9, bold=True), bold=True), 0.6 * mm)
-    for place in places[:_MOST_PLACES]:
+    for number, place in enumerate(places[:MOST_PLACES], start=1):
         values = "; ".join(f"{n.name} {n.value}" for n in place.numbers)
-        column.put(paragraph(f"{place.title}: {values}", style(8)), 0.2 * mm)
+        column.put(paragraph(f"{number}  {place.finding}: {values}", style(8)), 0.2 * mm)
+    if len(places) > MOST_PLACES:
+        told = f"{len(places) - MOST_PLACES} more stand in the report."
+        column.put(paragraph(told, style(8, _FAINT)))
 
 
 def sentences_of(canvas: Canvas, said: Said, box: tuple[float, float, float, float]) -> None:
@@ -109,23 +119,21 @@ def sentences_of(canvas: Canvas, said: Said, box: tuple[float, float, float, flo
     if not sentences:
         return
     head = paragraph("What the report says", style(10.5, bold=True), bold=True)
-    top -= head.wrap(right - left, 500 * mm)[1] + 1 * mm
+    top -= height_of(head, right - left) + 1 * mm
     for size in _SIZES:
         made = [paragraph(f"• {s}", style(size)) for s in sentences]
-        heights = [p.wrap(right - left, 500 * mm)[1] + 0.8 * mm for p in made]
+        heights = [height_of(p, right - left) + 0.8 * mm for p in made]
         if sum(heights) <= top - bottom:
             break
     else:
-        made, heights = _cut(sentences, heights, right - left, top - bottom)
+        made = _cut(sentences, heights, top - bottom)
     column = Column(canvas, left, right, box[3])
     column.put(head, 1 * mm)
     for found in made:
         column.put(found, 0.8 * mm)
 
 
-def _cut(
-    sentences: list[str], heights: list[float], width: float, room: float
-) -> tuple[list[Paragraph], list[float]]:
+def _cut(sentences: list[str], heights: list[float], room: float) -> list[Paragraph]:
     """The first sentences that have room at the smallest size, and how many there are besides."""
     small = style(_SIZES[-1])
     kept = 0
@@ -135,4 +143,4 @@ def _cut(
     made = [paragraph(f"• {s}", small) for s in sentences[:kept]]
     told = f"{len(sentences) - kept} more sentences have no room here: read the report."
     made.append(paragraph(told, style(_SIZES[-1], bold=True), bold=True))
-    return made, [p.wrap(width, 500 * mm)[1] for p in made]
+    return made

@@ -32,7 +32,7 @@ class Layer:
 
 
 def layer_of(segmentation: Dataset, geometry: SlideGeometry) -> Layer:
-    """The first segment of a FRACTIONAL Segmentation of ours, which lies on the slide's own grid."""
+    """The first segment of a FRACTIONAL Segmentation of ours, on the slide's own grid."""
     seg = hd.seg.Segmentation.from_dataset(segmentation)
     shared = seg.SharedFunctionalGroupsSequence[0]
     row_mm, col_mm = (float(mm) for mm in shared.PixelMeasuresSequence[0].PixelSpacing)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
 
+import numpy as np
+from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
@@ -12,6 +14,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 from dicom_node.results.kinds import Kind
 from dicom_node.results.making import Making
 from dicom_node.results.modules import series_description
+from inference.types import SlideGeometry
 
 
 def in_form(making: Making, kind: Kind, what: str, tree: Iterable[Dataset]) -> Dataset:
@@ -83,3 +86,15 @@ def number_of(item: Dataset) -> tuple[str, str]:
     unit = str(values[0].MeasurementUnitsCodeSequence[0].CodeValue)
     unit = "" if unit == "1" else unit.replace("{", "").replace("}", "")
     return str(values[0].NumericValue), unit
+
+
+def to_pixels(geometry: SlideGeometry, points_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(column, row) [K, 2] in the total pixel matrix of points (x_mm, y_mm) [K, 2] on the slide.
+
+    The inverse of `to_slide_mm`; what lies outside by rounding lies on the border.
+    """
+    right = np.array(geometry.orientation[:2]) * geometry.spacing_col_mm
+    down = np.array(geometry.orientation[3:5]) * geometry.spacing_row_mm
+    origin = (geometry.origin_x_mm, geometry.origin_y_mm)
+    found = np.linalg.solve(np.array([right, down]).T, (points_mm - origin).T).T
+    return np.clip(np.round(found, 2), 0, (geometry.cols, geometry.rows))

@@ -16,13 +16,12 @@ from highdicom.sr import (
     RelationshipTypeValues,
     ScoordContentItem,
 )
-from numpy.typing import NDArray
 from pydicom import Dataset
 
 from dicom_node.results import codes
 from dicom_node.results.kinds import REPORT_ENHANCED
 from dicom_node.results.making import BuiltObject, Making
-from dicom_node.results.sr.derived import children, in_form, without_content
+from dicom_node.results.sr.derived import children, in_form, to_pixels, without_content
 from inference.types import SlideGeometry
 
 
@@ -56,7 +55,7 @@ def _in_pixels(item: Dataset, geometry: SlideGeometry, source: Dataset) -> Datas
     region: Dataset = ScoordContentItem(
         name=CodedConcept.from_dataset(item.ConceptNameCodeSequence[0]),
         graphic_type=kinds.get(str(item.GraphicType), GraphicTypeValues.POLYLINE),
-        graphic_data=_pixels(geometry, points_mm),
+        graphic_data=to_pixels(geometry, points_mm[:, :2]),
         pixel_origin_interpretation=PixelOriginInterpretationValues.VOLUME,
         relationship_type=RelationshipTypeValues(item.RelationshipType),
     )
@@ -68,16 +67,3 @@ def _in_pixels(item: Dataset, geometry: SlideGeometry, source: Dataset) -> Datas
     )
     region.ContentSequence = [image]
     return region
-
-
-def _pixels(geometry: SlideGeometry, points_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(column, row) [K, 2] of points (x, y, z) [K, 3] on the slide: the inverse of to_slide_mm.
-
-    Rounding in millimeters must not leave the image.
-    """
-    right = np.array(geometry.orientation[:3]) * geometry.spacing_col_mm
-    down = np.array(geometry.orientation[3:]) * geometry.spacing_row_mm
-    origin = (geometry.origin_x_mm, geometry.origin_y_mm)
-    axes = np.array([right[:2], down[:2]]).T
-    found = np.linalg.solve(axes, (points_mm[:, :2] - origin).T).T
-    return np.clip(np.round(found, 2), 0, (geometry.cols, geometry.rows))
