@@ -20,6 +20,7 @@ from dicom_node.results.kinds import ANNOTATIONS
 from dicom_node.results.making import BuiltObject, Making
 from dicom_node.results.modules import blank_header, complete, plain, series_description
 from dicom_node.results.seg.layers import values_of
+from dicom_node.results.specimen import name_specimen
 from inference.slide.characters.header import UTF_8
 from inference.types import Prediction
 
@@ -55,6 +56,7 @@ def make(making: Making) -> Iterator[BuiltObject]:
         series_description=series_description("AI annotations", making.manifest),
         specific_character_set=UTF_8,
     )
+    name_specimen(annotations, names)
     complete(annotations, making.source, making.manifest, making.provenance)
     yield BuiltObject(ANNOTATIONS.name, making.slide.key, annotations)
 

@@ -21,6 +21,7 @@ from dicom_node.results.making import BuiltObject, Making
 from dicom_node.results.modules import blank_header, complete, pixel_measures, series_description
 from dicom_node.results.overlay.encoding import derive, put_pixels
 from dicom_node.results.overlay.sheet import Sheet, origin_mm, sheet_of
+from dicom_node.results.specimen import name_specimen
 from inference.slide.characters.header import UTF_8
 from inference.types import Prediction, SlideGeometry
 
@@ -76,6 +77,7 @@ def _image(
     for keyword in _COPIED:
         if keyword in header:
             image.add(deepcopy(header[keyword]))
+    name_specimen(image, names)
     image.ImageType = _KIND
     image.FrameOfReferenceUID = names.uid("frame of reference")
     image.PositionReferenceIndicator = "SLIDE_CORNER"

@@ -27,6 +27,7 @@ from dicom_node.results.modules import (
     series_description,
 )
 from dicom_node.results.seg.layers import values_of
+from dicom_node.results.specimen import name_specimen
 from inference.slide.characters.header import UTF_8
 from inference.types import Prediction
 
@@ -83,6 +84,7 @@ def _map(making: Making, result: Prediction, segmentation: Dataset, nth: int) ->
     for sequence in ("DimensionOrganizationSequence", "DimensionIndexSequence"):
         for item in made[sequence].value:
             item.DimensionOrganizationUID = names.uid("dimensions")
+    name_specimen(made, names)
     complete(made, making.source, making.manifest, making.provenance)
     return made
 
