@@ -62,27 +62,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files or folders")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--bundle", default="default", help="a shipped name or a directory")
-    parser.add_argument(
-        "--objects",
-        type=_kinds,
-        default=frozenset(),
-        metavar="KIND,...",
-        help=f"make these as well: {', '.join(kinds.asked_names())}, or all",
-    )
+    flags.add_objects(parser)
     flags.add_engine(parser)
     flags.add_json(parser)
     flags.gives(parser, Analyze)
-
-
-def _kinds(text: str) -> frozenset[str]:
-    """Names of kinds; those that are made anyway may be among them."""
-    names = {name.strip() for name in text.split(",") if name.strip()}
-    known = {kind.name for kind in kinds.KINDS}
-    if unknown := sorted(names - known - {"all"}):
-        raise argparse.ArgumentTypeError(
-            f"found {', '.join(unknown)}; expected some of {', '.join(sorted(known))}, or all"
-        )
-    return frozenset(kinds.asked_names() if "all" in names else names & {*kinds.asked_names()})
 
 
 def run(arguments: Analyze) -> int:

@@ -9,7 +9,7 @@ from dicom_node.results.making import Making
 from dicom_node.results.seg.layers import Layer
 from inference.errors import Refused, SlideUnreadable
 from inference.heatmap import color
-from inference.slide.overview import overview
+from inference.overview import overview
 from inference.slide.slide import open_slide
 from inference.types import SlideGeometry
 
