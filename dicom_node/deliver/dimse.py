@@ -21,7 +21,7 @@ from dicom_node.association.tls.contexts import TlsFailed, TlsUnusable
 from dicom_node.config.peers import Destination
 from dicom_node.ledger.states import DeliveryState
 from dicom_node.observe.log import os_reason, place_of
-from dicom_node.results.kinds import result_classes
+from dicom_node.results.kinds import result_classes, usual_classes
 from dicom_node.sop_classes import (
     VERIFICATION,
     SopClass,
@@ -50,8 +50,8 @@ class Acceptance:
 
     @property
     def takes_all(self) -> bool:
-        """Whether every result class can be delivered."""
-        return all(self.accepted.get(uid) for uid in RESULT_CLASSES)
+        """Whether every result class can be delivered that nobody has to ask for."""
+        return all(self.accepted.get(uid) for uid in usual_classes())
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def _ask(destination: Destination, own_ae_title: str) -> Acceptance:
     can_echo = any(c.abstract_syntax == VERIFICATION.uid for c in association.accepted_contexts)
     echoes = can_echo and association.send_c_echo().get("Status") == 0x0000
     association.release()
-    refused = [RESULT_CLASSES[uid].name for uid, syntaxes in accepted.items() if not syntaxes]
+    refused = [usual.name for uid, usual in usual_classes().items() if not accepted[uid]]
     reasons = [f"accepts no {name}" for name in refused]
     if not echoes:
         reasons.append("does not answer C-ECHO")

@@ -38,13 +38,14 @@ def objects_of(
     either, nothing. Raises what `may_pass`.
     """
     return first_that_can_be_made(
-        lambda: build_objects(making(result)),
-        lambda: build_objects(making(_not_representable(result))),
+        lambda: _built(making(result), may_pass),
+        lambda: _built(making(_not_representable(result)), may_pass),
         may_pass,
     )
 
 
-Build = Callable[[], list[BuiltObject]]
+Build = Callable[[], tuple[list[BuiltObject], list[str]]]
+"""Makes the objects, and tells which of those that were asked for could not be made, and why."""
 
 
 def first_that_can_be_made(
@@ -54,31 +55,35 @@ def first_that_can_be_made(
     must see to. Raises what `may_pass`."""
     built = _tried(wanted, may_pass)
     if not isinstance(built, str):
-        return built, ""
+        return built
     trouble = f"no objects can be made of its result: {built}"
     built = _tried(instead, may_pass)
     if not isinstance(built, str):
-        return built, trouble
+        return built[0], "; ".join([trouble, built[1]] if built[1] else [trouble])
     return [], f"no report can be made of it: {built}"
 
 
 def load_builders() -> None:
-    """Import what makes objects: that takes seconds once, which no study then waits for."""
+    """Import what makes the objects of every slide: that takes seconds once, which no study then
+    waits for."""
     for kind in kinds.KINDS:
-        import_module(kind.module)
+        if not kind.asked:
+            import_module(kind.module)
 
 
-def _tried(build: Build, may_pass: tuple[type[Exception], ...]) -> list[BuiltObject] | str:
-    """The objects, or the class and place of the error that ended their making."""
+def _tried(
+    build: Build, may_pass: tuple[type[Exception], ...]
+) -> tuple[list[BuiltObject], str] | str:
+    """The objects and what could not be made of those that were asked for, or the class and place
+    of the error that ended their making."""
     try:
-        return build()
+        built, failed = build()
     except Exception as error:  # of this slide; the study's others go on
-        if isinstance(error, may_pass) and (
-            not isinstance(error, OSError) or is_of_the_machine(error)
-        ):
+        if _passes(error, may_pass):
             raise
         log.error("objects_not_built", trace=trace_of(error))
         return place_of(error)
+    return built, f"not made, though asked for: {'; '.join(failed)}" if failed else ""
 
 
 def _not_representable(result: Result) -> NotAssessable:
@@ -90,11 +95,19 @@ def _not_representable(result: Result) -> NotAssessable:
 
 
 def build_objects(making: Making) -> list[BuiltObject]:
-    """Every object that the table of kinds has for a slide, in delivery order.
+    """Every object that the table of kinds has for a slide, as they are made one after the other.
 
     In UTF-8; what of the slide's texts is not in the character set that it states is told. An
-    object that comes out as it was registered before is that object.
+    object that comes out as it was registered before is that object. What is made only where it is
+    asked for is made for `making.wanted`.
     """
+    return _built(making)[0]
+
+
+def _built(
+    making: Making, may_pass: tuple[type[Exception], ...] = (OSError,)
+) -> tuple[list[BuiltObject], list[str]]:
+    """The objects, and which of those that were asked for could not be made, and why."""
     making = replace(
         making,
         source=in_unicode(making.source),
@@ -104,11 +117,21 @@ def build_objects(making: Making) -> list[BuiltObject]:
     if lost:
         attributes = list(lost[:_MOST_NAMED])
         log.warning("text_not_decoded", slide=making.slide.key, attributes=attributes, of=len(lost))
+    failed = []
     for kind in kinds.KINDS:
         if kind.needs_prediction and not isinstance(making.result, Prediction):
             continue
-        making = making.after(same_or_new(kind, making))
-    return list(making.made)
+        if kind.asked and kind.name not in (making.wanted or ()):
+            continue
+        try:
+            making = making.after(same_or_new(kind, making))
+        except Exception as error:
+            # The report says all: it does not wait for what stands beside it.
+            if not kind.asked or _passes(error, may_pass):
+                raise
+            log.error("kind_not_built", kind=kind.name, trace=trace_of(error))
+            failed.append(f"{kind.name} ({place_of(error)})")
+    return list(making.made), failed
 
 
 _Any = TypeVar("_Any", Making, CaseMaking)
@@ -145,3 +168,10 @@ def _made(kind: Kind, making: _Any) -> list[BuiltObject]:
 
 def _uid(built: BuiltObject) -> str:
     return str(built.dataset.get("SOPInstanceUID"))
+
+
+def _passes(error: Exception, may_pass: tuple[type[Exception], ...]) -> bool:
+    """Whether it is no fault of the slide, but of the machine or of what else `may_pass` names."""
+    return isinstance(error, may_pass) and (
+        not isinstance(error, OSError) or is_of_the_machine(error)
+    )

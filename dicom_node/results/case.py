@@ -26,8 +26,8 @@ def objects_of_case(
     """The objects of a case, and what an operator must see to; a result that no objects can be made
     of leaves a report that says so. Raises what `may_pass`."""
     return first_that_can_be_made(
-        lambda: build_case(making(result)),
-        lambda: build_case(making(_not_representable(result))),
+        lambda: (build_case(making(result)), []),
+        lambda: (build_case(making(_not_representable(result))), []),
         may_pass,
     )
 

@@ -143,6 +143,7 @@ SPECIMEN = Code("121027", "DCM", "Specimen")
 SPECIMEN_UID = Code("121039", "DCM", "Specimen UID")
 SPECIMEN_IDENTIFIER = Code("121041", "DCM", "Specimen Identifier")
 FOR_RESEARCH = Code("113009", "DCM", "For Research")
+OF_INTEREST = Code("113000", "DCM", "Of Interest")
 PERCENTILE = Code("121415", "DCM", "Percentile Ranking of measurement")
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
 ACQUISITION_EQUIPMENT = Code("109101", "DCM", "Acquisition Equipment")
@@ -152,6 +153,9 @@ SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operatio
 # PS3.16 CID 100 has no microscopy; validators refuse "Light microscopy" here.
 IMAGING_PROCEDURE = Code("363679005", "SCT", "Imaging procedure")
 SLIDE = Code("1179252003", "SCT", "Slide")
+SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")
+SOURCE = Code("260753009", "SCT", "Source")
+DIAGNOSTIC_REPORT = Code("18748-4", "LN", "Diagnostic imaging report")
 
 PERCENT = Code("%", "UCUM", "Percent")
 NO_UNITS = Code("1", "UCUM", "no units")

@@ -22,13 +22,13 @@ WORDS = "ZZSECRET of a library"
 
 def arm(point: str, container: str) -> None:
     """Make `analyze`, the `objects` of a prediction, or also the `report` of it fail."""
-    builder, analyze = build.build_objects, predict.predict
+    builder, analyze = build._built, predict.predict
 
-    def builds(making: Any) -> Any:
+    def builds(making: Any, *may_pass: Any) -> Any:
         is_result = isinstance(making.result, Prediction) or point == "report"
         if is_result and making.source.ContainerIdentifier == container:
             raise AttributeError(WORDS)
-        return builder(making)
+        return builder(making, *may_pass)
 
     def analyzes(paths: Any, *args: Any, **kwargs: Any) -> Any:
         if dcmread(paths[0], stop_before_pixels=True).ContainerIdentifier == container:
@@ -38,7 +38,7 @@ def arm(point: str, container: str) -> None:
     if point == "analyze":
         predict.predict = analyzes
     else:
-        build.build_objects = builds
+        build._built = builds
 
 
 if __name__ == "__main__":
