@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,10 +25,20 @@ class Deliveries:
         self._database = database
 
     def start(
-        self, run: Run, made: Sequence[Result], to: Sequence[str], *, trouble: str | None = None
+        self,
+        run: Run,
+        made: Sequence[Result],
+        to: Sequence[str],
+        *,
+        trouble: str | None = None,
+        only: Mapping[str, Collection[str]] | None = None,
+        told: Mapping[str, Sequence[str]] | None = None,
     ) -> bool:
         """Record the objects made and where they go; repeating it changes nothing. Silent ones go
         nowhere.
+
+        `only` are the SOP Instance UIDs that a destination is sent, where not all; `told` is what
+        each is sent otherwise than asked, for people.
 
         With a trouble the study is parked once they are delivered: somebody must see to it.
         What a destination refused before, or lost, is tried again; what it has is sent again only
@@ -42,12 +52,20 @@ class Deliveries:
                 return False
             again = _REFUSED_OR_LOST if not current.resend else _NOT_PENDING
             sent = [result for result in made if not result.silent]
-            _forget_others(db, run, sent, to)
+            routes = {
+                name: [
+                    result.sop_instance_uid
+                    for result in sent
+                    if only is None or result.sop_instance_uid in only.get(name, ())
+                ]
+                for name in to
+            }
+            _forget_others(db, run, routes)
             if sent:  # else there is nothing that replaces anything
                 self._supersede_earlier(db, run)
             for result in made:
                 _record_result(db, run, result)
-                for name in () if result.silent else to:
+                for name in (n for n in to if result.sop_instance_uid in routes[n]):
                     is_here = result.purged_at is None
                     _queue_delivery(db, result.sop_instance_uid, name, again, is_here)
             db.execute(
@@ -59,6 +77,9 @@ class Deliveries:
                     reason=trouble,
                 )
             )
+            for name, lines in (told or {}).items():
+                said = {"destination": name, "reason": "; ".join(lines)}
+                note(db, self._database.now(), "sent_otherwise", run.study, **said)
             note(
                 db,
                 self._database.now(),
@@ -158,8 +179,12 @@ class Deliveries:
     def note_destination(
         self, name: str, reachable: bool, accepted: dict[str, list[str]], reason: str
     ) -> None:
-        """Store what a destination was last seen to accept."""
+        """Store what a destination was last seen to accept; what it accepted before stays known
+        while it is not reachable."""
         with self._database.write() as db:
+            if not reachable:
+                query = sa.select(destinations.c.accepted).where(destinations.c.name == name)
+                accepted = db.scalar(query) or accepted
             db.execute(destinations.delete().where(destinations.c.name == name))
             db.execute(
                 destinations.insert().values(
@@ -197,14 +222,18 @@ def _pending(destination: str) -> sa.Update:
     )
 
 
-def _forget_others(db: sa.Connection, run: Run, made: Sequence[Result], to: Sequence[str]) -> None:
+def _forget_others(db: sa.Connection, run: Run, routes: Mapping[str, Sequence[str]]) -> None:
     """Forget what earlier attempts had to send, and did not, that is not to be sent any more."""
     of_revision = sa.select(results.c.sop_instance_uid).where(
         results.c.study_instance_uid == run.study, results.c.revision == run.revision
     )
-    wanted = sa.and_(
-        deliveries.c.sop_instance_uid.in_([result.sop_instance_uid for result in made]),
-        deliveries.c.destination.in_(to),
+    d = deliveries.c
+    wanted = sa.or_(
+        sa.false(),
+        *(
+            sa.and_(d.destination == name, d.sop_instance_uid.in_(uids))
+            for name, uids in routes.items()
+        ),
     )
     db.execute(
         deliveries.delete().where(

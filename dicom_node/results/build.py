@@ -11,6 +11,7 @@ import structlog
 from dicom_node.observe.log import place_of, trace_of
 from dicom_node.results import kinds
 from dicom_node.results.making import BuiltObject, Making
+from dicom_node.results.selfcheck.whole import Unsound, require_sound
 from inference.errors import is_of_the_machine
 from inference.slide.characters.header import in_unicode, undecoded
 from inference.types import NotAssessable, Prediction, Reason
@@ -53,8 +54,8 @@ def _tried(
             not isinstance(error, OSError) or is_of_the_machine(error)
         ):
             raise
-        log.error("objects_not_built", trace=trace_of(error))
-        return place_of(error)
+        log.error("objects_not_built", reason=_why(error), trace=trace_of(error))
+        return _why(error)
 
 
 def _not_representable(result: Result) -> NotAssessable:
@@ -76,12 +77,25 @@ def build_objects(making: Making) -> list[BuiltObject]:
         attributes = list(lost[:_MOST_NAMED])
         log.warning("text_not_decoded", slide=making.slide.key, attributes=attributes, of=len(lost))
     for kind in kinds.KINDS:
+        if kind.asked and kind.name not in (making.wanted or ()):
+            continue
         if kind.needs_prediction and not isinstance(making.result, Prediction):
             continue
-        made = list(import_module(kind.module).make(making))
-        wrong = [b for b in made if b.dataset.SOPClassUID != kind.sop_class.uid]
-        if wrong:
-            found = wrong[0].dataset.SOPClassUID
-            raise ValueError(f"{kind.module} made {found}, expected {kind.sop_class.name}")
-        making = making.after(made)
+        making = making.after(_made(kind, making))
     return list(making.made)
+
+
+def _made(kind: kinds.Kind, making: Making) -> list[BuiltObject]:
+    """Objects of a kind, which may be sent. Raises Unsound where one may not."""
+    made = list(import_module(kind.module).make(making))
+    wrong = [b for b in made if b.dataset.SOPClassUID != kind.sop_class.uid]
+    if wrong:
+        found = wrong[0].dataset.SOPClassUID
+        raise ValueError(f"{kind.module} made {found}, expected {kind.sop_class.name}")
+    require_sound(kind, made, making)
+    return made
+
+
+def _why(error: Exception) -> str:
+    """Why something was not made: what the check found, or the class and place of the error."""
+    return str(error) if isinstance(error, Unsound) else place_of(error)

@@ -21,18 +21,23 @@ class Kind:
     module: str
     """Imported when such an object is made: it may load what a listener must not."""
     needs_prediction: bool
+    asked: bool = False
+    """Made only where a destination, or whoever analyzes, asks for it."""
+    instead_of: str = ""
+    """Name of the kind that it can stand for where a destination does not take that."""
 
 
 HEATMAP = Kind("heatmap", SEGMENTATION, "dicom_node.results.seg.heatmap", needs_prediction=True)
 REPORT = Kind("report", COMPREHENSIVE_3D_SR, "dicom_node.results.sr.report", needs_prediction=False)
 
 KINDS = (HEATMAP, REPORT)
-"""In the order in which they are made and delivered: the report last, it cites the heatmaps."""
+"""In the order in which they are made: the report last, it cites the heatmaps."""
 
 
 def kind_of(name: str) -> Kind | None:
-    """The line of an object by its own `kind`."""
-    return next((k for k in KINDS if name == k.name or name.startswith(f"{k.name}-")), None)
+    """The line of an object by its own `kind`: the longest name that it begins with."""
+    fit = [k for k in KINDS if name == k.name or name.startswith(f"{k.name}-")]
+    return max(fit, key=lambda k: len(k.name), default=None)
 
 
 def result_classes() -> dict[str, SopClass]:

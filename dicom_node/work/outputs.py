@@ -13,6 +13,7 @@ import structlog
 from pydicom import Dataset, dcmread, dcmwrite
 
 from dicom_node.config.whole import Config
+from dicom_node.deliver.choose import plan
 from dicom_node.ledger.errors import LedgerFailed
 from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Result, Revision, Run
@@ -127,6 +128,7 @@ class ResultObjects:
             number=one.number,
             predecessor=self._earlier.report(run, one, names.uid("instance"), provenance.variant),
             notes=notes,
+            wanted=plan(self._config.destinations, self._ledger.queries.destinations()).asked,
         )
 
     def _source(self, run: Run, slide: SlideFiles, base: str) -> Dataset:
