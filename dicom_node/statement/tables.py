@@ -65,8 +65,8 @@ SCU_BEHAVIOR = (
     (
         "0111",
         "Duplicate SOP Instance",
-        "Queried, and retrieved by C-GET where that is offered: "
-        "delivered if nothing contradicts it, refused if the content is another",
+        "Delivered, unless a query, or the object itself by C-GET where that is offered, "
+        "shows other content: not sent again then",
     ),
     ("A7xx", "Refused: out of resources", "Sent again later"),
     ("0110", "Processing failure", "Sent again later"),

@@ -55,7 +55,7 @@ def faults(
 
 
 def _identity(ds: Dataset, kind: Kind, source: Dataset) -> Iterator[str]:
-    meta = ds.file_meta
+    meta = getattr(ds, "file_meta", Dataset())
     if ds.get("SOPClassUID") != meta.get("MediaStorageSOPClassUID"):
         yield "SOPClassUID is not that of the file meta information"
     if ds.get("SOPInstanceUID") != meta.get("MediaStorageSOPInstanceUID"):
