@@ -78,7 +78,7 @@ def plan(destinations: Sequence[Destination], seen: Mapping[str, DestinationSeen
 
     One that was never asked is taken to accept everything: what it refuses then parks the study.
     """
-    answers = {name: one.accepted for name, one in seen.items() if one.has_answered}
+    answers = {name: one.accepted for name, one in seen.items() if one.reachable or one.accepted}
     return Plan({d.name: choices_of(d, answers.get(d.name)) for d in destinations})
 
 

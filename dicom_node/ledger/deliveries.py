@@ -8,10 +8,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from dicom_node.ledger.database.database import Database
-from dicom_node.ledger.database.dialects import insert_once
 from dicom_node.ledger.database.tables import deliveries, destinations, results, revisions
 from dicom_node.ledger.events import note
 from dicom_node.ledger.queries.of_results import deliveries_of
+from dicom_node.ledger.queueing import forget_others, queue_delivery, record_result
 from dicom_node.ledger.rows import Result, Run
 from dicom_node.ledger.standing import LOST
 from dicom_node.ledger.statements import move, move_in, of_run, the
@@ -60,14 +60,14 @@ class Deliveries:
                 ]
                 for name in to
             }
-            _forget_others(db, run, routes)
+            forget_others(db, run, routes)
             if sent:  # else there is nothing that replaces anything
                 self._supersede_earlier(db, run)
             for result in made:
-                _record_result(db, run, result)
+                record_result(db, run, result)
                 for name in (n for n in to if result.sop_instance_uid in routes[n]):
                     is_here = result.purged_at is None
-                    _queue_delivery(db, result.sop_instance_uid, name, again, is_here)
+                    queue_delivery(db, result.sop_instance_uid, name, again, is_here)
             db.execute(
                 the(run.study, run.revision).values(
                     state=State.DELIVERING,
@@ -197,13 +197,6 @@ class Deliveries:
             )
 
 
-_UNASKED: dict[str, Any] = {
-    "proof": None,
-    "proof_at": None,
-    "transaction_uid": None,
-    "ask_at": None,
-}
-_UNASKED |= {"resends": 0}
 _NOT_PENDING: sa.ColumnElement[bool] = deliveries.c.state != DeliveryState.PENDING
 _REFUSED_OR_LOST: sa.ColumnElement[bool] = sa.or_(deliveries.c.state == DeliveryState.REFUSED, LOST)
 
@@ -220,54 +213,3 @@ def _pending(destination: str) -> sa.Update:
     return deliveries.update().where(
         deliveries.c.destination == destination, deliveries.c.state == DeliveryState.PENDING
     )
-
-
-def _forget_others(db: sa.Connection, run: Run, routes: Mapping[str, Sequence[str]]) -> None:
-    """Forget what earlier attempts had to send, and did not, that is not to be sent any more."""
-    of_revision = sa.select(results.c.sop_instance_uid).where(
-        results.c.study_instance_uid == run.study, results.c.revision == run.revision
-    )
-    d = deliveries.c
-    wanted = sa.or_(
-        sa.false(),
-        *(
-            sa.and_(d.destination == name, d.sop_instance_uid.in_(uids))
-            for name, uids in routes.items()
-        ),
-    )
-    db.execute(
-        deliveries.delete().where(
-            deliveries.c.sop_instance_uid.in_(of_revision),
-            deliveries.c.state != DeliveryState.DELIVERED,
-            sa.not_(wanted),
-        )
-    )
-
-
-def _record_result(db: sa.Connection, run: Run, result: Result) -> None:
-    key = {
-        "study_instance_uid": run.study,
-        "revision": run.revision,
-        "sop_instance_uid": result.sop_instance_uid,
-    }
-    values = {f: getattr(result, f) for f in result.__slots__ if f != "sop_instance_uid"}
-    if not insert_once(db, results, **key, **values):
-        same = [results.c[name] == value for name, value in key.items()]
-        db.execute(results.update().where(*same).values(**values))
-
-
-def _queue_delivery(
-    db: sa.Connection,
-    sop_instance_uid: str,
-    destination: str,
-    again: sa.ColumnElement[bool],
-    is_here: bool,
-) -> None:
-    key = {"sop_instance_uid": sop_instance_uid, "destination": destination}
-    if not insert_once(db, deliveries, **key, state=DeliveryState.PENDING) and is_here:
-        same = [deliveries.c[name] == value for name, value in key.items()]
-        db.execute(
-            deliveries.update()
-            .where(*same, again)
-            .values(state=DeliveryState.PENDING, error=None, next_attempt_at=None, **_UNASKED)
-        )

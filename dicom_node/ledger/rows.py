@@ -247,8 +247,3 @@ class DestinationSeen:
     accepted: dict[str, list[str]]
     """Transfer syntaxes by SOP class, as UIDs; while it is not reachable, of its last answer."""
     reason: str
-
-    @property
-    def has_answered(self) -> bool:
-        """Whether what it accepts is known."""
-        return self.reachable or bool(self.accepted)
