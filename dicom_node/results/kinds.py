@@ -22,9 +22,9 @@ class Kind:
     """Imported when such an object is made: it may load what a listener must not."""
     needs_prediction: bool
     asked: bool = False
-    """Made only where a destination, or whoever analyzes, asks for it."""
+    """Made only where a destination, or a person, asks for it."""
     instead_of: str = ""
-    """Name of the kind that it can stand for where a destination does not take that."""
+    """The kind that it can stand for, where a destination does not take that one."""
 
 
 HEATMAP = Kind("heatmap", SEGMENTATION, "dicom_node.results.seg.heatmap", needs_prediction=True)
@@ -35,9 +35,9 @@ KINDS = (HEATMAP, REPORT)
 
 
 def kind_of(name: str) -> Kind | None:
-    """The line of an object by its own `kind`: the longest name that it begins with."""
-    fit = [k for k in KINDS if name == k.name or name.startswith(f"{k.name}-")]
-    return max(fit, key=lambda k: len(k.name), default=None)
+    """The line of an object by its own `kind`; of several that fit, the one of the longest name."""
+    fitting = [k for k in KINDS if name == k.name or name.startswith(f"{k.name}-")]
+    return max(fitting, key=lambda k: len(k.name), default=None)
 
 
 def result_classes() -> dict[str, SopClass]:

@@ -40,10 +40,10 @@ class Making:
     """The report of an earlier revision that the new one replaces."""
     notes: tuple[str, ...] = ()
     """Sentences that the report says beside what it says of itself."""
-    wanted: frozenset[str] | None = None
-    """Names of the asked kinds that are to be made; None: only those that nobody has to ask for."""
     made: tuple[BuiltObject, ...] = ()
     """Objects of the same slide that were made before."""
+    wanted: frozenset[str] | None = None
+    """Names of the kinds to be made that are made only where asked for; None: none of them."""
 
     @property
     def series_number(self) -> int:

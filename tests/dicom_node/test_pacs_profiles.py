@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 from nodes import wait_for
 from pacs_profiles import (
@@ -30,7 +31,7 @@ from pacs_profiles import (
     running,
 )
 from pydicom import Dataset, dcmread
-from result_inputs import PROVENANCE, manifest, prediction, volume
+from result_inputs import PROVENANCE, manifest, prediction, values
 
 from dicom_node.config.whole import Config
 from dicom_node.deliver.choose import plan
@@ -47,6 +48,8 @@ from dicom_node.results.files import write
 from dicom_node.results.making import BuiltObject, Making
 from dicom_node.sop_classes import EXPLICIT_VR_LE, SopClass
 from inference.slide.files import SlideFiles
+from inference.types import Heatmap, Patch
+from slides import SlideStudy
 
 STUDY = "1.2"
 REPORTS = {SR_3D, SR_ENHANCED, SR_TEXT, PDF}
@@ -93,16 +96,28 @@ def config_of(folder: Path, pacs: ProfiledPacs, **destination: Any) -> Config:
     )
 
 
-def make(ledger: Ledger, config: Config, *, asked: bool = True) -> list[Result]:
+def making_of(slide: SlideStudy) -> Making:
+    """A drawn slide with a prediction that no model made."""
+    headers = {path: dcmread(path, stop_before_pixels=True) for path in slide.paths}
+    base = max(headers, key=lambda path: int(headers[path].get("TotalPixelMatrixRows", 0)))
+    source, uids = headers[base], tuple(str(h.SOPInstanceUID) for h in headers.values())
+    heatmap = Heatmap("tumor", values(source), (Patch(1, 1, 1.0), Patch(3, 4, 0.9)))
+    outline = np.array([[9, 9], [9, 900], [900, 900], [900, 9], [9, 9]], float)
+    result = prediction(
+        source, heatmaps=(heatmap,), tissue_outlines=(outline,), base=str(source.SOPInstanceUID)
+    )
+    files = SlideFiles("s1", tuple(headers), uids, base)
+    return Making(source, result, manifest(), PROVENANCE, files, number=0)
+
+
+def make(ledger: Ledger, config: Config, slide: SlideStudy, *, asked: bool = True) -> list[Result]:
     """As the worker does: objects of a slide, by what the destination has answered."""
     (destination,) = config.destinations
     if asked:
         answer = ask(destination, "DICOMNODE")
         ledger.deliveries.note_destination("pacs", True, answer.accepted, answer.reason)
     goes = plan([destination], ledger.queries.destinations())
-    source = volume()
-    slide = SlideFiles("s1", (), (str(source.SOPInstanceUID),), None)  # type: ignore[arg-type]
-    making = Making(source, prediction(source), manifest(), PROVENANCE, slide, number=0)
+    making = making_of(slide)
     made = [_kept(b, config) for b in build_objects(replace(making, wanted=goes.asked))]
     ledger.arrivals.record(ReceivedInstance("1.9", "1", STUDY, "1.8", "1", 1, "1.dcm", "A", "p"))
     ledger.studies.close(Run(STUDY, 1, 0), Evidence(1))
@@ -162,12 +177,12 @@ def rows(ledger: Ledger) -> dict[str, Delivery]:
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_each_pacs_has_something_readable_in_the_end_or_the_study_says_why_not(
-    name, ledger, tmp_path
+    name, ledger, tmp_path, phantom_study
 ):
     profile, state, has, says = PROFILES[name]
     with running(deepcopy(profile)) as pacs:
         config = config_of(tmp_path, pacs)
-        made = make(ledger, config)
+        made = make(ledger, config, phantom_study)
         with delivering(ledger, config):
             revision = ended(ledger)
         came = kinds_of(pacs, made)
@@ -178,10 +193,12 @@ def test_each_pacs_has_something_readable_in_the_end_or_the_study_says_why_not(
         assert all(ds.SOPClassUID in REPORTS for ds in pacs.came[:1]), "the report goes first"
 
 
-def test_a_pacs_that_was_not_asked_before_and_refuses_the_report_gets_no_heatmap(ledger, tmp_path):
+def test_a_pacs_that_was_not_asked_before_and_refuses_the_report_gets_no_heatmap(
+    ledger, tmp_path, phantom_study
+):
     with running(ProfiledPacs(explicit(SR_TEXT, SEG))) as pacs:
         config = config_of(tmp_path, pacs)
-        make(ledger, config, asked=False)
+        make(ledger, config, phantom_study, asked=False)
         with delivering(ledger, config):
             revision = ended(ledger)
         assert pacs.came == []
@@ -193,10 +210,10 @@ def test_a_pacs_that_was_not_asked_before_and_refuses_the_report_gets_no_heatmap
     assert "accepts no Comprehensive 3D SR Storage" in heatmap.error
 
 
-def test_a_heatmap_waits_as_long_as_its_report_is_not_there(ledger, tmp_path):
+def test_a_heatmap_waits_as_long_as_its_report_is_not_there(ledger, tmp_path, phantom_study):
     with running(ProfiledPacs(ALL, answers=0xA700)) as pacs:
         config = config_of(tmp_path, pacs)
-        make(ledger, config)
+        make(ledger, config, phantom_study)
         with delivering(ledger, config):
             wait_for(lambda: len(pacs.came) > 2, within_s=30, what="several tries")
             assert {ds.SOPClassUID for ds in pacs.came} == {SR_3D}
@@ -205,10 +222,10 @@ def test_a_heatmap_waits_as_long_as_its_report_is_not_there(ledger, tmp_path):
         assert [ds.SOPClassUID for ds in pacs.came][-2:] == [SR_3D, SEG]
 
 
-def test_a_report_that_is_refused_by_status_keeps_the_heatmap_back(ledger, tmp_path):
+def test_a_report_that_is_refused_by_status_keeps_the_heatmap_back(ledger, tmp_path, phantom_study):
     with running(ProfiledPacs(ALL, answers=0xA900)) as pacs:
         config = config_of(tmp_path, pacs)
-        make(ledger, config)
+        make(ledger, config, phantom_study)
         with delivering(ledger, config):
             revision = ended(ledger)
         assert {ds.SOPClassUID for ds in pacs.came} == {SR_3D}
@@ -216,10 +233,10 @@ def test_a_report_that_is_refused_by_status_keeps_the_heatmap_back(ledger, tmp_p
     assert "not sent without its report: pacs answered A900" in str(revision.reason)
 
 
-def test_explicit_segmentations_arrive_so_with_the_same_pixels(ledger, tmp_path):
+def test_explicit_segmentations_arrive_so_with_the_same_pixels(ledger, tmp_path, phantom_study):
     with running(ProfiledPacs(ALL)) as pacs:
         config = config_of(tmp_path, pacs, seg_syntax="explicit")
-        make(ledger, config)
+        make(ledger, config, phantom_study)
         with delivering(ledger, config):
             assert ended(ledger).state is State.DONE
         (sent,) = (ds for ds in pacs.came if ds.SOPClassUID == SEG)
@@ -259,21 +276,23 @@ def stand_in(monkeypatch):
 
 
 def test_what_stands_for_the_report_goes_first_and_the_heatmap_follows_it(
-    stand_in, ledger, tmp_path
+    stand_in, ledger, tmp_path, phantom_study
 ):
     with running(ProfiledPacs(explicit(SR_TEXT, SEG))) as pacs:
         config = config_of(tmp_path, pacs)
-        make(ledger, config)
+        make(ledger, config, phantom_study)
         with delivering(ledger, config):
             assert ended(ledger).state is State.DONE
         assert [ds.SOPClassUID for ds in pacs.came] == [SR_TEXT, SEG]
     assert "text is sent in the place of report" in told(ledger)
 
 
-def test_after_an_answer_a_retry_sends_what_stands_for_what_was_refused(stand_in, ledger, tmp_path):
+def test_after_an_answer_a_retry_sends_what_stands_for_what_was_refused(
+    stand_in, ledger, tmp_path, phantom_study
+):
     with running(ProfiledPacs(explicit(SR_TEXT, SEG))) as pacs:
         config = config_of(tmp_path, pacs)
-        make(ledger, config, asked=False)
+        make(ledger, config, phantom_study, asked=False)
         with delivering(ledger, config):
             parked = ended(ledger)
         assert parked.state is State.PARKED
@@ -295,22 +314,24 @@ def held_otherwise(made: list[Result], folder: Path, **other: Any) -> dict[str, 
     return found
 
 
-def duplicates(ledger: Ledger, tmp_path: Path, pacs: ProfiledPacs, **other: Any) -> Revision:
+def duplicates(
+    ledger: Ledger, tmp_path: Path, phantom_study: SlideStudy, pacs: ProfiledPacs, **other: Any
+) -> Revision:
     """Where a study ends at a PACS that says of all that it has it already."""
     with running(pacs):
         config = config_of(tmp_path, pacs)
-        made = make(ledger, config)
+        made = make(ledger, config, phantom_study)
         pacs.holds = held_otherwise(made, tmp_path, **other)
         with delivering(ledger, config):
             return ended(ledger)
 
 
 @pytest.mark.parametrize("way", ["query", "retrieval"])
-def test_other_content_under_our_uid_is_an_alarm(way, ledger, tmp_path):
+def test_other_content_under_our_uid_is_an_alarm(way, ledger, tmp_path, phantom_study):
     pacs = ProfiledPacs(ALL, answers=0x0111, finds=True, gets=way == "retrieval",
                         tells=CONTENT if way == "query" else ())  # fmt: skip
     changed = {"ContentTime": "111111"} if way == "query" else {"ContentSequence": []}
-    revision = duplicates(ledger, tmp_path, pacs, **changed)
+    revision = duplicates(ledger, tmp_path, phantom_study, pacs, **changed)
     assert revision.state is State.PARKED
     assert "holds other content under the SOP Instance UID" in rows(ledger)["report"].error
     (alarm,) = (e for e in ledger.queries.events(STUDY) if e.kind == "other_content")
@@ -329,27 +350,30 @@ def test_other_content_under_our_uid_is_an_alarm(way, ledger, tmp_path):
     ],
 )
 def test_what_is_not_answered_is_no_alarm_and_what_is_the_same_is_said_to_be(
-    finds, gets, says, proof, ledger, tmp_path
+    finds, gets, says, proof, ledger, tmp_path, phantom_study
 ):
     pacs = ProfiledPacs(ALL, answers=0x0111, finds=finds, gets=gets)
     # An archive may correct whose it is.
-    assert duplicates(ledger, tmp_path, pacs, PatientName="Other^Name").state is State.DONE
+    assert (
+        duplicates(ledger, tmp_path, phantom_study, pacs, PatientName="Other^Name").state
+        is State.DONE
+    )
     for row in rows(ledger).values():
         assert says in str(row.error)
         assert row.proof is proof
 
 
-def test_an_answer_with_whole_seconds_and_empty_keys_is_no_alarm(ledger, tmp_path):
+def test_an_answer_with_whole_seconds_and_empty_keys_is_no_alarm(ledger, tmp_path, phantom_study):
     pacs = ProfiledPacs(ALL, answers=0x0111, finds=True, tells=(*CONTENT, "NumberOfFrames"))
     other = {"ContentTime": "223015.000", "ContentDate": "", "NumberOfFrames": None}
-    assert duplicates(ledger, tmp_path, pacs, **other).state is State.DONE
+    assert duplicates(ledger, tmp_path, phantom_study, pacs, **other).state is State.DONE
 
 
-def test_the_same_pixels_in_another_syntax_are_the_same_content(ledger, tmp_path):
+def test_the_same_pixels_in_another_syntax_are_the_same_content(ledger, tmp_path, phantom_study):
     pacs = ProfiledPacs(explicit(SR_3D, SEG), answers=0x0111, gets=True)
     with running(pacs):
         config = config_of(tmp_path, pacs)
-        made = make(ledger, config)
+        made = make(ledger, config, phantom_study)
         pacs.holds = held_otherwise(made, tmp_path)
         for ds in pacs.holds.values():
             if ds.SOPClassUID == SEG:
@@ -359,11 +383,11 @@ def test_the_same_pixels_in_another_syntax_are_the_same_content(ledger, tmp_path
     assert "its content was compared" in str(rows(ledger)["heatmap-tumor"].error)
 
 
-def test_one_other_pixel_is_an_alarm(ledger, tmp_path):
+def test_one_other_pixel_is_an_alarm(ledger, tmp_path, phantom_study):
     pacs = ProfiledPacs(explicit(SR_3D, SEG), answers=0x0111, gets=True)
     with running(pacs):
         config = config_of(tmp_path, pacs)
-        made = make(ledger, config)
+        made = make(ledger, config, phantom_study)
         pacs.holds = held_otherwise(made, tmp_path)
         for ds in pacs.holds.values():
             if ds.SOPClassUID == SEG:
