@@ -38,13 +38,14 @@ def reports_first(due: Sequence[DueDelivery]) -> list[DueDelivery]:
 def turn_of(delivery: DueDelivery, standing: Sequence[Standing]) -> Send | Wait | Never:
     """Whether an object may go; `standing` is what its destination is sent of its study.
 
-    Its report is that of its slide by the same model; where there is none, it stands in the reports
-    of the study.
+    Its report is that of its slide by the same model; else those of the model, which may speak of
+    all slides together; else all of the study.
     """
     if is_report(delivery.kind):
         return Send()
     reports = [one for one in standing if is_report(one.kind)]
-    own = [r for r in reports if (r.slide, r.model) == (delivery.slide, delivery.model)] or reports
+    same = [one for one in reports if one.model == delivery.model] or reports
+    own = [one for one in same if one.slide == delivery.slide] or same
     if refused := [one for one in own if one.state is DeliveryState.REFUSED]:
         return Never(f"not sent without its report: {refused[0].error}")
     if any(one.state is DeliveryState.PENDING for one in own):

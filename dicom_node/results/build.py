@@ -107,8 +107,7 @@ def _made(kind: kinds.Kind, making: Making) -> list[BuiltObject]:
     if wrong:
         found = wrong[0].dataset.SOPClassUID
         raise ValueError(f"{kind.module} made {found}, expected {kind.sop_class.name}")
-    require_sound(kind, made, making)
-    return made
+    return require_sound(kind, made, making)
 
 
 def _why(error: Exception) -> str:

@@ -21,6 +21,8 @@ class BuiltObject:
     kind: str
     slide: str
     dataset: Dataset
+    is_sound: bool = False
+    """Whether it has passed the check of what may be sent, with what is known of its slide."""
 
 
 @dataclass(frozen=True, slots=True)

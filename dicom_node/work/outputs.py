@@ -21,6 +21,7 @@ from dicom_node.results.build import objects_of
 from dicom_node.results.files import write as write_file
 from dicom_node.results.identity import report_names
 from dicom_node.results.making import BuiltObject, Making
+from dicom_node.results.selfcheck.whole import require_checked
 from dicom_node.study.evidence import missing_of, slides_of
 from dicom_node.study.facts import read_facts
 from dicom_node.work.students.earlier import Earlier
@@ -151,7 +152,9 @@ class ResultObjects:
         return current
 
     def _keep(self, run: Run, one: Written, item: BuiltObject) -> Result:
-        """Write one object, unless its UID stands for one that must not change any more."""
+        """Write one object, unless its UID stands for one that must not change any more. Raises
+        Unsound for what must not be sent."""
+        require_checked(item)
         uid = str(item.dataset.SOPInstanceUID)
         kept = self._ledger.queries.kept_result(uid, run)
         if kept is not None:

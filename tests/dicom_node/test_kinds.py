@@ -45,7 +45,7 @@ def note(monkeypatch):
     module = ModuleType("a_note")
     module.make = make  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "a_note", module)
-    monkeypatch.setattr(build, "require_sound", lambda *_: None)  # it is no whole object
+    monkeypatch.setattr(build, "require_sound", lambda _, made, __: made)  # no whole object
     line = kinds.Kind("note", NOTE, "a_note", needs_prediction=True)
     monkeypatch.setattr(kinds, "KINDS", (*kinds.KINDS, line))
 

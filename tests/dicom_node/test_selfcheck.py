@@ -15,7 +15,9 @@ from result_inputs import PROVENANCE, manifest, prediction, refusal, volume
 from dicom_node.results import build, kinds
 from dicom_node.results.build import build_objects, objects_of
 from dicom_node.results.making import BuiltObject, Making
-from dicom_node.results.selfcheck.whole import Unsound, faults
+from dicom_node.results.selfcheck.whole import Unsound, faults, require_checked
+from dicom_node.work.answers import Answer, Failed
+from dicom_node.work.failures import answer_of
 from inference.slide.characters.header import in_unicode
 from inference.slide.files import SlideFiles
 from inference.types import NotAssessable, Prediction
@@ -255,3 +257,28 @@ def test_of_many_faults_the_first_are_told(made):
         delattr(ds, keyword)
     with pytest.raises(Unsound, match=r"PatientBirthDate is missing \(type 2\) and 1 more"):
         build.require_sound(kinds.HEATMAP, [BuiltObject("heatmap-tumor", "s1", ds)], making)
+
+
+def test_what_comes_without_a_check_is_checked_at_the_last_gate(made):
+    sound = BuiltObject("report", "case", made["report"])
+    require_checked(sound)
+    ds = deepcopy(made["report"])
+    continuous(ds)
+    with pytest.raises(Unsound, match="report: a container is not SEPARATE"):
+        require_checked(replace(sound, dataset=ds))
+    with pytest.raises(Unsound, match="nobody knows this kind"):
+        require_checked(replace(sound, kind="film"))
+    assert all(b.is_sound for b in build_objects(making_of(prediction(volume()), volume())))
+
+
+def test_a_picture_in_the_slides_frame_of_reference_would_be_taken_for_a_level(made):
+    ds = deepcopy(made["heatmap"])
+    ds.SOPClassUID = "1.2.840.10008.5.1.4.1.1.77.1.6"
+    assert any("viewers take it for one of its levels" in line for line in found(ds))
+
+
+def test_a_step_that_meets_an_unsound_object_answers_with_the_reason():
+    def build() -> Answer:
+        raise Unsound("it failed")
+
+    assert answer_of(build) == Failed("Unsound: it failed", may_pass=False)

@@ -30,8 +30,6 @@ def faults(ds: Dataset) -> Iterator[str]:
         yield f"PerFrameFunctionalGroupsSequence has {len(groups)} items for {count} frames"
     if ds.SOPClassUID == SegmentationStorage:
         yield from _of_segmentation(ds, cols)
-    if "PatientOrientation" not in ds and "ImageOrientationSlide" in ds:
-        yield "PatientOrientation is missing (type 2C)"
 
 
 def _of_stream(data: bytes, count: int, rows: int, cols: int) -> Iterator[str]:
@@ -48,6 +46,8 @@ def _of_stream(data: bytes, count: int, rows: int, cols: int) -> Iterator[str]:
 
 
 def _of_segmentation(ds: Dataset, cols: int) -> Iterator[str]:
+    if "PatientOrientation" not in ds:
+        yield "PatientOrientation is missing (type 2C)"
     if ds.SegmentationType == "BINARY" and cols % _BYTE:
         yield f"Columns {cols} is no multiple of 8: servers refuse frames that share a byte"
     if ds.SegmentationType == "FRACTIONAL" and not ds.get("SegmentationFractionalType"):

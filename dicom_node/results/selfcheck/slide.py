@@ -5,27 +5,36 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pydicom import Dataset
-from pydicom.uid import ParametricMapStorage, SegmentationStorage
+from pydicom.uid import (
+    ParametricMapStorage,
+    SegmentationStorage,
+    VLWholeSlideMicroscopyImageStorage,
+)
 
 from inference.types import SlideGeometry
 
 _TOLERANCE = 1e-4
 """Of a ratio of spacings: what 16 characters of a Decimal String leave."""
 _COPIED = ("FrameOfReferenceUID", "ImageOrientationSlide")
-_ON_A_GRID = (SegmentationStorage, ParametricMapStorage)
+_LAID_OVER = (SegmentationStorage, ParametricMapStorage)
 
 
 def faults(ds: Dataset, source: Dataset, geometry: SlideGeometry | None) -> Iterator[str]:
     """What is wrong with where an image lies; `source` is the header of the slide's base level."""
+    if ds.SOPClassUID == VLWholeSlideMicroscopyImageStorage:
+        if ds.get("FrameOfReferenceUID") == source.get("FrameOfReferenceUID"):
+            yield "FrameOfReferenceUID is the slide's: viewers take it for one of its levels"
+        return
+    if ds.SOPClassUID not in _LAID_OVER:
+        return
     for keyword in _COPIED:
         if ds.get(keyword) != source.get(keyword):
             yield f"{keyword} is not the slide's"
     if _origin(ds) != _origin(source):
         yield "TotalPixelMatrixOriginSequence is not the slide's: viewers ignore any other"
-    if ds.SOPClassUID in _ON_A_GRID:
-        if geometry is not None:
-            yield from _spacing(ds, geometry)
-        yield from _places(ds)
+    if geometry is not None:
+        yield from _spacing(ds, geometry)
+    yield from _places(ds)
 
 
 def _origin(ds: Dataset) -> tuple[float, ...]:
