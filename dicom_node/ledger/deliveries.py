@@ -11,10 +11,17 @@ from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.database.tables import deliveries, destinations, results, revisions
 from dicom_node.ledger.events import note
 from dicom_node.ledger.queries.of_results import deliveries_of
-from dicom_node.ledger.queueing import forget_others, queue_delivery, record_result
 from dicom_node.ledger.rows import Result, Run
 from dicom_node.ledger.standing import LOST
-from dicom_node.ledger.statements import move, move_in, of_run, the
+from dicom_node.ledger.statements import (
+    forget_others,
+    move,
+    move_in,
+    of_run,
+    queue_delivery,
+    record_result,
+    the,
+)
 from dicom_node.ledger.states import DeliveryState, Proof, State
 
 

@@ -11,7 +11,8 @@ from conformance_runs import KNOWN
 from nodes import ROOT, dicom_node
 
 from conformance.index import ALL
-from dicom_node.deliver import dimse, duplicates, proof
+from dicom_node.deliver import dimse, proof
+from dicom_node.deliver.duplicate import verifying
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.processes.ingest import Ingest
 from dicom_node.results.kinds import result_classes
@@ -77,7 +78,7 @@ def test_the_classes_stated_as_provider_are_those_the_listener_accepts(tmp_path)
 def test_the_classes_stated_as_user_are_those_that_delivery_proposes():
     sent = {*result_classes(), "1.2.840.10008.1.1"}
     assert {c.uid for c in tables.proposed()} == sent | {
-        c.uid for c in (*proof.CLASSES, *duplicates.CLASSES)
+        c.uid for c in (*proof.CLASSES, *verifying.CLASSES)
     }
 
 

@@ -18,7 +18,7 @@ from pynetdicom.association import Association
 from dicom_node.config.peers import Destination
 from dicom_node.deliver import dimse
 from dicom_node.deliver.choose import offered
-from dicom_node.deliver.contents import difference, stated_difference
+from dicom_node.deliver.duplicate.contents import difference, stated_difference
 from dicom_node.deliver.query import each_match, keys_of
 from dicom_node.observe.log import os_reason, place_of
 from dicom_node.results.kinds import result_classes
