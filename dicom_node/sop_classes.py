@@ -32,6 +32,7 @@ class SopClass:
 
 IMPLICIT_VR_LE = TransferSyntax("1.2.840.10008.1.2", "ImplicitVRLittleEndian")
 EXPLICIT_VR_LE = TransferSyntax("1.2.840.10008.1.2.1", "ExplicitVRLittleEndian")
+JPEG_BASELINE = TransferSyntax("1.2.840.10008.1.2.4.50", "JPEGBaseline8Bit")
 JPEG_LS_LOSSLESS = TransferSyntax("1.2.840.10008.1.2.4.80", "JPEGLSLossless")
 
 # In this order because the acceptor's order decides: of a context that offers several, the first
@@ -40,7 +41,7 @@ JPEG_LS_LOSSLESS = TransferSyntax("1.2.840.10008.1.2.4.80", "JPEGLSLossless")
 # (the slide reader does not open them), Explicit VR Big Endian (retired) and Deflated Explicit VR
 # LE (its frames cannot be read without inflating the whole data set).
 _WSM_TRANSFER_SYNTAXES = (
-    TransferSyntax("1.2.840.10008.1.2.4.50", "JPEGBaseline8Bit"),
+    JPEG_BASELINE,
     TransferSyntax("1.2.840.10008.1.2.4.91", "JPEG2000"),
     TransferSyntax("1.2.840.10008.1.2.4.90", "JPEG2000Lossless"),
     TransferSyntax("1.2.840.10008.1.2.4.203", "HTJ2K"),
@@ -76,6 +77,36 @@ SEGMENTATION = SopClass(
     "Segmentation Storage",
     (JPEG_LS_LOSSLESS, EXPLICIT_VR_LE, IMPLICIT_VR_LE),
 )
+# What is made only where it is asked for.
+ENHANCED_SR = SopClass(
+    "1.2.840.10008.5.1.4.1.1.88.22", "Enhanced SR Storage", (EXPLICIT_VR_LE, IMPLICIT_VR_LE)
+)
+BASIC_TEXT_SR = SopClass(
+    "1.2.840.10008.5.1.4.1.1.88.11", "Basic Text SR Storage", (EXPLICIT_VR_LE, IMPLICIT_VR_LE)
+)
+ENCAPSULATED_PDF = SopClass(
+    "1.2.840.10008.5.1.4.1.1.104.1",
+    "Encapsulated PDF Storage",
+    (EXPLICIT_VR_LE, IMPLICIT_VR_LE),
+)
+SECONDARY_CAPTURE = SopClass(
+    "1.2.840.10008.5.1.4.1.1.7",
+    "Secondary Capture Image Storage",
+    (JPEG_BASELINE, EXPLICIT_VR_LE, IMPLICIT_VR_LE),
+)
+SIMPLE_ANNOTATIONS = SopClass(
+    "1.2.840.10008.5.1.4.1.1.91.1",
+    "Microscopy Bulk Simple Annotations Storage",
+    (EXPLICIT_VR_LE, IMPLICIT_VR_LE),
+)
+PARAMETRIC_MAP = SopClass(
+    "1.2.840.10008.5.1.4.1.1.30", "Parametric Map Storage", (EXPLICIT_VR_LE, IMPLICIT_VR_LE)
+)
+KEY_OBJECT_SELECTION = SopClass(
+    "1.2.840.10008.5.1.4.1.1.88.59",
+    "Key Object Selection Document Storage",
+    (EXPLICIT_VR_LE, IMPLICIT_VR_LE),
+)
 
 STORAGE_COMMITMENT = SopClass(
     "1.2.840.10008.1.20.1",
@@ -94,6 +125,18 @@ STUDY_ROOT_GET = SopClass(
     (EXPLICIT_VR_LE, IMPLICIT_VR_LE),
 )
 
-ALL = (VERIFICATION, VL_WHOLE_SLIDE_MICROSCOPY, COMPREHENSIVE_3D_SR, SEGMENTATION)
+ALL = (
+    VERIFICATION,
+    VL_WHOLE_SLIDE_MICROSCOPY,
+    COMPREHENSIVE_3D_SR,
+    SEGMENTATION,
+    ENHANCED_SR,
+    BASIC_TEXT_SR,
+    ENCAPSULATED_PDF,
+    SECONDARY_CAPTURE,
+    SIMPLE_ANNOTATIONS,
+    PARAMETRIC_MAP,
+    KEY_OBJECT_SELECTION,
+)
 """Every class of objects, and the echo. One is accepted when a service of `dicom_node/services`
 names it, and proposed to destinations when a line of `dicom_node/results/kinds.py` does."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,11 +21,11 @@ from dicom_node.commands import flags
 from dicom_node.commands.studies_of_files import Found, Unusable, find_studies
 from dicom_node.exit_status import FAILED, REFUSED
 from dicom_node.observe.log import configure, os_reason, place_of
-from dicom_node.results import kinds
+from dicom_node.results import geojson, kinds
 from dicom_node.results.build import objects_of
 from dicom_node.results.files import write
 from dicom_node.results.identity import Provenance
-from dicom_node.results.making import Making
+from dicom_node.results.making import BuiltObject, Making
 from dicom_node.study.evidence import PatientsDiffer, gather_evidence, missing_of, slides_of
 from dicom_node.study.facts import Uncountable, read_facts
 from dicom_node.view.page import write_page
@@ -38,7 +38,7 @@ from inference import predict
 from inference.answers import require_answerable
 from inference.errors import SlideUnreadable
 from inference.slide.files import SlideFiles
-from inference.types import Prediction, Progress
+from inference.types import NotAssessable, Prediction, Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,8 @@ class Analyze:
     engine: EngineName
     precision: PrecisionName
     threads: int
+    objects: frozenset[str]
+    """Kinds that are made because they are asked for."""
     as_json: bool
 
 
@@ -60,6 +62,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files or folders")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--bundle", default="default", help="a shipped name or a directory")
+    flags.add_objects(parser)
     flags.add_engine(parser)
     flags.add_json(parser)
     flags.gives(parser, Analyze)
@@ -81,7 +84,7 @@ def run(arguments: Analyze) -> int:
             if runtime.note:
                 console.print(runtime.note)
             found = find_studies(arguments.paths)
-            reports, failed = _analyze_all(found, arguments.out, runtime, console)
+            reports, failed = _analyze_all(found, arguments, runtime, console)
     except (BundleRejected, EngineMissing) as error:
         sys.stderr.write(f"dicom-node: {error}\n")
         return REFUSED
@@ -94,7 +97,7 @@ def run(arguments: Analyze) -> int:
 
 
 def _analyze_all(
-    found: Found, out: Path, runtime: Runtime, console: Console
+    found: Found, asked: Analyze, runtime: Runtime, console: Console
 ) -> tuple[list[dict[str, Any]], bool]:
     """Reports of every study that could be analyzed, and whether anything could not be.
 
@@ -113,9 +116,9 @@ def _analyze_all(
                 failed = True
                 sys.stderr.write(f"dicom-node: study {study}: {why}\n")
             for slide in slides:
-                folder = out / f"study-{number}-slide-{slide.key}"
+                folder = asked.out / f"study-{number}-slide-{slide.key}"
                 try:
-                    reports.append(_analyze_one(slide, folder, runtime, console))
+                    reports.append(_analyze_one(slide, folder, asked.objects, runtime, console))
                 except SlideUnreadable as error:  # the other slides have their turn
                     failed = True
                     sys.stderr.write(f"dicom-node: study {study}: {_trouble(error)}\n")
@@ -151,7 +154,7 @@ def _slides(files: Mapping[str, Path]) -> tuple[tuple[SlideFiles, ...], list[str
 
 
 def _analyze_one(
-    slide: SlideFiles, folder: Path, runtime: Runtime, console: Console
+    slide: SlideFiles, folder: Path, wanted: frozenset[str], runtime: Runtime, console: Console
 ) -> dict[str, Any]:
     with _bar(console) as bar:
         task = bar.add_task("tiles", total=None, rate="")
@@ -175,6 +178,7 @@ def _analyze_one(
             provenance=provenance,
             slide=slide,
             number=0,
+            wanted=wanted,
         ),
     )
     if not built:
@@ -185,6 +189,7 @@ def _analyze_one(
     written = {item.kind: folder / f"{item.kind}.dcm" for item in built}
     for item in built:
         write(item.dataset, written[item.kind])
+    _write_regions(folder, result, built)
     heatmaps = [p for kind, p in written.items() if kinds.kind_of(kind) is kinds.HEATMAP]
     page = write_page(
         folder / "report.html",
@@ -201,6 +206,16 @@ def _analyze_one(
         "objects": {kind: str(path) for kind, path in written.items()},
         "report": report_as_json(report),
     }
+
+
+def _write_regions(
+    folder: Path, result: Prediction | NotAssessable, built: Sequence[BuiltObject]
+) -> None:
+    """The regions for QuPath beside the objects; none where nothing was predicted."""
+    heatmaps = [b.dataset for b in built if kinds.kind_of(b.kind) is kinds.HEATMAP]
+    if isinstance(result, Prediction) and heatmaps:
+        text = geojson.to_text(result, heatmaps)
+        (folder / "regions.geojson").write_text(text, encoding="utf-8")
 
 
 def _bar(console: Console) -> Bar:

@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from dicom_node.results import kinds
 from engines.names import ENGINE_NAMES, PRECISION_NAMES
 
 _KIND = "arguments_kind"
@@ -37,6 +38,17 @@ def add_config(parser: argparse.ArgumentParser, *, is_repeated: bool = False) ->
 def add_json(parser: argparse.ArgumentParser) -> None:
     """`--json`, as `as_json`."""
     parser.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
+
+
+def add_objects(parser: argparse.ArgumentParser) -> None:
+    """`--objects`: names of kinds that are made because they are asked for."""
+    parser.add_argument(
+        "--objects",
+        type=_kinds,
+        default=frozenset(),
+        metavar="KIND,...",
+        help=f"make these as well: {', '.join(kinds.asked_names())}, or all",
+    )
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
@@ -71,3 +83,14 @@ def _threads(text: str) -> int:
     if not text.isdigit():
         raise argparse.ArgumentTypeError(f"found {text!r}, expected 0 or more")
     return int(text)
+
+
+def _kinds(text: str) -> frozenset[str]:
+    """Names of kinds; those that are made anyway may be among them."""
+    names = {name.strip() for name in text.split(",") if name.strip()}
+    known = {kind.name for kind in kinds.KINDS}
+    if unknown := sorted(names - known - {"all"}):
+        raise argparse.ArgumentTypeError(
+            f"found {', '.join(unknown)}; expected some of {', '.join(sorted(known))}, or all"
+        )
+    return frozenset(kinds.asked_names() if "all" in names else names & {*kinds.asked_names()})

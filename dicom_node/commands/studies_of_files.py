@@ -12,11 +12,12 @@ from pathlib import Path
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
+from dicom_node.implementation import MANUFACTURER
 from dicom_node.observe.log import place_of
 from dicom_node.sop_classes import VL_WHOLE_SLIDE_MICROSCOPY
 from inference.slide.files import files_in
 
-_IDENTIFYING = ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID"]
+_IDENTIFYING = ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "Manufacturer"]
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 
@@ -51,6 +52,9 @@ def find_studies(paths: Sequence[Path]) -> Found:
         except _NoSlide:
             skipped.append((path, "not a whole-slide image"))
             continue
+        except _OwnResult:
+            skipped.append((path, "a result of a dicom-node"))
+            continue
         except Unusable as error:
             troubles.append(str(error))
             continue
@@ -71,11 +75,15 @@ class _NoSlide(Exception):
     """A DICOM file of another class."""
 
 
+class _OwnResult(Exception):
+    """A picture that a dicom-node drew."""
+
+
 def _identity(path: Path) -> tuple[str, str]:
     """Study and SOP Instance UID of a whole-slide file."""
     try:
         header = dcmread(path, stop_before_pixels=True, specific_tags=_IDENTIFYING)
-        sop_class, instance, study = (header.get(keyword) for keyword in _IDENTIFYING)
+        sop_class, instance, study, maker = (header.get(keyword) for keyword in _IDENTIFYING)
         announced = header.file_meta.get("MediaStorageSOPClassUID")
     except InvalidDicomError:
         raise
@@ -83,6 +91,8 @@ def _identity(path: Path) -> tuple[str, str]:
         raise Unusable(f"{path}: cannot be read: {place_of(error)}") from None
     if VL_WHOLE_SLIDE_MICROSCOPY.uid not in (sop_class, announced):
         raise _NoSlide
+    if maker == MANUFACTURER:
+        raise _OwnResult
     if sop_class != announced:
         raise Unusable(f"{path}: SOPClassUID differs from the file's own header, or is cut off")
     for keyword, value in (("SOPInstanceUID", instance), ("StudyInstanceUID", study)):

@@ -1,1 +1,1 @@
-"""Objects the node sends back: Structured Reports and heatmap Segmentations."""
+"""Objects the node sends back: reports and heatmaps, and other forms of them."""

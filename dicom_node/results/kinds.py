@@ -1,14 +1,27 @@
 """Kinds of result objects: one pure table that delivery, `check` and the builders read.
 
 To add a kind: a module with `make(making) -> Iterable[BuiltObject]`, and one line here. Its Series
-Number is `making.series_number` and 1 to 9 more, one that no other kind takes.
+Number is `making.series_number` and 1 to 9 more, one that no other kind takes; that of a kind which
+is made only where it is asked for is `making.asked_series_number`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dicom_node.sop_classes import COMPREHENSIVE_3D_SR, SEGMENTATION, SopClass
+from dicom_node.sop_classes import (
+    BASIC_TEXT_SR,
+    COMPREHENSIVE_3D_SR,
+    ENCAPSULATED_PDF,
+    ENHANCED_SR,
+    KEY_OBJECT_SELECTION,
+    PARAMETRIC_MAP,
+    SECONDARY_CAPTURE,
+    SEGMENTATION,
+    SIMPLE_ANNOTATIONS,
+    VL_WHOLE_SLIDE_MICROSCOPY,
+    SopClass,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +43,94 @@ class Kind:
 HEATMAP = Kind("heatmap", SEGMENTATION, "dicom_node.results.seg.heatmap", needs_prediction=True)
 REPORT = Kind("report", COMPREHENSIVE_3D_SR, "dicom_node.results.sr.report", needs_prediction=False)
 
-KINDS = (HEATMAP, REPORT)
-"""In the order in which they are made: the report last, it cites the heatmaps."""
+REPORT_ENHANCED = Kind(
+    "report-enhanced",
+    ENHANCED_SR,
+    "dicom_node.results.sr.enhanced",
+    needs_prediction=False,
+    asked=True,
+    instead_of="report",
+)
+REPORT_TEXT = Kind(
+    "report-text",
+    BASIC_TEXT_SR,
+    "dicom_node.results.sr.basic",
+    needs_prediction=False,
+    asked=True,
+    instead_of="report",
+)
+SUMMARY = Kind(
+    "summary",
+    ENCAPSULATED_PDF,
+    "dicom_node.results.pdf.summary",
+    needs_prediction=False,
+    asked=True,
+    instead_of="report",
+)
+OVERLAY = Kind(
+    "overlay",
+    VL_WHOLE_SLIDE_MICROSCOPY,
+    "dicom_node.results.overlay.slide_image",
+    needs_prediction=True,
+    asked=True,
+    instead_of="heatmap",
+)
+CAPTURE = Kind(
+    "capture",
+    SECONDARY_CAPTURE,
+    "dicom_node.results.overlay.capture",
+    needs_prediction=True,
+    asked=True,
+    instead_of="overlay",
+)
+ANNOTATIONS = Kind(
+    "annotations",
+    SIMPLE_ANNOTATIONS,
+    "dicom_node.results.ann.annotations",
+    needs_prediction=True,
+    asked=True,
+)
+MAP = Kind(
+    "map",
+    PARAMETRIC_MAP,
+    "dicom_node.results.pm.parametric_map",
+    needs_prediction=True,
+    asked=True,
+)
+SET = Kind(
+    "set",
+    KEY_OBJECT_SELECTION,
+    "dicom_node.results.ko.selection",
+    needs_prediction=False,
+    asked=True,
+)
+
+KINDS = (
+    HEATMAP,
+    REPORT,
+    REPORT_ENHANCED,
+    REPORT_TEXT,
+    SUMMARY,
+    OVERLAY,
+    CAPTURE,
+    ANNOTATIONS,
+    MAP,
+    SET,
+)
+"""In the order in which they are made: the report after the heatmaps that it cites, then what is
+made of these, the set of all last. One that is asked for keeps its place among those, since its
+Series Number follows from it: a new one comes at the end."""
 
 
 def kind_of(name: str) -> Kind | None:
     """The line of an object by its own `kind`; of several that fit, the one of the longest name."""
     fitting = [k for k in KINDS if name == k.name or name.startswith(f"{k.name}-")]
     return max(fitting, key=lambda k: len(k.name), default=None)
+
+
+def asked_names() -> tuple[str, ...]:
+    """Names of the kinds that are made only where they are asked for."""
+    return tuple(kind.name for kind in KINDS if kind.asked)
 
 
 def result_classes() -> dict[str, SopClass]:

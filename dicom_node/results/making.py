@@ -6,12 +6,15 @@ from dataclasses import dataclass, replace
 
 from pydicom import Dataset
 
-from dicom_node.results.identity import Provenance
+from dicom_node.results.identity import Provenance, ResultNames
+from dicom_node.results.kinds import KINDS, REPORT, Kind
+from dicom_node.sop_classes import SEGMENTATION
 from engines.manifest.whole import Manifest
 from inference.slide.files import SlideFiles
 from inference.types import NotAssessable, Prediction
 
 _FIRST_SERIES_NUMBER = 9001
+_FIRST_ASKED_SERIES_NUMBER = 20001
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,30 @@ class Making:
     def series_number(self) -> int:
         """Series Number of the report; that of each other object follows it."""
         return _FIRST_SERIES_NUMBER + 10 * self.number
+
+    def asked_series_number(self, kind: Kind, nth: int = 0) -> int:
+        """Series Number of the `nth` object, 0 to 9, of a kind that is made where asked for."""
+        place = [k.name for k in KINDS if k.asked].index(kind.name)
+        return _FIRST_ASKED_SERIES_NUMBER + 100 * self.number + 10 * place + nth
+
+    @property
+    def report(self) -> Dataset:
+        """The report of the slide, made before; raises ValueError where it was not."""
+        for built in self.made:
+            if built.kind == REPORT.name:
+                return built.dataset
+        raise ValueError(f"found {[b.kind for b in self.made]}, expected the report among them")
+
+    @property
+    def heatmaps(self) -> tuple[Dataset, ...]:
+        """The FRACTIONAL Segmentations of the slide, made before."""
+        made = [b.dataset for b in self.made if b.dataset.SOPClassUID == SEGMENTATION.uid]
+        return tuple(seg for seg in made if seg.SegmentationType == "FRACTIONAL")
+
+    def names_after(self, origin: Dataset, kind: str) -> ResultNames:
+        """UIDs of an object that is made of another result, `origin`: as lasting as that one's."""
+        uids = (*self.slide.input_uids, str(origin.SOPInstanceUID))
+        return ResultNames.of(str(self.source.StudyInstanceUID), uids, self.provenance, kind)
 
     def after(self, more: list[BuiltObject]) -> Making:
         """The same, with objects that were made meanwhile."""

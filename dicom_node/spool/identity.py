@@ -1,4 +1,4 @@
-"""What the node reads of an instance before it keeps it: its UIDs, and nothing else."""
+"""What the node reads of an instance before it keeps it: its UIDs, and whether it is our own."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import data_element_generator
 
+from dicom_node.implementation import MANUFACTURER
 from dicom_node.sop_classes import EXPLICIT_VR_LE, IMPLICIT_VR_LE
 from dicom_node.spool.refusals import Refused, Why
 from inference.slide.budget import TooMuch, Walk
@@ -21,6 +22,7 @@ _USUAL_HEADER_BYTES = 64 << 10
 _MOST_ITEMS = 2000
 """Of sequences in front of the identifying attributes; they are parsed while others receive."""
 
+_MANUFACTURER = 0x00080070
 _SOP_CLASS, _SOP_INSTANCE, _STUDY, _SERIES = 0x00080016, 0x00080018, 0x0020000D, 0x0020000E
 _MEDIA_CLASS, _MEDIA_INSTANCE, _TRANSFER_SYNTAX = 0x00020002, 0x00020003, 0x00020010
 
@@ -70,9 +72,11 @@ def read_identity(dataset: ReadableDataset, transfer_syntax_uid: str) -> Identit
 
 
 def _identity_within(limit: int, dataset: ReadableDataset, transfer_syntax_uid: str) -> Identity:
-    wanted = {_SOP_CLASS, _SOP_INSTANCE, _STUDY, _SERIES}
+    wanted = {_SOP_CLASS, _SOP_INSTANCE, _MANUFACTURER, _STUDY, _SERIES}
     values = _uids(dataset.read_at(0, limit), wanted, transfer_syntax_uid)
     cut = dataset.size_bytes > limit
+    if values.get(_MANUFACTURER, "").strip() == MANUFACTURER:
+        raise Refused(Why.OWN_RESULT, "a result of a dicom-node is no slide to analyze")
     return Identity(
         sop_class_uid=_required(values, _SOP_CLASS, Why.NO_SOP_UID, "SOP Class UID", cut),
         sop_instance_uid=_required(values, _SOP_INSTANCE, Why.NO_SOP_UID, "SOP Instance UID", cut),

@@ -18,6 +18,8 @@ class Why(Enum):
     """A SOP class that is not taken, or not the one that was announced."""
     PAUSED = auto()
     """An operator has paused intake: later."""
+    OWN_RESULT = auto()
+    """A picture that a dicom-node drew: to analyze it would make another one, for ever."""
     OTHER_INSTANCE = auto()
     """The instance is not the one that was announced."""
 

@@ -58,6 +58,10 @@ _SCP_MEANING = {
         "Error: cannot understand",
         "The identifying attributes are not in the first 2 MiB, or come behind 2000 items",
     ),
+    StoreStatus.OWN_RESULT: (
+        "Error: cannot understand",
+        "The instance is a result of a dicom-node (Manufacturer), and no slide to analyze",
+    ),
 }
 SCU_BEHAVIOR = (
     ("0000", "Success", "Delivered"),
@@ -183,8 +187,13 @@ def parameters() -> str:
 
 def created() -> str:
     """Kinds of objects that the node makes."""
-    rows = [(k.name, k.sop_class.name, "yes" if k.needs_prediction else "no") for k in KINDS]
-    return table(("Kind", "SOP Class", "Only with a prediction"), rows)
+    yes = ("no", "yes")
+    rows = [
+        (k.name, k.sop_class.name, yes[k.needs_prediction], yes[k.asked], k.instead_of or "none")
+        for k in KINDS
+    ]
+    head = ("Kind", "SOP Class", "Only with a prediction", "Only where asked for", "Stands for")
+    return table(head, rows)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -195,3 +195,16 @@ def test_a_case_that_must_not_be_analyzed_ends_in_a_sentence(case, tmp_path):
         "dup_uid_diff_content": "have one SOP Instance UID and differ",
     }
     assert expected[case] in done.stderr
+
+
+def test_what_is_asked_for_lies_beside_the_rest(phantom_study, tmp_path):
+    done = analyze(phantom_study.folder, "--out", tmp_path, "--objects", "report,summary,set")
+    assert "not made" not in done
+    (folder,) = tmp_path.iterdir()
+    found = {path.name for path in folder.iterdir()}
+    made = {"heatmap-tumor.dcm", "report.dcm", "summary.dcm", "set.dcm"}
+    assert found == made | {"report.html", "regions.geojson"}
+    regions = json.loads((folder / "regions.geojson").read_text("utf-8"))
+    seg, _ = heatmap_grid(folder / "heatmap-tumor.dcm")
+    tiles = [f for f in regions["features"] if f["properties"]["objectType"] == "tile"]
+    assert len(tiles) == (seg > 0).sum()

@@ -65,14 +65,16 @@ PROFILES: dict[str, tuple[ProfiledPacs, State, set[str], str]] = {
     # people are told
     "takes all": (ProfiledPacs(ALL), State.DONE, {"report", "heatmap"}, ""),
     "only SC and PDF": (
-        ProfiledPacs(explicit(SC, PDF)), State.PARKED, set(), "accepts no Comprehensive 3D SR"
+        ProfiledPacs(explicit(SC, PDF)), State.DONE, {"summary", "capture"},
+        "summary is sent in the place of report",
     ),
     "no 3D SR": (
-        ProfiledPacs(explicit(SR_ENHANCED, SR_TEXT, SEG)), State.PARKED, set(),
-        "accepts no Comprehensive 3D SR",
+        ProfiledPacs(explicit(SR_ENHANCED, SR_TEXT, SEG)), State.DONE,
+        {"report-enhanced", "heatmap"}, "report-enhanced is sent in the place of report",
     ),
     "no SEG": (
-        ProfiledPacs(explicit(SR_3D, WSM, SC)), State.DONE, {"report"}, "no Segmentation Storage"
+        ProfiledPacs(explicit(SR_3D, WSM, SC)), State.DONE, {"report", "overlay"},
+        "overlay is sent in the place of heatmap",
     ),
     "explicit only": (ProfiledPacs(explicit(SR_3D, SEG)), State.DONE, {"report", "heatmap"}, ""),
     "slow": (ProfiledPacs(ALL, takes_s=2.0), State.DONE, {"report", "heatmap"}, ""),

@@ -29,6 +29,7 @@ class StoreStatus(IntEnum):
     NO_SERIES_UID = 0xC004
     ILLEGAL_UID = 0xC005
     HEADER_TOO_LARGE = 0xC006
+    OWN_RESULT = 0xC007
 
 
 STATUS_OF = {
@@ -38,6 +39,7 @@ STATUS_OF = {
     Why.NO_SERIES_UID: StoreStatus.NO_SERIES_UID,
     Why.ILLEGAL_UID: StoreStatus.ILLEGAL_UID,
     Why.HEADER_TOO_LARGE: StoreStatus.HEADER_TOO_LARGE,
+    Why.OWN_RESULT: StoreStatus.OWN_RESULT,
     Why.PAUSED: StoreStatus.OUT_OF_RESOURCES,
     Why.OTHER_CLASS: StoreStatus.CLASS_NOT_SUPPORTED,
     Why.OTHER_INSTANCE: StoreStatus.MISMATCH,

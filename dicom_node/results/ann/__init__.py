@@ -1,0 +1,1 @@
+"""Microscopy Bulk Simple Annotations (PS3.3 A.87)."""

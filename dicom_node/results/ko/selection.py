@@ -1,0 +1,71 @@
+"""A Key Object Selection (PS3.3 A.35.4, PS3.16 TID 2010) that ties slide, report and heatmaps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from highdicom.ko import KeyObjectSelection, KeyObjectSelectionDocument
+from highdicom.sr import CodedConcept, DeviceObserverIdentifyingAttributes, ObserverContext
+from pydicom import Dataset
+
+from dicom_node.results import codes
+from dicom_node.results.kinds import SET
+from dicom_node.results.making import BuiltObject, Making
+from dicom_node.results.modules import blank_header, complete, plain, series_description
+from inference.slide.characters.header import UTF_8
+
+
+def make(making: Making) -> Iterator[BuiltObject]:
+    """The slide's image and every object that was made of it."""
+    names = making.names_after(making.report, SET.name)
+    slide = blank_header(making.source, making.result.geometry)
+    evidence = [slide, *(_in_study(b.dataset, slide) for b in making.made)]
+    is_product = making.manifest is not None and making.manifest.status == "product"
+    content = KeyObjectSelection(
+        document_title=CodedConcept.from_code(
+            codes.OF_INTEREST if is_product else codes.FOR_RESEARCH
+        ),
+        referenced_objects=evidence,
+        observer_device_context=_observer(making),
+        description=plain(str(making.report.SeriesDescription)),
+    )
+    document: Dataset = KeyObjectSelectionDocument(
+        evidence=evidence,
+        content=content,
+        series_instance_uid=names.uid("series"),
+        series_number=making.asked_series_number(SET),
+        sop_instance_uid=names.uid("instance"),
+        instance_number=1,
+        manufacturer=making.provenance.device.manufacturer,
+        series_description=series_description("AI results of a slide", making.manifest),
+        specific_character_set=UTF_8,
+    )
+    document.ContinuityOfContent = "SEPARATE"
+    complete(document, making.source, making.manifest, making.provenance)
+    yield BuiltObject(SET.name, making.slide.key, document)
+
+
+def _in_study(built: Dataset, slide: Dataset) -> Dataset:
+    """What highdicom needs of an instance, and not its pixels, which it would copy."""
+    seen = Dataset()
+    for element in slide:
+        if element.keyword.startswith(("Patient", "Study", "Accession", "ReferringPhysician")):
+            seen.add(element)
+    for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Rows", "Columns"):
+        if keyword in built:
+            seen.add(built[keyword])
+    return seen
+
+
+def _observer(making: Making) -> ObserverContext:
+    device = making.provenance.device
+    return ObserverContext(
+        observer_type=codes.DEVICE,
+        observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
+            uid=device.uid,
+            name=device.name,
+            manufacturer_name=device.manufacturer,
+            model_name=device.model,
+            serial_number=device.serial,
+        ),
+    )

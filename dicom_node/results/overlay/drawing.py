@@ -1,0 +1,65 @@
+"""A slide's picture with a heatmap over it, as plain pixels: for the page and for images."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dicom_node.results.making import Making
+from dicom_node.results.seg.layers import Layer
+from inference.errors import Refused, SlideUnreadable
+from inference.heatmap import color
+from inference.overview import overview
+from inference.slide.slide import open_slide
+from inference.types import SlideGeometry
+
+FAINTEST, STRONGEST = 0.2, 0.65
+"""How much of a cell's color covers the tissue, at the lowest value and at the highest: a low value
+must not hide what is under it."""
+_TISSUE = 235
+"""Gray of the light tissue that a legend is drawn on."""
+
+
+def slide_picture(making: Making, longest_px: int) -> NDArray[np.uint8] | str:
+    """RGB [H, W, 3] of the slide of a result, or a sentence that says why there is none."""
+    try:
+        with open_slide(making.slide.paths, base_uid=making.result.base) as slide:
+            return overview(slide, longest_px)
+    except Refused as refusal:
+        return f"No picture of the slide: {refusal.verdict.detail}"
+    except SlideUnreadable:
+        return "No picture of the slide: its files cannot be read."
+
+
+def over(picture: NDArray[np.uint8], layer: Layer, geometry: SlideGeometry) -> NDArray[np.uint8]:
+    """The picture [H, W, 3] of the whole slide with the cells of a heatmap over it."""
+    found = _under_pixels(layer, geometry, (picture.shape[0], picture.shape[1]))
+    return _blended(picture, found)
+
+
+def legend(width_px: int, height_px: int) -> NDArray[np.uint8]:
+    """A bar RGB [H, W, 3] of the values 0 to 1 from left to right, as they look on light tissue."""
+    values = np.broadcast_to(np.linspace(0.001, 1, width_px), (height_px, width_px))
+    return _blended(np.full((height_px, width_px, 3), _TISSUE, np.uint8), values)
+
+
+def _blended(picture: NDArray[np.uint8], values: NDArray[np.float64]) -> NDArray[np.uint8]:
+    share = np.where(values > 0, FAINTEST + (STRONGEST - FAINTEST) * values, 0)[..., None]
+    colors = color(values.astype(np.float32))
+    blended: NDArray[np.uint8] = np.rint(picture * (1 - share) + colors * share).astype(np.uint8)
+    return blended
+
+
+def _under_pixels(
+    layer: Layer, geometry: SlideGeometry, shape: tuple[int, int]
+) -> NDArray[np.float64]:
+    """Values [H, W] at the pixel centers of a picture of the whole slide."""
+    sides = (geometry.rows, geometry.cols)
+    cells = [
+        np.minimum(
+            ((np.arange(n) + 0.5) * side / n / stride).astype(int), layer.values.shape[axis] - 1
+        )
+        for axis, (n, side, stride) in enumerate(zip(shape, sides, layer.stride_px, strict=True))
+    ]
+    found: NDArray[np.float64] = layer.values[np.ix_(*cells)]
+    return found

@@ -1,0 +1,84 @@
+"""Fonts of the page, embedded: a name is read at any desk, whatever fonts its viewer has."""
+
+from __future__ import annotations
+
+import unicodedata
+from functools import lru_cache
+from itertools import groupby
+from xml.sax.saxutils import escape
+
+from reportlab.lib.styles import ParagraphStyle
+from reportlab.pdfbase import pdfmetrics
+from reportlab.pdfbase.ttfonts import TTFont
+from reportlab.platypus import Paragraph
+
+from dicom_node.results.fonts import font_file
+
+_SCRIPTS = ("", "JP", "KR", "SC", "TC")
+"""Files of the family: the general one, then those of the scripts of East Asia."""
+_KANA = ("HIRAGANA", "KATAKANA")
+_SHAPED = {"R", "AL"}
+"""Bidirectional classes (Unicode UAX 9) of what is written from right to left."""
+_COMPLEX = range(0x0900, 0x1900)
+"""Scripts of South and Southeast Asia, whose letters change by what stands beside them."""
+_TO_LEFT_LEAST = 0.5
+
+
+@lru_cache(maxsize=16)
+def font(script: str, *, bold: bool) -> TTFont:
+    """One file of the family, known to ReportLab by its name. Raises FontsMissing."""
+    path = font_file(script, bold=bold)
+    made = TTFont(path.stem, str(path), shapable=True)
+    pdfmetrics.registerFont(made)
+    return made
+
+
+def paragraph(text: str, style: ParagraphStyle, *, bold: bool = False) -> Paragraph:
+    """One line or many of any script; a character that no font has is written by its number."""
+    bent = style
+    if needs_shaping(text):
+        to_left = sum(unicodedata.bidirectional(c) in _SHAPED for c in text)
+        is_to_left = to_left >= _TO_LEFT_LEAST * sum(c.isalpha() for c in text)
+        wrap = "RTL" if is_to_left else None
+        bent = ParagraphStyle("shaped", parent=style, shaping=1, wordWrap=wrap)
+    return Paragraph(marked(text, bold=bold), bent)
+
+
+def needs_shaping(text: str) -> bool:
+    """Whether its letters are right only when they are set with regard to each other."""
+    return any(unicodedata.bidirectional(c) in _SHAPED or ord(c) in _COMPLEX for c in text)
+
+
+def marked(text: str, *, bold: bool = False) -> str:
+    """ReportLab's markup of a text, each part of it in a font that has its letters."""
+    scripts = preferred(text)
+
+    def of(character: str) -> str | None:
+        return next((s for s in scripts if _has(s, bold, character)), None)
+
+    parts = []
+    for script, group in groupby(text, key=of):
+        run = "".join(group)
+        if script is None:
+            run, script = "".join(f"[U+{ord(c):04X}]" for c in run), ""
+        parts.append(f'<font name="{font(script, bold=bold).fontName}">{escape(run)}</font>')
+    return "".join(parts)
+
+
+def preferred(text: str) -> tuple[str, ...]:
+    """Scripts in the order in which they are asked for letters.
+
+    One Han character is drawn in several ways: as where the text is from, as far as it shows.
+    """
+    names = {unicodedata.name(c, "").split(" ")[0] for c in text}
+    if names & set(_KANA) or any("HALFWIDTH KATAKANA" in unicodedata.name(c, "") for c in text):
+        return ("", "JP", "SC", "TC", "KR")
+    if "HANGUL" in names:
+        return ("", "KR", "TC", "SC", "JP")
+    han = [c for c in text if unicodedata.name(c, "").startswith("CJK ")]
+    whole = [s for s in _SCRIPTS[1:] if all(_has(s, False, c) for c in han)]
+    return ("", *dict.fromkeys((*whole, *_SCRIPTS[1:])))
+
+
+def _has(script: str, bold: bool, character: str) -> bool:
+    return ord(character) in font(script, bold=bold).face.charToGlyph

@@ -1,0 +1,162 @@
+"""What a report says, as plain values, read from its own content tree: for a page.
+
+Whatever the tree holds is found by what it is, not by where it stands: a sentence is a sentence, a
+number a number, in the order of the report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pydicom import Dataset
+
+from dicom_node.results import codes
+from dicom_node.results.sr.derived import children, meaning_of, name_of, number_of
+
+_LIBRARY = ("111028", "DCM")
+_TRACKING = ("112039", "DCM")
+_FINDING = ("121071", "DCM")
+_ALGORITHM = {
+    ("111001", "DCM"): "Algorithm",
+    ("111003", "DCM"): "version",
+    ("122405", "DCM"): "by",
+    ("111002", "DCM"): "parameter",
+}
+_SLIDE = {
+    ("111700", "DCM"): "Slide",
+    ("121041", "DCM"): "Specimen",
+}
+_COMMENT = (codes.COMMENT.value, codes.COMMENT.scheme_designator)
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A measurement as it is written, and what the report says of it: an interval, a derivation."""
+
+    name: str
+    value: str
+    beside: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """What one container of the report says."""
+
+    title: str
+    finding: str
+    numbers: tuple[Number, ...]
+    statements: tuple[tuple[str, str], ...]
+    """Name and meaning of what is coded."""
+    sentences: tuple[str, ...]
+    place_mm: tuple[tuple[float, float], ...]
+    """Outline (x, y) on the slide of the one marked place that it is about; empty if none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a report says."""
+
+    slide: tuple[tuple[str, str], ...]
+    """Which slide it is about: label and identifier."""
+    is_research: bool
+    reason: str
+    """Why nothing can be predicted; empty where something was."""
+    sections: tuple[Section, ...]
+    """Those of single places excluded."""
+    places: tuple[Section, ...]
+    algorithm: tuple[tuple[str, str], ...]
+
+
+def said_by(report: Dataset) -> Said:
+    """What a report of the node says, in its order."""
+    sections = [s for s in _sections(report) if s.numbers or s.statements or s.sentences]
+    coded = {(*name_of(i), *_value_of(i)) for i in _walk(report) if i.ValueType == "CODE"}
+    reasons = [
+        str(i.ConceptCodeSequence[0].CodeMeaning)
+        for i in _walk(report)
+        if i.ValueType == "CODE" and name_of(i) == (codes.REASON.value, codes.SCHEME)
+    ]
+    texts = [i for i in _walk(report) if i.ValueType == "TEXT"]
+    algorithm = [
+        (_ALGORITHM[name_of(i)], str(i.TextValue)) for i in texts if name_of(i) in _ALGORITHM
+    ]
+    slide = [(_SLIDE[name_of(i)], str(i.TextValue)) for i in texts if name_of(i) in _SLIDE]
+    use = codes.FOR_RESEARCH
+    return Said(
+        slide=tuple(dict.fromkeys(slide)),
+        is_research=any(c[2:] == (use.value, use.scheme_designator) for c in coded),
+        reason=reasons[0] if reasons else "",
+        sections=tuple(s for s in sections if not s.place_mm),
+        places=tuple(s for s in sections if s.place_mm),
+        algorithm=tuple(dict.fromkeys(algorithm)),
+    )
+
+
+def _sections(container: Dataset) -> Iterator[Section]:
+    """A container's own section, then those below it."""
+    items = [i for i in children(container) if i.ValueType != "CONTAINER"]
+    yield Section(
+        title=next((str(i.TextValue) for i in items if name_of(i) == _TRACKING), "")
+        or meaning_of(container),
+        finding=next((_meaning(i) for i in items if name_of(i) == _FINDING), ""),
+        numbers=tuple(_number(i) for i in items if i.ValueType == "NUM"),
+        statements=tuple(_statements(items)),
+        sentences=tuple(_sentences(items)),
+        place_mm=next((_outline(i) for i in items if i.get("GraphicType") == "POLYGON"), ()),
+    )
+    for part in children(container):
+        if part.ValueType == "CONTAINER" and name_of(part) != _LIBRARY:
+            yield from _sections(part)
+
+
+def _outline(region: Dataset) -> tuple[tuple[float, float], ...]:
+    data = [float(n) for n in region.GraphicData]
+    return tuple(zip(data[::3], data[1::3], strict=True))
+
+
+def _number(item: Dataset) -> Number:
+    beside = []
+    for child in children(item):
+        if child.ValueType == "NUM":
+            beside.append(f"{meaning_of(child)}: {' '.join(filter(None, number_of(child)))}")
+        elif child.ValueType == "TEXT":
+            beside.append(f"{meaning_of(child)}: {child.TextValue}")
+        elif child.ValueType == "CODE":
+            beside.append(f"{meaning_of(child)}: {_meaning(child)}")
+    value = " ".join(part for part in number_of(item) if part)
+    return Number(meaning_of(item), value, tuple(beside))
+
+
+def _statements(items: list[Dataset]) -> Iterator[tuple[str, str]]:
+    """What is coded of the finding; what is coded of the report itself is no statement."""
+    for item in items:
+        is_said = item.ValueType == "CODE" and item.RelationshipType == "CONTAINS"
+        if is_said and name_of(item) != _FINDING:
+            yield meaning_of(item), _meaning(item)
+
+
+def _sentences(items: list[Dataset]) -> Iterator[str]:
+    for item in items:
+        if item.ValueType != "TEXT" or item.RelationshipType != "CONTAINS":
+            continue
+        name = name_of(item)
+        if name not in _ALGORITHM and name != _TRACKING:
+            text = str(item.TextValue)
+            yield text if name == _COMMENT else f"{meaning_of(item)}: {text}"
+
+
+def _walk(parent: Dataset) -> Iterator[Dataset]:
+    for item in children(parent):
+        yield item
+        yield from _walk(item)
+
+
+def _value_of(item: Dataset) -> tuple[str, str]:
+    code = item.ConceptCodeSequence[0]
+    value = code.get("CodeValue") or code.get("LongCodeValue") or ""
+    return str(value), str(code.get("CodingSchemeDesignator", ""))
+
+
+def _meaning(item: Dataset) -> str:
+    return str(item.ConceptCodeSequence[0].CodeMeaning)

@@ -1,0 +1,146 @@
+"""Words of the page: the finding beside the picture, and the sentences below, as large as fits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reportlab.lib.colors import HexColor
+from reportlab.lib.styles import ParagraphStyle
+from reportlab.pdfgen.canvas import Canvas
+from reportlab.platypus import Paragraph
+
+from dicom_node.results.pdf.fonts import font, paragraph
+from dicom_node.results.pdf.said import Number, Said, Section
+
+mm = 72 / 25.4
+"""In points, which a page is measured in."""
+_INK, _FAINT, _REFUSAL = HexColor("#1f2933"), HexColor("#5f6c7b"), HexColor("#8a5a00")
+_SIZES = (9.0, 8.5, 8.0, 7.5, 7.0, 6.5)
+_MOST_NUMBERS = 14
+MOST_PLACES = 5
+"""So many of the marked places are on the page."""
+
+
+@dataclass
+class Column:
+    """A column that is filled from above."""
+
+    canvas: Canvas
+    left: float
+    right: float
+    y: float
+
+    def put(self, found: Paragraph, gap: float = 0, *, indent: float = 0) -> None:
+        """A paragraph, and `gap` below it."""
+        height = height_of(found, self.right - self.left - indent)
+        found.drawOn(self.canvas, self.left + indent, self.y - height)
+        self.y -= height + gap
+
+    def pair(self, name: Paragraph, value: Paragraph, gap: float) -> None:
+        """A name, and at the right of it its value."""
+        width = self.right - self.left
+        split = 0.62 * width
+        heights = [height_of(name, split), height_of(value, width - split)]
+        name.drawOn(self.canvas, self.left, self.y - heights[0])
+        value.drawOn(self.canvas, self.left + split, self.y - heights[1])
+        self.y -= max(heights) + gap
+
+
+def height_of(found: Paragraph, width: float) -> float:
+    """How high a paragraph is in a column of `width`; it is ready to be drawn then."""
+    return float(found.wrap(width, 500 * mm)[1])
+
+
+def style(size: float, color: HexColor = _INK, *, bold: bool = False) -> ParagraphStyle:
+    """A style of the page's font."""
+    name = str(font("", bold=bold).fontName)
+    return ParagraphStyle(
+        "text", fontName=name, fontSize=size, leading=size * 1.28, textColor=color
+    )
+
+
+def finding_of(column: Column, said: Said) -> None:
+    """What was found, or that nothing can be predicted and why, with every number of the slide."""
+    if said.reason:
+        box = style(13, _REFUSAL, bold=True)
+        column.put(paragraph(f"Not predictable: {said.reason}", box, bold=True), 2 * mm)
+    left = _MOST_NUMBERS
+    last = ""
+    for section in said.sections:
+        title = section.finding or (section.title if section.numbers else "")
+        if title and title != last and (section.numbers or section.statements):
+            head = style(10.5, bold=True)
+            column.put(paragraph(title, head, bold=True), 1 * mm)
+            last = title
+        for number in section.numbers[:left]:
+            _number(column, number)
+        left -= min(left, len(section.numbers))
+        for name, value in section.statements:
+            if said.reason and value == said.reason:
+                continue
+            column.put(paragraph(f"{name}: {value}", style(8.5)), 0.6 * mm)
+    hidden = sum(len(s.numbers) for s in said.sections) - (_MOST_NUMBERS - left)
+    if hidden > 0:
+        column.put(paragraph(f"{hidden} more values stand in the report.", style(8, _FAINT)))
+    _places(column, said.places)
+
+
+def _number(column: Column, number: Number) -> None:
+    name = paragraph(number.name, style(9))
+    value = paragraph(number.value, style(10, bold=True), bold=True)
+    column.pair(name, value, 0.4 * mm)
+    for beside in number.beside:
+        column.put(paragraph(beside, style(7.5, _FAINT)), 0.3 * mm, indent=2 * mm)
+
+
+def _places(column: Column, places: tuple[Section, ...]) -> None:
+    """The places that the report marks: the first ones, by their values."""
+    if not places:
+        return
+    column.y -= 1.5 * mm
+    head = f"Marked on the slide: {len(places)}"
+    column.put(paragraph(head, style(9, bold=True), bold=True), 0.6 * mm)
+    for number, place in enumerate(places[:MOST_PLACES], start=1):
+        values = "; ".join(f"{n.name} {n.value}" for n in place.numbers)
+        column.put(paragraph(f"{number}  {place.finding}: {values}", style(8)), 0.2 * mm)
+    if len(places) > MOST_PLACES:
+        told = f"{len(places) - MOST_PLACES} more stand in the report."
+        column.put(paragraph(told, style(8, _FAINT)))
+
+
+def sentences_of(canvas: Canvas, said: Said, box: tuple[float, float, float, float]) -> None:
+    """Every sentence of the report in its order, in `box` (left, bottom, right, top).
+
+    As large as all have room; where they have none at the smallest size, the page says how many
+    are left out.
+    """
+    left, bottom, right, top = box
+    sentences = list(dict.fromkeys(s for part in said.sections for s in part.sentences))
+    if not sentences:
+        return
+    head = paragraph("What the report says", style(10.5, bold=True), bold=True)
+    top -= height_of(head, right - left) + 1 * mm
+    for size in _SIZES:
+        made = [paragraph(f"• {s}", style(size)) for s in sentences]
+        heights = [height_of(p, right - left) + 0.8 * mm for p in made]
+        if sum(heights) <= top - bottom:
+            break
+    else:
+        made = _cut(sentences, heights, top - bottom)
+    column = Column(canvas, left, right, box[3])
+    column.put(head, 1 * mm)
+    for found in made:
+        column.put(found, 0.8 * mm)
+
+
+def _cut(sentences: list[str], heights: list[float], room: float) -> list[Paragraph]:
+    """The first sentences that have room at the smallest size, and how many there are besides."""
+    small = style(_SIZES[-1])
+    kept = 0
+    room -= 2 * small.leading
+    while kept < len(heights) and sum(heights[: kept + 1]) <= room:
+        kept += 1
+    made = [paragraph(f"• {s}", small) for s in sentences[:kept]]
+    told = f"{len(sentences) - kept} more sentences have no room here: read the report."
+    made.append(paragraph(told, style(_SIZES[-1], bold=True), bold=True))
+    return made

@@ -1,0 +1,1 @@
+"""Parametric Maps (PS3.3 A.75)."""

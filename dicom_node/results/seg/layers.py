@@ -1,0 +1,60 @@
+"""What a heatmap's Segmentation shows, read from itself: for everything that is made of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import highdicom as hd
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+
+from dicom_node.results.making import Making
+from inference.types import Prediction, SlideGeometry
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """The cells of a heatmap as they are in its Segmentation."""
+
+    name: str
+    """Segment Label."""
+    description: str
+    values: NDArray[np.float64]
+    """[R, C] in [0, 1]; 0 where the Segmentation is transparent."""
+    stride_px: tuple[float, float]
+    """Side of a cell in base-level pixels, by rows and by columns."""
+
+    @property
+    def drawn(self) -> NDArray[np.float64]:
+        """The values that are seen, [N]."""
+        return self.values[self.values > 0]
+
+
+def layer_of(segmentation: Dataset, geometry: SlideGeometry) -> Layer:
+    """The first segment of a FRACTIONAL Segmentation of ours, on the slide's own grid."""
+    seg = hd.seg.Segmentation.from_dataset(segmentation)
+    shared = seg.SharedFunctionalGroupsSequence[0]
+    row_mm, col_mm = (float(mm) for mm in shared.PixelMeasuresSequence[0].PixelSpacing)
+    segment = seg.SegmentSequence[0]
+    return Layer(
+        name=str(segment.SegmentLabel),
+        description=str(segment.get("SegmentDescription") or ""),
+        values=seg.get_total_pixel_matrix(rescale_fractional=True)[..., 0],
+        stride_px=(row_mm / geometry.spacing_row_mm, col_mm / geometry.spacing_col_mm),
+    )
+
+
+def values_of(making: Making, segmentation: Dataset) -> NDArray[np.float32]:
+    """Values [R, C] of the cells that a Segmentation shows, NaN elsewhere.
+
+    As the model gave them, where the result has the heatmap of that name; else the stored ones.
+    """
+    result = making.result
+    if not isinstance(result, Prediction):
+        raise ValueError("found a refusal, expected a prediction: it has no heatmap")
+    stored = layer_of(segmentation, result.geometry).values
+    kind = next(b.kind for b in making.made if b.dataset is segmentation)
+    exact = next((h.values for h in result.heatmaps if kind.endswith(f"-{h.name}")), None)
+    shown = stored.astype(np.float32) if exact is None or exact.shape != stored.shape else exact
+    return np.where(stored > 0, shown, np.nan).astype(np.float32)
