@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from nodes import wait_for
+from nodes import node, storescu, study_of, wait_for
 from pacs_profiles import (
     EXPLICIT,
     IMPLICIT,
@@ -193,6 +193,24 @@ def test_each_pacs_has_something_readable_in_the_end_or_the_study_says_why_not(
         assert bool(came) is bool(has)
         assert says in f"{revision.reason} {told(ledger)}"
         assert all(ds.SOPClassUID in REPORTS for ds in pacs.came[:1]), "the report goes first"
+
+
+def test_a_node_leaves_a_document_and_a_picture_where_nothing_else_is_known(
+    phantom_study, tmp_path
+):
+    study = study_of(phantom_study.folder)
+    with running(ProfiledPacs(explicit(SC, PDF))) as pacs, node(tmp_path / "node", pacs.port) as n:
+        n.start()
+        wait_for(lambda: n.ledger.queries.destinations(), what="the destination asked")
+        storescu(n.port, phantom_study.folder)
+        revision = n.finished(study)
+        assert revision.state is State.DONE, revision.reason
+        first, *others = pacs.came
+        assert first.SOPClassUID == PDF
+        assert {ds.SOPClassUID for ds in others} == {SC}
+        assert {ds.StudyInstanceUID for ds in pacs.came} == {study}
+        said = n.run("studies", "show", study).stdout
+    assert "summary is sent in the place of report: it accepts no Comprehensive 3D SR" in said
 
 
 def test_a_pacs_that_was_not_asked_before_and_refuses_the_report_gets_no_heatmap(
