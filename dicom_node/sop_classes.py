@@ -119,6 +119,11 @@ STUDY_ROOT_FIND = SopClass(
     "Study Root Query/Retrieve Information Model - FIND",
     (EXPLICIT_VR_LE, IMPLICIT_VR_LE),
 )
+STUDY_ROOT_GET = SopClass(
+    "1.2.840.10008.5.1.4.1.2.2.3",
+    "Study Root Query/Retrieve Information Model - GET",
+    (EXPLICIT_VR_LE, IMPLICIT_VR_LE),
+)
 
 ALL = (
     VERIFICATION,

@@ -166,7 +166,7 @@ def test_the_table_of_result_kinds_is_pure():
     for path in sources("dicom_node"):
         if room_of(path) == "deliver":
             found = {n for n in imports_of(path) if n.startswith("dicom_node.results.")}
-            assert all(n.startswith("dicom_node.results.kinds.") for n in found), path
+            assert all(f"{n}.".startswith("dicom_node.results.kinds.") for n in found), path
 
 
 def test_commands_know_of_the_work_only_how_slides_are_routed_which_is_pure():

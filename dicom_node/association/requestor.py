@@ -33,11 +33,13 @@ def request(
     limits: Limits = REQUESTED,
     handlers: Sequence[tuple[Any, Callable[[Any], Any]]] = (),
     as_scp: bool = False,
+    taken: Sequence[SopClass] = (),
 ) -> Association:
     """An association with every class and transfer syntax proposed; look whether it stands.
 
     `handlers` are events of the library and what is called when the peer sends something on it;
-    with `as_scp` we propose to be the SCP of the classes, which a report needs.
+    with `as_scp` we propose to be the SCP of the classes, which a report needs. `taken` are
+    proposed besides, as SCP, for what the peer sends us when we retrieve it.
 
     Raises OSError and RuntimeError where the network fails in the middle, TlsFailed where peer and
     node do not agree on TLS, and TlsUnusable where our own files are of no use.
@@ -49,14 +51,16 @@ def request(
         # Made anew each time: a file that was replaced is in use at once.
         secured = client_context(tls)
         secured.sslsocket_class = _Noting
+    as_scp_of = [*(sop_classes if as_scp else ()), *taken]
+    roles = [build_role(sop_class.uid, scp_role=True) for sop_class in as_scp_of]
     association = entity.associate(
         host,
         port,
-        contexts=proposed_contexts(sop_classes),
+        contexts=proposed_contexts([*sop_classes, *taken]),
         ae_title=called_ae,
         max_pdu=limits.pdu_bytes,
         evt_handlers=list(handlers),
-        ext_neg=[build_role(c.uid, scp_role=True) for c in sop_classes] if as_scp else None,
+        ext_neg=roles or None,
         tls_args=None if secured is None or tls is None else (secured, tls.peer_name or host),
     )
     failure: OSError | None = getattr(secured, "failure", None)

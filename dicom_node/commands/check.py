@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pydicom.uid import UID
 from rich.console import Console
 from rich.text import Text
 
 from dicom_node.commands import flags
+from dicom_node.commands.screen.destinations import destinations
 from dicom_node.commands.screen.findings import Finding
 from dicom_node.commands.screen.keeping import keeping
 from dicom_node.commands.screen.listener import listener
@@ -22,7 +22,6 @@ from dicom_node.commands.screen.shown import shown
 from dicom_node.config.loading import load_config
 from dicom_node.config.models import ModelEntry
 from dicom_node.config.whole import Config
-from dicom_node.deliver.dimse import RESULT_CLASSES, ask
 from dicom_node.exit_status import FAILED
 from dicom_node.ledger.database.look import Where, exists, name_of, require_sound
 from dicom_node.ledger.errors import LedgerFailed
@@ -79,7 +78,7 @@ def _findings(config: Config) -> Iterator[Finding]:
         _spool,
         keeping,
         _models,
-        _destinations,
+        destinations,
     ]
     for check in checks:
         yield from check(config)
@@ -214,21 +213,3 @@ def _model(config: Config, model: ModelEntry, name: str) -> Iterator[Finding]:
                 yield Finding("engine", True, f"{name}{other}")
     except (BundleRejected, EngineMissing, DeviceFailed) as error:
         yield Finding("engine", False, f"{name}{error}")
-
-
-def _destinations(config: Config) -> Iterator[Finding]:
-    for destination in config.destinations:
-        answer = ask(destination, config.node.ae_title)
-        where = f"{destination.ae_title}@{destination.host}:{destination.port}"
-        if destination.tls is not None:
-            where += " over TLS"
-        if not answer.reachable:
-            yield Finding(destination.name, False, answer.reason)
-            continue
-        taken = "; ".join(
-            f"{RESULT_CLASSES[uid].name}: {', '.join(UID(s).name for s in syntaxes) or 'REFUSED'}"
-            for uid, syntaxes in answer.accepted.items()
-        )
-        echo = "echoes" if answer.echoes else "DOES NOT ECHO"
-        ok = answer.takes_all and answer.echoes
-        yield Finding(destination.name, ok, f"{where} {echo}; {taken or answer.reason}")

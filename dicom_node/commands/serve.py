@@ -14,6 +14,7 @@ from dicom_node.association.tls.contexts import TlsUnusable
 from dicom_node.commands import flags
 from dicom_node.config.loading import load_config
 from dicom_node.config.whole import Config
+from dicom_node.deliver.choose import require_known
 from dicom_node.exit_status import FAILED, MAY_PASS, REFUSED
 from dicom_node.ledger.database.look import Where, require_sound
 from dicom_node.ledger.errors import LedgerBusy, LedgerDamaged
@@ -55,6 +56,7 @@ def run(arguments: Serve) -> int:
     """Run the supervisor or one child until SIGTERM; 0 after draining."""
     role = arguments.command
     config = load_config(arguments.config)
+    require_known(config.destinations)
     configure(config.log.format, config.log.level, role=role)
     stop = threading.Event()
     stop_on_signals(stop)

@@ -10,6 +10,9 @@ from pydantic import Field, field_validator
 from dicom_node.config.fields import AETitle, CertificatePin, Port, Section
 from dicom_node.config.tls import DestinationTls
 
+ObjectName = Annotated[str, Field(pattern=r"^[a-z][a-z-]{0,31}$")]
+"""A kind of result objects; which there are is known where they are made."""
+
 
 class Sender(Section):
     """A peer that may send to the node: calling AE title and the networks it may come from."""
@@ -47,6 +50,12 @@ class Destination(Section):
     believed."""
     commitment_wait_s: Annotated[float, Field(gt=0)] = 3600
     """Seconds that a report of storage commitment is waited for; then a query decides."""
+    objects: Annotated[tuple[ObjectName, ...], Field(min_length=1)] | None = None
+    """Kinds of objects that it should get, a report among them; what is made unasked by default.
+    Where it does not take one, what stands for that one is sent."""
+    seg_syntax: Literal["jpeg-ls", "explicit"] = "jpeg-ls"
+    """`explicit`: segmentations are sent uncompressed, also where it would take JPEG-LS: importers
+    built on DCMTK refuse that."""
     reports_as: AETitle | None = None
     """AE title that its reports come from, 1 to 16 characters; `ae_title` by default. It has to be
     among [[senders]] to report on an association of its own."""

@@ -1,1 +1,1 @@
-"""Results on their way: a lane per destination, and when a failure is retried."""
+"""Results on their way: what each destination gets, a lane for each, retries."""

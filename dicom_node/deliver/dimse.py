@@ -19,16 +19,14 @@ from pynetdicom.association import Association
 from dicom_node.association.requestor import request
 from dicom_node.association.tls.contexts import TlsFailed, TlsUnusable
 from dicom_node.config.peers import Destination
+from dicom_node.deliver.choose import Choice, choices_of, offered
 from dicom_node.ledger.states import DeliveryState
 from dicom_node.observe.log import os_reason, place_of
-from dicom_node.results.kinds import result_classes, usual_classes
+from dicom_node.results.kinds import result_classes
 from dicom_node.sop_classes import (
     VERIFICATION,
     SopClass,
 )
-
-RESULT_CLASSES = result_classes()
-"""SOP classes the node delivers, by UID."""
 
 ALREADY_THERE = "0111"
 _MAY_PASS = {0x0110, 0x0213}
@@ -46,12 +44,9 @@ class Acceptance:
     echoes: bool
     accepted: dict[str, list[str]]
     reason: str
-    """Empty when all is well; otherwise what is wrong, for people."""
-
-    @property
-    def takes_all(self) -> bool:
-        """Whether every result class can be delivered that nobody has to ask for."""
-        return all(self.accepted.get(uid) for uid in usual_classes())
+    """Empty when all is well; otherwise what is wrong, or is sent otherwise, for people."""
+    choices: tuple[Choice, ...] = ()
+    """What it is sent, as it answered; empty where it did not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,22 +69,24 @@ def ask(destination: Destination, own_ae_title: str) -> Acceptance:
 
 
 def _ask(destination: Destination, own_ae_title: str) -> Acceptance:
-    association = associate(destination, own_ae_title, [*RESULT_CLASSES.values(), VERIFICATION])
-    if not association.is_established:
-        reachable = bool(association.rejected_contexts)
-        return Acceptance(reachable, False, {}, _why_not_established(association, destination))
-    accepted: dict[str, list[str]] = {uid: [] for uid in RESULT_CLASSES}
+    classes = result_classes()
+    offers = [offered(destination, sop_class) for sop_class in classes.values()]
+    association = associate(destination, own_ae_title, [*offers, VERIFICATION])
+    if not association.is_established and not association.rejected_contexts:
+        return Acceptance(False, False, {}, _why_not_established(association, destination))
+    accepted: dict[str, list[str]] = {uid: [] for uid in classes}
     for context in association.accepted_contexts:
         if context.abstract_syntax in accepted:
             accepted[context.abstract_syntax].append(context.transfer_syntax[0])
     can_echo = any(c.abstract_syntax == VERIFICATION.uid for c in association.accepted_contexts)
     echoes = can_echo and association.send_c_echo().get("Status") == 0x0000
-    association.release()
-    refused = [usual.name for uid, usual in usual_classes().items() if not accepted[uid]]
-    reasons = [f"accepts no {name}" for name in refused]
+    if association.is_established:
+        association.release()
+    choices = choices_of(destination, accepted)
+    reasons = [choice.told for choice in choices if choice.told]
     if not echoes:
         reasons.append("does not answer C-ECHO")
-    return Acceptance(True, echoes, accepted, "; ".join(reasons))
+    return Acceptance(True, echoes, accepted, "; ".join(reasons), choices)
 
 
 def send(path: Path, destination: Destination, own_ae_title: str) -> Outcome:
@@ -106,7 +103,8 @@ def send(path: Path, destination: Destination, own_ae_title: str) -> Outcome:
 
 
 def _send_dataset(dataset: Dataset, destination: Destination, own_ae_title: str) -> Outcome:
-    association = associate(destination, own_ae_title, [RESULT_CLASSES[dataset.SOPClassUID]])
+    sop_class = offered(destination, result_classes()[dataset.SOPClassUID])
+    association = associate(destination, own_ae_title, [sop_class])
     if not association.is_established:
         refuses_class = bool(association.rejected_contexts)
         state = DeliveryState.REFUSED if refuses_class else DeliveryState.PENDING
@@ -124,10 +122,11 @@ def associate(
     sop_classes: Sequence[SopClass],
     *,
     handlers: Sequence[tuple[Any, Callable[[Any], Any]]] = (),
+    taken: Sequence[SopClass] = (),
 ) -> Association:
     """An association with a destination; look whether it stands. Raises NETWORK_FAULTS.
 
-    `handlers` are for what the destination sends on it.
+    `handlers` are for what the destination sends on it, `taken` the classes that it may send.
     """
     return request(
         host=destination.host,
@@ -137,6 +136,7 @@ def associate(
         sop_classes=sop_classes,
         tls=destination.tls,
         handlers=handlers,
+        taken=taken,
     )
 
 
@@ -146,7 +146,7 @@ def _send(association: Association, dataset: Dataset, destination: Destination) 
     plain = {ExplicitVRLittleEndian, ImplicitVRLittleEndian} & taken
     if own not in taken:
         if not plain:
-            name = RESULT_CLASSES[dataset.SOPClassUID].name
+            name = result_classes()[dataset.SOPClassUID].name
             return Outcome(
                 DeliveryState.REFUSED, None, f"{destination.name} accepts no {name} as {own.name}"
             )
@@ -196,11 +196,12 @@ def _why_not_established(association: Association, destination: Destination) -> 
         reason = getattr(primitive, "reason_str", "no reason given")
         return f"{where} rejected the association: {reason}"
     if association.rejected_contexts:
+        classes = result_classes()
         names = sorted(
             {
-                RESULT_CLASSES[c.abstract_syntax].name
+                classes[c.abstract_syntax].name
                 for c in association.rejected_contexts
-                if c.abstract_syntax in RESULT_CLASSES
+                if c.abstract_syntax in classes
             }
         )
         return f"{where} accepts no {' and no '.join(names)}"

@@ -6,7 +6,6 @@ crash could lose.
 
 from __future__ import annotations
 
-import hashlib
 import random
 import threading
 import time
@@ -17,16 +16,17 @@ import structlog
 from dicom_node.config.peers import Destination
 from dicom_node.config.whole import Config
 from dicom_node.deliver import dimse
-from dicom_node.deliver.finishing import finish
+from dicom_node.deliver.courier import Courier
 from dicom_node.deliver.losses import Losses
+from dicom_node.deliver.order import reports_first
 from dicom_node.deliver.proof import Prover
-from dicom_node.deliver.retry import Again, GiveUp, back_off_s, decide, for_delivery
+from dicom_node.deliver.retry import back_off_s, for_delivery
 from dicom_node.deliver.source import Source
 from dicom_node.ledger.errors import LedgerFailed
 from dicom_node.ledger.ledger import EgressLedger
-from dicom_node.ledger.rows import DueDelivery, Run
-from dicom_node.ledger.states import DeliveryState, Proof
-from dicom_node.observe.log import os_reason, place_of, trace_of
+from dicom_node.ledger.rows import Run
+from dicom_node.ledger.states import DeliveryState
+from dicom_node.observe.log import place_of, trace_of
 
 log = structlog.get_logger()
 
@@ -79,6 +79,7 @@ class _Lane(threading.Thread):
         self._stop_asked = stop
         self._draw = draw
         self._policy = for_delivery(config.delivery)
+        self._courier = Courier(config, destination, ledger, draw)
         self._source = Source(config, destination, ledger)
         self._prover = Prover(config, destination, ledger, stop.is_set)
         self._losses = Losses(destination.name, ledger)
@@ -107,7 +108,7 @@ class _Lane(threading.Thread):
         """
         if self._is_paused():
             return _ROUND_S
-        due = self._ledger.queries.due_deliveries(self._destination.name)
+        due = reports_first(self._ledger.queries.due_deliveries(self._destination.name))
         is_first = self._answer is None
         if is_first or (not due and time.monotonic() - self._asked_at >= _ASK_EVERY_S):
             self._ask()
@@ -117,7 +118,9 @@ class _Lane(threading.Thread):
                 break
             if delivery.run in troubled:
                 continue  # the objects of a study keep their order
-            outcome = self._deliver(delivery)
+            outcome = self._courier.deliver(delivery)
+            if outcome is None:
+                continue  # its report is awaited
             if outcome.state is not DeliveryState.PENDING:
                 self._failures = 0
                 continue
@@ -150,63 +153,3 @@ class _Lane(threading.Thread):
             log.warning("destination_problem", destination=name, reason=answer.reason)
         else:
             log.info("destination_ready", destination=name)
-
-    def _deliver(self, delivery: DueDelivery) -> dimse.Outcome:
-        """Send one object and store what became of it."""
-        outcome, proof = self._verified(delivery, self._send(delivery))
-        state, error, next_attempt_at = outcome.state, outcome.error, None
-        if state is DeliveryState.PENDING:
-            now = self._ledger.database.now()
-            going_since = self._ledger.switches.going_since(self._destination.name)
-            age_s = now - max(delivery.due_since, going_since)
-            match decide(self._policy, failures=delivery.attempts, age_s=age_s, draw=self._draw()):
-                case Again(wait_s):
-                    next_attempt_at = now + wait_s
-                case GiveUp(why):
-                    state, error = DeliveryState.REFUSED, f"{why}: {error}"
-        self._ledger.deliveries.record(
-            delivery.sop_instance_uid,
-            self._destination.name,
-            state,
-            status=outcome.status,
-            error=error,
-            next_attempt_at=next_attempt_at,
-            proof=proof,
-        )
-        is_delivered = state is DeliveryState.DELIVERED
-        say = log.info if is_delivered else log.warning
-        say(
-            "result_sent" if is_delivered else "result_not_delivered",
-            study=delivery.run.study,
-            destination=self._destination.name,
-            sop_instance_uid=delivery.sop_instance_uid,
-            status=outcome.status,
-            error=error,
-        )
-        finish(self._ledger, delivery.run)
-        return outcome
-
-    def _verified(
-        self, delivery: DueDelivery, outcome: dimse.Outcome
-    ) -> tuple[dimse.Outcome, Proof | None]:
-        """0111, "it is here already", is not believed where the destination can be asked."""
-        if outcome.status != dimse.ALREADY_THERE or outcome.state is not DeliveryState.DELIVERED:
-            return outcome, None
-        is_there = self._prover.confirm(delivery)
-        if is_there is False:
-            why = f"{self._destination.name} says that it has the object and does not find it"
-            return dimse.Outcome(DeliveryState.PENDING, outcome.status, why), None
-        return outcome, Proof.FOUND if is_there else None
-
-    def _send(self, delivery: DueDelivery) -> dimse.Outcome:
-        path = self._config.node.data_dir / delivery.path
-        try:
-            if hashlib.sha256(path.read_bytes()).hexdigest() != delivery.sha256:
-                reason = "the result file was damaged on the disk; `dicom-node retry` makes it anew"
-                return dimse.Outcome(DeliveryState.REFUSED, None, reason)
-            return dimse.send(path, self._destination, self._config.node.ae_title)
-        except OSError as error:  # of the file: the network's are an outcome already
-            reason = f"the result file cannot be read: {os_reason(error)}"
-        except Exception as error:  # noqa: BLE001 - one object must not hold back all others
-            reason = f"the result cannot be sent: {place_of(error)}"
-        return dimse.Outcome(DeliveryState.PENDING, None, reason)

@@ -24,7 +24,7 @@ from dicom_node.deliver.query import has_object
 from dicom_node.ledger.errors import LedgerFailed
 from dicom_node.ledger.ledger import EgressLedger
 from dicom_node.ledger.proofs import FOUND, MISSING
-from dicom_node.ledger.rows import CommitmentRequest, DueDelivery, Unproven
+from dicom_node.ledger.rows import CommitmentRequest, Unproven
 from dicom_node.observe.log import os_reason, place_of
 from dicom_node.sop_classes import STORAGE_COMMITMENT, STUDY_ROOT_FIND
 
@@ -76,18 +76,6 @@ class Prover:
         self._failures = 0 if is_well else self._failures + 1
         pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(self._failures - 1, 10))
         self._next_at = 0.0 if is_well else time.monotonic() + pause_s
-
-    def confirm(self, delivery: DueDelivery) -> bool | None:
-        """Whether the destination has an object that it says it has; None where it cannot tell."""
-        found: list[bool | None] = []
-
-        def look(association: Association) -> bool:
-            if _takes(association, STUDY_ROOT_FIND.uid):
-                found.append(has_object(association, self._path(delivery.path)))
-            return True
-
-        self._with_association(look)
-        return found[0] if found else None
 
     def _due(self) -> list[Unproven]:
         if self._destination.commitment == "never":

@@ -1,9 +1,9 @@
-"""Whether a destination has an object: asked by C-FIND at the level of images (PS3.4 C.4.1)."""
+"""What a destination has: asked by C-FIND at the level of images (PS3.4 C.4.1)."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Set
+from collections.abc import Callable, Set
 from pathlib import Path
 
 import structlog
@@ -35,21 +35,38 @@ def held_of_series(
 ) -> set[str] | None:
     """Those `wanted` of the SOP Instance UIDs of a series that are there; None where that was not
     answered, or not to the end: the association is aborted then."""
+    found: set[str] = set()
+
+    def note(match: Dataset) -> None:
+        if (uid := str(match.get("SOPInstanceUID", ""))) in wanted:
+            found.add(uid)
+
+    keys = keys_of(study, series, next(iter(wanted)) if len(wanted) == 1 else "")
+    return found if each_match(association, keys, note) else None
+
+
+def keys_of(study: str, series: str, instance: str) -> Dataset:
+    """The unique keys of a query or retrieval of one image, or of all of a series."""
     keys = Dataset()
     keys.QueryRetrieveLevel = "IMAGE"
     keys.StudyInstanceUID, keys.SeriesInstanceUID = study, series
-    keys.SOPInstanceUID = next(iter(wanted)) if len(wanted) == 1 else ""
-    found: set[str] = set()
+    keys.SOPInstanceUID = instance
+    return keys
+
+
+def each_match(association: Association, keys: Dataset, note: Callable[[Dataset], None]) -> bool:
+    """Call `note` with each match; whether all were told. If there is no end of them
+    the association is aborted."""
     until = time.monotonic() + _LONGEST_S
     answers = association.send_c_find(keys, STUDY_ROOT_FIND.uid)
     for number, (status, match) in enumerate(answers, 1):
         code = status.get("Status")
         if code not in _PENDING:
-            return found if code == _SUCCESS else None
-        if match is not None and (uid := str(match.get("SOPInstanceUID", ""))) in wanted:
-            found.add(uid)
+            return bool(code == _SUCCESS)
+        if match is not None:
+            note(match)
         if number >= _MOST_ANSWERS or time.monotonic() > until:
             log.warning("query_without_end", answers=number)
             association.abort()
-            return None
-    return None
+            return False
+    return False

@@ -16,25 +16,18 @@ from dataclasses import replace
 import structlog
 from pynetdicom.association import Association
 
-from dicom_node.association.commitment import (
-    ALL_COMMITTED,
-    INSTANCE,
-    SOME_FAILED,
-    written_report,
-)
-from dicom_node.association.requestor import request
 from dicom_node.config.peers import Requestor
 from dicom_node.config.whole import Config
 from dicom_node.deliver.dimse import NETWORK_FAULTS
 from dicom_node.deliver.promising import judge, still_there
 from dicom_node.deliver.retry import GiveUp, Policy, decide
+from dicom_node.deliver.telling import call, may_report, report
 from dicom_node.ledger.errors import LedgerBusy, LedgerFailed
 from dicom_node.ledger.keeping.inquiries import Inquiry, Unreadable
 from dicom_node.ledger.ledger import EgressLedger
 from dicom_node.ledger.proofs import COMMITTED, MISSING
 from dicom_node.ledger.states import InquiryState
 from dicom_node.observe.log import os_reason, place_of, trace_of
-from dicom_node.sop_classes import STORAGE_COMMITMENT
 from dicom_node.spool.pledges import Pledges
 
 log = structlog.get_logger()
@@ -79,28 +72,6 @@ class Reporters:
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
-
-
-def may_report(association: Association) -> bool:
-    """Whether the peer takes reports of storage commitment from us on an association."""
-    return bool(association.is_established) and any(
-        context.abstract_syntax == STORAGE_COMMITMENT.uid and context.as_scp
-        for context in association.accepted_contexts
-    )
-
-
-def call(to: Requestor, own_ae_title: str) -> Association:
-    """An association for reports; look with `may_report` whether it serves. Raises
-    NETWORK_FAULTS."""
-    return request(
-        host=to.host,
-        port=to.port,
-        called_ae=to.called_ae_title or to.ae_title,
-        calling_ae=own_ae_title,
-        sop_classes=[STORAGE_COMMITMENT],
-        tls=to.tls,
-        as_scp=True,
-    )
 
 
 class _Reporter(threading.Thread):
@@ -218,7 +189,7 @@ class _Reporter(threading.Thread):
         """Status of the answer to the report on a request, None without one, or `_POSTPONED`.
         Raises NETWORK_FAULTS."""
         try:
-            status = _report(association, inquiry)
+            status = report(association, inquiry)
         except NETWORK_FAULTS:
             raise  # of the association, so of all requests
         except Exception as error:  # noqa: BLE001 - whatever it is, the other requests go on
@@ -246,24 +217,6 @@ class _Reporter(threading.Thread):
         else:
             log.warning("commitment_not_told_yet", **fields)
             self._promises.postpone(inquiry, next_step.wait_s)
-
-
-def _report(association: Association, inquiry: Inquiry) -> int | None:
-    """Status of the answer to a report; None without one."""
-    kept = [pair for pair, outcome in inquiry.outcomes.items() if outcome == COMMITTED]
-    failed = {
-        pair: int(outcome or "0110", 16)
-        for pair, outcome in inquiry.outcomes.items()
-        if outcome != COMMITTED
-    }
-    status, _ = association.send_n_event_report(
-        written_report(inquiry.transaction_uid, kept, failed),
-        SOME_FAILED if failed else ALL_COMMITTED,
-        STORAGE_COMMITMENT.uid,
-        INSTANCE,
-    )
-    code: int | None = status.get("Status")
-    return code
 
 
 def _numbers(inquiry: Inquiry) -> dict[str, object]:

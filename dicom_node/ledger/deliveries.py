@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from dicom_node.ledger.database.database import Database
-from dicom_node.ledger.database.dialects import insert_once
 from dicom_node.ledger.database.tables import deliveries, destinations, results, revisions
 from dicom_node.ledger.events import note
 from dicom_node.ledger.queries.of_results import deliveries_of
 from dicom_node.ledger.rows import Result, Run
 from dicom_node.ledger.standing import LOST, mark_replaced
-from dicom_node.ledger.statements import move, move_in, of_run, the
+from dicom_node.ledger.statements import (
+    forget_others,
+    move,
+    move_in,
+    of_run,
+    queue_delivery,
+    record_result,
+    the,
+)
 from dicom_node.ledger.states import DeliveryState, Proof, State
 
 
@@ -25,10 +32,20 @@ class Deliveries:
         self._database = database
 
     def start(
-        self, run: Run, made: Sequence[Result], to: Sequence[str], *, trouble: str | None = None
+        self,
+        run: Run,
+        made: Sequence[Result],
+        to: Sequence[str],
+        *,
+        trouble: str | None = None,
+        only: Mapping[str, Collection[str]] | None = None,
+        told: Mapping[str, Sequence[str]] | None = None,
     ) -> bool:
         """Record the objects made and where they go; repeating it changes nothing. Silent ones go
         nowhere.
+
+        `only` are the SOP Instance UIDs that a destination is sent, where not all; `told` is what
+        each is sent otherwise than asked, for people.
 
         With a trouble the study is parked once they are delivered: somebody must see to it.
         What a destination refused before, or lost, is tried again; what it has is sent again only
@@ -42,15 +59,23 @@ class Deliveries:
                 return False
             again = _REFUSED_OR_LOST if not current.resend else _NOT_PENDING
             sent = [result for result in made if not result.silent]
-            _forget_others(db, run, sent, to)
+            routes = {
+                name: [
+                    result.sop_instance_uid
+                    for result in sent
+                    if only is None or result.sop_instance_uid in only.get(name, ())
+                ]
+                for name in to
+            }
+            forget_others(db, run, routes)
             if sent:  # else there is nothing that replaces anything
                 self._supersede_earlier(db, run)
                 mark_replaced(db, run)
             for result in made:
-                _record_result(db, run, result)
-                for name in () if result.silent else to:
+                record_result(db, run, result)
+                for name in (n for n in to if result.sop_instance_uid in routes[n]):
                     is_here = result.purged_at is None
-                    _queue_delivery(db, result.sop_instance_uid, name, again, is_here)
+                    queue_delivery(db, result.sop_instance_uid, name, again, is_here)
             db.execute(
                 the(run.study, run.revision).values(
                     state=State.DELIVERING,
@@ -60,6 +85,9 @@ class Deliveries:
                     reason=trouble,
                 )
             )
+            for name, lines in (told or {}).items():
+                said = {"destination": name, "reason": "; ".join(lines)}
+                note(db, self._database.now(), "sent_otherwise", run.study, **said)
             note(
                 db,
                 self._database.now(),
@@ -159,8 +187,12 @@ class Deliveries:
     def note_destination(
         self, name: str, reachable: bool, accepted: dict[str, list[str]], reason: str
     ) -> None:
-        """Store what a destination was last seen to accept."""
+        """Store what a destination was last seen to accept; what it accepted before stays known
+        while it is not reachable."""
         with self._database.write() as db:
+            if not reachable:
+                query = sa.select(destinations.c.accepted).where(destinations.c.name == name)
+                accepted = db.scalar(query) or accepted
             db.execute(destinations.delete().where(destinations.c.name == name))
             db.execute(
                 destinations.insert().values(
@@ -173,13 +205,6 @@ class Deliveries:
             )
 
 
-_UNASKED: dict[str, Any] = {
-    "proof": None,
-    "proof_at": None,
-    "transaction_uid": None,
-    "ask_at": None,
-}
-_UNASKED |= {"resends": 0}
 _NOT_PENDING: sa.ColumnElement[bool] = deliveries.c.state != DeliveryState.PENDING
 _REFUSED_OR_LOST: sa.ColumnElement[bool] = sa.or_(deliveries.c.state == DeliveryState.REFUSED, LOST)
 
@@ -196,50 +221,3 @@ def _pending(destination: str) -> sa.Update:
     return deliveries.update().where(
         deliveries.c.destination == destination, deliveries.c.state == DeliveryState.PENDING
     )
-
-
-def _forget_others(db: sa.Connection, run: Run, made: Sequence[Result], to: Sequence[str]) -> None:
-    """Forget what earlier attempts had to send, and did not, that is not to be sent any more."""
-    of_revision = sa.select(results.c.sop_instance_uid).where(
-        results.c.study_instance_uid == run.study, results.c.revision == run.revision
-    )
-    wanted = sa.and_(
-        deliveries.c.sop_instance_uid.in_([result.sop_instance_uid for result in made]),
-        deliveries.c.destination.in_(to),
-    )
-    db.execute(
-        deliveries.delete().where(
-            deliveries.c.sop_instance_uid.in_(of_revision),
-            deliveries.c.state != DeliveryState.DELIVERED,
-            sa.not_(wanted),
-        )
-    )
-
-
-def _record_result(db: sa.Connection, run: Run, result: Result) -> None:
-    key = {
-        "study_instance_uid": run.study,
-        "revision": run.revision,
-        "sop_instance_uid": result.sop_instance_uid,
-    }
-    values = {f: getattr(result, f) for f in result.__slots__ if f != "sop_instance_uid"}
-    if not insert_once(db, results, **key, **values):
-        same = [results.c[name] == value for name, value in key.items()]
-        db.execute(results.update().where(*same).values(**values))
-
-
-def _queue_delivery(
-    db: sa.Connection,
-    sop_instance_uid: str,
-    destination: str,
-    again: sa.ColumnElement[bool],
-    is_here: bool,
-) -> None:
-    key = {"sop_instance_uid": sop_instance_uid, "destination": destination}
-    if not insert_once(db, deliveries, **key, state=DeliveryState.PENDING) and is_here:
-        same = [deliveries.c[name] == value for name, value in key.items()]
-        db.execute(
-            deliveries.update()
-            .where(*same, again)
-            .values(state=DeliveryState.PENDING, error=None, next_attempt_at=None, **_UNASKED)
-        )

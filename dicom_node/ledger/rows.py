@@ -208,6 +208,20 @@ class DueDelivery:
     attempts: int
     due_since: float
     """When it was made, or found to be lost there."""
+    kind: str = ""
+    slide: str = ""
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a destination is sent of a revision, and where it stands there."""
+
+    kind: str
+    slide: str
+    model: str
+    state: DeliveryState
+    error: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,5 +262,5 @@ class DestinationSeen:
     checked_at: float
     reachable: bool
     accepted: dict[str, list[str]]
-    """Transfer syntaxes by SOP class, as UIDs."""
+    """Transfer syntaxes by SOP class, as UIDs; while it is not reachable, of its last answer."""
     reason: str

@@ -15,6 +15,7 @@ from dicom_node.results.case_making import CaseMaking
 from dicom_node.results.content import settle
 from dicom_node.results.kinds import Kind
 from dicom_node.results.making import BuiltObject, Making
+from dicom_node.results.selfcheck.whole import Unsound, require_sound
 from dicom_node.results.sources import sources_of
 from inference.errors import is_of_the_machine
 from inference.slide.characters.header import in_unicode, undecoded
@@ -81,8 +82,8 @@ def _tried(
     except Exception as error:  # of this slide; the study's others go on
         if _passes(error, may_pass):
             raise
-        log.error("objects_not_built", trace=trace_of(error))
-        return place_of(error)
+        log.error("objects_not_built", reason=_why(error), trace=trace_of(error))
+        return _why(error)
     return built, f"not made, though asked for: {'; '.join(failed)}" if failed else ""
 
 
@@ -130,7 +131,7 @@ def _built(
             if not kind.asked or _passes(error, may_pass):
                 raise
             log.error("kind_not_built", kind=kind.name, trace=trace_of(error))
-            failed.append(f"{kind.name} ({place_of(error)})")
+            failed.append(f"{kind.name} ({_why(error)})")
     return list(making.made), failed
 
 
@@ -163,11 +164,19 @@ def _made(kind: Kind, making: _Any) -> list[BuiltObject]:
         found = wrong[0].dataset.SOPClassUID
         raise ValueError(f"{kind.module} made {found}, expected {kind.sop_class.name}")
     at = making.provenance.created_at
-    return [replace(b, dataset=settle(b.dataset), dated_at=at) for b in made]
+    settled = [replace(b, dataset=settle(b.dataset), dated_at=at) for b in made]
+    if isinstance(making, Making):
+        return require_sound(kind, settled, making.source, making.result.geometry)
+    return require_sound(kind, settled, None, None)  # of several slides
 
 
 def _uid(built: BuiltObject) -> str:
     return str(built.dataset.get("SOPInstanceUID"))
+
+
+def _why(error: Exception) -> str:
+    """Why something was not made: what the check found, or the class and place of the error."""
+    return str(error) if isinstance(error, Unsound) else place_of(error)
 
 
 def _passes(error: Exception, may_pass: tuple[type[Exception], ...]) -> bool:

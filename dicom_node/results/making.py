@@ -28,6 +28,8 @@ class BuiltObject:
     dataset: Dataset
     dated_at: datetime | None = None
     """The instant that its dates tell; None before it is settled."""
+    is_sound: bool = False
+    """Whether it has passed the check of what may be sent, with what is known of its slide."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,13 @@ from dicom_node.results.kinds import KINDS, result_classes
 from dicom_node.services import echo
 from dicom_node.services.store import handler
 from dicom_node.services.store.status import StoreStatus
-from dicom_node.sop_classes import STORAGE_COMMITMENT, STUDY_ROOT_FIND, VERIFICATION, SopClass
+from dicom_node.sop_classes import (
+    STORAGE_COMMITMENT,
+    STUDY_ROOT_FIND,
+    STUDY_ROOT_GET,
+    VERIFICATION,
+    SopClass,
+)
 
 _SCP_MEANING = {
     StoreStatus.SUCCESS: (
@@ -60,7 +66,12 @@ _SCP_MEANING = {
 SCU_BEHAVIOR = (
     ("0000", "Success", "Delivered"),
     ("Bxxx", "Warning", "Delivered; the status is kept"),
-    ("0111", "Duplicate SOP Instance", "Delivered: the destination already holds the instance"),
+    (
+        "0111",
+        "Duplicate SOP Instance",
+        "Delivered, unless a query, or the object itself by C-GET where that is offered, "
+        "shows other content: not sent again then",
+    ),
     ("A7xx", "Refused: out of resources", "Sent again later"),
     ("0110", "Processing failure", "Sent again later"),
     ("0213", "Resource limitation", "Sent again later"),
@@ -88,7 +99,8 @@ def accepted() -> tuple[SopClass, ...]:
 
 def proposed() -> tuple[SopClass, ...]:
     """SOP classes that are proposed to destinations."""
-    return (VERIFICATION, *result_classes().values(), STORAGE_COMMITMENT, STUDY_ROOT_FIND)
+    return (VERIFICATION, *result_classes().values(), STORAGE_COMMITMENT, STUDY_ROOT_FIND,
+            STUDY_ROOT_GET)  # fmt: skip
 
 
 def services() -> str:

@@ -13,6 +13,7 @@ from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Revision, Run
 from dicom_node.ledger.states import State
 from dicom_node.observe.log import os_reason, place_of, trace_of
+from dicom_node.results.selfcheck.whole import Unsound
 from dicom_node.study.evidence import PatientsDiffer
 from dicom_node.study.facts import Uncountable
 from dicom_node.work.answers import Answer, Failed, NoRoom, Stale
@@ -67,7 +68,7 @@ def answer_of(work: Callable[[], Answer]) -> Answer:
         return NoRoom(reason) if error.errno in _FULL else Failed(reason, may_pass=True)
     except DeviceFailed as error:
         return Failed(f"DeviceFailed: {error}", may_pass=True)
-    except (SlideUnreadable, Uncountable, PatientsDiffer) as error:
+    except (SlideUnreadable, Uncountable, PatientsDiffer, Unsound) as error:
         return Failed(f"{type(error).__name__}: {error}", may_pass=False)
     except Exception as error:  # noqa: BLE001 - the study is parked with the reason, not lost
         log.error("unexpected_error", error=type(error).__name__, trace=trace_of(error))

@@ -12,12 +12,14 @@ import structlog
 from pydicom import Dataset, dcmread, dcmwrite
 
 from dicom_node.config.whole import Config
+from dicom_node.deliver.choose import plan
 from dicom_node.ledger.errors import LedgerFailed
 from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Result, Revision, Run
 from dicom_node.results.build import objects_of
 from dicom_node.results.files import write as write_file
 from dicom_node.results.making import BuiltObject, Making
+from dicom_node.results.selfcheck.whole import require_checked
 from dicom_node.results.sources import predecessor_in
 from dicom_node.study.evidence import missing_of, slides_of
 from dicom_node.study.facts import read_facts
@@ -129,6 +131,7 @@ class ResultObjects:
             predecessors=self._earlier.predecessors(run, one, provenance.variant),
             formers=self._earlier.formers(run, one, provenance.variant),
             notes=notes,
+            wanted=plan(self._config.destinations, self._ledger.queries.destinations()).asked,
         )
 
     def source(self, run: Run, slide: SlideFiles, base: str) -> Dataset:
@@ -151,7 +154,9 @@ class ResultObjects:
         return current
 
     def keep(self, run: Run, one: Written, item: BuiltObject) -> Result:
-        """Write one object, unless its UID stands for one that must not change any more."""
+        """Write one object, unless its UID stands for one that must not change any more. Raises
+        Unsound for what must not be sent."""
+        require_checked(item)
         uid = str(item.dataset.SOPInstanceUID)
         kept = self._ledger.queries.kept_result(uid, run)
         if kept is not None:

@@ -15,6 +15,7 @@ from typing import NoReturn
 import structlog
 
 from dicom_node.config.whole import Config
+from dicom_node.deliver.choose import plan
 from dicom_node.ledger.errors import LedgerBusy
 from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Result, Revision, Run
@@ -126,9 +127,11 @@ class Steps:
                 moved()
                 made += objects
                 seen_to.append(self._heard(job, trouble))
-        names = [d.name for d in self._config.destinations]
         why = "; ".join(filter(None, seen_to)) or None
-        if not self._ledger.deliveries.start(run, made, names, trouble=why):
+        goes = plan(self._config.destinations, self._ledger.queries.destinations())
+        if not self._ledger.deliveries.start(
+            run, made, list(goes.choices), trouble=why, only=goes.routes(made), told=goes.told()
+        ):
             return Stale()
         self.tools.kept.discard(run)
         return Built(len(made))

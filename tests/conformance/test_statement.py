@@ -12,8 +12,10 @@ from nodes import ROOT, dicom_node
 
 from conformance.index import ALL
 from dicom_node.deliver import dimse, proof
+from dicom_node.deliver.duplicate import verifying
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.processes.ingest import Ingest
+from dicom_node.results.kinds import result_classes
 from dicom_node.services.store.status import StoreStatus
 from dicom_node.spool.spool import Spool
 from dicom_node.statement import tables
@@ -74,8 +76,10 @@ def test_the_classes_stated_as_provider_are_those_the_listener_accepts(tmp_path)
 
 
 def test_the_classes_stated_as_user_are_those_that_delivery_proposes():
-    sent = {*dimse.RESULT_CLASSES, "1.2.840.10008.1.1"}
-    assert {c.uid for c in tables.proposed()} == sent | {c.uid for c in proof.CLASSES}
+    sent = {*result_classes(), "1.2.840.10008.1.1"}
+    assert {c.uid for c in tables.proposed()} == sent | {
+        c.uid for c in (*proof.CLASSES, *verifying.CLASSES)
+    }
 
 
 def test_every_status_of_c_store_is_stated():

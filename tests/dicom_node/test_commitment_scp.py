@@ -22,7 +22,7 @@ from wsm_files import encoded, wsm_header
 from dicom_node.commands.screen.keeping import keeping
 from dicom_node.config.peers import Sender
 from dicom_node.config.whole import Config
-from dicom_node.deliver import reporting
+from dicom_node.deliver import reporting, telling
 from dicom_node.deliver.keeping import policy_of, purger_of
 from dicom_node.deliver.reporting import Reporters
 from dicom_node.ledger.counted import Evidence
@@ -282,8 +282,9 @@ def test_a_request_that_breaks_something_holds_up_no_other(rig, quick, monkeypat
     rig.listen()
     datasets = instances(2)
     bad, good = references(datasets)
-    name = "judge" if fails == "when it is decided" else "written_report"
-    works = getattr(reporting, name)
+    is_early = fails == "when it is decided"
+    owner, name = (reporting, "judge") if is_early else (telling, "written_report")
+    works = getattr(owner, name)
     mended = threading.Event()
 
     def breaks(of: Any, *arguments: Any, **more: Any) -> Any:
@@ -295,7 +296,7 @@ def test_a_request_that_breaks_something_holds_up_no_other(rig, quick, monkeypat
         sender.store(datasets)
         broken, _ = sender.ask([bad])
         whole, _ = sender.ask([good])
-        monkeypatch.setattr(reporting, name, breaks)
+        monkeypatch.setattr(owner, name, breaks)
         with capture_logs() as said, rig.reporting():
             assert sender.told(whole) == {good: "committed"}
             mended.set()

@@ -11,7 +11,7 @@ from pydicom import Dataset
 from result_inputs import PROVENANCE, manifest, prediction, refusal, volume
 
 from dicom_node.ledger.ledger import Ledger
-from dicom_node.results import kinds
+from dicom_node.results import build, kinds
 from dicom_node.results.build import build_objects
 from dicom_node.results.making import BuiltObject, Making
 from dicom_node.services import echo
@@ -45,6 +45,7 @@ def note(monkeypatch):
     module = ModuleType("a_note")
     module.make = make  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "a_note", module)
+    monkeypatch.setattr(build, "require_sound", lambda _, made, *__: made)  # no whole object
     line = kinds.Kind("note", NOTE, "a_note", needs_prediction=True)
     monkeypatch.setattr(kinds, "KINDS", (*kinds.KINDS, line))
 

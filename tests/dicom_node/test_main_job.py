@@ -181,7 +181,7 @@ def test_a_pacs_that_is_down_gets_the_results_when_it_is_back(drawn, tmp_path):
         assert {o.SOPClassUID for o in pacs.objects()} == {SEG, SR}
 
 
-def test_a_destination_that_takes_no_segmentation_is_known_before_and_parks_the_study(
+def test_a_destination_that_takes_no_segmentation_is_known_before_and_gets_the_report_alone(
     drawn, tmp_path
 ):
     profile = tmp_path / "sr-only.cfg"
@@ -201,14 +201,15 @@ def test_a_destination_that_takes_no_segmentation_is_known_before_and_parks_the_
         known = wait_for(
             lambda: n.ledger.queries.destinations().get("pacs"), what="the destination asked"
         )
-        assert known.reason == "accepts no Segmentation Storage"
+        left_out = "heatmap is left out: it accepts no Segmentation Storage"
+        assert left_out in known.reason
         storescu(n.port, drawn)
         wait_for(lambda: n.ledger.queries.revision(study), what="the study")
-        assert "accepts no Segmentation Storage" in n.run("studies").stdout
+        assert left_out in n.run("studies").stdout
         storescu(n.port, drawn)
         revision = n.finished(study)
-        assert revision.state is State.PARKED
-        assert "accepts no Segmentation Storage" in revision.reason
+        assert revision.state is State.DONE
+        assert left_out in n.run("studies", "show", study).stdout
         assert [o.SOPClassUID for o in pacs.objects()] == [SR]
 
 

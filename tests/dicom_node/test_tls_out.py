@@ -20,8 +20,9 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from dicom_node.association.wire import CONGESTION
 from dicom_node.config.peers import Destination
 from dicom_node.config.tls import DestinationTls
-from dicom_node.deliver.dimse import RESULT_CLASSES, ask, send
+from dicom_node.deliver.dimse import ask, send
 from dicom_node.ledger.states import DeliveryState
+from dicom_node.results.kinds import result_classes
 from dicom_node.sop_classes import COMPREHENSIVE_3D_SR
 
 
@@ -109,7 +110,7 @@ def test_a_result_is_delivered_over_tls_with_the_nodes_own_certificate(
         answer = ask(target, "NODE")
         assert answer.echoes
         assert answer.accepted[COMPREHENSIVE_3D_SR.uid]
-        assert set(answer.accepted) == set(RESULT_CLASSES)
+        assert set(answer.accepted) == set(result_classes())
         for _ in range(3):
             assert send(result, target, "NODE").state is DeliveryState.DELIVERED
         assert len(scp.objects()) == 1

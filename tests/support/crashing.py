@@ -91,8 +91,8 @@ REQUEST_POINTS: dict[str, Patch] = {
 PROMISE_POINTS: dict[str, Patch] = {
     "before a decision": (Promises, "decide", "before"),
     "decided, not told": (Promises, "decide", "after"),
-    "on the way to the sender": (reporting, "_report", "before"),
-    "told, not noted": (reporting, "_report", "after"),
+    "on the way to the sender": (reporting, "report", "before"),
+    "told, not noted": (reporting, "report", "after"),
     "told and noted": (Promises, "close", "after"),
 }
 """Of the egress process after that."""

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.database.tables import deliveries, results, revisions
-from dicom_node.ledger.rows import Delivery, DueDelivery, Result, Run
+from dicom_node.ledger.rows import Delivery, DueDelivery, Result, Run, Standing
 from dicom_node.ledger.standing import LOST, is_standing
 from dicom_node.ledger.states import DeliveryState, Proof, State
 from dicom_node.ledger.switches import not_paused
@@ -84,6 +84,22 @@ class ResultQueries:
         with self._database.read() as db:
             return deliveries_of(db, study, revision)
 
+    def standing_at(self, run: Run, destination: str) -> list[Standing]:
+        """What a destination is sent of a revision, and where it stands there."""
+        r, d = results.c, deliveries.c
+        query = (
+            sa.select(r.kind, r.slide, r.model, d.state, d.error)
+            .join(deliveries, d.sop_instance_uid == r.sop_instance_uid)
+            .where(
+                r.study_instance_uid == run.study,
+                r.revision == run.revision,
+                d.destination == destination,
+            )
+            .order_by(r.id)
+        )
+        with self._database.read() as db:
+            return [Standing(*row[:3], DeliveryState(row[3]), row[4]) for row in db.execute(query)]
+
     def lost(self) -> dict[str, dict[str, int]]:
         """How many objects that stand a destination took and does not have, and that are not sent
         again by themselves: by its name and by study."""
@@ -138,6 +154,9 @@ class ResultQueries:
                 results.c.sha256,
                 deliveries.c.attempts,
                 _later(revisions.c.analyzed_at, deliveries.c.proof_at),
+                results.c.kind,
+                results.c.slide,
+                results.c.model,
             )
             .join(
                 results,

@@ -1,0 +1,158 @@
+"""What each destination is sent of what the node makes: chosen before the run, by what it takes.
+
+Pure, over the table of kinds: a kind that a destination does not take is replaced by the first one
+of its chain that it takes, and people are told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from dicom_node.config.loading import ConfigError
+from dicom_node.config.peers import Destination
+from dicom_node.ledger.rows import DestinationSeen, Result
+from dicom_node.results import kinds
+from dicom_node.results.kinds import Kind
+from dicom_node.sop_classes import JPEG_LS_LOSSLESS, SEGMENTATION, SopClass
+
+Accepted = Mapping[str, Sequence[str]]
+"""Transfer syntaxes that a destination accepts, by SOP class, as UIDs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a destination is sent for one kind that it should get."""
+
+    asked: str
+    sent: str
+    """Name of a kind; empty where nothing is sent for it."""
+    lacks: tuple[str, ...] = ()
+    """Names of the SOP classes that it does not accept and that would have come first."""
+    is_hopeless: bool = False
+    """Sent although it was not accepted: the report, whose refusal then is the reason."""
+
+    @property
+    def told(self) -> str:
+        """A sentence for people; empty where the kind is sent as it is."""
+        if not self.lacks:
+            return ""
+        why = f"it accepts no {' and no '.join(self.lacks)}"
+        if self.is_hopeless:
+            return f"{self.asked} cannot be sent in any form, and so nothing is: {why}"
+        if self.sent:
+            return f"{self.sent} is sent in the place of {self.asked}: {why}"
+        return f"{self.asked} is left out: {why}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What every destination is sent, for one study."""
+
+    choices: Mapping[str, tuple[Choice, ...]]
+    """By the name of the destination."""
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """Names of the kinds that are made for somebody who asks for them."""
+        sent = {choice.sent for choices in self.choices.values() for choice in choices}
+        return frozenset(k.name for k in kinds.KINDS if k.asked and k.name in sent)
+
+    def routes(self, made: Sequence[Result]) -> dict[str, frozenset[str]]:
+        """SOP Instance UIDs of what each destination is sent, by its name."""
+        return {
+            name: frozenset(r.sop_instance_uid for r in made if _is_among(r.kind, choices))
+            for name, choices in self.choices.items()
+        }
+
+    def told(self) -> dict[str, list[str]]:
+        """What is sent otherwise than asked, by destination; only those where something is."""
+        lines = {
+            name: [c.told for c in choices if c.told] for name, choices in self.choices.items()
+        }
+        return {name: said for name, said in lines.items() if said}
+
+
+def plan(destinations: Sequence[Destination], seen: Mapping[str, DestinationSeen]) -> Plan:
+    """By what each destination was last seen to accept.
+
+    One that was never asked is taken to accept everything: what it refuses then parks the study.
+    """
+    answers = {name: one.accepted for name, one in seen.items() if one.reachable or one.accepted}
+    return Plan({d.name: choices_of(d, answers.get(d.name)) for d in destinations})
+
+
+def choices_of(destination: Destination, accepted: Accepted | None) -> tuple[Choice, ...]:
+    """One choice for each kind that a destination should get; `accepted` is None where nobody
+    knows."""
+    return tuple(_choice(name, destination, accepted) for name in _objects(destination))
+
+
+def chain(name: str) -> list[Kind]:
+    """A kind and all that can stand for it, or for one of those, in the order of preference."""
+    found = [kind for kind in kinds.KINDS if kind.name == name]
+    for one in found:  # grows meanwhile
+        found += [k for k in kinds.KINDS if k.instead_of == one.name and k not in found]
+    return found
+
+
+def is_report(name: str) -> bool:
+    """Whether an object, by its own `kind`, is a report or stands for one."""
+    kind = kinds.kind_of(name)
+    return kind is not None and kind in chain(kinds.REPORT.name)
+
+
+def offered(destination: Destination, sop_class: SopClass) -> SopClass:
+    """A SOP class with the transfer syntaxes that a destination is to be offered."""
+    if sop_class.uid != SEGMENTATION.uid or destination.seg_syntax != "explicit":
+        return sop_class
+    syntaxes = tuple(t for t in sop_class.transfer_syntaxes if t != JPEG_LS_LOSSLESS)
+    return replace(sop_class, transfer_syntaxes=syntaxes)
+
+
+def require_known(destinations: Sequence[Destination]) -> None:
+    """Raises ConfigError where a destination should get what nobody makes, or no report."""
+    names = [kind.name for kind in kinds.KINDS]
+    reports = [kind.name for kind in chain(kinds.REPORT.name)]
+    for destination in destinations:
+        where = f"destinations.{destination.name}.objects"
+        found = _objects(destination)
+        if strange := [name for name in found if name not in names]:
+            raise ConfigError(
+                f"{where}: found {', '.join(strange)}, expected some of {', '.join(names)}"
+            )
+        if not set(found) & set(reports):
+            raise ConfigError(
+                f"{where}: found {', '.join(found)} and no report: nothing is sent without one, so "
+                f"add {' or '.join(reports)}"
+            )
+
+
+def _objects(destination: Destination) -> tuple[str, ...]:
+    """What a destination should get: by default what is made without being asked for."""
+    if destination.objects is not None:
+        return tuple(dict.fromkeys(destination.objects))
+    return tuple(kind.name for kind in kinds.KINDS if not kind.asked)
+
+
+def _choice(name: str, destination: Destination, accepted: Accepted | None) -> Choice:
+    lacks: list[str] = []
+    for kind in chain(name):
+        if accepted is None or _takes(destination, kind.sop_class, accepted):
+            return Choice(name, kind.name, tuple(lacks))
+        if kind.sop_class.name not in lacks:
+            lacks.append(kind.sop_class.name)
+    if is_report(name):
+        return Choice(name, name, tuple(lacks), is_hopeless=True)
+    return Choice(name, "", tuple(lacks))
+
+
+def _takes(destination: Destination, sop_class: SopClass, accepted: Accepted) -> bool:
+    """Whether an object of the class can be sent: compressed ones are decompressed if need be."""
+    syntaxes = {t.uid for t in offered(destination, sop_class).transfer_syntaxes}
+    return not syntaxes.isdisjoint(accepted.get(sop_class.uid, ()))
+
+
+def _is_among(own_kind: str, choices: Sequence[Choice]) -> bool:
+    kind = kinds.kind_of(own_kind)
+    return kind is None or any(choice.sent == kind.name for choice in choices)

@@ -1,0 +1,1 @@
+"""What every object has to pass before it may leave."""

@@ -1,0 +1,53 @@
+"""The report first; nothing without it."""
+
+from __future__ import annotations
+
+import pytest
+
+from dicom_node.deliver.order import Never, Send, Wait, reports_first, turn_of
+from dicom_node.ledger.rows import DueDelivery, Run, Standing
+from dicom_node.ledger.states import DeliveryState
+
+HELD, REFUSED, PENDING = DeliveryState.DELIVERED, DeliveryState.REFUSED, DeliveryState.PENDING
+
+
+def due(study: str, kind: str, slide: str = "a", model: str = "m") -> DueDelivery:
+    return DueDelivery(Run(study, 1, 1), f"{study}/{kind}", "p", "x", 0, 0.0, kind, slide, model)
+
+
+def report(state: DeliveryState, slide: str = "a", model: str = "m") -> Standing:
+    return Standing("report", slide, model, state, "why" if state is REFUSED else None)
+
+
+def test_reports_go_first_in_each_study_and_studies_keep_their_order():
+    ordered = reports_first(
+        [due("2", "heatmap-x"), due("2", "report"), due("1", "heatmap-x"), due("1", "report")]
+    )
+    assert [d.sop_instance_uid for d in ordered] == [
+        "2/report", "2/heatmap-x", "1/report", "1/heatmap-x",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("standing", "turn"),
+    [
+        ([report(HELD)], Send()),
+        ([report(PENDING)], Wait()),
+        ([report(REFUSED)], Never("not sent without its report: why")),
+        ([], Never("not sent: there is no report that says what it is")),
+        ([Standing("heatmap-y", "a", "m", HELD, None)],
+         Never("not sent: there is no report that says what it is")),
+        # of its own slide and model, whatever became of the others
+        ([report(HELD), report(REFUSED, "b"), report(PENDING, model="n")], Send()),
+        ([report(PENDING), report(HELD, "b")], Wait()),
+        # of a case: one report of all slides, beside those of other models
+        ([report(HELD, "case"), report(REFUSED, model="n")], Send()),
+        ([report(PENDING, "case"), report(HELD, model="n")], Wait()),
+    ],
+)  # fmt: skip
+def test_a_heatmap_goes_when_its_report_is_there_and_never_without_it(standing, turn):
+    assert turn_of(due("1", "heatmap-x"), standing) == turn
+
+
+def test_a_report_waits_for_nothing():
+    assert turn_of(due("1", "report"), [report(REFUSED)]) == Send()
