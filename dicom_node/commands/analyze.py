@@ -18,17 +18,17 @@ from rich.progress import Progress as Bar
 
 from dicom_node import __version__
 from dicom_node.commands import flags
+from dicom_node.commands.pages import StudyPages, Written
 from dicom_node.commands.studies_of_files import Found, Unusable, find_studies
 from dicom_node.exit_status import FAILED, REFUSED
 from dicom_node.observe.log import configure, os_reason, place_of
-from dicom_node.results import kinds
 from dicom_node.results.build import objects_of
 from dicom_node.results.files import write
 from dicom_node.results.identity import Provenance
+from dicom_node.results.kinds import REPORT
 from dicom_node.results.making import Making
 from dicom_node.study.evidence import PatientsDiffer, gather_evidence, missing_of, slides_of
 from dicom_node.study.facts import Uncountable, read_facts
-from dicom_node.view.page import write_page
 from dicom_node.view.table import print_report, report_as_json
 from engines.bundle import open_bundle
 from engines.errors import BundleRejected, DeviceFailed, EngineMissing
@@ -38,7 +38,7 @@ from inference import predict
 from inference.answers import require_answerable
 from inference.errors import SlideUnreadable
 from inference.slide.files import SlideFiles
-from inference.types import Prediction, Progress
+from inference.types import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +112,17 @@ def _analyze_all(
             for why in lacking:
                 failed = True
                 sys.stderr.write(f"dicom-node: study {study}: {why}\n")
+            pages = StudyPages(out, number, of_slides=len(slides) + len(lacking))
             for slide in slides:
-                folder = out / f"study-{number}-slide-{slide.key}"
                 try:
-                    reports.append(_analyze_one(slide, folder, runtime, console))
+                    reports.append(_analyze_one(slide, pages, runtime, console))
                 except SlideUnreadable as error:  # the other slides have their turn
                     failed = True
+                    lacking.append(f"slide {slide.key} could not be analyzed: {error}")
                     sys.stderr.write(f"dicom-node: study {study}: {_trouble(error)}\n")
+            overview = pages.over_all(lacking)
+            if overview is not None:
+                console.print(f"Slides  {overview}\n")
         except DeviceFailed:
             raise
         except Exception as error:  # noqa: BLE001 - the other studies have their turn
@@ -151,7 +155,7 @@ def _slides(files: Mapping[str, Path]) -> tuple[tuple[SlideFiles, ...], list[str
 
 
 def _analyze_one(
-    slide: SlideFiles, folder: Path, runtime: Runtime, console: Console
+    slide: SlideFiles, pages: StudyPages, runtime: Runtime, console: Console
 ) -> dict[str, Any]:
     with _bar(console) as bar:
         task = bar.add_task("tiles", total=None, rate="")
@@ -181,24 +185,18 @@ def _analyze_one(
         raise SlideUnreadable(f"slide {slide.key}: {trouble}")
     if trouble:
         console.print(f"slide {slide.key}: {trouble}", style="yellow")
+    folder = pages.folder(slide)
     folder.mkdir(parents=True, exist_ok=True)
-    written = {item.kind: folder / f"{item.kind}.dcm" for item in built}
-    for item in built:
-        write(item.dataset, written[item.kind])
-    heatmaps = [p for kind, p in written.items() if kinds.kind_of(kind) is kinds.HEATMAP]
-    page = write_page(
-        folder / "report.html",
-        slide_paths=slide.paths,
-        seg_path=heatmaps[0] if heatmaps else None,
-        sr_path=written[kinds.REPORT.name],
-        condition=result.condition if isinstance(result, Prediction) else None,
-    )
-    (report,) = [item.dataset for item in built if item.kind == kinds.REPORT.name]
+    objects = {i.kind: Written(folder / f"{i.kind}.dcm", i.dataset) for i in built}
+    for item in objects.values():
+        write(item.dataset, item.path)
+    page = pages.add(slide, result, objects)
+    report = objects[REPORT.name].dataset
     print_report(console, report)
     console.print(f"Page    {page}\nObjects {folder}\n")
     return {
         "page": str(page),
-        "objects": {kind: str(path) for kind, path in written.items()},
+        "objects": {kind: str(item.path) for kind, item in objects.items()},
         "report": report_as_json(report),
     }
 

@@ -1,0 +1,82 @@
+"""Numbers of a report as rows of a table, each with what it must not be read without."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from dicom_node.view.page.markup import bar, note
+from dicom_node.view.reading import Measurement
+
+MARK = '<span class="mark">research</span>'
+_OF_THE_ANALYSIS = re.compile(r"analy[sz]ed|excluded|left out|\btiles?\b|spacing|\blevels?\b", re.I)
+_LOW, _HIGH = re.compile(r"\b(lower|low|from)\b", re.I), re.compile(r"\b(upper|high|to)\b", re.I)
+_INTERVAL = re.compile(r"interval|uncertain|confidence|calibrat", re.I)
+
+
+def is_of_the_analysis(name: str) -> bool:
+    """Whether a number says what was looked at and none of what the model makes of it."""
+    return bool(_OF_THE_ANALYSIS.search(name))
+
+
+def rows(measurements: Iterable[Measurement], comments: Sequence[str], *, mark: bool) -> str:
+    """Rows of a table; `mark` puts the mark of research at each."""
+    return "".join(_row(m, comments, mark=mark) for m in measurements)
+
+
+def said_of_a_number(comment: str, measurements: Iterable[Measurement]) -> bool:
+    """Whether a comment stands below a number already."""
+    return any(_said_of(m, [comment]) for m in measurements)
+
+
+def states_interval(measurement: Measurement) -> bool:
+    """Whether the report says how sure the number is, or that nobody knows."""
+    return any(_INTERVAL.search(name) or _is_end(name) for name, _ in measurement.details)
+
+
+def _row(measurement: Measurement, comments: Sequence[str], *, mark: bool) -> str:
+    below = _chance(measurement)
+    below += "".join(map(note, (*_details(measurement), *_said_of(measurement, comments))))
+    unit = "of 100" if measurement.is_percentile else measurement.unit
+    return (
+        f'<tr><th scope="row">{escape(measurement.name)}{below}</th>'
+        f'<td class="value">{escape(measurement.value)}</td>'
+        f'<td class="unit">{escape(unit)}{MARK if mark else ""}</td></tr>'
+    )
+
+
+def _chance(measurement: Measurement) -> str:
+    """A bar below a probability; a rank, which looks like one, never has any."""
+    if measurement.unit != "%" or not measurement.is_probability:
+        return ""
+    label = f"{measurement.name}: {measurement.value} %"
+    return bar(float(measurement.value) / 100, label)
+
+
+def _details(measurement: Measurement) -> Iterable[str]:
+    """Ends of an interval in one line, everything else a line by itself."""
+    low = next((v for n, v in measurement.details if _is_end(n) and _LOW.search(n)), "")
+    high = next((v for n, v in measurement.details if _is_end(n) and _HIGH.search(n)), "")
+    if low and high:
+        yield f"Interval {low} to {high}"
+    for name, value in measurement.details:
+        if not (low and high and _is_end(name)):
+            yield _told(name, value)
+
+
+def _is_end(name: str) -> bool:
+    return bool(re.search(r"\b(lower|upper)\b|\b(low|high) (end|limit|bound)", name, re.I))
+
+
+def _said_of(measurement: Measurement, comments: Sequence[str]) -> list[str]:
+    """The comments that are of this number alone."""
+    start = "Percentiles refer to: " if measurement.is_percentile else f"{measurement.name}: "
+    said = [c.removeprefix(start) for c in comments if c.startswith(start)]
+    if measurement.is_percentile:
+        return [f"A rank, not a probability, among: {text}" for text in said]
+    return [text[:1].upper() + text[1:] for text in said]
+
+
+def _told(name: str, value: str) -> str:
+    return f"{name}: {value}" if name else value
