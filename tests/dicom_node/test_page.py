@@ -3,21 +3,16 @@ from __future__ import annotations
 import base64
 import html
 import io
-import math
 import re
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 
-import bundles
 import numpy as np
 import pytest
+from page_results import HOT, STRIDE, Results, refusal, save, write_results
 from PIL import Image
 from pydicom import Dataset, dcmread
 
-from dicom_node.results.identity import Provenance
-from dicom_node.results.seg.heatmap import build_segmentation
-from dicom_node.results.sr.report import build_report
 from dicom_node.view.page.condition import told
 from dicom_node.view.page.identity import moment
 from dicom_node.view.page.slide_page import write_page
@@ -25,26 +20,19 @@ from dicom_node.view.pictures import to_pixels
 from dicom_node.view.reading import read_groups
 from dicom_node.view.segments import heatmap
 from dicom_node.view.table import report_as_json
-from engines.manifest.reading import manifest_of
 from inference.slide.slide import open_slide
 from inference.types import (
     Condition,
     Found,
-    Heatmap,
-    NotAssessable,
-    Patch,
-    Prediction,
-    Reason,
     SlideGeometry,
 )
 from slides import (
     ComposedStudy,
     PhantomStudy,
-    SlideStudy,
-    base_level,
     new_study_copy,
     without_spacing,
 )
+
 
 @pytest.fixture(scope="module")
 def results(phantom_study: PhantomStudy, tmp_path_factory: pytest.TempPathFactory) -> Results:
@@ -227,7 +215,7 @@ def test_a_refusal_is_shown_with_its_reason_and_without_a_number(
     phantom_study: PhantomStudy, tmp_path: Path
 ) -> None:
     report = refusal(phantom_study)
-    sr = _save(report, tmp_path / "sr.dcm")
+    sr = save(report, tmp_path / "sr.dcm")
     out = tmp_path / "report.html"
     write_page(out, slide_paths=phantom_study.paths, sr_path=sr)
     page = out.read_text(encoding="utf-8")
@@ -251,7 +239,10 @@ def test_a_refusal_is_shown_with_its_reason_and_without_a_number(
             },
         ),
         ("=홍^길동", {"Patient (ideographic)": "홍 길동"}),
-        ("Adams^John Robert Quincy^^Rev.^B.A.", {"Patient": "Adams, Rev. John Robert Quincy, B.A."}),
+        (
+            "Adams^John Robert Quincy^^Rev.^B.A.",
+            {"Patient": "Adams, Rev. John Robert Quincy, B.A."},
+        ),
         ("M�FCller^<b>", {"Patient": "M�FCller, &lt;b&gt;"}),
         (["One^A", "Two^B=二"], {"Patient": "Two, B", "Patient (ideographic)": "二"}),
         ("", {}),
@@ -265,7 +256,7 @@ def test_the_page_shows_a_name_in_its_parts(
     out = write_page(
         tmp_path / "p.html",
         slide_paths=phantom_study.paths,
-        sr_path=_save(report, tmp_path / "sr.dcm"),
+        sr_path=save(report, tmp_path / "sr.dcm"),
     )
     shown = re.findall(
         r"<dt>(Patient|Patient \([a-z]+\))</dt><dd>(.*?)</dd>", out.read_text("utf-8")
@@ -276,7 +267,7 @@ def test_the_page_shows_a_name_in_its_parts(
 def test_a_slide_that_cannot_be_read_still_gives_a_page_with_the_report(
     phantom_study: PhantomStudy, tmp_path: Path
 ) -> None:
-    sr = _save(refusal(phantom_study), tmp_path / "sr.dcm")
+    sr = save(refusal(phantom_study), tmp_path / "sr.dcm")
     spoilt = without_spacing(phantom_study.folder, tmp_path / "spoilt")
     out = write_page(tmp_path / "p.html", slide_paths=spoilt, sr_path=sr)
     page = out.read_text(encoding="utf-8")
@@ -290,7 +281,9 @@ def test_a_heatmap_of_another_slide_is_refused(
 ) -> None:
     other = new_study_copy(phantom_study.folder, tmp_path / "other", "other")
     with pytest.raises(ValueError, match="frame of reference"):
-        write_page(tmp_path / "p.html", slide_paths=other, seg_paths=[results.seg], sr_path=results.sr)
+        write_page(
+            tmp_path / "p.html", slide_paths=other, seg_paths=[results.seg], sr_path=results.sr
+        )
 
 
 def test_a_dataset_without_measurement_groups_is_no_report(phantom_study: PhantomStudy) -> None:
