@@ -18,14 +18,14 @@ from rich.progress import Progress as Bar
 
 from dicom_node import __version__
 from dicom_node.commands import flags
-from dicom_node.commands.pages import StudyPages, Written
+from dicom_node.commands.pages import StudyPages
 from dicom_node.commands.studies_of_files import Found, Unusable, find_studies
 from dicom_node.exit_status import FAILED, REFUSED
 from dicom_node.observe.log import configure, os_reason, place_of
+from dicom_node.results import kinds
 from dicom_node.results.build import objects_of
 from dicom_node.results.files import write
 from dicom_node.results.identity import Provenance
-from dicom_node.results.kinds import REPORT
 from dicom_node.results.making import Making
 from dicom_node.study.evidence import PatientsDiffer, gather_evidence, missing_of, slides_of
 from dicom_node.study.facts import Uncountable, read_facts
@@ -112,10 +112,11 @@ def _analyze_all(
             for why in lacking:
                 failed = True
                 sys.stderr.write(f"dicom-node: study {study}: {why}\n")
-            pages = StudyPages(out, number, of_slides=len(slides) + len(lacking))
+            pages = StudyPages(out / f"study-{number}", of_slides=len(slides) + len(lacking))
             for slide in slides:
+                folder = out / f"study-{number}-slide-{slide.key}"
                 try:
-                    reports.append(_analyze_one(slide, pages, runtime, console))
+                    reports.append(_analyze_one(slide, folder, pages, runtime, console))
                 except SlideUnreadable as error:  # the other slides have their turn
                     failed = True
                     lacking.append(f"slide {slide.key} could not be analyzed: {error}")
@@ -155,7 +156,7 @@ def _slides(files: Mapping[str, Path]) -> tuple[tuple[SlideFiles, ...], list[str
 
 
 def _analyze_one(
-    slide: SlideFiles, pages: StudyPages, runtime: Runtime, console: Console
+    slide: SlideFiles, folder: Path, pages: StudyPages, runtime: Runtime, console: Console
 ) -> dict[str, Any]:
     with _bar(console) as bar:
         task = bar.add_task("tiles", total=None, rate="")
@@ -185,18 +186,17 @@ def _analyze_one(
         raise SlideUnreadable(f"slide {slide.key}: {trouble}")
     if trouble:
         console.print(f"slide {slide.key}: {trouble}", style="yellow")
-    folder = pages.folder(slide)
     folder.mkdir(parents=True, exist_ok=True)
-    objects = {i.kind: Written(folder / f"{i.kind}.dcm", i.dataset) for i in built}
-    for item in objects.values():
-        write(item.dataset, item.path)
-    page = pages.add(slide, result, objects)
-    report = objects[REPORT.name].dataset
+    written = {item.kind: folder / f"{item.kind}.dcm" for item in built}
+    for item in built:
+        write(item.dataset, written[item.kind])
+    page = pages.add(slide, result, folder, written)
+    (report,) = [item.dataset for item in built if item.kind == kinds.REPORT.name]
     print_report(console, report)
     console.print(f"Page    {page}\nObjects {folder}\n")
     return {
         "page": str(page),
-        "objects": {kind: str(item.path) for kind, item in objects.items()},
+        "objects": {kind: str(path) for kind, path in written.items()},
         "report": report_as_json(report),
     }
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydicom import Dataset
+from pydicom import dcmread
 
 from dicom_node.results.kinds import REPORT
 from dicom_node.view.page.overview import SlideEntry, write_overview
@@ -18,49 +18,35 @@ _OVERVIEW = "index.html"
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """An object of a slide and the file it is in."""
-
-    path: Path
-    dataset: Dataset
-
-
-@dataclass(frozen=True, slots=True)
 class StudyPages:
-    """Where the pages of a study lie below the output folder, and which were written."""
+    """Where the pages of a study lie, and which were written."""
 
-    out: Path
-    number: int
-    """Of the study."""
+    home: Path
+    """Folder of the page over all slides; the folders of the slides stand beside it."""
     of_slides: int
     """How many slides the study has, those without a report counted."""
     _entries: list[SlideEntry] = field(default_factory=list)
-
-    def folder(self, slide: SlideFiles) -> Path:
-        """Folder of the page and the objects of a slide."""
-        return self.out / f"study-{self.number}-slide-{slide.key}"
 
     def add(
         self,
         slide: SlideFiles,
         result: Prediction | NotAssessable,
-        objects: Mapping[str, Written],
+        folder: Path,
+        objects: Mapping[str, Path],
     ) -> Path:
-        """Writes the page of a slide from its objects, by their kinds; returns its path."""
-        folder = self.folder(slide)
-        sr_path = objects[REPORT.name].path
-        seg_paths = [one.path for one in objects.values() if one.dataset.Modality == "SEG"]
-        back = f"../{self._home.name}/{_OVERVIEW}" if self.of_slides > 1 else ""
+        """Writes the page of a slide into its folder, from the files of its objects by their
+        kinds; returns its path."""
+        segs = [path for path in objects.values() if _is_segmentation(path)]
         page = write_page(
             folder / "report.html",
             slide_paths=slide.paths,
-            sr_path=sr_path,
-            seg_paths=seg_paths,
+            sr_path=objects[REPORT.name],
+            seg_paths=segs,
             condition=result.condition if isinstance(result, Prediction) else None,
-            back=back,
+            back=f"../{self.home.name}/{_OVERVIEW}" if self.of_slides > 1 else "",
         )
         place = f"../{folder.name}/{page.name}"
-        self._entries.append(SlideEntry(place, slide.paths, sr_path, seg_paths))
+        self._entries.append(SlideEntry(place, slide.paths, objects[REPORT.name], segs))
         return page
 
     def over_all(self, without: Sequence[str]) -> Path | None:
@@ -68,9 +54,10 @@ class StudyPages:
         a report; `without` are sentences on those that have none."""
         if self.of_slides < 2 or not self._entries:
             return None
-        self._home.mkdir(parents=True, exist_ok=True)
-        return write_overview(self._home / _OVERVIEW, self._entries, without=without)
+        self.home.mkdir(parents=True, exist_ok=True)
+        return write_overview(self.home / _OVERVIEW, self._entries, without=without)
 
-    @property
-    def _home(self) -> Path:
-        return self.out / f"study-{self.number}"
+
+def _is_segmentation(path: Path) -> bool:
+    header = dcmread(path, stop_before_pixels=True, specific_tags=["Modality"])
+    return bool(header.get("Modality") == "SEG")

@@ -31,6 +31,8 @@ class HeatmapPicture:
     """Segment Label."""
     shows: str
     """What a segment of its type is (Segmented Property Type)."""
+    tracking: str
+    """Tracking ID: the name of the map, which its top patches share."""
     description: str
     lowest: float
     highest: float
@@ -104,6 +106,7 @@ def _heatmaps(
             levels=np.where(known, np.rint(1 + 254 * found), 0).astype(np.uint8),
             name=str(segment.SegmentLabel),
             shows=_type_of(segment),
+            tracking=str(segment.get("TrackingID", "")),
             description=str(segment.get("SegmentDescription", "")),
             lowest=float(values[values > 0].min(initial=1.0)),
             highest=float(values.max(initial=0.0)),

@@ -134,7 +134,7 @@ def region(source: Dataset, result: Prediction, heatmap: Dataset) -> Dataset:
     mask = np.nan_to_num(result.heatmaps[0].values) >= 0.5
     description = deepcopy(heatmap.SegmentSequence[0])
     description.SegmentLabel = "Tumor, tiles at or above 0.5"
-    description.SegmentDescription = "Threshold 0.5."
+    description.SegmentDescription = "Tiles at or above the threshold."
     base_mm = (result.geometry.spacing_row_mm, result.geometry.spacing_col_mm)
     seg = hd.seg.Segmentation(
         source_images=[blank_header(source, result.geometry)],

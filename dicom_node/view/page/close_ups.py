@@ -12,28 +12,38 @@ from dicom_node.view.reading import Group
 from inference.slide.slide import Slide
 
 _PATCH_PX = 224
+_NUMBERED = "The numbers are those of the boxes on the heatmap."
 
 
 def close_ups(slide: Slide, patches: Sequence[Group], *, mark: bool) -> str:
-    """The patches in the order of the report, numbered as their boxes are; empty without any."""
-    figures = []
+    """A card for the patches of each map, numbered as their boxes are; empty without any."""
+    cards: dict[str, list[str]] = {}
+    abouts: dict[str, str] = {}
     for number, group in enumerate(patches, start=1):
-        outline = pictures.to_pixels(slide.geometry, group.region_mm)
-        uri = pictures.data_uri(pictures.patch(slide, outline, _PATCH_PX), "jpeg")
-        values = ", ".join(f"{m.name} {m.value} {m.unit}".strip() for m in group.measurements)
-        shown = ", ".join(f"{m.value} {m.unit}".strip() for m in group.measurements)
-        figures.append(
-            f'<figure><img src="{uri}" alt="{escape(f"Patch {number}: {values}")}">'
-            f"<figcaption><span>{number}.</span> <b>{escape(shown)}</b>{MARK if mark else ''}"
-            "</figcaption></figure>"
+        of_map, _, _ = group.title.partition(" top patch")
+        cards.setdefault(of_map, []).append(_figure(slide, number, group, mark=mark))
+        names = ", ".join(m.name for m in group.measurements)
+        abouts.setdefault(of_map, f"{names}: {group.finding}. {_NUMBERED}")
+    several = len(cards) > 1
+    return "".join(
+        card(
+            f"Top patches: {of_map}" if several else "Top patches",
+            f'<div class="patches">{"".join(figures)}</div>{note(abouts[of_map])}',
+            "wide",
         )
-    if not figures:
-        return ""
-    names = dict.fromkeys(m.name for group in patches for m in group.measurements)
-    finding = patches[0].finding
-    about = f"{', '.join(names)}: {finding}. The numbers are those of the boxes on the heatmap."
-    return card(
-        "Top patches", f'<div class="patches">{"".join(figures)}</div>{note(about)}', "wide"
+        for of_map, figures in cards.items()
+    )
+
+
+def _figure(slide: Slide, number: int, group: Group, *, mark: bool) -> str:
+    outline = pictures.to_pixels(slide.geometry, group.region_mm)
+    uri = pictures.data_uri(pictures.patch(slide, outline, _PATCH_PX), "jpeg")
+    values = ", ".join(f"{m.name} {m.value} {m.unit}".strip() for m in group.measurements)
+    shown = ", ".join(f"{m.value} {m.unit}".strip() for m in group.measurements)
+    return (
+        f'<figure><img src="{uri}" alt="{escape(f"Patch {number}: {values}")}">'
+        f"<figcaption><span>{number}.</span> <b>{escape(shown)}</b>{MARK if mark else ''}"
+        "</figcaption></figure>"
     )
 
 

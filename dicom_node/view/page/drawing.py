@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from dicom_node.view import pictures
@@ -15,8 +15,13 @@ _BAR_AT_MOST = 0.22
 """Of the width of the picture."""
 
 
-def drawing(geometry: SlideGeometry, groups: Sequence[Group], regions: Sequence[Region]) -> str:
-    """All of it as one SVG in pixels of the base level."""
+def drawing(
+    geometry: SlideGeometry,
+    groups: Sequence[Group],
+    regions: Sequence[Region],
+    numbers: Mapping[str, int],
+) -> str:
+    """All of it as one SVG in pixels of the base level; `numbers` are of the patches by title."""
     outlines: list[str] = []
     boxes: list[str] = []
     for group in groups:
@@ -24,7 +29,7 @@ def drawing(geometry: SlideGeometry, groups: Sequence[Group], regions: Sequence[
             continue
         points = _points(geometry, group)
         if group.is_patch:
-            boxes.append(_box(geometry, group, points, len(boxes) + 1))
+            boxes.append(_box(geometry, group, points, numbers[group.title]))
         else:
             outlines.append(f'<polyline class="outline" points="{points}"/>')
     borders = "".join(map(_region, regions))

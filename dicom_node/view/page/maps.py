@@ -19,8 +19,9 @@ from inference.slide.slide import Slide
 from inference.types import SlideGeometry
 
 _STEPS = 40
-_HAS_FLOOR = re.compile(r"\bfloor\b|\bbelow\b", re.I)
-_ENCODING = re.compile(r"Stored 0: [^.]*[.] *")
+_WITHOUT = re.compile(r"Stored 0: (not analyzed or below [\d.]*\d)")
+"""What the description says of places without a value."""
+_ENCODING = re.compile(r"Stored 0: .*?at least 1[.] *")
 """What the description says of stored pixels, which nobody sees here."""
 _FINDING = (
     "A value is of its tile alone: the map does not say why the slide has the numbers of the "
@@ -37,7 +38,7 @@ def slide_card(slide: Slide, pixels: NDArray[np.uint8], uri: str, name: str) -> 
         "viewers may turn the slide."
     )
     alt = f"The slide {name}, {_size_mm(slide.geometry)}, without anything over it"
-    frame = _frame(pixels, _image(uri, alt), drawing(slide.geometry, (), ()))
+    frame = _frame(pixels, _image(uri, alt), drawing(slide.geometry, (), (), {}))
     return card("Slide", frame + note(about))
 
 
@@ -54,9 +55,9 @@ def map_cards(
     that the report has numbers of a model for the slide as a whole."""
     cards = []
     for number, heat in enumerate(shown.heatmaps):
-        own_groups = [g for g in groups if not (g.is_patch and heat.is_attention)]
+        own_groups = [g for g in groups if not g.is_patch or _map_of(g, shown) is heat]
         regions = () if heat.is_attention else shown.regions
-        over = drawing(geometry, own_groups, regions)
+        over = drawing(geometry, own_groups, regions, _numbers(groups))
         alt = f"The slide under the heatmap {heat.name}"
         heat_alt = (
             f"Heatmap: {heat.name}, values from {heat.lowest:.2f} to {heat.highest:.2f} "
@@ -85,8 +86,26 @@ def _region_card(
 ) -> str:
     """Regions that came without the map that they are of."""
     image = _image(uri, "The slide under the border of a region")
-    body = _frame(pixels, image, drawing(geometry, groups, regions))
+    body = _frame(pixels, image, drawing(geometry, groups, regions, _numbers(groups)))
     return card("Region", body + "".join(map(note, map(_of_region, regions))), "wide map")
+
+
+def _numbers(groups: Sequence[Group]) -> dict[str, int]:
+    """The number of each patch, by its title: in the order of the report."""
+    patches = [group for group in groups if group.is_patch]
+    return {group.title: number for number, group in enumerate(patches, start=1)}
+
+
+def _map_of(patch: Group, shown: Overlays) -> HeatmapPicture | None:
+    """The map that a top patch is of, by the name that both track; else the first."""
+    named = (
+        heat for heat in shown.heatmaps if patch.title.startswith(f"{_tracked(heat)} top patch")
+    )
+    return next(named, next(iter(shown.heatmaps), None))
+
+
+def _tracked(heat: HeatmapPicture) -> str:
+    return heat.tracking.removeprefix("heatmap ")
 
 
 def _image(uri: str, alt: str) -> str:
@@ -100,9 +119,8 @@ def _frame(pixels: NDArray[np.uint8], image: str, over: str) -> str:
 
 
 def _legend(heat: HeatmapPicture) -> str:
-    without = "not analyzed"
-    if _HAS_FLOOR.search(heat.description):
-        without = "not analyzed, or below what is stored"
+    stated = _WITHOUT.search(heat.description)
+    without = stated[1] if stated else "not analyzed"
     return (
         f'<div class="legend"><span class="scale">0 {color_bar()} 1</span>'
         '<span class="scale"><svg class="swatch" viewBox="0 0 18 12" aria-hidden="true">'

@@ -14,11 +14,13 @@ def card(heading: str, body: str, css: str = "") -> str:
 
 
 def facts(pairs: Iterable[Named], css: str = "facts") -> str:
-    """A list of names and what is said under them; those without a value are left out."""
+    """A list of names and all that is said under each; those without a value are left out."""
+    named: dict[str, list[str]] = {}
+    for name, value in pairs:
+        if value:
+            named.setdefault(name, []).append(f"<dd>{escape(value)}</dd>")
     shown = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
-        for name, value in pairs
-        if value
+        f"<div><dt>{escape(name)}</dt>{''.join(values)}</div>" for name, values in named.items()
     )
     return f'<dl class="{css}">{shown}</dl>' if shown else ""
 

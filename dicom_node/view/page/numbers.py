@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from decimal import Decimal, InvalidOperation
 from html import escape
 
 from dicom_node.view.page.markup import bar, note
 from dicom_node.view.reading import Measurement
 
 MARK = '<span class="mark">research</span>'
-_OF_THE_ANALYSIS = re.compile(r"analy[sz]ed|excluded|left out|\btiles?\b|spacing|\blevels?\b", re.I)
-_LOW, _HIGH = re.compile(r"\b(lower|low|from)\b", re.I), re.compile(r"\b(upper|high|to)\b", re.I)
+_OF_THE_ANALYSIS = re.compile(r"analy[sz]ed|excluded|left out|^tiles?\b|spacing|\blevels?\b", re.I)
+_LOW, _HIGH = re.compile(r"\b(lower|low)\b", re.I), re.compile(r"\b(upper|high)\b", re.I)
+_OFFSET = re.compile("uncertainty", re.I)
 _INTERVAL = re.compile(r"interval|uncertain|confidence|calibrat", re.I)
 
 
@@ -28,6 +30,11 @@ def rows(measurements: Iterable[Measurement], comments: Sequence[str], *, mark: 
 def said_of_a_number(comment: str, measurements: Iterable[Measurement]) -> bool:
     """Whether a comment stands below a number already."""
     return any(_said_of(m, [comment]) for m in measurements)
+
+
+def speaks_of_intervals(text: str) -> bool:
+    """Whether a sentence says how sure a number is, or that nobody knows."""
+    return bool(_INTERVAL.search(text))
 
 
 def states_interval(measurement: Measurement) -> bool:
@@ -56,13 +63,25 @@ def _chance(measurement: Measurement) -> str:
 
 def _details(measurement: Measurement) -> Iterable[str]:
     """Ends of an interval in one line, everything else a line by itself."""
-    low = next((v for n, v in measurement.details if _is_end(n) and _LOW.search(n)), "")
-    high = next((v for n, v in measurement.details if _is_end(n) and _HIGH.search(n)), "")
-    if low and high:
-        yield f"Interval {low} to {high}"
-    for name, value in measurement.details:
-        if not (low and high and _is_end(name)):
-            yield _told(name, value)
+    ends = [(name, value) for name, value in measurement.details if _is_end(name)]
+    low = next((_end(measurement, *e, -1) for e in ends if _LOW.search(e[0])), "")
+    high = next((_end(measurement, *e, +1) for e in ends if _HIGH.search(e[0])), "")
+    is_whole = bool(low and high)
+    if is_whole:
+        yield f"Interval {low} to {high} {measurement.unit}".strip()
+    yield from (_told(*d) for d in measurement.details if not (is_whole and d in ends))
+
+
+def _end(measurement: Measurement, name: str, said: str, sign: int) -> str:
+    """An end of the interval: as said, or as far from the value as an uncertainty says (PS3.16
+    TID 310); empty where that is no number."""
+    number = said.removesuffix(measurement.unit).strip()
+    try:
+        end = Decimal(number)
+        around = Decimal(measurement.value) + sign * end if _OFFSET.search(name) else end
+    except InvalidOperation:
+        return ""
+    return f"{around.normalize():f}"
 
 
 def _is_end(name: str) -> bool:
