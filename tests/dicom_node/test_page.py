@@ -244,7 +244,10 @@ def test_a_refusal_is_shown_with_its_reason_and_without_a_number(
             {"Patient": "Adams, Rev. John Robert Quincy, B.A."},
         ),
         ("M�FCller^<b>", {"Patient": "M�FCller, &lt;b&gt;"}),
-        (["One^A", "Two^B=二"], {"Patient": "Two, B", "Patient (ideographic)": "二"}),
+        (
+            ["One^A", "Two^B=二"],
+            {"Patient": "One, A</dd><dd>Two, B", "Patient (ideographic)": "二"},
+        ),
         ("", {}),
     ],
 )
@@ -259,7 +262,7 @@ def test_the_page_shows_a_name_in_its_parts(
         sr_path=save(report, tmp_path / "sr.dcm"),
     )
     shown = re.findall(
-        r"<dt>(Patient|Patient \([a-z]+\))</dt><dd>(.*?)</dd>", out.read_text("utf-8")
+        r"<dt>(Patient|Patient \([a-z]+\))</dt><dd>(.*?)</dd></div>", out.read_text("utf-8")
     )
     assert dict(shown) == facts
 

@@ -13,9 +13,9 @@ import bundles
 import highdicom as hd
 import numpy as np
 from pydicom import Dataset, dcmread
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from dicom_node.results.identity import Provenance, result_uid
+from dicom_node.results.identity import Provenance
 from dicom_node.results.modules import blank_header, pixel_measures
 from dicom_node.results.seg.heatmap import build_segmentation
 from dicom_node.results.sr.report import build_report
@@ -129,9 +129,29 @@ def write_results(
     return Results(saved, save(report, folder / "sr.dcm"))
 
 
-def region(source: Dataset, result: Prediction, heatmap: Dataset) -> Dataset:
-    """The tiles at or above 0.5 as a BINARY Segmentation over the whole slide."""
-    mask = np.nan_to_num(result.heatmaps[0].values) >= 0.5
+def region_of(study: SlideStudy, *, at_least: float = 0.5) -> Dataset:
+    """The region of a slide's first map."""
+    source = dcmread(base_level(study.folder), stop_before_pixels=True)
+    with open_slide(study.paths) as slide:
+        result = prediction(slide.geometry)
+    inputs = [source.SOPInstanceUID]
+    heatmap = build_segmentation(
+        source,
+        result,
+        result.heatmaps[0],
+        MANIFEST,
+        PROVENANCE,
+        input_uids=inputs,
+        series_number=9001,
+    )
+    return region(source, result, heatmap, at_least=at_least)
+
+
+def region(
+    source: Dataset, result: Prediction, heatmap: Dataset, *, at_least: float = 0.5
+) -> Dataset:
+    """The tiles at or above a threshold as a BINARY Segmentation over the whole slide."""
+    mask = np.nan_to_num(result.heatmaps[0].values) >= at_least
     description = deepcopy(heatmap.SegmentSequence[0])
     description.SegmentLabel = "Tumor, tiles at or above 0.5"
     description.SegmentDescription = "Tiles at or above the threshold."
@@ -141,9 +161,9 @@ def region(source: Dataset, result: Prediction, heatmap: Dataset) -> Dataset:
         pixel_array=mask.astype(np.uint8)[np.newaxis],
         segmentation_type="BINARY",
         segment_descriptions=[hd.seg.SegmentDescription.from_dataset(description)],
-        series_instance_uid=result_uid("region", "series"),
+        series_instance_uid=generate_uid(),
         series_number=9003,
-        sop_instance_uid=result_uid("region", "instance"),
+        sop_instance_uid=generate_uid(),
         instance_number=1,
         manufacturer="tests",
         manufacturer_model_name="tests",

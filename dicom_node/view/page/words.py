@@ -64,13 +64,20 @@ def words_of(report: Report) -> Words:
     return Words(
         cautions=tuple(c.removeprefix(_CAUTION) for c in cautions),
         use=tuple(dict.fromkeys((*use, *(c.removeprefix(f"{USE}: ") for c in stated_use)))),
-        assessed=tuple(assessed),
+        assessed=tuple((name, _without(text, cautions)) for name, text in assessed),
         results=tuple(text for _, text in results),
         with_numbers=tuple(of_numbers),
         analyzed=tuple(analyzed),
         limits=tuple(limits),
         others=tuple(r for r in everything if r not in analyzed),
     )
+
+
+def _without(text: str, cautions: Sequence[str]) -> str:
+    """A sentence without the cautions in it, which stand in a box of their own."""
+    for caution in cautions:
+        text = text.replace(caution.removeprefix(_CAUTION), "")
+    return " ".join(text.split())
 
 
 def of_the_slide(report: Report) -> Sequence[Measurement]:
