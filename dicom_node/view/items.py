@@ -9,6 +9,16 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 
+def evidence_of(report: Dataset) -> frozenset[str]:
+    """SOP Instance UIDs of the instances that a report names as its evidence (PS3.3 C.17.2)."""
+    return frozenset(
+        str(instance.ReferencedSOPInstanceUID)
+        for study in report.get("CurrentRequestedProcedureEvidenceSequence") or ()
+        for series in study.ReferencedSeriesSequence
+        for instance in series.ReferencedSOPSequence
+    )
+
+
 def unit_of(unit: Dataset) -> str:
     """How people write a unit: the UCUM value, without the braces of annotations, 1 left out."""
     value = str(unit.CodeValue)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom import Dataset, dcmread
 
+from dicom_node.view.items import evidence_of
 from inference.slide.frames import Level, read_rectangles
 from inference.slide.slide import Slide
 from inference.types import SlideGeometry
@@ -62,11 +63,6 @@ def header_of(paths: Sequence[Path], report: Dataset) -> Dataset:
     """Header, without pixel data, of the file that a report is of; of the widest where it names
     none of them."""
     headers = [dcmread(path, stop_before_pixels=True) for path in paths]
-    evidence = {
-        str(image.ReferencedSOPInstanceUID)
-        for study in report.get("CurrentRequestedProcedureEvidenceSequence") or ()
-        for series in study.ReferencedSeriesSequence
-        for image in series.ReferencedSOPSequence
-    }
+    evidence = evidence_of(report)
     named = [header for header in headers if str(header.SOPInstanceUID) in evidence]
     return max(named or headers, key=lambda ds: int(ds.get("TotalPixelMatrixColumns") or 0))

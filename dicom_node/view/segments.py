@@ -9,8 +9,9 @@ from pathlib import Path
 import highdicom as hd
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 
+from dicom_node.view.items import evidence_of
 from dicom_node.view.pictures import to_pixels
 from inference.heatmap import color
 from inference.types import SlideGeometry
@@ -79,6 +80,13 @@ def overlays(paths: Sequence[Path], geometry: SlideGeometry, shape: tuple[int, i
         else:
             regions += _regions(path, seg, geometry)
     return Overlays(tuple(sorted(heatmaps, key=lambda heat: heat.is_attention)), tuple(regions))
+
+
+def of_the_report(report: Dataset, paths: Sequence[Path]) -> list[Path]:
+    """Those of the Segmentations that a report names: of several students each has its own."""
+    evidence = evidence_of(report)
+    uids = {path: dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID for path in paths}
+    return [path for path, uid in uids.items() if str(uid) in evidence]
 
 
 def heatmap(seg_path: Path, geometry: SlideGeometry, shape: tuple[int, int]) -> HeatmapPicture:

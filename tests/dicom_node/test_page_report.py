@@ -274,6 +274,22 @@ def test_a_report_of_research_says_so_wherever_it_stands(report):
     assert read_report(report).algorithm[0] == ("Algorithm", "Tiny student")
 
 
+def test_of_several_students_each_page_shows_the_maps_of_its_own_report(phantom_study, tmp_path):
+    segs = []
+    for name in ("tumor", "attention"):
+        (tmp_path / name).mkdir()
+        results = write_results(phantom_study, tmp_path / name, manifest(name))
+        segs += results.segs
+    page = write_page(
+        tmp_path / "p.html",
+        slide_paths=phantom_study.paths,
+        sr_path=results.sr,
+        seg_paths=segs,
+    ).read_text("utf-8")
+    assert "<h2>Where the model looked: " in page
+    assert "<h2>Heatmap: " not in page
+
+
 def test_the_border_of_a_mask_is_drawn_in_straight_pieces():
     mask = np.zeros((3, 4), bool)
     mask[1, 1:3] = True

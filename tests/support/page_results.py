@@ -114,6 +114,8 @@ def write_results(
         )
         for heatmap in result.heatmaps
     ]
+    if with_region:
+        segs.append(region(source, result, segs[0]))
     report = build_report(
         source,
         result,
@@ -123,8 +125,6 @@ def write_results(
         input_uids=inputs,
         series_number=9002,
     )
-    if with_region:
-        segs.append(region(source, result, segs[0]))
     saved = tuple(save(seg, folder / f"seg-{n}.dcm") for n, seg in enumerate(segs))
     return Results(saved, save(report, folder / "sr.dcm"))
 
@@ -169,6 +169,7 @@ def region(
         manufacturer_model_name="tests",
         software_versions="0",
         device_serial_number="0",
+        content_label="REGION",
         transfer_syntax_uid=ExplicitVRLittleEndian,
         pixel_measures=pixel_measures(source, base_mm, times=result.stride_px),
         tile_pixel_array=True,

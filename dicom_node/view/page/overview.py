@@ -16,7 +16,7 @@ from dicom_node.view.page.markup import card, facts, note, sentences
 from dicom_node.view.page.sheet import write_sheet
 from dicom_node.view.page.statement import headline
 from dicom_node.view.reading import Report, read_report
-from dicom_node.view.segments import overlays
+from dicom_node.view.segments import of_the_report, overlays
 from inference.errors import SlideError
 from inference.slide.characters.header import in_unicode
 from inference.slide.slide import open_slide
@@ -82,18 +82,18 @@ def _card(entry: SlideEntry, sr: Dataset, report: Report, header: Dataset) -> st
     link = f'<a href="{escape(quote(entry.page))}">Slide {escape(name)}</a>'
     made = note(f"Report made {identity.moment(sr)}")
     return (
-        f'<section class="card"><h2>{link}</h2>{_picture(entry, header, name)}'
+        f'<section class="card"><h2>{link}</h2>{_picture(entry, sr, header, name)}'
         f"{headline(report)}{made}</section>"
     )
 
 
-def _picture(entry: SlideEntry, header: Dataset, name: str) -> str:
+def _picture(entry: SlideEntry, sr: Dataset, header: Dataset, name: str) -> str:
     """The slide, small, under its first map."""
     try:
         with open_slide(entry.slide_paths, base_uid=str(header.SOPInstanceUID)) as slide:
             pixels = pictures.thumbnail(slide, _WIDTH_PX)
             shape = (pixels.shape[0], pixels.shape[1])
-            maps = overlays(entry.seg_paths, slide.geometry, shape).heatmaps
+            maps = overlays(of_the_report(sr, entry.seg_paths), slide.geometry, shape).heatmaps
     except SlideError as error:
         return f"<p>The slide cannot be shown. {escape(str(error))}</p>"
     alt = escape(f"The slide {name}" + (f" under the heatmap {maps[0].name}" if maps else ""))

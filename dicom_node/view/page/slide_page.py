@@ -27,7 +27,7 @@ from dicom_node.view.page.markup import Named, card, facts
 from dicom_node.view.page.sheet import write_sheet
 from dicom_node.view.page.statement import has_numbers, report_cards
 from dicom_node.view.reading import Report, read_report
-from dicom_node.view.segments import overlays
+from dicom_node.view.segments import of_the_report, overlays
 from inference.errors import SlideError
 from inference.slide.characters.header import in_unicode
 from inference.slide.slide import Slide, open_slide
@@ -48,7 +48,8 @@ def write_page(
 ) -> Path:
     """Writes the page to `out`; returns `out`.
 
-    `seg_paths` are heatmaps and regions, `condition` None says that the condition of the slide
+    `seg_paths` are heatmaps and regions, of which those are shown that the report names;
+    `condition` None says that the condition of the slide
     was not measured. `truth` is the label map of a drawn slide. `back` is the place of the page
     over all slides of the study, from this one. A slide whose pixels cannot be shown gives a page
     that says why, with the report. Raises ValueError for a report or heatmap that is none, or that
@@ -60,7 +61,7 @@ def write_page(
     name = identity.container(header) or "without identifier"
     try:
         with open_slide(slide_paths, base_uid=str(header.SOPInstanceUID)) as slide:
-            shown = _pictures(slide, seg_paths, report, name)
+            shown = _pictures(slide, of_the_report(sr, seg_paths), report, name)
             near = close_ups(slide, report.patches, mark=report.is_research)
     except SlideError as error:
         shown, near = card("Slide", f"<p>The slide cannot be shown. {escape(str(error))}</p>"), ""

@@ -89,7 +89,7 @@ def _use(report: Report, words: Words) -> str:
 
 
 def _numbers(report: Report, words: Words) -> Iterator[str]:
-    yield facts(words.assessed)
+    yield facts(words.assessed, "row")
     for group in report.statements:
         yield _group(group, words, mark=report.is_research)
     loose = [m for m in report.measurements if not numbers.is_of_the_analysis(m.name)]
