@@ -18,7 +18,6 @@ from rich.progress import Progress as Bar
 
 from dicom_node import __version__
 from dicom_node.commands import flags
-from dicom_node.commands.pages import StudyPages
 from dicom_node.commands.studies_of_files import Found, Unusable, find_studies
 from dicom_node.exit_status import FAILED, REFUSED
 from dicom_node.observe.log import configure, os_reason, place_of
@@ -29,6 +28,7 @@ from dicom_node.results.identity import Provenance
 from dicom_node.results.making import Making
 from dicom_node.study.evidence import PatientsDiffer, gather_evidence, missing_of, slides_of
 from dicom_node.study.facts import Uncountable, read_facts
+from dicom_node.view.page.study import StudyPages
 from dicom_node.view.table import print_report, report_as_json
 from engines.bundle import open_bundle
 from engines.errors import BundleRejected, DeviceFailed, EngineMissing
@@ -38,7 +38,7 @@ from inference import predict
 from inference.answers import require_answerable
 from inference.errors import SlideUnreadable
 from inference.slide.files import SlideFiles
-from inference.types import Progress
+from inference.types import Prediction, Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +190,9 @@ def _analyze_one(
     written = {item.kind: folder / f"{item.kind}.dcm" for item in built}
     for item in built:
         write(item.dataset, written[item.kind])
-    page = pages.add(slide, result, folder, written)
+    condition = result.condition if isinstance(result, Prediction) else None
+    report_at = written[kinds.REPORT.name]
+    page = pages.add(folder, slide.paths, report_at, written.values(), condition)
     (report,) = [item.dataset for item in built if item.kind == kinds.REPORT.name]
     print_report(console, report)
     console.print(f"Page    {page}\nObjects {folder}\n")

@@ -1,18 +1,16 @@
-"""The HTML pages of one study that `analyze` writes: one a slide, and one over several slides."""
+"""The pages of one study: one a slide, and one over several slides that links them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydicom import dcmread
 
-from dicom_node.results.kinds import REPORT
 from dicom_node.view.page.overview import SlideEntry, write_overview
 from dicom_node.view.page.slide_page import write_page
-from inference.slide.files import SlideFiles
-from inference.types import NotAssessable, Prediction
+from inference.types import Condition
 
 _OVERVIEW = "index.html"
 
@@ -29,24 +27,25 @@ class StudyPages:
 
     def add(
         self,
-        slide: SlideFiles,
-        result: Prediction | NotAssessable,
         folder: Path,
-        objects: Mapping[str, Path],
+        slide_paths: Sequence[Path],
+        sr_path: Path,
+        objects: Iterable[Path],
+        condition: Condition | None,
     ) -> Path:
-        """Writes the page of a slide into its folder, from the files of its objects by their
-        kinds; returns its path."""
-        segs = [path for path in objects.values() if _is_segmentation(path)]
+        """Writes the page of a slide into its folder, from the files of its report and of its
+        `objects`, of which the Segmentations are shown; returns its path."""
+        segs = [path for path in objects if _is_segmentation(path)]
         page = write_page(
             folder / "report.html",
-            slide_paths=slide.paths,
-            sr_path=objects[REPORT.name],
+            slide_paths=slide_paths,
+            sr_path=sr_path,
             seg_paths=segs,
-            condition=result.condition if isinstance(result, Prediction) else None,
+            condition=condition,
             back=f"../{self.home.name}/{_OVERVIEW}" if self.of_slides > 1 else "",
         )
         place = f"../{folder.name}/{page.name}"
-        self._entries.append(SlideEntry(place, slide.paths, objects[REPORT.name], segs))
+        self._entries.append(SlideEntry(place, slide_paths, sr_path, segs))
         return page
 
     def over_all(self, without: Sequence[str]) -> Path | None:
