@@ -113,7 +113,7 @@ def test_the_page_shows_the_numbers_of_the_report_and_its_caution(page: str) -> 
 
 
 def test_the_page_tells_when_the_report_was_made_with_its_zone(page: str) -> None:
-    assert "<dt>Made</dt><dd>2026-01-02 03:04 UTC</dd>" in page
+    assert "<dt>Report made</dt><dd>2026-01-02 03:04 UTC</dd>" in page
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,17 @@ def item(
     return made
 
 
+def silence(report: Dataset) -> None:
+    """Takes out what a report says beside its numbers."""
+    report.ContentSequence = Sequence(
+        [i for i in report.ContentSequence if i.ValueType != "TEXT" or "OBS" in i.RelationshipType]
+    )
+    part = next(i for i in report.ContentSequence if _is(i, "126010"))
+    for group in part.ContentSequence:
+        said = [i for i in group.ContentSequence if not _is(i, "UNCERTAINTY")]
+        group.ContentSequence = Sequence(said)
+
+
 def numbers_of(report: Dataset) -> dict[str, Dataset]:
     """The NUM items of the first group by their names."""
     part = next(i for i in report.ContentSequence if _is(i, "126010"))
@@ -103,7 +114,7 @@ def test_the_page_says_whose_slide_it_is_and_which(report, phantom_study, tmp_pa
     assert shown["Study date"] == "2020-01-01"
     assert shown["Image UID ends in"] == f"…{uid[-12:]}"
     assert shown["Node"] == "dicom-node with tiny, 0, bundle 1.0.0, engine test"
-    assert shown["Made"] == "2026-01-02 03:04 UTC"
+    assert shown["Report made"] == "2026-01-02 03:04 UTC"
 
 
 def test_the_block_is_named_where_a_sampling_step_names_it(report, phantom_study, tmp_path):
@@ -139,6 +150,16 @@ def test_the_block_is_named_where_a_sampling_step_names_it(report, phantom_study
 )
 def test_a_name_in_one_line_keeps_its_parts(name, shown):
     assert whole_name(name) == shown
+
+
+def test_a_report_that_does_not_tell_when_it_was_made_has_the_date_of_its_slide(
+    report, phantom_study, tmp_path
+):
+    del report.InstanceCreationDate
+    page = page_of(report, phantom_study, tmp_path)
+    assert "<dt>Date of the slide</dt><dd>2026-01-02 03:04 UTC</dd>" in page
+    assert "date of the slide 2026-01-02 03:04 UTC" in page
+    assert "eport made" not in page
 
 
 def test_a_rank_has_no_bar_of_a_probability_and_says_what_it_is_among(
@@ -187,6 +208,7 @@ def test_ends_of_an_interval_are_shown_as_they_are_said(report, phantom_study, t
 
 
 def test_a_report_without_an_interval_is_said_to_have_none(report, phantom_study, tmp_path):
+    silence(report)
     assert "states no interval" in card(page_of(report, phantom_study, tmp_path), "Result")
 
 
@@ -213,6 +235,7 @@ def test_what_was_left_out_is_read_from_the_report(report, phantom_study, tmp_pa
 def test_a_report_that_is_silent_on_what_was_left_out_is_said_to_be(
     report, phantom_study, tmp_path
 ):
+    silence(report)
     page = page_of(report, phantom_study, tmp_path)
     assert "does not say which tissue was left out" in card(page, "What was analyzed, and what not")
 

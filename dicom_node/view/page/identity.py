@@ -67,7 +67,7 @@ def made(sr: Dataset) -> list[Named]:
     uid = str(sr.get("SOPInstanceUID", ""))
     return [
         ("Report", _text(sr.get("SeriesDescription"))),
-        ("Made", moment(sr)),
+        when(sr),
         ("Node", _each([sr.get("ManufacturerModelName"), *_several(sr.get("SoftwareVersions"))])),
         ("Report UID ends in", f"…{uid[-_TAIL:]}" if uid else ""),
     ]
@@ -76,12 +76,13 @@ def made(sr: Dataset) -> list[Named]:
 def running(sr: Dataset, slide_name: str) -> str:
     """Patient and slide in one line, for the head of every printed page."""
     born = _date(sr.get("PatientBirthDate"))
+    name, time = when(sr)
     parts = [
         whole_name(sr.get("PatientName")),
         _text(sr.get("PatientID")),
         born and f"born {born}",
         slide_name,
-        f"report made {moment(sr)}",
+        f"{name[:1].lower()}{name[1:]} {time}",
     ]
     return " | ".join(filter(None, parts))
 
@@ -89,6 +90,12 @@ def running(sr: Dataset, slide_name: str) -> str:
 def container(header: Dataset) -> str:
     """Identifier of the glass slide; empty where the header has none."""
     return _text(header.get("ContainerIdentifier"))
+
+
+def when(sr: Dataset) -> Named:
+    """When the report was made; one that may come again the same does not tell that, and has the
+    date of its slide."""
+    return "Report made" if "InstanceCreationDate" in sr else "Date of the slide", moment(sr)
 
 
 def moment(sr: Dataset) -> str:

@@ -80,7 +80,7 @@ def _study(sr: Dataset) -> list[tuple[str, str]]:
 def _card(entry: SlideEntry, sr: Dataset, report: Report, header: Dataset) -> str:
     name = identity.container(header) or "without identifier"
     link = f'<a href="{escape(quote(entry.page))}">Slide {escape(name)}</a>'
-    made = note(f"Report made {identity.moment(sr)}")
+    made = note(" ".join(identity.when(sr)))
     return (
         f'<section class="card"><h2>{link}</h2>{_picture(entry, sr, header, name)}'
         f"{headline(report)}{made}</section>"
