@@ -19,6 +19,7 @@ from dicom_node.view.page.glossary import glossary
 from dicom_node.view.page.slide_page import write_page
 from dicom_node.view.reading import read_report
 from dicom_node.view.segments import border, overlays
+from inference.phantom.draw import Kind
 from inference.slide.slide import open_slide
 from slides import PhantomStudy, base_level
 
@@ -279,6 +280,21 @@ def test_every_picture_says_what_it_shows(phantom_study, tmp_path):
     drawings = re.findall(r'<svg [^>]*role="img">(<title>[^<]{10,}</title>)?', page)
     assert len(drawings) >= 6
     assert all(drawings)
+
+
+def test_the_colors_of_what_was_drawn_are_drawings_that_printers_keep(
+    report, phantom_study, tmp_path
+):
+    sr = save(report, tmp_path / "sr.dcm")
+    truth = phantom_study.phantom.truth
+    page = write_page(
+        tmp_path / "p.html", slide_paths=phantom_study.paths, sr_path=sr, truth=truth
+    ).read_text("utf-8")
+    legend = page[page.index("<h2>What was drawn</h2>") :]
+    legend = legend[: legend.index("</section>")]
+    swatches = dict(re.findall(r'fill="(rgb[^"]+)"/></svg>([a-z]+)<', legend))
+    assert swatches["rgb(196, 40, 60)"] == "tumor"
+    assert len(swatches) == len(Kind)
 
 
 def test_what_nobody_reads_beside_a_result_stands_at_the_end(report, phantom_study, tmp_path):

@@ -67,8 +67,9 @@ def write_page(
         shown, near = card("Slide", f"<p>The slide cannot be shown. {escape(str(error))}</p>"), ""
     banner = identity.banner(header, sr, report)
     said = report_cards(report, with_patches=not near)
-    measured = card("Condition of the slide", f"<table>{condition_rows(condition)}</table>")
     drawn = "" if truth is None else drawn_card(truth, _WIDTH_PX)
+    rows = f"<table>{condition_rows(condition)}</table>"
+    measured = card("Condition of the slide", rows, "wide" if drawn else "")
     words = glossary(" ".join((banner, said, shown, near)))
     main = (
         f"{_head(name, sr, back)}"
