@@ -11,8 +11,8 @@ from dicom_node.view.reading import Group
 from dicom_node.view.segments import Region
 from inference.types import SlideGeometry
 
-_BAR_AT_MOST = 0.22
-"""Of the width of the picture."""
+_BAR_AT_MOST, _OF_THE_WIDTH_AT_MOST = 0.22, 0.6
+"""Of the picture as people see it, whose height is bounded, and of its width alone."""
 
 
 def drawing(
@@ -44,8 +44,9 @@ def drawing(
 def scale_bar(geometry: SlideGeometry) -> str:
     """A bar of 1, 2 or 5 times a power of ten, with its length in words."""
     cols, rows, mm = geometry.cols, geometry.rows, geometry.spacing_col_mm
-    length_mm = nice_length(_BAR_AT_MOST * cols * mm)
-    size, width = cols / 40, length_mm / mm
+    at_most = min(_BAR_AT_MOST * 34 * _letters(geometry), _OF_THE_WIDTH_AT_MOST * cols)
+    length_mm = nice_length(at_most * mm)
+    size, width = 0.85 * _letters(geometry), length_mm / mm
     left, top = cols - width - size, rows - size
     text = f"{length_mm:g} mm" if length_mm >= 1 else f"{1000 * length_mm:g} µm"
     return (
@@ -62,13 +63,18 @@ def nice_length(at_most: float) -> float:
     return next(step * power for step in (5, 2, 1) if step * power <= at_most)
 
 
+def _letters(geometry: SlideGeometry) -> float:
+    """Size of letters in pixels of the base level: as large beside a tall slide as a wide one."""
+    return max(geometry.cols / 34, geometry.rows / 26)
+
+
 def _points(geometry: SlideGeometry, group: Group) -> str:
     outline = pictures.to_pixels(geometry, group.region_mm)
     return " ".join(f"{col:.0f},{row:.0f}" for row, col in outline)
 
 
 def _box(geometry: SlideGeometry, group: Group, points: str, number: int) -> str:
-    size = geometry.cols / 34
+    size = _letters(geometry)
     outline = pictures.to_pixels(geometry, group.region_mm)
     row, col = outline[:, 0].min() - size / 4, outline[:, 1].min()
     row = row if row > size else outline[:, 0].max() + size  # below, where none fits above
