@@ -254,7 +254,26 @@ def test_a_model_of_maps_alone_is_said_to_give_no_score(phantom_study, tmp_path)
     page = page_of(dcmread(results.sr), phantom_study, tmp_path)
     assert "No score" in card(page, "Result")
     assert "No prediction" not in page
-    assert "says why the slide has the numbers" not in page
+
+
+def test_a_map_says_that_it_explains_no_number_only_where_there_is_one(phantom_study, tmp_path):
+    shown = {}
+    for scores in (True, False):
+        folder = tmp_path / str(scores)
+        folder.mkdir()
+        results = write_results(phantom_study, folder, manifest("tumor", scores=scores))
+        report = dcmread(results.sr)
+        area = item("NUM", ("AREA", "99TEST", "Area of tiles in the region"), "0.2")
+        report.ContentSequence.append(area)
+        page = write_page(
+            folder / "p.html",
+            slide_paths=phantom_study.paths,
+            sr_path=save(report, folder / "changed.dcm"),
+            seg_paths=results.segs,
+        ).read_text("utf-8")
+        assert "Area of tiles in the region" in page
+        shown[scores] = "does not say why the slide has the numbers" in page
+    assert shown == {True: True, False: False}
 
 
 def test_the_words_that_stand_on_a_page_are_explained_and_no_others():

@@ -52,7 +52,7 @@ def map_cards(
     has_numbers: bool,
 ) -> str:
     """A card a heatmap, the findings first; the regions are drawn on those. `has_numbers` says
-    that the report has numbers of a model for the slide as a whole."""
+    that the report has numbers for the slide that are not counted on a map."""
     cards = []
     for number, heat in enumerate(shown.heatmaps):
         own_groups = [g for g in groups if not g.is_patch or _map_of(g, shown) is heat]
@@ -178,7 +178,7 @@ def _about(heat: HeatmapPicture, regions: Sequence[Region], *, has_numbers: bool
 def _of_region(region: Region) -> str:
     """Its size, and what its own description says."""
     area = f"{region.area_mm2:.3g} mm²" if region.area_mm2 else "nowhere on this slide"
-    return f"Region (white and red line): {region.name}, {area}. {region.description}".strip()
+    return f"Region (red line): {region.name}, {area}. {region.description}".strip()
 
 
 def _size_mm(geometry: SlideGeometry) -> str:

@@ -22,6 +22,11 @@ def is_of_the_analysis(name: str) -> bool:
     return bool(_OF_THE_ANALYSIS.search(name))
 
 
+def is_of_a_region(name: str) -> bool:
+    """Whether a number is counted on a map: how much of it lies in a region."""
+    return bool(re.search(r"\bregion\b", name, re.I))
+
+
 def rows(measurements: Iterable[Measurement], comments: Sequence[str], *, mark: bool) -> str:
     """Rows of a table; `mark` puts the mark of research at each."""
     return "".join(_row(m, comments, mark=mark) for m in measurements)

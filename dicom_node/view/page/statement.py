@@ -45,8 +45,8 @@ def headline(report: Report) -> str:
 
 
 def has_numbers(report: Report) -> bool:
-    """Whether a model gave a number for the slide as a whole."""
-    return bool(of_a_model(report))
+    """Whether a model gave a number for the slide that is not counted on its map."""
+    return any(not numbers.is_of_a_region(m.name) for m in of_a_model(report))
 
 
 def _result(report: Report, words: Words, *, with_patches: bool) -> str:
