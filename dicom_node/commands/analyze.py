@@ -20,6 +20,7 @@ from dicom_node.exit_status import FAILED, REFUSED
 from dicom_node.observe.log import configure, os_reason, place_of
 from dicom_node.study.evidence import PatientsDiffer, gather_evidence, missing_of, slides_of
 from dicom_node.study.facts import Uncountable, read_facts
+from dicom_node.view.page.study import StudyPages
 from engines.bundle import open_bundle
 from engines.errors import BundleRejected, DeviceFailed, EngineMissing
 from engines.names import EngineName, PrecisionName
@@ -124,12 +125,18 @@ def _analyze_slides(
     """One study, slide by slide; what is made goes into folders that begin with `name`."""
     slides, lacking = _slides(files)
     yield from lacking.values()
+    without = list(lacking.values())
+    pages = StudyPages(name, of_slides=len(slides))
     for place, slide in enumerate(s for s in slides if s.key not in lacking):
         folder = Path(f"{name}-slide-{slide.key}")
         try:
-            yield analyze_slide(slide, place, folder, asked.objects, runtime, console)
+            yield analyze_slide(slide, place, folder, pages, asked.objects, runtime, console)
         except SlideUnreadable as error:  # the other slides have their turn
+            without.append(f"slide {slide.key} could not be analyzed: {error}")
             yield _trouble(error)
+    overview = pages.over_all(without)
+    if overview is not None:
+        console.print(f"Slides  {overview}\n")
 
 
 def _analyze_case(

@@ -37,7 +37,7 @@ from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import Revision
 from dicom_node.ledger.states import State
 from dicom_node.sop_classes import VL_WHOLE_SLIDE_MICROSCOPY
-from dicom_node.view.page import write_page
+from dicom_node.view.page.slide_page import write_page
 from dicom_node.view.table import print_report
 from inference import archive
 from inference.errors import SlideUnreadable
@@ -145,17 +145,18 @@ def _show(
     condition: Condition | None,
 ) -> None:
     received = sorted((out / "received").glob("*.dcm"))
-    by_modality: dict[str, Path] = {}
-    for path in received:  # in order of arrival: the heatmap comes before another Segmentation
-        by_modality.setdefault(str(dcmread(path, stop_before_pixels=True).Modality), path)
+    by_modality: dict[str, list[Path]] = {}
+    for path in received:
+        modality = str(dcmread(path, stop_before_pixels=True).Modality)
+        by_modality.setdefault(modality, []).append(path)
     if "SR" not in by_modality:
         raise _DemoFailed(f"no report came back: {revision.reason}; see {out / 'node.log'}")
-    print_report(console, dcmread(by_modality["SR"]))
+    print_report(console, dcmread(by_modality["SR"][0]))
     page = write_page(
         out / "report.html",
         slide_paths=paths,
-        seg_path=by_modality.get("SEG"),
-        sr_path=by_modality["SR"],
+        seg_paths=by_modality.get("SEG", ()),
+        sr_path=by_modality["SR"][0],
         truth=truth,
         condition=condition,
     )

@@ -5,24 +5,46 @@ Nothing here knows how the node made the report: what is shown is what a receive
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
+from dicom_node.view.items import (
+    items_of,
+    label_of,
+    meaning_of,
+    name_of,
+    points_mm,
+    text_of,
+    unit_of,
+    value_of,
+    walk,
+)
+
 _MEASUREMENTS = ("126010", "DCM")
+_IMAGE_LIBRARY = ("111028", "DCM")
 _GROUP = ("125007", "DCM")
 _TRACKING_IDENTIFIER = ("112039", "DCM")
 _FINDING = ("121071", "DCM")
 _COMMENT = ("121106", "DCM")
+_PERCENTILE = ("121415", "DCM")
+_RESEARCH = ("113009", "DCM")
 _ALGORITHM = {
     ("111001", "DCM"): "Algorithm",
     ("111003", "DCM"): "Version",
     ("111002", "DCM"): "Parameter",
     ("122405", "DCM"): "Manufacturer",
 }
+_HOW_MADE = {_FINDING, ("111000", "DCM"), ("121058", "DCM")}
+"""Codes that say how a group came about (TID 4019, TID 1419) and state nothing."""
+_CONTEXT = {"HAS OBS CONTEXT", "HAS CONCEPT MOD", "HAS ACQ CONTEXT"}
+"""Relationships of what a statement is about, which is no statement."""
+
+Named = tuple[str, str]
+"""A name and what is said under it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +54,20 @@ class Measurement:
     name: str
     value: str
     unit: str
+    code: tuple[str, str] = ("", "")
+    """Value and scheme of the name."""
+    details: tuple[Named, ...] = ()
+    """What the report says below the number, such as the ends of its interval."""
+
+    @property
+    def is_percentile(self) -> bool:
+        """Whether it is a rank among others, which is no probability."""
+        return self.code == _PERCENTILE
+
+    @property
+    def is_probability(self) -> bool:
+        """Whether its name says that it is one: a rank or a share looks alike and is none."""
+        return "probability" in self.name.casefold() and not self.is_percentile
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +77,60 @@ class Group:
     title: str
     finding: str
     measurements: tuple[Measurement, ...]
-    evaluations: tuple[tuple[str, str], ...]
+    evaluations: tuple[Named, ...]
     """Name and meaning of each coded statement."""
     comments: tuple[str, ...]
-    algorithm: tuple[tuple[str, str], ...]
+    algorithm: tuple[Named, ...]
     region_mm: NDArray[np.float64]
     """Outline [K, 2] (x_mm, y_mm) on the slide; [0, 2] where the report gives no place on it."""
     is_patch: bool
     """Whether the region is a filled polygon, which is how single patches are drawn."""
+    remarks: tuple[Named, ...] = ()
+    """Texts under other names than Comment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that a report states: its groups, and what it says of itself as a whole."""
+
+    groups: tuple[Group, ...]
+    remarks: tuple[Named, ...]
+    """Texts and codes outside of the groups, in their order."""
+    measurements: tuple[Measurement, ...]
+    """Numbers outside of the groups."""
+    is_research: bool
+    """Whether it says anywhere that it is for research."""
+
+    @property
+    def patches(self) -> tuple[Group, ...]:
+        """The groups of single patches."""
+        return tuple(group for group in self.groups if group.is_patch)
+
+    @property
+    def statements(self) -> tuple[Group, ...]:
+        """The groups of the slide as a whole."""
+        return tuple(group for group in self.groups if not group.is_patch)
+
+    @property
+    def algorithm(self) -> tuple[Named, ...]:
+        """What the first group that names its algorithm says of it."""
+        return next((group.algorithm for group in self.groups if group.algorithm), ())
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether it gives no number at all."""
+        return not self.measurements and not any(g.measurements for g in self.groups)
+
+
+def read_report(sr: Dataset) -> Report:
+    """All that a report states; raises ValueError like `read_groups`."""
+    loose = list(_loose(sr))
+    return Report(
+        groups=read_groups(sr),
+        remarks=tuple(_remarks(loose)),
+        measurements=tuple(_measurement(i) for i in loose if i.ValueType == "NUM"),
+        is_research=any(value_of(item) == _RESEARCH for item in walk(sr)),
+    )
 
 
 def read_groups(sr: Dataset) -> tuple[Group, ...]:
@@ -58,10 +140,10 @@ def read_groups(sr: Dataset) -> tuple[Group, ...]:
     """
     groups = tuple(
         _group(item)
-        for part in _items(sr)
-        if _name(part) == _MEASUREMENTS
-        for item in _items(part)
-        if _name(item) == _GROUP
+        for part in items_of(sr)
+        if name_of(part) == _MEASUREMENTS
+        for item in items_of(part)
+        if name_of(item) == _GROUP
     )
     if not groups:
         raise ValueError(
@@ -72,64 +154,70 @@ def read_groups(sr: Dataset) -> tuple[Group, ...]:
 
 
 def _group(container: Dataset) -> Group:
-    items = list(_items(container))
+    items = list(items_of(container))
     region = next((i for i in items if i.ValueType == "SCOORD3D"), None)
     return Group(
-        title=_text(items, _TRACKING_IDENTIFIER),
-        finding=next((_meaning(i) for i in items if _name(i) == _FINDING), ""),
+        title=text_of(items, _TRACKING_IDENTIFIER),
+        finding=next((meaning_of(i) for i in items if name_of(i) == _FINDING), ""),
         measurements=tuple(_measurement(i) for i in items if i.ValueType == "NUM"),
         evaluations=tuple(_evaluations(items)),
-        comments=tuple(str(i.TextValue) for i in items if _name(i) == _COMMENT),
+        comments=tuple(str(i.TextValue) for i in items if name_of(i) == _COMMENT),
         algorithm=tuple(
-            (_ALGORITHM[_name(i)], str(i.TextValue)) for i in items if _name(i) in _ALGORITHM
+            (_ALGORITHM[name_of(i)], str(i.TextValue)) for i in items if name_of(i) in _ALGORITHM
         ),
-        region_mm=np.empty((0, 2)) if region is None else _points(region),
+        region_mm=np.empty((0, 2)) if region is None else points_mm(region),
         is_patch=region is not None and region.GraphicType == "POLYGON",
+        remarks=tuple(
+            (name, text)
+            for name, text in _remarks([i for i in items if i.ValueType == "TEXT"])
+            if name
+        ),
     )
 
 
-def _evaluations(items: list[Dataset]) -> Iterator[tuple[str, str]]:
-    """Coded statements; codes that say how the group came about are none (TID 4019, TID 1419)."""
-    about = {_FINDING, ("111000", "DCM"), ("121058", "DCM")}
+def _loose(parent: Dataset) -> Iterator[Dataset]:
+    """Items outside of the measurement groups and the image library."""
+    for item in items_of(parent):
+        if item.get("RelationshipType") in _CONTEXT or name_of(item) == _IMAGE_LIBRARY:
+            continue
+        if item.ValueType != "CONTAINER":
+            yield item
+        elif name_of(item) != _GROUP:
+            yield from _loose(item)
+
+
+def _remarks(items: Iterable[Dataset]) -> Iterator[Named]:
+    """Texts and codes that are neither comments nor of how the group came about."""
     for item in items:
-        if item.ValueType == "CODE" and _name(item) not in about:
-            yield str(item.ConceptNameCodeSequence[0].CodeMeaning), _meaning(item)
+        if item.get("RelationshipType") in _CONTEXT or name_of(item) in {_COMMENT, *_HOW_MADE}:
+            continue
+        if item.ValueType in ("TEXT", "CODE"):
+            yield label_of(item), _said(item)
+
+
+def _evaluations(items: list[Dataset]) -> Iterator[Named]:
+    """Coded statements."""
+    for item in items:
+        if item.ValueType == "CODE" and name_of(item) not in _HOW_MADE:
+            yield label_of(item), meaning_of(item)
 
 
 def _measurement(item: Dataset) -> Measurement:
-    name = str(item.ConceptNameCodeSequence[0].CodeMeaning)
+    name, code = label_of(item), name_of(item)
     values = item.get("MeasuredValueSequence")
     if not values:
-        return Measurement(name, "no value", "")
+        return Measurement(name, "no value", "", code)
     unit = values[0].MeasurementUnitsCodeSequence[0]
-    return Measurement(name, str(values[0].NumericValue), _unit(unit))
+    below = [i for i in items_of(item) if i.ValueType in ("NUM", "TEXT", "CODE")]
+    details = tuple((label_of(i), _said(i)) for i in below)
+    return Measurement(name, str(values[0].NumericValue), unit_of(unit), code, details)
 
 
-def _unit(unit: Dataset) -> str:
-    """How people write a unit: the UCUM value, without the braces of annotations, 1 left out."""
-    value = str(unit.CodeValue)
-    return "" if value == "1" else value.replace("{", "").replace("}", "").replace("mm2", "mm²")
-
-
-def _points(region: Dataset) -> NDArray[np.float64]:
-    return np.array(region.GraphicData, np.float64).reshape(-1, 3)[:, :2]
-
-
-def _items(parent: Dataset) -> Iterator[Dataset]:
-    yield from parent.get("ContentSequence") or ()
-
-
-def _name(item: Dataset) -> tuple[str, str]:
-    names = item.get("ConceptNameCodeSequence")
-    if not names:
-        return "", ""
-    code = names[0].get("CodeValue") or names[0].get("LongCodeValue") or ""
-    return str(code), str(names[0].get("CodingSchemeDesignator", ""))
-
-
-def _meaning(item: Dataset) -> str:
-    return str(item.ConceptCodeSequence[0].CodeMeaning)
-
-
-def _text(items: list[Dataset], name: tuple[str, str]) -> str:
-    return next((str(i.TextValue) for i in items if _name(i) == name), "")
+def _said(item: Dataset) -> str:
+    """What a text, a code or a number says."""
+    if item.ValueType == "TEXT":
+        return str(item.TextValue)
+    if item.ValueType == "CODE":
+        return meaning_of(item)
+    number = _measurement(item)
+    return f"{number.value} {number.unit}".strip()

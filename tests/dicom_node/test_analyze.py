@@ -9,13 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nodes import ROOT, dicom_node
+from nodes import ROOT, dicom_node, study_of
 from pydicom import dcmread
 from rich.console import Console
 from several import study
 from validators import dciodvfy_errors, template_errors
 
 from dicom_node.commands import demo
+from dicom_node.demo.wsm import SlideLabel, write_slide
+from inference.phantom.draw import draw
 from slides import (
     BENIGN,
     TILE_PX,
@@ -151,6 +153,40 @@ def test_missing_frames_are_said_and_nothing_is_analyzed(phantom_study, tmp_path
     truncated_frames(phantom_study.folder, tmp_path / "short", missing=2)
     said = analyze(tmp_path / "short", "--out", tmp_path / "out", status=1)
     assert re.search(r"incomplete: .*\d+ of \d+ frames present", " ".join(said.split()))
+
+
+def test_a_study_of_several_slides_has_a_page_over_them(phantom_study, tmp_path):
+    slides, out = tmp_path / "slides", tmp_path / "out"
+    shutil.copytree(phantom_study.folder, slides / "A-1")
+    for seed, container in ((5, "B-2"), (6, "C-3")):
+        write_slide(
+            draw(seed, rows=1024, cols=1536).pixels,
+            tmp_path / container,
+            mpp=0.5,
+            study_uid=study_of(phantom_study.folder),
+            label=SlideLabel(container_id=f"PHANTOM-{container}"),
+        )
+    shutil.move(tmp_path / "B-2", slides)
+    truncated_frames(tmp_path / "C-3", slides / "C-3")
+    said = analyze(slides, "--out", out, status=1)
+
+    overview = out / "study-1" / "index.html"
+    assert str(overview) in said.replace("\n", "")
+    text = overview.read_text("utf-8")
+    assert "<h1>3 slides of one study</h1>" in text
+    assert "Slides without a report" in text
+    links = dict(re.findall(r'<h2><a href="([^"]+)">Slide ([^<]+)</a>', text))
+    assert sorted(links.values()) == ["PHANTOM-A-1", "PHANTOM-B-2"]
+    for place, container in links.items():
+        page = (overview.parent / place).read_text("utf-8")
+        assert f"<h1>Slide {container}</h1>" in page
+        assert 'href="../study-1/index.html"' in page
+
+
+def test_a_study_of_one_slide_has_a_page_of_its_own_only(phantom_study, tmp_path):
+    (answer,) = json.loads(analyze(phantom_study.folder, "--out", tmp_path, "--json"))
+    assert not (tmp_path / "study-1").exists()
+    assert "index.html" not in Path(answer["page"]).read_text("utf-8")
 
 
 def test_a_folder_without_slides_is_said(tmp_path):

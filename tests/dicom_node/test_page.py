@@ -1,135 +1,37 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
-import math
 import re
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 
-import bundles
 import numpy as np
 import pytest
+from page_results import HOT, STRIDE, Results, refusal, save, write_results
 from PIL import Image
 from pydicom import Dataset, dcmread
 
-from dicom_node.results.identity import Provenance
-from dicom_node.results.seg.heatmap import build_segmentation
-from dicom_node.results.sr.report import build_report
-from dicom_node.view import page as page_of
-from dicom_node.view.condition import told
-from dicom_node.view.page import write_page
-from dicom_node.view.pictures import heatmap, to_pixels
+from dicom_node.view.page.condition import told
+from dicom_node.view.page.identity import moment
+from dicom_node.view.page.slide_page import write_page
+from dicom_node.view.pictures import to_pixels
 from dicom_node.view.reading import read_groups
+from dicom_node.view.segments import heatmap
 from dicom_node.view.table import report_as_json
-from engines.manifest.reading import manifest_of
 from inference.slide.slide import open_slide
 from inference.types import (
     Condition,
     Found,
-    Heatmap,
-    NotAssessable,
-    Patch,
-    Prediction,
-    Reason,
     SlideGeometry,
 )
 from slides import (
     ComposedStudy,
     PhantomStudy,
-    SlideStudy,
-    base_level,
     new_study_copy,
     without_spacing,
 )
-
-MANIFEST = manifest_of(bundles.manifest())
-PROVENANCE = Provenance(
-    bundle_name="tiny",
-    bundle_version="1.0.0",
-    bundle_digest="sha256:" + "12" * 32,
-    engine="test",
-    node_version="0",
-    created_at=datetime(2026, 1, 2, 3, 4, tzinfo=UTC),
-)
-STRIDE = 224
-HOT = (2, 9)
-"""Grid cell, row and column, with the highest value."""
-
-
-@dataclass(frozen=True)
-class Results:
-    seg: Path
-    sr: Path
-
-
-def prediction(geometry: SlideGeometry) -> Prediction:
-    """Analyzed in a block of the upper right only; one hot cell in it."""
-    values = np.full(
-        (math.ceil(geometry.rows / STRIDE), math.ceil(geometry.cols / STRIDE)), np.nan, np.float32
-    )
-    values[1:4, 8:11] = 0.0
-    values[HOT] = 0.875
-    outline = np.array([[224, 1792], [224, 2464], [896, 2464], [896, 1792], [224, 1792]], float)
-    return Prediction(
-        geometry=geometry,
-        stride_px=STRIDE,
-        scores={"risk": 1.2345},
-        percentiles={"risk": 91.0},
-        survivals={"survival": (0.9, 0.25)},
-        heatmaps=(Heatmap("tumor", values, (Patch(*HOT, 0.875), Patch(1, 8, 0.001))),),
-        tissue_outlines=(outline,),
-        tissue_area_mm2=4.5,
-        tiles_analyzed=9,
-        levels=(),
-        warnings=("This slide is <unlike> the training slides.",),
-    )
-
-
-def write_results(study: SlideStudy, folder: Path) -> Results:
-    source = dcmread(base_level(study.folder), stop_before_pixels=True)
-    with open_slide(study.paths) as slide:
-        result = prediction(slide.geometry)
-    inputs = [source.SOPInstanceUID]
-    seg = build_segmentation(
-        source,
-        result,
-        result.heatmaps[0],
-        MANIFEST,
-        PROVENANCE,
-        input_uids=inputs,
-        series_number=9001,
-    )
-    report = build_report(
-        source,
-        result,
-        MANIFEST,
-        PROVENANCE,
-        segmentations=[seg],
-        input_uids=inputs,
-        series_number=9002,
-    )
-    return Results(_save(seg, folder / "seg.dcm"), _save(report, folder / "sr.dcm"))
-
-
-def refusal(study: SlideStudy) -> Dataset:
-    source = dcmread(base_level(study.folder), stop_before_pixels=True)
-    verdict = NotAssessable(Reason.NO_TISSUE, "Found 0.01 mm2 of tissue.", None, ())
-    return build_report(
-        source,
-        verdict,
-        MANIFEST,
-        PROVENANCE,
-        segmentations=[],
-        input_uids=[source.SOPInstanceUID],
-        series_number=9002,
-    )
-
-
-def _save(ds: Dataset, path: Path) -> Path:
-    ds.save_as(path, enforce_file_format=True)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +44,7 @@ def page(
     phantom_study: PhantomStudy, results: Results, tmp_path_factory: pytest.TempPathFactory
 ) -> str:
     out = tmp_path_factory.mktemp("page") / "report.html"
-    write_page(out, slide_paths=phantom_study.paths, seg_path=results.seg, sr_path=results.sr)
+    write_page(out, slide_paths=phantom_study.paths, seg_paths=[results.seg], sr_path=results.sr)
     return out.read_text(encoding="utf-8")
 
 
@@ -211,7 +113,7 @@ def test_the_page_shows_the_numbers_of_the_report_and_its_caution(page: str) -> 
 
 
 def test_the_page_tells_when_the_report_was_made_with_its_zone(page: str) -> None:
-    assert "<dt>Made</dt><dd>2026-01-02 03:04 UTC</dd>" in page
+    assert "<dt>Report made</dt><dd>2026-01-02 03:04 UTC</dd>" in page
 
 
 @pytest.mark.parametrize(
@@ -229,7 +131,7 @@ def test_a_zone_is_shown_only_where_the_report_tells_one(
     sr.ContentDate, sr.ContentTime, sr.TimezoneOffsetFromUTC = "20260102", "030405", stated
     item.ContributionDateTime = contributed
     sr.ContributingEquipmentSequence = [item]
-    assert page_of._moment(sr) == shown
+    assert moment(sr) == shown
 
 
 def test_the_page_tells_the_condition_of_the_slide_in_four_lines(
@@ -238,7 +140,7 @@ def test_the_page_tells_the_condition_of_the_slide_in_four_lines(
     out = write_page(
         tmp_path / "p.html",
         slide_paths=phantom_study.paths,
-        seg_path=results.seg,
+        seg_paths=[results.seg],
         sr_path=results.sr,
         condition=Condition(
             blurred=Found(24, 200), folded=Found(3, 9_589), inked=Found(0, 9_589), bubbles=None
@@ -282,11 +184,13 @@ def test_a_share_is_told_with_its_counts(found: Found | None, words: str) -> Non
 
 
 def test_the_page_needs_nothing_but_itself(page: str) -> None:
+    page = re.sub(r"<script>.*</script>", "", page, flags=re.DOTALL)
     references = re.findall(r"(?:src|href|action)\s*=\s*[\"']?([^\"'\s>]{1,20})", page)
     assert len(references) >= 4
     assert all(r.startswith("data:image/") for r in references)
     assert "@import" not in page
     assert "url(" not in page
+    assert "default-src 'none'; img-src data:" in html.unescape(page)
     assert "$" not in re.sub(r"base64,[^\"]*", "", page)
 
 
@@ -299,7 +203,7 @@ def test_the_banner_says_drawn_of_a_drawn_slide_only(
     out = write_page(
         tmp_path / "report.html",
         slide_paths=composed_study.paths,
-        seg_path=results.seg,
+        seg_paths=[results.seg],
         sr_path=results.sr,
     )
     composed = out.read_text(encoding="utf-8")
@@ -311,9 +215,9 @@ def test_a_refusal_is_shown_with_its_reason_and_without_a_number(
     phantom_study: PhantomStudy, tmp_path: Path
 ) -> None:
     report = refusal(phantom_study)
-    sr = _save(report, tmp_path / "sr.dcm")
+    sr = save(report, tmp_path / "sr.dcm")
     out = tmp_path / "report.html"
-    write_page(out, slide_paths=phantom_study.paths, seg_path=None, sr_path=sr)
+    write_page(out, slide_paths=phantom_study.paths, sr_path=sr)
     page = out.read_text(encoding="utf-8")
 
     assert "No prediction" in page
@@ -329,15 +233,21 @@ def test_a_refusal_is_shown_with_its_reason_and_without_a_number(
         (
             "Yamada^Tarou=山田^太郎=やまだ^たろう",
             {
-                "Patient": "Yamada Tarou",
+                "Patient": "Yamada, Tarou",
                 "Patient (ideographic)": "山田 太郎",
                 "Patient (phonetic)": "やまだ たろう",
             },
         ),
         ("=홍^길동", {"Patient (ideographic)": "홍 길동"}),
-        ("Adams^John Robert Quincy^^Rev.^B.A.", {"Patient": "Adams John Robert Quincy Rev. B.A."}),
-        ("M�FCller^<b>", {"Patient": "M�FCller &lt;b&gt;"}),
-        (["One^A", "Two^B=二"], {"Patient": "Two B", "Patient (ideographic)": "二"}),
+        (
+            "Adams^John Robert Quincy^^Rev.^B.A.",
+            {"Patient": "Adams, Rev. John Robert Quincy, B.A."},
+        ),
+        ("M�FCller^<b>", {"Patient": "M�FCller, &lt;b&gt;"}),
+        (
+            ["One^A", "Two^B=二"],
+            {"Patient": "One, A</dd><dd>Two, B", "Patient (ideographic)": "二"},
+        ),
         ("", {}),
     ],
 )
@@ -349,11 +259,10 @@ def test_the_page_shows_a_name_in_its_parts(
     out = write_page(
         tmp_path / "p.html",
         slide_paths=phantom_study.paths,
-        seg_path=None,
-        sr_path=_save(report, tmp_path / "sr.dcm"),
+        sr_path=save(report, tmp_path / "sr.dcm"),
     )
     shown = re.findall(
-        r"<dt>(Patient|Patient \([a-z]+\))</dt><dd>(.*?)</dd>", out.read_text("utf-8")
+        r"<dt>(Patient|Patient \([a-z]+\))</dt><dd>(.*?)</dd></div>", out.read_text("utf-8")
     )
     assert dict(shown) == facts
 
@@ -361,9 +270,9 @@ def test_the_page_shows_a_name_in_its_parts(
 def test_a_slide_that_cannot_be_read_still_gives_a_page_with_the_report(
     phantom_study: PhantomStudy, tmp_path: Path
 ) -> None:
-    sr = _save(refusal(phantom_study), tmp_path / "sr.dcm")
+    sr = save(refusal(phantom_study), tmp_path / "sr.dcm")
     spoilt = without_spacing(phantom_study.folder, tmp_path / "spoilt")
-    out = write_page(tmp_path / "p.html", slide_paths=spoilt, seg_path=None, sr_path=sr)
+    out = write_page(tmp_path / "p.html", slide_paths=spoilt, sr_path=sr)
     page = out.read_text(encoding="utf-8")
 
     assert "The slide cannot be shown." in page
@@ -375,7 +284,9 @@ def test_a_heatmap_of_another_slide_is_refused(
 ) -> None:
     other = new_study_copy(phantom_study.folder, tmp_path / "other", "other")
     with pytest.raises(ValueError, match="frame of reference"):
-        write_page(tmp_path / "p.html", slide_paths=other, seg_path=results.seg, sr_path=results.sr)
+        write_page(
+            tmp_path / "p.html", slide_paths=other, seg_paths=[results.seg], sr_path=results.sr
+        )
 
 
 def test_a_dataset_without_measurement_groups_is_no_report(phantom_study: PhantomStudy) -> None:

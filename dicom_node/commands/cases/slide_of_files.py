@@ -18,7 +18,7 @@ from dicom_node.results.build import objects_of
 from dicom_node.results.equipment import undated
 from dicom_node.results.files import write
 from dicom_node.results.making import BuiltObject, Making
-from dicom_node.view.page import write_page
+from dicom_node.view.page.study import StudyPages
 from dicom_node.view.table import print_report, report_as_json
 from engines.runtime import Runtime
 from inference import predict
@@ -31,6 +31,7 @@ def analyze_slide(
     slide: SlideFiles,
     number: int,
     folder: Path,
+    pages: StudyPages,
     wanted: frozenset[str],
     runtime: Runtime,
     console: Console,
@@ -68,15 +69,9 @@ def analyze_slide(
     for item in built:
         write(item.dataset, written[item.kind])
     _write_regions(folder, result, built)
-    maps = (kinds.HEATMAP, kinds.ATTENTION)
-    heatmaps = [p for kind, p in written.items() if kinds.kind_of(kind) in maps]
-    page = write_page(
-        folder / "report.html",
-        slide_paths=slide.paths,
-        seg_path=heatmaps[0] if heatmaps else None,
-        sr_path=written[kinds.REPORT.name],
-        condition=result.condition if isinstance(result, Prediction) else None,
-    )
+    condition = result.condition if isinstance(result, Prediction) else None
+    report_at = written[kinds.REPORT.name]
+    page = pages.add(folder, slide.paths, report_at, written.values(), condition)
     (report,) = [item.dataset for item in built if item.kind == kinds.REPORT.name]
     print_report(console, report)
     console.print(f"Page    {page}\nObjects {folder}\n")

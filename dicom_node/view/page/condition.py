@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
+from dicom_node.view.page.markup import bar, note
 from inference.types import Condition, Found
 
 _LINES = (
@@ -47,8 +48,8 @@ def condition_rows(condition: Condition | None) -> str:
 def _row(name: str, found: Found | None, meaning: str, limits: str) -> str:
     said = [meaning, limits] if found is not None and found.tiles else [limits]
     return (
-        f'<tr><th scope="row">{escape(name)}{_bar(found)}<p class="note">{escape(" ".join(said))}'
-        f'</p></th><td class="words whole">{escape(told(found))}</td></tr>'
+        f'<tr><th scope="row">{escape(name)}{_bar(name, found)}{note(" ".join(said))}</th>'
+        f'<td class="words whole">{escape(told(found))}</td></tr>'
     )
 
 
@@ -61,7 +62,7 @@ def told(found: Found | None) -> str:
     return f"{share} % ({found.tiles:,} of {found.of:,} tiles)"
 
 
-def _bar(found: Found | None) -> str:
+def _bar(name: str, found: Found | None) -> str:
     if found is None or found.share is None:
         return ""
-    return f'<div class="share"><i style="width:{100 * found.share:.1f}%"></i></div>'
+    return bar(found.share, f"{name}: {told(found)}")
