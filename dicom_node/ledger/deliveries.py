@@ -23,6 +23,7 @@ from dicom_node.ledger.statements import (
     the,
 )
 from dicom_node.ledger.states import DeliveryState, Proof, State
+from dicom_node.ledger.withdrawals import came_late
 
 
 class Deliveries:
@@ -134,7 +135,7 @@ class Deliveries:
                 outcome["delivered_at"] = self._database.now()
                 outcome |= {"ask_at": None, "proof": proof}
                 outcome["proof_at"] = self._database.now() if proof else None
-            db.execute(
+            stored = db.execute(
                 _pending(destination)
                 .where(deliveries.c.sop_instance_uid == sop_instance_uid)
                 .values(
@@ -143,6 +144,8 @@ class Deliveries:
                     next_attempt_at=next_attempt_at,
                 )
             )
+            if state is DeliveryState.DELIVERED and not stored.rowcount:
+                came_late(db, sop_instance_uid, destination, outcome)
 
     def refuse_pending(self, run: Run, destination: str, error: str) -> None:
         """Stop trying a destination for every object of a revision it has not got."""

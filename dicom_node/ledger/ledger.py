@@ -21,6 +21,7 @@ from dicom_node.ledger.keeping.retention import Retention
 from dicom_node.ledger.queries.queries import Queries
 from dicom_node.ledger.studies import Studies
 from dicom_node.ledger.switches import Switches
+from dicom_node.ledger.withdrawals import Withdrawals
 
 _PARTS: dict[str, Callable[[Database], Any]] = {
     "arrivals": Arrivals,
@@ -36,6 +37,7 @@ _PARTS: dict[str, Callable[[Database], Any]] = {
     "queries": Queries,
     "switches": Switches,
     "holds": Holds,
+    "withdrawals": Withdrawals,
 }
 
 
@@ -102,3 +104,5 @@ class Ledger(IngestLedger, WorkerLedger, EgressLedger):
 
     The writers are thread-safe. A committed row survives a power cut.
     """
+
+    withdrawals: Withdrawals
