@@ -223,8 +223,8 @@ def _named(headers: Iterable[tuple[Answer, Dataset | None]]) -> Iterator[Rejecte
     """The objects by their UIDs; not those whose series nobody knows any more."""
     for answer, header in headers:
         own = answer.result
-        series = own.series_instance_uid or str(
-            (header or Dataset()).get("SeriesInstanceUID") or ""
-        )
+        series = own.series_instance_uid
+        if not series and header is not None:
+            series = str(header.get("SeriesInstanceUID") or "")
         if series:
             yield Rejected(own.sop_class_uid, own.sop_instance_uid, series)
