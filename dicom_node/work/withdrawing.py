@@ -179,7 +179,7 @@ class Withdrawing:
 
     def _takes_notes(self, name: str) -> bool:
         seen = self.seen.get(name)
-        return seen is not None and kinds.SET.sop_class.uid in seen.accepted
+        return seen is not None and bool(seen.accepted.get(kinds.SET.sop_class.uid))
 
     def _kept(
         self, dataset: Dataset, kind: str, answer: Answer, told: Told, *, of_study: bool = False

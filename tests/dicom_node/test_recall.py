@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -336,6 +337,62 @@ def test_a_retry_does_not_take_a_withdrawal_out_of_the_outbox(objects, tmp_path)
         assert here.ledger.deliveries.start(run, [], ["pacs"])
         assert here.deliver() is State.DONE
     assert [ds.SOPClassUID for ds in pacs.came[2:]] == [SR_3D, KOS]
+
+
+def again(here: Node, one: BuiltObject, digest: str) -> Result:
+    """Another attempt has made another report in the place of the first; it is due."""
+    ds = deepcopy(one.dataset)
+    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"{ds.SOPInstanceUID[:60]}.1"
+    last = ds.ContributingEquipmentSequence[-1]
+    last.ContributionDescription = f"Inference with bundle {digest}"
+    path = here.config.node.data_dir / "again.dcm"
+    write(ds, path)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    made = Result(
+        str(ds.SOPInstanceUID), str(ds.SOPClassUID), one.kind, one.slide, path.name, sha256,
+        series_instance_uid=str(ds.SeriesInstanceUID),
+    )  # fmt: skip
+    attempt = here.ledger.studies.retry(STUDY)
+    assert attempt is not None
+    run = Run(STUDY, 1, attempt)
+    ran = ModelRun("", digest, "engine", "fp32", False)
+    assert here.ledger.studies.start_analysis(run, "engine", digest, [ran])
+    assert here.ledger.deliveries.start(run, [made], ["pacs"])
+    return made
+
+
+def test_the_last_report_that_a_pacs_has_is_replaced_and_not_one_that_it_never_got(
+    objects, tmp_path
+):
+    with running(taking(SR_3D)) as pacs:
+        here = Node(tmp_path, pacs)
+        (first,) = here.answer(objects, {"report"})
+        assert here.deliver() is State.DONE
+        second = again(here, objects["report"], DIGEST)
+        assert here.recall("--bundle", DIGEST, "--yes") == 0
+        assert here.deliver() is State.DONE
+        uids = [ds.SOPInstanceUID for ds in pacs.came]
+    assert predecessor_in(pacs.came[-1]) == first.sop_instance_uid
+    assert second.sop_instance_uid not in uids
+    assert len(uids) == 2
+
+
+def test_what_a_report_of_another_bundle_has_replaced_is_rejected_and_not_replaced_again(
+    objects, tmp_path
+):
+    with running(taking(SR_3D, KOS)) as pacs:
+        here = Node(tmp_path, pacs)
+        (faulty,) = here.answer(objects, {"report"})
+        assert here.deliver() is State.DONE
+        good = again(here, objects["report"], OTHER)
+        assert here.recall("--bundle", DIGEST, "--yes") == 0
+        assert here.deliver() is State.DONE
+        sent = {str(ds.SOPInstanceUID): ds for ds in pacs.came}
+    (note,) = of_class(pacs.came, KOS)
+    named = [i.ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+             for i in note.ContentSequence if "ReferencedSOPSequence" in i]  # fmt: skip
+    assert named == [faulty.sop_instance_uid]
+    assert set(sent) == {faulty.sop_instance_uid, good.sop_instance_uid, note.SOPInstanceUID}
 
 
 def test_a_node_withdraws_and_a_retry_makes_a_report_that_names_the_withdrawal(
