@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.database.tables import deliveries, destinations, results, revisions
 from dicom_node.ledger.events import note
+from dicom_node.ledger.keeping.withdrawals import came_late
 from dicom_node.ledger.queries.of_results import deliveries_of
 from dicom_node.ledger.rows import Result, Run
 from dicom_node.ledger.standing import LOST, mark_replaced
@@ -23,7 +24,6 @@ from dicom_node.ledger.statements import (
     the,
 )
 from dicom_node.ledger.states import DeliveryState, Proof, State
-from dicom_node.ledger.withdrawals import came_late
 
 
 class Deliveries:

@@ -18,10 +18,10 @@ from dicom_node.ledger.keeping.endings import Endings
 from dicom_node.ledger.keeping.holds import Holds
 from dicom_node.ledger.keeping.promises import Promises
 from dicom_node.ledger.keeping.retention import Retention
+from dicom_node.ledger.keeping.withdrawals import Withdrawals
 from dicom_node.ledger.queries.queries import Queries
 from dicom_node.ledger.studies import Studies
 from dicom_node.ledger.switches import Switches
-from dicom_node.ledger.withdrawals import Withdrawals
 
 _PARTS: dict[str, Callable[[Database], Any]] = {
     "arrivals": Arrivals,

@@ -19,20 +19,20 @@ from pydicom import Dataset
 from result_inputs import PROVENANCE
 
 from dicom_node import cli
+from dicom_node.commands.keeping import withdrawing
 from dicom_node.config.loading import load_config
 from dicom_node.config.whole import Config
 from dicom_node.deliver import dimse
 from dicom_node.deliver.finishing import tend
 from dicom_node.deliver.lanes import Lanes
 from dicom_node.ledger.counted import Evidence
+from dicom_node.ledger.keeping.withdrawals import Withdrawals
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import ModelRun, ReceivedInstance, Result, Run
 from dicom_node.ledger.states import DeliveryState, State
-from dicom_node.ledger.withdrawals import Withdrawals
 from dicom_node.results.files import write
 from dicom_node.results.making import BuiltObject
 from dicom_node.results.sources import predecessor_in
-from dicom_node.work import withdrawing
 from slides import PhantomStudy
 
 KOS = "1.2.840.10008.5.1.4.1.1.88.59"

@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from dicom_node.commands import flags
+from dicom_node.commands.keeping.withdrawing import Asked, Withdrawing
 from dicom_node.config.loading import load_config
 from dicom_node.config.whole import Config
 from dicom_node.exit_status import FAILED
 from dicom_node.ledger.database.look import exists, name_of, require_sound
+from dicom_node.ledger.keeping.withdrawals import Decided
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.states import State
-from dicom_node.ledger.withdrawals import Decided
 from dicom_node.observe.log import configure
 from dicom_node.observe.plain import plain
 from dicom_node.results.withdrawal.told import Cause
-from dicom_node.work.withdrawing import Asked, Withdrawing
 
 _UNDER_WAY = (State.QUEUED, State.ANALYZING)
 
