@@ -106,7 +106,7 @@ def build_case_report(making: CaseMaking) -> Dataset:
         is_final=False,
         is_verified=False,
         previous_versions=None if making.predecessor is None else [making.predecessor],
-        series_description=series_description("AI case report", manifest, main.own),
+        series_description=series_description("AI case report", manifest),
         specific_character_set=UTF_8,
     )
     report.ContentSequence = tree
