@@ -15,7 +15,7 @@ from pydicom.valuerep import DSfloat
 
 from dicom_node.results.kinds import CAPTURE
 from dicom_node.results.making import BuiltObject, Making
-from dicom_node.results.modules import complete, series_description
+from dicom_node.results.modules import blank_header, complete, series_description
 from dicom_node.results.overlay.encoding import derive, put_pixels
 from dicom_node.results.overlay.sheet import Sheet, sheet_of
 from inference.slide.characters.header import UTF_8
@@ -60,7 +60,7 @@ def _image(making: Making, sheet: Sheet, segmentation: Dataset, nth: int) -> SOP
     image.ConversionType = "WSD"
     image.PatientOrientation = None
     image.NominalScannedPixelSpacing = [DSfloat(mm, auto_format=True) for mm in sheet.spacing_mm]
-    put_pixels(image, making.source, [sheet.pixels])
+    put_pixels(image, blank_header(making.source, making.result.geometry), [sheet.pixels])
     derive(image, making.source, segmentation, sheet.label)
     complete(image, making.source, making.manifest, making.provenance)
     return image

@@ -83,7 +83,7 @@ def _image(
     image.PositionReferenceIndicator = "SLIDE_CORNER"
     _place(image, making.source, geometry, sheet)
     _groups(image, making.source, sheet, names)
-    _pixels(image, making.source, sheet)
+    _pixels(image, header, sheet)
     derive(image, making.source, segmentation, sheet.label)
     complete(image, making.source, making.manifest, making.provenance)
     return image
