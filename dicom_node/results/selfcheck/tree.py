@@ -92,8 +92,8 @@ def _of_measurements(ds: Dataset, items: list[Dataset]) -> Iterator[str]:
         of_no_place += _template(group) == _WITHOUT_REGION
     if ds.SOPClassUID == COMPREHENSIVE_3D_SR.uid and 0 < placed < len(groups) - of_no_place:
         yield (
-            f"{len(groups) - of_no_place - placed} of {len(groups)} measurement groups have no SCOORD3D: viewers "
-            "then show none of them"
+            f"{len(groups) - of_no_place - placed} of {len(groups)} measurement groups have no "
+            "SCOORD3D: viewers then show none of them"
         )
     names = {_name(item) for item in items}
     if _OBSERVER_UID not in names:
@@ -101,10 +101,6 @@ def _of_measurements(ds: Dataset, items: list[Dataset]) -> Iterator[str]:
     has_numbers = any(item.get("ValueType") == "NUM" for item in items)
     if has_numbers and not {_ALGORITHM, _VERSION} <= names:
         yield "numbers without the name and the version of the algorithm"
-
-
-def _template(group: Dataset) -> str:
-    return next((str(t.TemplateIdentifier) for t in group.get("ContentTemplateSequence") or ()), "")
 
 
 def _walk(items: Iterable[Dataset]) -> Iterator[Dataset]:
