@@ -33,7 +33,7 @@ from dicom_node.work.outputs import ResultObjects
 from dicom_node.work.slides import failed, incomplete
 from dicom_node.work.students.jobs import Assigning, Job, no_model
 from dicom_node.work.students.opened import Students
-from dicom_node.work.writing import Writing
+from dicom_node.work.writing.jobs import Writing
 from engines.errors import DeviceFailed
 from inference import archive, predict
 from inference.slide.files import SlideFiles
