@@ -21,7 +21,8 @@ from dicom_node.commands import flags
 from dicom_node.commands.studies_of_files import Found, Unusable, find_studies
 from dicom_node.exit_status import FAILED, REFUSED
 from dicom_node.observe.log import configure, os_reason, place_of
-from dicom_node.results import geojson, kinds
+from dicom_node.results import kinds
+from dicom_node.results.ann import geojson
 from dicom_node.results.build import objects_of
 from dicom_node.results.files import write
 from dicom_node.results.identity import Provenance
