@@ -14,7 +14,7 @@ from pydicom import Dataset, dcmread
 from pypdf import PdfReader
 from reportlab.lib.styles import ParagraphStyle
 
-from dicom_node.results import fonts
+from dicom_node.results.overlay import font_files as fonts
 from dicom_node.results.pdf.direction import as_handed_over
 from dicom_node.results.pdf.fonts import marked, paragraph
 from dicom_node.results.pdf.identity import date, person

@@ -17,7 +17,7 @@ from result_inputs import STRIDE, geometry, to_bytes
 
 from dicom_node import implementation
 from dicom_node.commands.studies_of_files import Unusable, find_studies
-from dicom_node.results import geojson
+from dicom_node.results.ann import geojson
 from dicom_node.results.files import write
 from dicom_node.results.identity import Provenance
 from dicom_node.results.overlay.drawing import FAINTEST, STRONGEST

@@ -13,7 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from dicom_node.commands.cases.of_files import provenance_of
-from dicom_node.results import geojson, kinds
+from dicom_node.results import kinds
+from dicom_node.results.ann import geojson
 from dicom_node.results.build import objects_of
 from dicom_node.results.equipment import undated
 from dicom_node.results.files import write

@@ -12,7 +12,7 @@ from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.platypus import Paragraph
 
-from dicom_node.results.fonts import font_file
+from dicom_node.results.overlay.font_files import font_file
 from dicom_node.results.pdf.direction import as_handed_over, has_to_left
 
 _SCRIPTS = ("", "JP", "KR", "SC", "TC")
