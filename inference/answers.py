@@ -7,6 +7,7 @@ from engines.errors import BundleRejected
 from engines.manifest.outputs import ClassOutput, HeatmapOutput, MeasureOutput, Output
 from engines.manifest.uncertainty import Calibrated, Unknown
 from engines.manifest.whole import Manifest
+from inference.seen import COARSE, POSITIONS
 
 
 def require_answerable(bundle: Bundle) -> Bundle:
@@ -30,8 +31,12 @@ def unanswered(manifest: Manifest) -> str:
     for output in manifest.outputs:
         if not _is_told(output):
             found.append(f"what is known of the uncertainty of {output.name}")
-    if manifest.unit == "case":
-        found.append("a prediction of a whole case")
+    if manifest.unit == "case" and any(
+        tensor.name.removesuffix(COARSE) == POSITIONS
+        for tensor in manifest.graphs["aggregator"].inputs
+    ):
+        # In one bag the tiles of all slides would lie on one grid, over each other.
+        found.append("a prediction of a whole case from the positions of its tiles")
     return ", ".join(found)
 
 

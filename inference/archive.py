@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -26,17 +28,29 @@ _SCHEMA = 1
 _META = "meta"
 
 
-def save(result: Prediction | NotAssessable, path: Path) -> None:
-    """Write the result; readers see the whole file or none, also after a power cut."""
+def save(
+    result: Prediction | NotAssessable, path: Path, note: Mapping[str, Any] | None = None
+) -> None:
+    """Write the result, with a `note` of JSON values beside it; readers see the whole file or none,
+    also after a power cut."""
+    with whole(path) as file:
+        write(result, file, note)
+
+
+def write(
+    result: Prediction | NotAssessable, file: IO[bytes], note: Mapping[str, Any] | None = None
+) -> None:
+    """Write the result, with a note, into an open file."""
     meta, arrays = _take_apart(result)
+    if note is not None:
+        meta["note"] = dict(note)
     text = json.dumps(meta, sort_keys=True, allow_nan=False)
     arrays[_META] = np.frombuffer(text.encode(), np.uint8)
-    with whole(path) as file:
-        np.savez(file, **arrays)
+    np.savez(file, **arrays)
 
 
-def load(path: Path) -> Prediction | NotAssessable:
-    """What `save` wrote. Raises OSError, or ValueError for a file of another kind."""
+def load(path: Path | IO[bytes]) -> Prediction | NotAssessable:
+    """What `save` or `write` wrote. Raises OSError, or ValueError for a file of another kind."""
     with np.load(path, allow_pickle=False) as arrays:
         if _META not in arrays:
             raise ValueError(f"expected a saved prediction, found a file without '{_META}'")
@@ -54,6 +68,16 @@ def load(path: Path) -> Prediction | NotAssessable:
                 base=meta.get("base", ""),
             )
         return _prediction(meta, dict(arrays))
+
+
+def note_of(path: Path) -> dict[str, Any]:
+    """The note that was saved beside a result; empty if none. Raises OSError, or ValueError for a
+    file of another kind."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(json.loads(arrays[_META].tobytes()).get("note", {}))
+    except (KeyError, EOFError, BadZipFile) as error:
+        raise ValueError("expected a saved prediction, found another file") from error
 
 
 def _take_apart(result: Prediction | NotAssessable) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -92,11 +116,14 @@ def _prediction(meta: dict[str, Any], arrays: dict[str, Any]) -> Prediction:
         warnings=tuple(meta["warnings"]),
         base=meta.get("base", ""),  # not kept before 0.1.2
         condition=_condition(meta.get("condition")),
-        intervals={
-            name: tuple((low, high) for low, high in ends)
-            for name, ends in meta.get("intervals", {}).items()  # not kept before 0.1.2
-        },
+        intervals=intervals_of(meta),
     )
+
+
+def intervals_of(meta: dict[str, Any]) -> dict[str, tuple[tuple[float, float], ...]]:
+    """Low and high of each number, by output name; they were not kept before 0.1.2."""
+    found = meta.get("intervals", {})
+    return {name: tuple((low, high) for low, high in ends) for name, ends in found.items()}
 
 
 def _condition(values: dict[str, Any] | None) -> Condition | None:

@@ -44,15 +44,19 @@ def encode(
     progress: Callable[[Progress], None],
     stop: Callable[[], bool],
     resume: Path | None,
+    read: str = "",
 ) -> Encoded:
-    """The wanted outputs of the encoder for the tiles of a plan. Raises FramesUnreadable, Stopped,
-    OSError, and what the runtime raises."""
+    """The wanted outputs of the encoder for the tiles of a plan. What `resume` has is taken up only
+    where it was kept with the same `read`.
+
+    Raises FramesUnreadable, Stopped, OSError, and what the runtime raises.
+    """
     layout = {t.name: (t.dtype, _row_shape(t)) for t in wanted} | {MEAN: (np.float32, (3,))}
     values = [
         TileValues(
             len(source.cells),
             layout if n else {**layout, FOCUS: (np.uint8, ())},
-            None if resume is None else Resume(resume / str(n), _resume_key(source, runtime)),
+            None if resume is None else Resume(resume / str(n), _resume_key(source, runtime, read)),
         )
         for n, source in enumerate(plan.sources)
     ]
@@ -88,7 +92,7 @@ def encode(
     )
 
 
-def _resume_key(source: Source, runtime: Runtime) -> dict[str, str]:
+def _resume_key(source: Source, runtime: Runtime, read: str) -> dict[str, str]:
     """All that the values of a source are a function of."""
     places = hashlib.sha256(np.ascontiguousarray(source.rectangles).tobytes())
     return {
@@ -100,6 +104,7 @@ def _resume_key(source: Source, runtime: Runtime) -> dict[str, str]:
         "places": places.hexdigest(),
         "bundle": runtime.bundle.digest,
         "engine": runtime.engine,
+        "read": read,
     }
 
 

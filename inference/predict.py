@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from engines.manifest.claims import Applicability
 from engines.manifest.foreign import OutOfDistribution
-from engines.manifest.outputs import HeatmapOutput
 from engines.manifest.tensors import Tensor
 from engines.manifest.whole import Manifest
 from inference import quality
@@ -21,22 +20,18 @@ from inference.condition.focus import FOCUS
 from inference.condition.shares import condition_of
 from inference.encoded import Encoded, encode
 from inference.errors import FramesUnreadable, Refused, Stopped, is_of_the_machine, without_path
-from inference.heatmap import assemble
+from inference.seen import COARSE, Seen, aggregator_inputs, numbers, tile_values_of
 from inference.slide.slide import Slide, open_slide
 from inference.tiles.encoding import Runtime
-from inference.tiles.grid import TileGrid
 from inference.tiles.planning import LEAST_TISSUE_SHARE, Plan, plan_tiles
 from inference.tiles.values import discard
 from inference.tissue.outlines import outlines
 from inference.tissue.overview import outside_scan_mm2, outside_scan_warning
-from inference.types import Heatmap, LevelAccount, NotAssessable, Prediction, Progress, Reason
-from inference.uncertainty import intervals
+from inference.types import LevelAccount, NotAssessable, Prediction, Progress, Reason
 
-__all__ = ["LEAST_TISSUE_SHARE", "Stopped", "discard", "load", "predict", "save"]
+__all__ = ["LEAST_TISSUE_SHARE", "Stopped", "discard", "load", "look", "predict", "save"]
 
 _FEATURES = "features"
-_COARSE = "_coarse"
-_POSITIONS = "positions"
 
 Array = NDArray[Any]
 
@@ -48,23 +43,61 @@ def predict(
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
     resume: Path | None = None,
+    read: str = "",
     made_for: Applicability | None = None,
 ) -> Prediction | NotAssessable:
     """What the student says of the slide in these files, or why it must not say anything.
 
     The same files, bundle and device give the same numbers. `progress` and `stop` are called on
     this thread. With a folder `resume`, the tiles that a killed or stopped run had done are kept
-    there and not done again; `discard` it when the result is safe. `made_for` is asked in the place
-    of what the manifest says that the student may be used for. Raises SlideUnreadable for files
-    that are broken or not of one slide, Stopped when `stop` says so, OSError, which names no path,
-    for what cannot be read or written now, and what the runtime raises.
+    there and not done again, unless they were kept with another `read`, which is a digest of the
+    files of the levels; `discard` it when the result is safe. `made_for` is asked in the place of
+    what the manifest says that the student may be used for. Raises SlideUnreadable for files that
+    are broken or not of one slide, Stopped when `stop` says so, OSError, which names no path, for
+    what cannot be read or written now, and what the runtime raises.
+    """
+    seen = look(
+        paths,
+        runtime,
+        progress=progress,
+        stop=stop,
+        resume=resume,
+        read=read,
+        made_for=made_for,
+    )
+    if isinstance(seen, NotAssessable):
+        return seen
+    manifest = runtime.manifest
+    outputs = runtime.run("aggregator", aggregator_inputs(manifest, seen.cells, seen.values))
+    tile_values = {h.name: tile_values_of(h, seen.values, outputs) for h in manifest.heatmaps}
+    refusal = quality.output_refusal(manifest, outputs, tile_values)
+    if refusal:
+        return seen.refused(*refusal)
+    return replace(seen.with_maps(manifest, tile_values), **numbers(manifest, outputs))
+
+
+def look(
+    paths: Sequence[Path],
+    runtime: Runtime,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+    resume: Path | None = None,
+    read: str = "",
+    made_for: Applicability | None = None,
+) -> Seen | NotAssessable:
+    """All of `predict` but the aggregator: what the encoder says of the slide's tiles.
+
+    Arguments and exceptions are those of `predict`. What is in files of `resume` stays there as
+    long as the answer is in use.
     """
     try:
         wanted = runtime.manifest.input
         coarsest = wanted.mpp * (1 + wanted.mpp_tolerance)
         with open_slide(paths, icc=wanted.icc, coarsest_mpp=coarsest) as slide:
             asked = made_for or runtime.manifest.applicability
-            return _predict(slide, runtime, asked, progress or _ignore, stop or _never, resume)
+            kept = (resume, read)
+            return _look(slide, runtime, asked, progress or _ignore, stop or _never, kept)
     except Refused as refused:
         return refused.verdict
     except OSError as error:
@@ -73,14 +106,14 @@ def predict(
         raise
 
 
-def _predict(
+def _look(
     slide: Slide,
     runtime: Runtime,
     made_for: Applicability,
     progress: Callable[[Progress], None],
     stop: Callable[[], bool],
-    resume: Path | None,
-) -> Prediction | NotAssessable:
+    kept: tuple[Path | None, str],
+) -> Seen | NotAssessable:
     manifest = runtime.manifest
     accounts = slide.accounts
     try:
@@ -97,7 +130,7 @@ def _predict(
         refusal = refusal or _too_little(plan, [len(s.cells) for s in plan.sources], made_for)
         if refusal:
             return _not_assessable(slide, accounts, quality.with_tissue_beyond(refusal, beyond))
-        encoded = encode(plan, _wanted(manifest), runtime, progress, stop, resume)
+        encoded = encode(plan, _wanted(manifest), runtime, progress, stop, *kept)
     except FramesUnreadable as error:
         return _not_assessable(slide, accounts, (Reason.FRAMES_UNREADABLE, str(error)))
     if encoded.refusal:
@@ -105,15 +138,7 @@ def _predict(
     refusal = _too_little(plan, [len(cells) for cells in encoded.cells], made_for)
     if refusal:
         return _not_assessable(slide, accounts, quality.with_tissue_beyond(refusal, beyond))
-    outputs = runtime.run("aggregator", _aggregator_inputs(manifest, encoded))
-    tile_values = {
-        h.name: (encoded.values[0] if h.graph == "encoder" else outputs)[h.tensor].reshape(-1)
-        for h in manifest.heatmaps
-    }
-    refusal = quality.output_refusal(manifest, outputs, tile_values)
-    if refusal:
-        return _not_assessable(slide, accounts, refusal)
-    return _prediction(slide, manifest, plan, encoded, outputs, tile_values)
+    return _seen(slide, manifest, plan, encoded)
 
 
 def _too_little(
@@ -125,7 +150,7 @@ def _too_little(
 
 def _wanted(manifest: Manifest) -> list[Tensor]:
     """Encoder tensors that the aggregator takes, heatmaps show, or the comparison needs."""
-    taken = {t.name.removesuffix(_COARSE) for t in manifest.graphs["aggregator"].inputs}
+    taken = {t.name.removesuffix(COARSE) for t in manifest.graphs["aggregator"].inputs}
     shown = {h.tensor for h in manifest.heatmaps if h.graph == "encoder"}
     reference = manifest.out_of_distribution
     compared = {_FEATURES} if reference and reference.is_proven else set()
@@ -133,45 +158,17 @@ def _wanted(manifest: Manifest) -> list[Tensor]:
     return [t for t in manifest.graphs["encoder"].outputs if t.name in wanted]
 
 
-def _aggregator_inputs(manifest: Manifest, encoded: Encoded) -> dict[str, Array]:
-    """By the convention of the manifest: an encoder output, `positions`, or either `_coarse`."""
-    inputs: dict[str, Array] = {}
-    for tensor in manifest.graphs["aggregator"].inputs:
-        source = 1 if tensor.name.endswith(_COARSE) else 0
-        name = tensor.name.removesuffix(_COARSE)
-        is_place = name == _POSITIONS
-        inputs[tensor.name] = (
-            encoded.cells[source].astype(np.int64) if is_place else encoded.values[source][name]
-        )
-    return inputs
-
-
-def _prediction(
-    slide: Slide,
-    manifest: Manifest,
-    plan: Plan,
-    encoded: Encoded,
-    outputs: Mapping[str, Array],
-    tile_values: Mapping[str, Array],
-) -> Prediction:
+def _seen(slide: Slide, manifest: Manifest, plan: Plan, encoded: Encoded) -> Seen:
     cells, grid = encoded.cells[0], plan.sources[0].grid
     features = encoded.values[0].get(_FEATURES)
     unusual = _out_of_distribution(features, manifest.out_of_distribution)
-    scores = {s.name: float(outputs[s.tensor].reshape(())) for s in manifest.scores}
-    return Prediction(
+    told = Prediction(
         geometry=slide.geometry,
         stride_px=grid.stride_px,
-        scores=scores,
-        percentiles={
-            s.name: float(np.interp(scores[s.name], s.percentiles, np.arange(101)))
-            for s in manifest.scores
-            if s.percentiles is not None
-        },
-        survivals={
-            s.name: tuple(np.clip(outputs[s.tensor].reshape(-1), 0, 1).tolist())
-            for s in manifest.survivals
-        },
-        heatmaps=tuple(_heatmap(h, grid, cells, tile_values[h.name]) for h in manifest.heatmaps),
+        scores={},
+        percentiles={},
+        survivals={},
+        heatmaps=(),
         tissue_outlines=outlines(plan.tissue.mask, plan.tissue.downsample),
         tissue_area_mm2=plan.tissue.area_mm2,
         tiles_analyzed=len(cells),
@@ -179,20 +176,8 @@ def _prediction(
         warnings=plan.warnings + encoded.warnings + unusual,
         base=slide.base_uid,
         condition=condition_of(plan.marks, cells, encoded.values[0].get(FOCUS)),
-        intervals=intervals(manifest, outputs),
     )
-
-
-def _heatmap(
-    output: HeatmapOutput, grid: TileGrid, cells: NDArray[np.int32], values: Array
-) -> Heatmap:
-    return assemble(
-        output.name,
-        cells,
-        np.clip(values, 0, 1).astype(np.float32),
-        shape=(grid.rows, grid.cols),
-        top=output.top_patches,
-    )
+    return Seen(told, grid, encoded.cells, encoded.values)
 
 
 def _out_of_distribution(

@@ -37,6 +37,10 @@ class Reason(StrEnum):
     ANALYSIS_FAILED = "analysis-failed"
     RESULTS_FAILED = "results-failed"
     NO_MODEL = "no-model"
+    OTHER_MODEL = "other-model"
+    """Of a slide in a case: the student of the case is not for it."""
+    NO_SLIDE = "no-slide"
+    """Of a case: none of its slides can be used."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from dicom_node import __version__
 from dicom_node.commands import flags
+from dicom_node.commands.cases.of_files import analyze_case, provenance_of, tell_case
 from dicom_node.commands.studies_of_files import Found, Unusable, find_studies
 from dicom_node.exit_status import FAILED, REFUSED
 from dicom_node.observe.log import configure, os_reason, place_of
 from dicom_node.results import kinds
 from dicom_node.results.build import objects_of
+from dicom_node.results.equipment import undated
 from dicom_node.results.files import write
-from dicom_node.results.identity import Provenance
 from dicom_node.results.making import Making
 from dicom_node.study.evidence import PatientsDiffer, gather_evidence, missing_of, slides_of
 from dicom_node.study.facts import Uncountable, read_facts
@@ -106,25 +105,53 @@ def _analyze_all(
         sys.stderr.write(f"dicom-node: {trouble}\n")
     failed = bool(found.troubles)
     reports: list[dict[str, Any]] = []
+    analyze = _analyze_case if runtime.manifest.unit == "case" else _analyze_slides
     for number, (study, files) in enumerate(sorted(found.studies.items()), start=1):
         try:
-            slides, lacking = _slides(files)
-            for why in lacking:
-                failed = True
-                sys.stderr.write(f"dicom-node: study {study}: {why}\n")
-            for slide in slides:
-                folder = out / f"study-{number}-slide-{slide.key}"
-                try:
-                    reports.append(_analyze_one(slide, folder, runtime, console))
-                except SlideUnreadable as error:  # the other slides have their turn
+            for answer in analyze(files, out / f"study-{number}", runtime, console):
+                if isinstance(answer, str):
                     failed = True
-                    sys.stderr.write(f"dicom-node: study {study}: {_trouble(error)}\n")
+                    sys.stderr.write(f"dicom-node: study {study}: {answer}\n")
+                else:
+                    reports.append(answer)
         except DeviceFailed:
             raise
         except Exception as error:  # noqa: BLE001 - the other studies have their turn
             failed = True
             sys.stderr.write(f"dicom-node: study {study}: {_trouble(error)}\n")
     return reports, failed
+
+
+_Answers = Iterator[dict[str, Any] | str]
+"""Reports, and what could not be done."""
+
+
+def _analyze_slides(
+    files: Mapping[str, Path], name: Path, runtime: Runtime, console: Console
+) -> _Answers:
+    """One study, slide by slide; what is made goes into folders that begin with `name`."""
+    slides, lacking = _slides(files)
+    yield from lacking.values()
+    for place, slide in enumerate(s for s in slides if s.key not in lacking):
+        folder = Path(f"{name}-slide-{slide.key}")
+        try:
+            yield _analyze_one(slide, place, folder, runtime, console)
+        except SlideUnreadable as error:  # the other slides have their turn
+            yield _trouble(error)
+
+
+def _analyze_case(
+    files: Mapping[str, Path], name: Path, runtime: Runtime, console: Console
+) -> _Answers:
+    """One study, all slides together."""
+    slides, lacking = _slides(files)
+    with _bar(console) as bar:
+        task = bar.add_task("tiles", total=None, rate="")
+        case = analyze_case(slides, lacking, runtime, _show(bar, task))
+    if case.trouble:
+        yield case.trouble
+    if case.objects:
+        yield tell_case(case, Path(f"{name}-case"), console)
 
 
 def _trouble(error: Exception) -> str:
@@ -136,45 +163,38 @@ def _trouble(error: Exception) -> str:
     return os_reason(error) if isinstance(error, OSError) else f"unexpected {place_of(error)}"
 
 
-def _slides(files: Mapping[str, Path]) -> tuple[tuple[SlideFiles, ...], list[str]]:
-    """The complete slides of one study, and of the others what they lack."""
+def _slides(files: Mapping[str, Path]) -> tuple[tuple[SlideFiles, ...], dict[str, str]]:
+    """The slides of one study, and of those that are incomplete, by key, what they lack."""
     facts = [read_facts(path) for path in files.values()]
     counted = gather_evidence(facts)
-    complete, lacking = [], []
-    for slide in slides_of(facts):
-        missing = missing_of(slide, counted)
-        if missing:
-            lacking.append(f"slide {slide.key} is incomplete: {'; '.join(missing)}")
-        else:
-            complete.append(slide)
-    return tuple(complete), lacking
+    slides = slides_of(facts)
+    lacking = {
+        slide.key: f"slide {slide.key} is incomplete: {'; '.join(missing)}"
+        for slide in slides
+        if (missing := missing_of(slide, counted))
+    }
+    return slides, lacking
 
 
 def _analyze_one(
-    slide: SlideFiles, folder: Path, runtime: Runtime, console: Console
+    slide: SlideFiles, number: int, folder: Path, runtime: Runtime, console: Console
 ) -> dict[str, Any]:
     with _bar(console) as bar:
         task = bar.add_task("tiles", total=None, rate="")
         result = predict.predict(slide.paths, runtime, progress=_show(bar, task))
     bundle = runtime.bundle
-    provenance = Provenance(
-        bundle_name=bundle.manifest.name,
-        bundle_version=bundle.manifest.version,
-        bundle_digest=bundle.digest,
-        engine=runtime.engine,
-        node_version=__version__,
-        created_at=datetime.now(UTC),
-        comes_again=False,
-    )
+    base = dcmread(slide.path_of(result.base), stop_before_pixels=True)
+    provenance = provenance_of(runtime, base)
     built, trouble = objects_of(
         result,
         lambda r: Making(
-            source=dcmread(slide.path_of(r.base), stop_before_pixels=True),
+            source=base,
             result=r,
             manifest=bundle.manifest,
             provenance=provenance,
             slide=slide,
-            number=0,
+            number=number,
+            notes=(undated(provenance),),
         ),
     )
     if not built:

@@ -194,7 +194,8 @@ def _model(config: Config, model: ModelEntry, name: str) -> Iterator[Finding]:
     manifest = bundle.manifest
     label = f"{manifest.name} {manifest.version} ({manifest.status}), digest {bundle.digest[:12]}"
     silent = "; silent: nothing of it is sent" if model.silent else ""
-    yield Finding("bundle", True, f"{name}{label}: every file as listed{silent}")
+    unit = "; one report of all slides of a study" if manifest.unit == "case" else ""
+    yield Finding("bundle", True, f"{name}{label}: every file as listed{unit}{silent}")
     try:
         with open_runtime(
             bundle,

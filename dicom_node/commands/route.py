@@ -97,7 +97,8 @@ def _students(config: Config) -> list[Student]:
         bundle = require_answerable(open_bundle(entry.bundle))
         manifest = bundle.manifest
         is_fixture = manifest.status == "fixture"
-        found.append(Student(entry, manifest.applicability, is_fixture, bundle.digest))
+        of = (bundle.digest, manifest.unit == "case")
+        found.append(Student(entry, manifest.applicability, is_fixture, *of))
     return found
 
 
@@ -119,7 +120,9 @@ def _print(console: Console, study: str, slide: SlideFiles, answer: Route) -> No
         console.print(shown(f"  {answer.sentence}"))
         return
     for taken in answer.taken:
-        console.print(shown(f"  runs       {taken.name}{' (silent)' if taken.silent else ''}"))
+        case = ", for the whole case: one report of all slides" if taken.is_of_cases else ""
+        silent = " (silent)" if taken.silent else ""
+        console.print(shown(f"  runs       {taken.name}{silent}{case}"))
         for note in taken.sentences:
             console.print(shown(f"             {note}"))
     for passed in answer.passed:

@@ -20,6 +20,7 @@ from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import Delivery, Overview, Result, Revision
 from dicom_node.ledger.states import DeliveryState, State
+from inference.case.values import CASE
 
 
 def show(ledger: Ledger, uid: str, *, as_json: bool) -> int:
@@ -100,6 +101,15 @@ def note(r: Revision | Overview) -> str:
     return r.reason or ""
 
 
+def engine_of(r: Revision, results: Sequence[Result]) -> str:
+    """What its objects were made with, as they say; of an attempt that has made none yet, or of
+    objects of earlier versions, what it was begun with."""
+    standing = [result for result in results if not result.replaced]
+    named = list(dict.fromkeys(result.engine for result in standing if result.engine))
+    begun = f"{r.engine}, no object yet" if r.engine and not standing else r.engine
+    return "; ".join(named) or begun or "-"
+
+
 def print_destination_problems(console: Console, ledger: Ledger) -> None:
     """What a destination was last seen not to accept: known before results are made for it."""
     for name, seen in ledger.queries.destinations().items():
@@ -119,11 +129,12 @@ def print_paused(console: Console, ledger: Ledger) -> None:
 def _print_revision(console: Console, ledger: Ledger, r: Revision) -> None:
     console.print(f"\n[bold]Study {r.study_instance_uid}, revision {r.revision}[/bold]")
     at = partial(_time, ledger.database)
+    results = ledger.queries.results(r.study_instance_uid, r.revision)
     rows = {
         "State": f"{r.state.value}{': ' + note(r) if note(r) else ''}",
         "Received": f"{at(r.opened_at)} to {at(r.last_instance_at)}",
         "Closed": at(r.closed_at),
-        "Engine": r.engine or "-",
+        "Engine": engine_of(r, results),
         "Attempt": f"{r.attempt} ({r.failures} failed)",
         "Timings": "  ".join(f"{k} {v:g} s" for k, v in timings(r, ledger.database.now()).items()),
     }
@@ -138,11 +149,13 @@ def _print_revision(console: Console, ledger: Ledger, r: Revision) -> None:
     if gone := [i.purged_at for i in received if i.purged_at is not None]:
         line = f"  Removed   {len(gone)} of {len(received)} received files, {at(max(gone))}"
         console.print(shown(f"{line}; a resend is compared by digest, and not analyzed again"))
-    results = ledger.queries.results(r.study_instance_uid, r.revision)
     kinds = {result.sop_instance_uid: result.kind for result in results}
     for result in results:
         by = f" by {result.model}{', silent' if result.silent else ''}" if result.model else ""
-        told = f"  Result    {result.kind} of slide {result.slide}{by}: {result.path}"
+        of = "the case" if result.slide == CASE else f"slide {result.slide}"
+        told = f"  Result    {result.kind} of {of}{by}: {result.path}"
+        told += f", {result.engine}" if result.engine else ""
+        told += ", replaced" if result.replaced else ""
         console.print(shown(told))
         console.print(shown(f"            {result.sop_instance_uid}", style="dim"))
     for delivery in ledger.queries.deliveries(r.study_instance_uid, r.revision):

@@ -123,6 +123,9 @@ class AnalysisSection(Section):
     longest_standstill_s: Annotated[float, Field(ge=30)] = 900
     """Seconds. A study in whose counting, analysis or results nothing moves for so long is parked,
     and the worker started anew."""
+    early: bool = True
+    """Whether slides of a study that has not closed yet are encoded while nothing closed waits. The
+    numbers are the same; a report is made when the study closes, and never before."""
     open_models: Annotated[int, Field(ge=0)] = 0
     """Number of `[[models]]` that are open at once; the one that was not used for the longest time
     is closed for another. 0 means as many as there is memory for."""

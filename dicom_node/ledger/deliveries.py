@@ -13,7 +13,7 @@ from dicom_node.ledger.database.tables import deliveries, destinations, results,
 from dicom_node.ledger.events import note
 from dicom_node.ledger.queries.of_results import deliveries_of
 from dicom_node.ledger.rows import Result, Run
-from dicom_node.ledger.standing import LOST
+from dicom_node.ledger.standing import LOST, mark_replaced
 from dicom_node.ledger.statements import move, move_in, of_run, the
 from dicom_node.ledger.states import DeliveryState, Proof, State
 
@@ -45,6 +45,7 @@ class Deliveries:
             _forget_others(db, run, sent, to)
             if sent:  # else there is nothing that replaces anything
                 self._supersede_earlier(db, run)
+                mark_replaced(db, run)
             for result in made:
                 _record_result(db, run, result)
                 for name in () if result.silent else to:

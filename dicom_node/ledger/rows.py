@@ -19,6 +19,11 @@ class Run:
     attempt: int
 
     @property
+    def is_open(self) -> bool:
+        """Whether it is of a study that has not closed: nothing was attempted yet."""
+        return self.attempt == 0
+
+    @property
     def folder(self) -> str:
         """Name of the folder of what is made for its revision: ours, not of DICOM values."""
         return hashlib.sha256(f"{self.study}/{self.revision}".encode()).hexdigest()[:24]
@@ -160,6 +165,18 @@ class Result:
     """That made it; empty where there is one for all slides, or where none applied."""
     silent: bool = False
     """Whether it goes nowhere."""
+    series_instance_uid: str = ""
+    """Empty, like all below, where an earlier version made it."""
+    engine: str = ""
+    """That the object says it was made with; empty where no model ran."""
+    dated_at: float | None = None
+    """The instant that its dates tell."""
+    predecessor: str = ""
+    """SOP Instance UID of the document that it says it replaces."""
+    number: int | None = None
+    """Place of its slide and model among those of the study, which its Series Number is made of."""
+    replaced: bool = False
+    """Whether a later attempt of the same revision made other objects in its place."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from dicom_node.ledger.database.tables import deliveries, events, results, revisions
 from dicom_node.ledger.events import note
+from dicom_node.ledger.rows import Run
 from dicom_node.ledger.statements import the
 from dicom_node.ledger.states import AT_REST, DeliveryState, Proof, State
 
@@ -23,7 +24,8 @@ _REMOVED = "its file was removed when its time was over"
 
 
 def is_standing() -> sa.ColumnElement[bool]:
-    """Of a result: that it is of the last revision of its study that has any to be sent."""
+    """Of a result: that it is of the last revision of its study that has any to be sent, and that
+    no later attempt made others in its place."""
     same = results.alias()
     of_study = same.c.study_instance_uid == results.c.study_instance_uid
     last = (
@@ -32,7 +34,17 @@ def is_standing() -> sa.ColumnElement[bool]:
         .correlate(results)
         .scalar_subquery()
     )
-    return results.c.revision == last
+    return sa.and_(results.c.revision == last, sa.not_(results.c.replaced))
+
+
+def mark_replaced(db: sa.Connection, run: Run) -> None:
+    """What earlier attempts made stands no more; what is made again is recorded as standing."""
+    of_revision = [
+        results.c.study_instance_uid == run.study,
+        results.c.revision == run.revision,
+        sa.not_(results.c.silent),
+    ]
+    db.execute(results.update().where(*of_revision).values(replaced=True))
 
 
 def study_of(db: sa.Connection, sop_instance_uid: str) -> str | None:

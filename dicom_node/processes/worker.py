@@ -164,6 +164,7 @@ def _serve_studies(
                 moved()
             if time.monotonic() - pruned_at > EVERY_S:
                 prune(ledger)
+                workflow.sweep()
                 pruned_at = time.monotonic()
         except LedgerBusy as error:
             log.warning("ledger_busy", error=str(error))
@@ -179,7 +180,8 @@ def _serve_studies(
     deadline = time.monotonic() + config.node.drain_s
     _wait_for_study(workflow, deadline)
     DBOS.destroy(workflow_completion_timeout_sec=0)
-    _leave_if_busy(ledger, is_idle=not workflow.underway.any())
+    is_idle = workflow.early.ended(deadline - time.monotonic()) and not workflow.underway.any()
+    _leave_if_busy(ledger, is_idle=is_idle)
 
 
 def _note_modes(ledger: WorkerLedger, students: Students) -> None:

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
+from typing import TypeVar
 
 import structlog
 
 from dicom_node.observe.log import place_of, trace_of
 from dicom_node.results import kinds
+from dicom_node.results.case_making import CaseMaking
+from dicom_node.results.content import settle
+from dicom_node.results.kinds import Kind
 from dicom_node.results.making import BuiltObject, Making
+from dicom_node.results.sources import sources_of
 from inference.errors import is_of_the_machine
 from inference.slide.characters.header import in_unicode, undecoded
 from inference.types import NotAssessable, Prediction, Reason
@@ -32,22 +37,41 @@ def objects_of(
     A result that no objects can be made of leaves a report that says so; where that cannot be made
     either, nothing. Raises what `may_pass`.
     """
-    built = _tried(result, making, may_pass)
+    return first_that_can_be_made(
+        lambda: build_objects(making(result)),
+        lambda: build_objects(making(_not_representable(result))),
+        may_pass,
+    )
+
+
+Build = Callable[[], list[BuiltObject]]
+
+
+def first_that_can_be_made(
+    wanted: Build, instead: Build, may_pass: tuple[type[Exception], ...]
+) -> tuple[list[BuiltObject], str]:
+    """The objects that are wanted, those that say why there are none, or none; and what an operator
+    must see to. Raises what `may_pass`."""
+    built = _tried(wanted, may_pass)
     if not isinstance(built, str):
         return built, ""
     trouble = f"no objects can be made of its result: {built}"
-    built = _tried(_not_representable(result), making, may_pass)
+    built = _tried(instead, may_pass)
     if not isinstance(built, str):
         return built, trouble
     return [], f"no report can be made of it: {built}"
 
 
-def _tried(
-    result: Result, making: Callable[[Result], Making], may_pass: tuple[type[Exception], ...]
-) -> list[BuiltObject] | str:
-    """The objects of a result, or the class and place of the error that ended their making."""
+def load_builders() -> None:
+    """Import what makes objects: that takes seconds once, which no study then waits for."""
+    for kind in kinds.KINDS:
+        import_module(kind.module)
+
+
+def _tried(build: Build, may_pass: tuple[type[Exception], ...]) -> list[BuiltObject] | str:
+    """The objects, or the class and place of the error that ended their making."""
     try:
-        return build_objects(making(result))
+        return build()
     except Exception as error:  # of this slide; the study's others go on
         if isinstance(error, may_pass) and (
             not isinstance(error, OSError) or is_of_the_machine(error)
@@ -68,9 +92,14 @@ def _not_representable(result: Result) -> NotAssessable:
 def build_objects(making: Making) -> list[BuiltObject]:
     """Every object that the table of kinds has for a slide, in delivery order.
 
-    In UTF-8; what of the slide's texts is not in the character set that it states is told.
+    In UTF-8; what of the slide's texts is not in the character set that it states is told. An
+    object that comes out as it was registered before is that object.
     """
-    making = replace(making, source=in_unicode(making.source))
+    making = replace(
+        making,
+        source=in_unicode(making.source),
+        read=sources_of(making.source, making.slide, making.result),
+    )
     lost = undecoded(making.source)
     if lost:
         attributes = list(lost[:_MOST_NAMED])
@@ -78,10 +107,41 @@ def build_objects(making: Making) -> list[BuiltObject]:
     for kind in kinds.KINDS:
         if kind.needs_prediction and not isinstance(making.result, Prediction):
             continue
-        made = list(import_module(kind.module).make(making))
-        wrong = [b for b in made if b.dataset.SOPClassUID != kind.sop_class.uid]
-        if wrong:
-            found = wrong[0].dataset.SOPClassUID
-            raise ValueError(f"{kind.module} made {found}, expected {kind.sop_class.name}")
-        making = making.after(made)
+        making = making.after(same_or_new(kind, making))
     return list(making.made)
+
+
+_Any = TypeVar("_Any", Making, CaseMaking)
+
+
+def same_or_new(kind: Kind, making: _Any) -> list[BuiltObject]:
+    """Objects of a kind: as they were registered where nothing has changed, and else new ones."""
+    former = [f for f in making.formers if kinds.kind_of(f.kind) == kinds.kind_of(kind.name)]
+    same: dict[str, BuiltObject] = {}
+    again: list[BuiltObject] = []
+    for one in former:
+        if one.kind in same:
+            continue
+        provenance = replace(making.provenance, created_at=one.dated_at)
+        then = replace(making, provenance=provenance, predecessor=one.predecessor)
+        again = _made(kind, then)
+        same |= {b.kind: b for b in again if _uid(b) in {f.sop_instance_uid for f in former}}
+    if again and all(b.kind in same for b in again):
+        return [same[b.kind] for b in again]
+    new = replace(making, predecessor=making.predecessors.get(kind.name, making.predecessor))
+    return [same.get(b.kind, b) for b in _made(kind, new)]
+
+
+def _made(kind: Kind, making: _Any) -> list[BuiltObject]:
+    """Objects of a kind, settled."""
+    made = list(import_module(kind.module).make(making))
+    wrong = [b for b in made if b.dataset.SOPClassUID != kind.sop_class.uid]
+    if wrong:
+        found = wrong[0].dataset.SOPClassUID
+        raise ValueError(f"{kind.module} made {found}, expected {kind.sop_class.name}")
+    at = making.provenance.created_at
+    return [replace(b, dataset=settle(b.dataset), dated_at=at) for b in made]
+
+
+def _uid(built: BuiltObject) -> str:
+    return str(built.dataset.get("SOPInstanceUID"))

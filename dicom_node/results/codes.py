@@ -16,10 +16,18 @@ SCHEME = "99DICOMNODE"
 SCHEME_UID = "2.25.195484575299127036157843200891886821850"
 SCHEME_NAME = "dicom-node results"
 SCHEME_VERSION = "1"
+MOST_OF_VALUE = 16
+"""Characters of Code Value (SH, PS3.5 6.2); a longer one would be a Long Code Value, which viewers
+do not read."""
 _DESIGNATOR = Tag("CodingSchemeDesignator")
 
 
 def _private(value: str, meaning: str) -> Code:
+    if not 1 <= len(value) <= MOST_OF_VALUE:
+        raise ValueError(
+            f"code value {value!r} of {SCHEME}: found {len(value)} characters, expected 1 to "
+            f"{MOST_OF_VALUE} (SH); give it a shorter one"
+        )
     return Code(value, SCHEME, meaning)
 
 
@@ -53,6 +61,9 @@ SAID_PERFORMANCE = _private("PERFORMANCE", "Measured performance")
 HEATMAP = _private("HEATMAP", "Heatmap")
 REGION = _private("REGION", "Region")
 ATTENTION_MAP = _private("ATTENTION-MAP", "Map of attention")
+IN_CASE = _private("IN-CASE", "Use in the case")
+USED = _private("USED", "Used")
+LEFT_OUT = _private("LEFT-OUT", "Left out")
 
 REASONS: dict[Reason, Code] = {
     Reason.NO_VOLUME_LEVEL: _private("NA-VOLUME", "No volume image"),
@@ -75,7 +86,17 @@ REASONS: dict[Reason, Code] = {
     Reason.ANALYSIS_FAILED: _private("NA-ANALYSIS", "Analysis failed"),
     Reason.RESULTS_FAILED: _private("NA-RESULTS", "Results not representable"),
     Reason.NO_MODEL: _private("NA-MODEL", "No model applies"),
+    Reason.OTHER_MODEL: _private("NA-OTHER", "Slide of another model"),
+    Reason.NO_SLIDE: _private("NA-SLIDES", "No slide can be used"),
 }
+
+# What students of ours say: their manifests write these.
+RISK_SCORE = _private("risk-score", "Risk score")
+SURVIVAL = tuple(
+    _private(f"survival-{months}m", f"{months // 12}-year OS probability")
+    for months in (12, 24, 36, 60)
+)
+ATTENTION = _private("attention", "Attention of the model")
 
 PRIVATE: tuple[Code, ...] = (
     INTENDED_USE,
@@ -106,17 +127,28 @@ PRIVATE: tuple[Code, ...] = (
     HEATMAP,
     REGION,
     ATTENTION_MAP,
+    IN_CASE,
+    USED,
+    LEFT_OUT,
     *REASONS.values(),
+    RISK_SCORE,
+    *SURVIVAL,
+    ATTENTION,
 )
 """Every code of our scheme. A published value keeps its meaning for ever."""
 
 COMMENT = Code("121106", "DCM", "Comment")
 DEVICE = Code("121007", "DCM", "Device")
 SPECIMEN = Code("121027", "DCM", "Specimen")
+SPECIMEN_UID = Code("121039", "DCM", "Specimen UID")
+SPECIMEN_IDENTIFIER = Code("121041", "DCM", "Specimen Identifier")
 FOR_RESEARCH = Code("113009", "DCM", "For Research")
 PERCENTILE = Code("121415", "DCM", "Percentile Ranking of measurement")
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
+ACQUISITION_EQUIPMENT = Code("109101", "DCM", "Acquisition Equipment")
 PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
+SEGMENTATION = Code("113076", "DCM", "Segmentation")
+SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")
 # PS3.16 CID 100 has no microscopy; validators refuse "Light microscopy" here.
 IMAGING_PROCEDURE = Code("363679005", "SCT", "Imaging procedure")
 SLIDE = Code("1179252003", "SCT", "Slide")

@@ -1,15 +1,16 @@
-"""Who made a result, and its UIDs: a function of what went in, so that a resend changes nothing.
+"""Who made a result, and the roles that stand for its UIDs until its content is known.
 
-One UID has one content. What goes in is all that the content depends on, or is stored by whoever
-makes the object; where neither is so, the time of making is part of the UIDs.
+One UID has one content: `content.settle` puts UIDs that end in the digest of an object in the place
+of its roles, once it is built.
 """
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import product
 
 from inference.types import NotAssessable, Prediction, Reason
@@ -17,6 +18,9 @@ from inference.types import NotAssessable, Prediction, Reason
 NAMESPACE = uuid.UUID("3a9e5cf9-fbff-4cb6-bccd-0af4f401ffd7")
 """Name space of every UID the node derives (RFC 9562 5.5). Changing it renames all results."""
 
+ROLES = f"2.25.{NAMESPACE.int}."
+"""What every role begins with, and no UID that leaves the node."""
+_ROLE_DIGITS = 64 - len(ROLES)
 _SEPARATOR = "\x1f"
 _REPORT = "report"
 _MAY_BE_MENDED = {
@@ -53,19 +57,14 @@ class Provenance:
     engine: str
     node_version: str
     created_at: datetime
-    """The instant that the dates of the objects tell, with a time zone: in the node, when the study
-    was closed, which is stored; in `analyze`, when the slide had been analyzed."""
-    comes_again: bool = True
-    """Whether another run on the same input is given the same `created_at`. If not, the UIDs
-    depend on it: no other run, and no node, makes an object of the same UID."""
+    """The instant that the dates of the objects tell, with a time zone. In the node, when the study
+    was closed, or when the analysis began that replaces an earlier one of it: both are stored."""
+    made_then: bool = True
+    """Whether that is about when they were made. If not, it is a date of the slide: the objects say
+    so, and tell no time of their making."""
     variant: str = ""
     """What tells these results from others of the same bundle and the same slide: what was set
     aside for them, or that they are silent. Empty for ordinary ones."""
-
-    @property
-    def moment(self) -> str:
-        """The part of the UIDs that tells this run from every other; empty for one that repeats."""
-        return "" if self.comes_again else self.created_at.astimezone(UTC).isoformat()
 
     @property
     def device(self) -> Device:
@@ -86,13 +85,12 @@ class Provenance:
 
 @dataclass(frozen=True)
 class ResultNames:
-    """UIDs of one result object: what it was made from, and which of the results it is."""
+    """Roles of the UIDs of one result object: what it was made from, and which result it is."""
 
     study_uid: str
     input_uids: tuple[str, ...]
     bundle_digest: str
     kind: str
-    moment: str
     variant: str = ""
 
     @classmethod
@@ -103,15 +101,23 @@ class ResultNames:
         if not input_uids:
             raise ValueError("input_uids is empty: a result names the instances it was made from")
         inputs = tuple(sorted(set(input_uids)))
-        digest, moment = provenance.bundle_digest, provenance.moment
-        return cls(study_uid, inputs, digest, kind, moment, provenance.variant)
+        return cls(study_uid, inputs, provenance.bundle_digest, kind, provenance.variant)
 
     def uid(self, role: str, index: int = 0) -> str:
-        """UID for `role` ("instance", "series", "tracking", ...), the `index`-th of its kind."""
-        run: tuple[str, ...] = ("run of", self.moment) if self.moment else ()
-        run += ("variant", self.variant) if self.variant else ()
+        """What stands for the UID of `role` ("instance", "series", "tracking", ...), the `index`-th
+        of its kind, until the object is settled."""
+        text = _SEPARATOR.join(self._parts(role, index))
+        number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+        return f"{ROLES}{number % 10**_ROLE_DIGITS}"
+
+    def uid_of_0_1(self, role: str) -> str:
+        """The UID that versions without digests of the content gave the role."""
+        return result_uid(*self._parts(role, 0))
+
+    def _parts(self, role: str, index: int) -> tuple[str, ...]:
+        variant = ("variant", self.variant) if self.variant else ()
         made_from = (self.study_uid, *self.input_uids, self.bundle_digest, self.kind)
-        return result_uid(*run, *made_from, role, str(index))
+        return (*variant, *made_from, role, str(index))
 
 
 def report_names(
@@ -120,7 +126,7 @@ def report_names(
     provenance: Provenance,
     result: Prediction | NotAssessable,
 ) -> ResultNames:
-    """UIDs of a report. That of a failure is not that of the report which replaces it."""
+    """Roles of a report. Those of a failure are not those of the report which replaces it."""
     kind = _REPORT
     if isinstance(result, NotAssessable) and result.reason in _MAY_BE_MENDED:
         kind = _report_of(result.reason)
@@ -138,7 +144,8 @@ def series_of_report(
     bundle_digests: Collection[str],
     variants: Collection[str] = ("",),
 ) -> str | None:
-    """Series Instance UID of a report of the node that is known by its SOP Instance UID only.
+    """Series Instance UID of a report that is known by its SOP Instance UID only, and was made by a
+    version that kept no other.
 
     None if it was made from none of these inputs by any of these bundles in one of these variants:
     the SOP Instance UID proves what it was made from.
@@ -147,9 +154,9 @@ def series_of_report(
     for inputs in input_sets:
         made_from = tuple(sorted(set(inputs)))
         for digest, kind, variant in product(sorted(bundle_digests), kinds, sorted(variants)):
-            names = ResultNames(study_uid, made_from, digest, kind, "", variant)
-            if names.uid("instance") == instance_uid:
-                return names.uid("series")
+            names = ResultNames(study_uid, made_from, digest, kind, variant)
+            if names.uid_of_0_1("instance") == instance_uid:
+                return names.uid_of_0_1("series")
     return None
 
 

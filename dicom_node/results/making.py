@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from pydicom import Dataset
 
@@ -21,6 +23,19 @@ class BuiltObject:
     kind: str
     slide: str
     dataset: Dataset
+    dated_at: datetime | None = None
+    """The instant that its dates tell; None before it is settled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Former:
+    """What was registered last of an object: to be sent again where it comes out the same."""
+
+    kind: str
+    sop_instance_uid: str
+    dated_at: datetime
+    predecessor: Dataset | None = None
+    """The document that it replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +52,13 @@ class Making:
     number: int
     """0-based place of the slide in its study."""
     predecessor: Dataset | None = None
-    """The report of an earlier revision that the new one replaces."""
+    """The document that the one being made replaces, by its UIDs."""
+    predecessors: Mapping[str, Dataset] = field(default_factory=dict)
+    """By kind: it becomes `predecessor` when that kind is made."""
+    formers: tuple[Former, ...] = ()
+    """Objects of the slide that were registered before, the last of each."""
+    read: tuple[Dataset, ...] = ()
+    """References to every instance that was read; the base image is one of them."""
     notes: tuple[str, ...] = ()
     """Sentences that the report says beside what it says of itself."""
     made: tuple[BuiltObject, ...] = ()
@@ -46,8 +67,13 @@ class Making:
     @property
     def series_number(self) -> int:
         """Series Number of the report; that of each other object follows it."""
-        return _FIRST_SERIES_NUMBER + 10 * self.number
+        return series_number_of(self.number)
 
     def after(self, more: list[BuiltObject]) -> Making:
         """The same, with objects that were made meanwhile."""
         return replace(self, made=(*self.made, *more))
+
+
+def series_number_of(number: int) -> int:
+    """Series Number of the report of the `number`-th thing of a study (0-based) that has one."""
+    return _FIRST_SERIES_NUMBER + 10 * number

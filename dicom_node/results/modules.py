@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-import re
 import unicodedata
-from copy import deepcopy
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
 
 from highdicom import PixelMeasuresSequence
-from highdicom.sr import CodedConcept
 from pydicom import DataElement, Dataset
 from pydicom.uid import UID
 
 from dicom_node import implementation
 from dicom_node.results import codes
+from dicom_node.results.dates import set_dates
+from dicom_node.results.equipment import set_equipment
 from dicom_node.results.identity import Provenance
+from dicom_node.results.orders import set_orders
+from dicom_node.results.specimens import set_specimens
 from engines.manifest.whole import Manifest
 from inference.errors import MALFORMED
 from inference.slide.characters.header import UTF_8
@@ -56,11 +56,11 @@ _ASCII = str.maketrans(
     }
 )
 
+_MOST_OF_CONTAINER = 20
 _UNSEEN = {"Cc", "Cf", "Cs"}
 """Controls, marks of direction, half characters (General_Category of Unicode)."""
 _JOINERS = "\u200c\u200d"
 """Of these a part of how some scripts are spelled."""
-_OFFSET = re.compile(r"([+-]?)([01]\d)([0-5]\d)")
 
 
 def blank_header(source: Dataset, geometry: SlideGeometry | None) -> Dataset:
@@ -161,28 +161,31 @@ def complete(
     """
     dataset.copy_patient_and_study_information(source)
     dataset.SpecificCharacterSet = UTF_8
-    if "TimezoneOffsetFromUTC" in source:
-        dataset.add(deepcopy(source["TimezoneOffsetFromUTC"]))
-    if _zone(source) is None:
-        dataset.pop("TimezoneOffsetFromUTC", None)
-    created_at = _in_zone_of(dataset, provenance.created_at)
-    _set_dates(dataset, created_at)
-    _set_equipment(dataset, provenance, created_at)
+    when = set_dates(dataset, source, provenance)
+    set_equipment(dataset, source, provenance, when)
+    set_orders(dataset, source)
+    set_specimens(dataset, source)
     responsible = manifest.manufacturer if manifest else provenance.device.manufacturer
     codes.declare_private_schemes(dataset, plain(responsible, 64))
     dataset.file_meta.ImplementationClassUID = UID(implementation.CLASS_UID)
     dataset.file_meta.ImplementationVersionName = f"DICOMNODE_{provenance.node_version}"[:16]
 
 
-def series_description(what: str, manifest: Manifest | None) -> str:
-    """Series Description (LO, 64 characters): result, model, version; what is no product says so
-    last."""
-    if manifest is None:
-        return f"{what}: no model applies"
-    end = "" if manifest.status == "product" else f" ({manifest.status.upper()})"
-    version = f" {manifest.version}"
-    room = 64 - len(what) - 2 - len(version) - len(end)
-    return plain(f"{what}: {manifest.title[:room].rstrip()}{version}{end}", 64)
+def series_description(what: str, manifest: Manifest | None, source: Dataset | None = None) -> str:
+    """Series Description (LO, 64 characters): result, container, model, version; what is no product
+    says so last.
+
+    Of a container without room its end: that tells slides apart. `source` is the slide's header.
+    """
+    end, title = ": no model applies", ""
+    if manifest is not None:
+        status = "" if manifest.status == "product" else f" ({manifest.status.upper()})"
+        title, end = f": {manifest.title}", f" {manifest.version}{status}"
+    container = plain(str(source.get("ContainerIdentifier") or "")) if source else ""
+    room = min(_MOST_OF_CONTAINER, 64 - len(what) - 1 - len(end))
+    which = f" {container[-room:].lstrip()}" if container and room > 0 else ""
+    room = 64 - len(what) - len(which) - len(end)
+    return plain(f"{what}{which}{title[:room].rstrip(' :')}{end}", 64)
 
 
 def plain(text: str, limit: int | None = None) -> str:
@@ -197,50 +200,3 @@ def plain(text: str, limit: int | None = None) -> str:
         if c in _JOINERS or unicodedata.category(c) not in _UNSEEN
     )
     return line if limit is None or len(line) <= limit else line[: limit - 3].rstrip() + "..."
-
-
-def _in_zone_of(dataset: Dataset, created_at: datetime) -> datetime:
-    """The same instant in the zone that the slide states for all its dates and times, or in UTC.
-
-    Timezone Offset From UTC (PS3.3 C.12.1) speaks for the study's date and time too. Where the
-    slide lacks it, nobody knows the zone of those, so that we must not add one.
-    """
-    if created_at.utcoffset() is None:
-        raise ValueError(f"created_at {created_at} has no time zone; expected an aware datetime")
-    return created_at.astimezone(_zone(dataset) or UTC)
-
-
-def _set_dates(dataset: Dataset, created_at: datetime) -> None:
-    for kind in ("InstanceCreation", "Content", "Series"):
-        setattr(dataset, f"{kind}Date", created_at.strftime("%Y%m%d"))
-        setattr(dataset, f"{kind}Time", created_at.strftime("%H%M%S"))
-
-
-def _zone(header: Dataset) -> tzinfo | None:
-    """Time zone of Timezone Offset From UTC, `+HHMM` or `-HHMM` (PS3.3 C.12.1.1.8); the sign may be
-    missing, and what is no offset is as good as none."""
-    found = _OFFSET.fullmatch(str(header.get("TimezoneOffsetFromUTC") or "").strip())
-    if found is None:
-        return None
-    sign = -1 if found[1] == "-" else 1
-    return timezone(sign * timedelta(hours=int(found[2]), minutes=int(found[3])))
-
-
-def _set_equipment(dataset: Dataset, provenance: Provenance, created_at: datetime) -> None:
-    device = provenance.device
-    contribution = Dataset()  # replaces highdicom's, which holds the time of day
-    # The one attribute of ours that may name its own zone (VR DT, PS3.5 6.2).
-    contribution.ContributionDateTime = created_at.strftime("%Y%m%d%H%M%S%z")
-    for item in (dataset, contribution):
-        item.Manufacturer = device.manufacturer
-        item.ManufacturerModelName = device.model
-        item.SoftwareVersions = [device.software_version]
-        if provenance.engine:
-            item.SoftwareVersions = [device.software_version, f"engine {provenance.engine}"[:64]]
-        item.DeviceSerialNumber = device.serial
-    contribution.PurposeOfReferenceCodeSequence = [
-        CodedConcept.from_code(codes.PROCESSING_EQUIPMENT)
-    ]
-    did = "Inference with bundle" if provenance.bundle_name else "Choice among models of digest"
-    contribution.ContributionDescription = f"{did} {provenance.bundle_digest}"
-    dataset.ContributingEquipmentSequence = [contribution]

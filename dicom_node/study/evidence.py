@@ -9,10 +9,12 @@ and then on a quiet time counted from the last byte. What was counted is stored.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from dicom_node.ledger.counted import LevelEvidence, SlideEvidence
-from dicom_node.study.facts import InstanceFacts
+from dicom_node.study.facts import InstanceFacts, read_facts
+from inference.slide.claims.patient import Order
 from inference.slide.files import Parts, SlideFiles, by_container, group
 from inference.slide.headers import ImageHeader
 from inference.slide.rules.identity import owners_differ
@@ -55,6 +57,12 @@ def slides_of(facts: Iterable[InstanceFacts]) -> tuple[SlideFiles, ...]:
         if differ:
             raise PatientsDiffer(f"slide {slide.key} has {differ}")
     return slides
+
+
+def patients_differ(slides: Iterable[SlideFiles]) -> str | None:
+    """Why slides are not of one patient; None where they are. Raises Uncountable and OSError."""
+    headers = [read_facts(path).header for slide in slides for path in slide.paths]
+    return owners_differ({h.sop_instance_uid: replace(h.owner, order=Order()) for h in headers})
 
 
 def first_of(sentences: Sequence[str]) -> list[str]:

@@ -109,7 +109,7 @@ def _identity(sr: Dataset) -> str:
         ("Patient ID", sr.get("PatientID")),
         ("Accession", sr.get("AccessionNumber")),
         ("Report", sr.get("SeriesDescription")),
-        ("Made", _moment(sr)),
+        ("Made" if "InstanceCreationDate" in sr else "Date of the slide", _moment(sr)),
     ]
     return "".join(_fact(name, str(value)) for name, value in facts if value)
 

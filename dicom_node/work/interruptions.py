@@ -2,7 +2,7 @@
 
 An analysis that only waits (for its turn, for a switch, for the next start) dies of nothing, and an
 orderly stop is nobody's fault. A silent model costs its study nothing: it is not run on that slide
-again until somebody asks for a retry.
+again until somebody asks for a retry. Work on a study that is still open costs it its head start.
 """
 
 from __future__ import annotations
@@ -15,13 +15,17 @@ import structlog
 
 from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Event, Run
+from dicom_node.work.early import deaths
 from dicom_node.work.students.jobs import Job
 from dicom_node.work.suspect import Death, Suspect, is_noted
 from dicom_node.work.watch import Watch
 
 log = structlog.get_logger()
 
+ANALYZING = "analyzing"
+"""What is done to a slide, closed or open its study, as it is told and recorded."""
 _INTERRUPTED, _SET_ASIDE = "study_interrupted", "silent_model_died"
+_DEATH = "the worker died"
 _BYTES = 256
 """Of an attempt, a mark, a slide, a model, and what was done."""
 
@@ -62,19 +66,30 @@ def count_interruptions(
 
     `why` adds to the reason what is known of that death.
     """
+    if left is not None and left.run.is_open:
+        _note_early(ledger, left)
     for revision in ledger.queries.my_analyses():
         study = revision.study_instance_uid
         if left is None or left.run != revision.run:
             log.info("study_goes_on", study=study)
         elif left.more:
             text, _, doing = left.more.partition(" ")
-            set_aside(ledger, left.run, text, doing, "the worker died", left.mark)
+            set_aside(ledger, left.run, text, doing, _DEATH, left.mark)
         elif not is_noted(ledger, left, _INTERRUPTED):
             crashes = ledger.studies.note_interruption(revision.run, left.mark)
             log.warning(_INTERRUPTED, study=study, crashes=crashes)
             if crashes > most_crashes:
                 times = f"the worker died {crashes} times while analyzing it"
                 ledger.studies.park(revision.run, times + why(revision.run))
+
+
+def _note_early(ledger: WorkerLedger, left: Death) -> None:
+    """Of a study that was still open: nothing is counted, and a silent model is set aside."""
+    if not left.more:
+        deaths.note(ledger, left.run, _DEATH, left.mark)
+    elif not is_noted(ledger, left, _SET_ASIDE):
+        text, _, doing = left.more.partition(" ")
+        set_aside(ledger, left.run, text, doing, _DEATH, left.mark)
 
 
 def set_aside(

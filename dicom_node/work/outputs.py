@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 
@@ -18,8 +17,8 @@ from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Result, Revision, Run
 from dicom_node.results.build import objects_of
 from dicom_node.results.files import write as write_file
-from dicom_node.results.identity import report_names
 from dicom_node.results.making import BuiltObject, Making
+from dicom_node.results.sources import predecessor_in
 from dicom_node.study.evidence import missing_of, slides_of
 from dicom_node.study.facts import read_facts
 from dicom_node.work.students.earlier import Earlier
@@ -80,18 +79,22 @@ class ResultObjects:
 
     def missing_of(self, run: Run, slide: SlideFiles) -> str:
         """What a slide of a study that was closed incomplete lacks; empty if nothing."""
-        counted = self._closed(run).evidence
+        counted = self.closed(run).evidence
         return "; ".join(missing_of(slide, counted.slides)) if counted else ""
 
     def trouble_of(self, run: Run) -> str:
         """What a study that was closed incomplete lacks, for the operator."""
-        counted = self._closed(run).evidence
+        counted = self.closed(run).evidence
         if counted is None or not counted.missing:
             return ""
         return f"incomplete after {counted.quiet_s:.0f} s: {'; '.join(counted.missing)}"
 
+    def numbers(self, run: Run, jobs: Sequence[Job]) -> list[int]:
+        """Places of the jobs among those of the study, 0-based; each keeps the one it has."""
+        return self._earlier.numbers(run, jobs)
+
     def write(self, run: Run, slide: SlideFiles, job: Job, number: int) -> tuple[list[Result], str]:
-        """Build and write the objects of the `number`-th job (0-based), in delivery order.
+        """Build and write the objects of the job with this number, in delivery order.
 
         With what an operator must see to: a result that no object can be made of leaves a report
         that says so, and where that cannot be made either, nothing.
@@ -107,29 +110,28 @@ class ResultObjects:
             result, lambda r: self._making(run, one, r), may_pass=(OSError, LedgerFailed)
         )
         told = f"slide {slide.key}: {trouble}" if trouble else ""
-        return [self._keep(run, one, item) for item in built], told
+        return [self.keep(run, one, item) for item in built], told
 
     def _making(self, run: Run, one: Written, result: Prediction | NotAssessable) -> Making:
-        # The time the study was closed, not the time of this attempt: another one must give the
-        # same bytes under the same UIDs.
-        closed_at = datetime.fromtimestamp(self._closed(run).closed_at or 0.0, UTC)
-        provenance = provenance_of(self._roster, one.known, one.taken, closed_at)
-        names = report_names(run.study, one.slide.input_uids, provenance, result)
+        # No time of this attempt: a killed one must come to the same bytes under the same UIDs.
+        at = self._earlier.dated(run, one, self.closed(run))
+        provenance = provenance_of(self._roster, one.known, one.taken, at)
         notes: tuple[str, ...] = one.taken.notes if one.taken else ()
         if one.taken and isinstance(result, NotAssessable):
             notes = (*one.taken.cautions, *notes)
         return Making(
-            source=self._source(run, one.slide, result.base),
+            source=self.source(run, one.slide, result.base),
             result=result,
             manifest=one.known.bundle.manifest if one.known else None,
             provenance=provenance,
             slide=one.slide,
             number=one.number,
-            predecessor=self._earlier.report(run, one, names.uid("instance"), provenance.variant),
+            predecessors=self._earlier.predecessors(run, one, provenance.variant),
+            formers=self._earlier.formers(run, one, provenance.variant),
             notes=notes,
         )
 
-    def _source(self, run: Run, slide: SlideFiles, base: str) -> Dataset:
+    def source(self, run: Run, slide: SlideFiles, base: str) -> Dataset:
         """Header of the base image; which of its texts cannot be read is told in the story."""
         header = in_unicode(dcmread(slide.path_of(base), stop_before_pixels=True))
         if lost := list(undecoded(header)):
@@ -142,18 +144,20 @@ class ResultObjects:
             )
         return header
 
-    def _closed(self, run: Run) -> Revision:
+    def closed(self, run: Run) -> Revision:
         current = self._ledger.queries.revision(run.study, run.revision)
         if current is None or current.closed_at is None:
             raise KeyError(f"revision {run.revision} of study {run.study} was never closed")
         return current
 
-    def _keep(self, run: Run, one: Written, item: BuiltObject) -> Result:
+    def keep(self, run: Run, one: Written, item: BuiltObject) -> Result:
         """Write one object, unless its UID stands for one that must not change any more."""
         uid = str(item.dataset.SOPInstanceUID)
         kept = self._ledger.queries.kept_result(uid, run)
         if kept is not None:
-            kept = replace(kept, model=one.job.model, silent=one.is_silent)
+            kept = replace(
+                kept, model=one.job.model, silent=one.is_silent, number=one.number, replaced=False
+            )
             is_here = self._mend(kept, item)
             log.info("result_kept", sop_instance_uid=uid, kind=item.kind)
             return replace(kept, purged_at=None) if is_here else kept
@@ -168,6 +172,11 @@ class ResultObjects:
             sha256=_digest(path),
             model=one.job.model,
             silent=one.is_silent,
+            series_instance_uid=str(item.dataset.SeriesInstanceUID),
+            engine=one.known.engine if one.known else "",
+            dated_at=item.dated_at.timestamp() if item.dated_at else None,
+            predecessor=predecessor_in(item.dataset),
+            number=one.number,
         )
 
     def _mend(self, kept: Result, item: BuiltObject) -> bool:
@@ -180,7 +189,7 @@ class ResultObjects:
             return True
         again = BytesIO()
         dcmwrite(again, item.dataset, enforce_file_format=True)
-        # Another engine or version makes other bytes: what a PACS has under this UID stays.
+        # Only of a version whose UIDs had no digest: what a PACS has under this UID stays.
         if hashlib.sha256(again.getbuffer()).hexdigest() != kept.sha256:
             return False
         path.parent.mkdir(parents=True, exist_ok=True)

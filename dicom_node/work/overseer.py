@@ -17,7 +17,8 @@ from dicom_node.ledger.errors import LedgerFailed
 from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.states import State
 from dicom_node.study.closing import park_uncounted
-from dicom_node.work.interruptions import set_aside
+from dicom_node.work.early import deaths
+from dicom_node.work.interruptions import ANALYZING, set_aside
 from dicom_node.work.watch import Task, Watch, own_bytes
 
 log = structlog.get_logger()
@@ -91,5 +92,7 @@ class Overseer(threading.Thread):
             return
         if found.state is not State.RECEIVING:
             self._ledger.studies.park(run, reason)
-            return
-        park_uncounted(self._ledger, found, reason)
+        elif task.doing == ANALYZING:
+            deaths.note(self._ledger, run, reason)  # it may be sound: it is judged when it closes
+        else:
+            park_uncounted(self._ledger, found, reason)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import structlog
 from dbos import DBOS, SetWorkflowID, WorkflowStatus
@@ -40,33 +41,40 @@ _PENDING = "PENDING"
 def run_round(
     config: Config, ledger: WorkerLedger, workflow: StudyWorkflow, suspect: Suspect
 ) -> None:
-    """Close studies that are complete, and queue what is due."""
-    close(config, ledger, workflow.working.watch, suspect)
+    """Close studies that are complete, and queue what is due; what is still open may begin where
+    nothing is."""
+    watch = workflow.working.watch
+    close(config, ledger, watch, suspect)
     may_begin = not ledger.switches.is_paused(ANALYSIS) and _has_room(config)
+    is_free = may_begin and not workflow.underway.any()
     for revision in ledger.queries.in_state(State.QUEUED):
         is_due = revision.not_before <= ledger.database.now()
         if may_begin and is_due and _is_mine(config, ledger, revision):
+            is_free = False
             _alone(ledger, revision, lambda r: _queue_study(ledger, workflow, r))
     for revision in ledger.queries.my_analyses():
+        is_free = False
         _alone(ledger, revision, lambda r: _queue_study(ledger, workflow, r))
+    workflow.early.look(partial(_counting, watch, suspect), is_free=is_free)
+
+
+@contextmanager
+def _counting(watch: Watch, suspect: Suspect, run: Run) -> Iterator[Callable[[], None]]:
+    """Names a study while it is counted."""
+    with suspect.on(run), watch.on(run, "counting") as moved:
+        yield moved
 
 
 def close(
     config: Config, ledger: WorkerLedger, watch: Watch, suspect: Suspect, only: str | None = None
 ) -> None:
     """Close studies that are complete, or this one if it is; each is named while it is counted."""
-
-    @contextmanager
-    def watched(run: Run) -> Iterator[Callable[[], None]]:
-        with suspect.on(run), watch.on(run, "counting") as moved:
-            yield moved
-
     close_ready(
         ledger,
         config.spool_dir,
         quiet_time_s=config.node.quiet_time_s,
         incomplete_after_s=config.node.incomplete_after_s,
-        watched=watched,
+        watched=partial(_counting, watch, suspect),
         only=only,
     )
 

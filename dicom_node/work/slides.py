@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
@@ -14,10 +15,13 @@ from engines.manifest.claims import Applicability
 from engines.runtime import Runtime
 from inference import predict
 from inference.errors import SlideUnreadable
+from inference.seen import Seen
 from inference.slide.files import SlideFiles
 from inference.types import NotAssessable, Prediction, Progress, Reason
 
 log = structlog.get_logger()
+
+_T = TypeVar("_T")
 
 
 def incomplete(missing: str) -> NotAssessable:
@@ -36,17 +40,56 @@ def result_of(
     progress: Callable[[Progress], None],
     stop: Callable[[], bool],
     resume: Path,
+    read: str,
     made_for: Applicability,
 ) -> tuple[Prediction | NotAssessable, str]:
     """The result of a slide, and what an operator must see to where there could be none.
 
-    `made_for` is asked of the slide in the place of what the manifest says. Raises what may pass,
+    `resume`, `read` and `made_for` as in `predict`. Raises what may pass,
     DeviceFailed, OSError and LedgerFailed, and Stopped.
     """
+    return _safely(
+        slide,
+        lambda: predict.predict(
+            slide.paths,
+            runtime,
+            progress=progress,
+            stop=stop,
+            resume=resume,
+            read=read,
+            made_for=made_for,
+        ),
+    )
+
+
+def seen_of(
+    slide: SlideFiles,
+    runtime: Runtime,
+    *,
+    progress: Callable[[Progress], None],
+    stop: Callable[[], bool],
+    resume: Path,
+    read: str,
+    made_for: Applicability,
+) -> tuple[Seen | NotAssessable, str]:
+    """What a case gets of a slide, as `result_of`."""
+    return _safely(
+        slide,
+        lambda: predict.look(
+            slide.paths,
+            runtime,
+            progress=progress,
+            stop=stop,
+            resume=resume,
+            read=read,
+            made_for=made_for,
+        ),
+    )
+
+
+def _safely(slide: SlideFiles, ask: Callable[[], _T]) -> tuple[_T | NotAssessable, str]:
     try:
-        result = predict.predict(
-            slide.paths, runtime, progress=progress, stop=stop, resume=resume, made_for=made_for
-        )
+        result = ask()
     except SlideUnreadable as error:
         return failed(str(error)), f"slide {slide.key}: {error}"
     except (DeviceFailed, OSError, LedgerFailed, predict.Stopped):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NoReturn
 
 import structlog
@@ -20,19 +21,26 @@ from dicom_node.ledger.rows import Result, Revision, Run
 from dicom_node.ledger.states import State
 from dicom_node.work.answers import Analyzed, Built, Opened, Stale
 from dicom_node.work.attempts import AttemptOver, StopAsked, reporter, wait_while_paused
-from dicom_node.work.interruptions import Working, is_set_aside
+from dicom_node.work.cases.cases import Cases
+from dicom_node.work.early.early import Tools
+from dicom_node.work.early.kept import KeptNumbers, Ready
+from dicom_node.work.early.reading import all_read
+from dicom_node.work.early.turns import Turns
+from dicom_node.work.interruptions import ANALYZING, Working, is_set_aside
+from dicom_node.work.numbers import Numbers
 from dicom_node.work.outputs import ResultObjects
-from dicom_node.work.slides import failed, incomplete, result_of
-from dicom_node.work.students.jobs import Assigning, Job, made_for, no_model
+from dicom_node.work.slides import failed, incomplete
+from dicom_node.work.students.jobs import Assigning, Job, no_model
 from dicom_node.work.students.opened import Students
 from engines.errors import DeviceFailed
 from inference import archive, predict
+from inference.case.values import CASE
 from inference.slide.files import SlideFiles
 from inference.types import NotAssessable, Prediction
 
 log = structlog.get_logger()
 
-_ANALYZING, _BUILDING = "analyzing", "building the results"
+_BUILDING = "building the results"
 _DIED = "The analysis was given up: the software ended, or hung, while the model ran on this slide."
 
 
@@ -44,23 +52,32 @@ class Steps:
     ) -> None:
         """A slide under analysis when `stop` is set is paused: `paused` says that it is."""
         self.paused = threading.Event()
-        self.working = Working(config.node.data_dir)
         self._stop = stop
         self._config = config
         self._ledger = ledger
         self._students = students
         self._assigning = Assigning(ledger, students.roster)
         self._objects = ResultObjects(config, ledger, students.roster, self._assigning)
+        self._cases = Cases(config, ledger, students, self._assigning, self._objects)
+        self.tools = Tools(
+            Turns(),
+            Working(config.node.data_dir),
+            Numbers(students, self._objects),
+            KeptNumbers(config),
+            students.roster,
+            self._assigning,
+        )
+        self._working = self.tools.working
 
     def open(self, run: Run) -> Opened | Stale:
         """Move the study to `analyzing`; its slides, each by each student that runs on it."""
-        with self.working.watch.on(run, "waiting") as moved:
+        with self._working.watch.on(run, "waiting") as moved:
             self._wait_while_paused(run, State.QUEUED, moved)
         roster = self._students.roster
         if not self._ledger.studies.start_analysis(run, roster.engine, roster.digest, roster.runs):
             return Stale()
         log.info("study_started", attempt=run.attempt, engine=roster.engine)
-        with self.working.on(run, "opening its slides") as moved:
+        with self._turn(), self._working.on(run, "opening its slides") as moved:
             jobs = self._assigning.jobs(self._objects.slides(run, moved))
             return Opened(tuple(job.text for job in jobs))
 
@@ -69,15 +86,29 @@ class Steps:
         if not self._may_go_on(run):
             return Stale()
         job, began = Job.read(text), time.monotonic()
-        with self.working.watch.on(run, "waiting") as moved:
+        with self._working.watch.on(run, "waiting") as moved:
             self._wait_while_paused(run, State.ANALYZING, moved)
-        with self.working.on(run, _ANALYZING, self._spared(job)) as moved:
-            slide = self._objects.slide(run, job.slide, moved)
-            result, trouble = self._said_of(run, slide, job, moved)
-            archive.save(result, self._objects.prediction_path(run, job))
-            predict.discard(self._objects.tiles_path(run, job))
+        with self._turn(), self._working.on(run, ANALYZING, self._spared(job)) as moved:
+            if job.is_case:
+                answer = self._analyze_case(run, job, moved)
+            else:
+                slide = self._objects.slide(run, job.slide, moved)
+                result, trouble = self._said_of(run, slide, job, moved)
+                archive.save(result, self._objects.prediction_path(run, job))
+                predict.discard(self._objects.tiles_path(run, job))
+                answer = Analyzed(type(result).__name__, trouble)
         self._note_work(run, job, time.monotonic() - began)
-        return Analyzed(type(result).__name__, trouble)
+        return answer
+
+    def _analyze_case(self, run: Run, job: Job, moved: Callable[[], None]) -> Analyzed:
+        """The prediction of all slides together, on disk."""
+        is_over = self._is_silent(job) and is_set_aside(self._ledger, run, job, ANALYZING)
+        stop = StopAsked(self._ledger, run, self._stop)
+        try:
+            result, trouble = self._cases.analyze(run, job, moved, stop, _DIED if is_over else "")
+        except predict.Stopped as stopped:
+            self._halt(job.slide, stopped)
+        return Analyzed(result, self._heard(job, trouble))
 
     def build(self, run: Run, texts: Sequence[str], troubles: Sequence[str]) -> Built | Stale:
         """The objects of every slide, written, and their deliveries, queued."""
@@ -85,10 +116,13 @@ class Steps:
             return Stale()
         made: list[Result] = []
         seen_to = [self._objects.trouble_of(run), *troubles]
-        with self.working.on(run, _BUILDING) as moved:
+        with self._turn(), self._working.on(run, _BUILDING) as moved:
             slides = {slide.key: slide for slide in self._objects.slides(run, moved)}
-            for number, job in enumerate(self._in_order(list(slides), map(Job.read, texts))):
-                objects, trouble = self._written(run, slides[job.slide], job, number)
+            jobs = self._in_order(list(slides), map(Job.read, texts))
+            parts = [part for job in jobs for part in job.parts(slides)]
+            numbers = dict(zip(parts, self._objects.numbers(run, parts), strict=True))
+            for job in jobs:
+                objects, trouble = self._written(run, slides, job, numbers)
                 moved()
                 made += objects
                 seen_to.append(self._heard(job, trouble))
@@ -96,6 +130,7 @@ class Steps:
         why = "; ".join(filter(None, seen_to)) or None
         if not self._ledger.deliveries.start(run, made, names, trouble=why):
             return Stale()
+        self.tools.kept.discard(run)
         return Built(len(made))
 
     def revision(self, run: Run) -> Revision:
@@ -106,21 +141,29 @@ class Steps:
         return current
 
     def _in_order(self, slides: Sequence[str], jobs: Iterable[Job]) -> list[Job]:
-        """Slide after slide, silent students after all others: they change no number of theirs."""
-
-        by_slide = sorted(jobs, key=lambda job: slides.index(job.slide))
+        """Slide after slide, then what is of all slides; silent students after all others: they
+        change no number of theirs."""
+        places = [*slides, CASE]
+        by_slide = sorted(jobs, key=lambda job: places.index(job.slide))
         return sorted(by_slide, key=self._is_silent)
 
     def _written(
-        self, run: Run, slide: SlideFiles, job: Job, number: int
+        self, run: Run, slides: Mapping[str, SlideFiles], job: Job, numbers: Mapping[Job, int]
     ) -> tuple[list[Result], str]:
         """The objects of a job, and what an operator must see to."""
         if not self._is_silent(job):
-            return self._objects.write(run, slide, job, number)
+            return self._write(run, slides, job, numbers)
         if is_set_aside(self._ledger, run, job, _BUILDING):
             return [], _DIED
-        with self.working.on(run, _BUILDING, job):
-            return self._objects.write(run, slide, job, number)
+        with self._working.on(run, _BUILDING, job):
+            return self._write(run, slides, job, numbers)
+
+    def _write(
+        self, run: Run, slides: Mapping[str, SlideFiles], job: Job, numbers: Mapping[Job, int]
+    ) -> tuple[list[Result], str]:
+        if job.is_case:
+            return self._cases.write(run, slides, job, numbers)
+        return self._objects.write(run, slides[job.slide], job, numbers[job])
 
     def _spared(self, job: Job) -> Job | None:
         return job if self._is_silent(job) else None
@@ -160,24 +203,47 @@ class Steps:
         if refusal is not None or known is None:
             trouble = f"slide {slide.key}: {assigned.trouble}" if assigned.trouble else ""
             return refusal or no_model(assigned), trouble
-        if self._is_silent(job) and is_set_aside(self._ledger, run, job, _ANALYZING):
+        if self._is_silent(job) and is_set_aside(self._ledger, run, job, ANALYZING):
             return failed(_DIED), _DIED
+        if ready := self.tools.kept.take(run, job, all_read(slide, job, known)):
+            return self._noted(run, job, ready), ""
         try:
-            with self._students.use(known) as runtime:
-                return result_of(
-                    slide,
-                    runtime,
-                    progress=reporter(self._ledger, run, slide.key, moved),
-                    stop=StopAsked(self._ledger, run, self._stop),
-                    resume=self._objects.tiles_path(run, job),
-                    made_for=made_for(known),
-                )
+            return self.tools.numbers.of(
+                run,
+                slide,
+                job,
+                known,
+                progress=reporter(self._ledger, run, slide.key, moved),
+                stop=StopAsked(self._ledger, run, self._stop),
+            )
         except predict.Stopped as stopped:
-            if not self._stop.is_set():
-                log.info("slide_stopped", slide=slide.key, reason="the attempt is over")
-                raise AttemptOver from None
-            log.info("slide_paused", slide=slide.key, reason=str(stopped))
-            self._pause()
+            self._halt(slide.key, stopped)
+
+    def _halt(self, key: str, stopped: predict.Stopped) -> NoReturn:
+        """End an analysis between two tiles: the attempt is over, or the process ends."""
+        if not self._stop.is_set():
+            log.info("slide_stopped", slide=key, reason="the attempt is over")
+            raise AttemptOver from None
+        log.info("slide_paused", slide=key, reason=str(stopped))
+        self._pause()
+
+    def _noted(self, run: Run, job: Job, ready: Ready) -> Prediction | NotAssessable:
+        """A result that was ready when the study closed, with what it took."""
+        log.info("slide_was_ready", slide=job.slide, worked_s=round(ready.worked_s, 2))
+        self._note_work(run, job, ready.worked_s)
+        if isinstance(ready.result, Prediction):
+            tiles = ready.result.tiles_analyzed
+            self._ledger.studies.note_progress(run, job.slide, tiles, tiles, 0.0)
+        return ready.result
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """One slide at a time: early work ends at its next look, and it is no study's fault."""
+        with (
+            self._working.watch.on(None, "waiting for its turn") as moved,
+            self.tools.turns.of_closed(moved),
+        ):
+            yield
 
     def _note_work(self, run: Run, job: Job, seconds: float) -> None:
         try:
@@ -193,7 +259,7 @@ class Steps:
     def _pause(self) -> NoReturn:
         """Leave the step unfinished: the process ends, and the next one goes on from the tiles
         that are done."""
-        self.working.stop()
+        self._working.stop()
         self.paused.set()
         while True:
             threading.Event().wait()

@@ -20,11 +20,11 @@ from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Run
 from dicom_node.ledger.states import State
 from dicom_node.study.closing import park_uncounted
+from dicom_node.work.early.deaths import COUNTING_DIED
 from dicom_node.work.underway import run_of, workflow_id
 
 log = structlog.get_logger()
 
-_DIED = "count_interrupted"
 _BYTES = 128
 """Of a UID, two numbers, a mark, and what separates them."""
 
@@ -107,11 +107,11 @@ def note_death(ledger: WorkerLedger, death: Death, most_crashes: int) -> bool:
     found = ledger.queries.revision(run.study, run.revision)
     if found is None or found.run != run or found.state is not State.RECEIVING:
         return False
-    if not (death.mark and is_noted(ledger, death, _DIED)):
+    if not (death.mark and is_noted(ledger, death, COUNTING_DIED)):
         fields = {"revision": run.revision, "mark": death.mark}
-        ledger.events.record(_DIED, study_instance_uid=run.study, **fields)
+        ledger.events.record(COUNTING_DIED, study_instance_uid=run.study, **fields)
     deaths = _deaths(ledger, run)
-    log.warning(_DIED, study=run.study, crashes=deaths)
+    log.warning(COUNTING_DIED, study=run.study, crashes=deaths)
     if deaths <= most_crashes:
         return True
     park_uncounted(ledger, found, f"the worker died {deaths} times while counting it")
@@ -130,6 +130,6 @@ def _deaths(ledger: WorkerLedger, run: Run) -> int:
     for event in ledger.queries.events(run.study):
         if event.kind == "retry_asked":
             deaths = 0
-        elif event.kind == _DIED and event.fields.get("revision") == run.revision:
+        elif event.kind == COUNTING_DIED and event.fields.get("revision") == run.revision:
             deaths += 1
     return deaths

@@ -30,6 +30,7 @@ from dicom_node.work.answers import (
     from_json,
     to_json,
 )
+from dicom_node.work.early.early import EarlyStart
 from dicom_node.work.failures import again_or_park, answer_of, park
 from dicom_node.work.steps import Steps
 from dicom_node.work.students.opened import Students
@@ -53,7 +54,8 @@ class StudyWorkflow(DBOSConfiguredInstance):
         super().__init__(config_name="node")
         self.underway = Underway()
         self._steps = Steps(config, ledger, students, stop)
-        self.paused, self.working = self._steps.paused, self._steps.working
+        self.paused, self.working = self._steps.paused, self._steps.tools.working
+        self.early = EarlyStart(config, ledger, self._steps.tools, stop)
         self._policy = for_analysis(config.analysis)
         self._ledger = ledger
 
@@ -143,6 +145,10 @@ class StudyWorkflow(DBOSConfiguredInstance):
         if settled is None:
             log.info("attempt_stale", attempt=attempt)
         return str(settled or "stale")
+
+    def sweep(self) -> None:
+        """Remove numbers that nobody will ask for any more."""
+        self._steps.tools.kept.sweep(self._ledger)
 
     # -- after a failure ------------------------------------------------------------------------
 

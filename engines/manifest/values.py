@@ -14,8 +14,11 @@ class Strict(BaseModel):
 
 
 class Code(Strict):
-    """A coded concept (PS3.3 8.8): value, coding scheme designator, meaning."""
+    """A coded concept (PS3.3 8.8): value, coding scheme designator, meaning.
 
-    value: str
-    scheme: str
+    Value and designator are SH: viewers read no Long Code Value.
+    """
+
+    value: Annotated[str, Field(min_length=1, max_length=16)]
+    scheme: Annotated[str, Field(min_length=1, max_length=16)]
     meaning: Annotated[str, Field(max_length=64)]

@@ -5,20 +5,17 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
-from nodes import ROOT, dicom_node, study_of
+from nodes import ROOT, dicom_node
 from pydicom import dcmread
 from rich.console import Console
+from several import study
 from validators import dciodvfy_errors, template_errors
 
-from dicom_node import __version__
 from dicom_node.commands import demo
-from dicom_node.results.identity import Provenance, ResultNames
-from engines.bundle import open_bundle
 from slides import (
     BENIGN,
     TILE_PX,
@@ -100,31 +97,43 @@ def test_a_concatenation_gives_the_same_heatmap_as_the_single_instance(phantom_s
     np.testing.assert_array_equal(grid, again)
 
 
-def test_two_runs_on_the_same_files_never_give_one_uid_two_contents(phantom_study, tmp_path):
-    made: list[dict[str, bytes]] = []
-    for name in ("a", "b"):
-        answer = analyze(phantom_study.folder, "--out", tmp_path / name, "--json")
+def test_two_runs_on_the_same_files_give_the_same_bytes_and_another_precision_other_uids(
+    phantom_study, tmp_path
+):
+    def made(name: str, *more: str) -> dict[str, bytes]:
+        answer = analyze(phantom_study.folder, "--out", tmp_path / name, "--json", *more)
         paths = json.loads(answer)[0]["objects"].values()
-        made.append({str(dcmread(path).SOPInstanceUID): Path(path).read_bytes() for path in paths})
-    first, second = made
-    assert len(first) == len(second) == 3
-    assert all(first[uid] == second[uid] for uid in first.keys() & second.keys())
-    inputs = [str(dcmread(path).SOPInstanceUID) for path in phantom_study.paths]
-    study = study_of(phantom_study.folder)
-    bundle = open_bundle("default")
-    node = Provenance(
-        bundle_name=bundle.manifest.name,
-        bundle_version=bundle.manifest.version,
-        bundle_digest=bundle.digest,
-        engine="any",
-        node_version=__version__,
-        created_at=datetime.now(UTC),
-    )
-    of_a_node = {
-        ResultNames.of(study, inputs, node, kind).uid("instance")
-        for kind in ("report", "heatmap tumor", "region tumor")
-    }
-    assert not of_a_node & {*first, *second}
+        return {str(dcmread(path).SOPInstanceUID): Path(path).read_bytes() for path in paths}
+
+    first, again = made("a"), made("b")
+    assert len(first) == 3
+    assert first == again
+    other = made("c", "--engine", "onnxruntime", "--precision", "fp32")
+    assert not other.keys() & first.keys()
+
+
+def test_slides_of_a_study_differ_in_series_number_and_description_and_name_all_levels(tmp_path):
+    study(tmp_path / "two", {"A26 A": "", "A26 B": ""})
+    answers = json.loads(analyze(tmp_path / "two", "--out", tmp_path / "out", "--json"))
+    objects = [dcmread(path) for answer in answers for path in answer["objects"].values()]
+    reports = [ds for ds in objects if ds.Modality == "SR"]
+    assert len(reports) == 2
+    for keyword in ("SeriesNumber", "SeriesDescription"):
+        assert len({ds[keyword].value for ds in objects}) == len(objects)
+    for ds, container in zip(reports, ("A26 A", "A26 B"), strict=True):
+        assert container in ds.SeriesDescription
+        (evidence,) = ds.CurrentRequestedProcedureEvidenceSequence
+        named = {
+            str(item.ReferencedSOPInstanceUID)
+            for series in evidence.ReferencedSeriesSequence
+            for item in series.ReferencedSOPSequence
+        }
+        files = [dcmread(p) for p in (tmp_path / "two" / container).glob("*.dcm")]
+        levels = {str(f.SOPInstanceUID) for f in files if f.ImageType[2] == "VOLUME"}
+        assert len(levels) == 2
+        assert levels <= named
+        assert "InstanceCreationDate" not in ds
+        assert "The time of analysis is not told" in str(ds)
 
 
 def test_a_slide_drawn_by_the_demo_is_a_new_study_each_time(tmp_path, monkeypatch):

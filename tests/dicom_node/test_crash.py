@@ -19,9 +19,8 @@ from dicom_node.work.rounds import WORKFLOW_VERSION
 from engines.bundle import open_bundle
 from slides import new_study_copy
 
-# The probe runs each of the two graphs once when the worker starts; two batches of tiles follow.
 NTH = {
-    "in analyze, after some tiles": 4,
+    "in analyze, after some tiles": 2,
     "between two deliveries": 2,
     "after the last delivery": 2,
     "in finish, recorded": 2,

@@ -126,6 +126,19 @@ def test_what_was_replaced_is_lost_and_not_sent_again(ledger):
     assert ledger.queries.unproven() == {"pacs": 1}, "b only"
 
 
+def test_what_a_retry_made_others_in_the_place_of_is_lost_and_not_sent_again(ledger):
+    delivered(ledger, "a", "b")
+    transaction = asked(ledger)
+    ledger.studies.retry(STUDY)
+    again = analyze(ledger, 1)
+    build(ledger, again, "a", "c")
+    deliver(ledger, again, "a", "c")
+    report(ledger, transaction, b="0112")
+    assert (of(ledger, "b").proof, due(ledger)) == (Proof.LOST, [])
+    made = {r.sop_instance_uid: r.replaced for r in ledger.queries.results(STUDY, 1)}
+    assert made == {"a": False, "b": True, "c": False}
+
+
 def test_a_revision_without_objects_replaces_none(ledger):
     arrive(ledger, 1)
     build(ledger, analyze(ledger, 1), "a")

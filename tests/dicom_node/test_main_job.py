@@ -95,6 +95,47 @@ def test_retry_runs_the_study_again_and_the_pacs_holds_the_same_objects(drawn, t
         assert pacs.digests() == before
 
 
+def test_a_retry_after_a_change_sends_new_objects_that_name_the_former_ones(drawn, tmp_path):
+    study = study_of(drawn)
+    with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
+        n.start()
+        storescu(n.port, drawn)
+        n.finished(study)
+        before = {o.SOPClassUID: o for o in pacs.objects()}
+        kept = pacs.digests()
+        shown = n.run("studies", "show", study).stdout
+        n.stop()
+        section = '[model]\nengine = "onnxruntime"\nprecision = "fp32"\n'
+        n.config.write_text(n.config.read_text() + section)
+        # What the configuration says now is not what made the objects.
+        assert n.run("studies", "show", study).stdout == shown
+        n.start()
+        n.run("retry", study)
+        wait_for(
+            lambda: (r := n.ledger.queries.revision(study)).attempt == 2 and r.state is State.DONE,
+            what="the second attempt",
+        )
+        now = pacs.digests()
+        rows = n.ledger.queries.results(study, 1)
+        shown = n.run("studies", "show", study).stdout
+        objects = pacs.objects()
+    assert len(now) == 4
+    assert {name: now[name] for name in kept} == kept, "what was sent is as it was"
+    (report,) = [
+        o for o in objects
+        if o.SOPClassUID == SR and o.SOPInstanceUID != before[SR].SOPInstanceUID
+    ]  # fmt: skip
+    (named,) = report.PredecessorDocumentsSequence[0].ReferencedSeriesSequence
+    assert named.SeriesInstanceUID == before[SR].SeriesInstanceUID
+    assert named.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == before[SR].SOPInstanceUID
+    assert len({o.SeriesInstanceUID for o in objects}) == 4
+    assert [r.replaced for r in rows] == [True, True, False, False]
+    assert f"Engine    {rows[-1].engine}" in shown
+    assert "onnxruntime" in rows[-1].engine
+    assert "onnxruntime" not in rows[0].engine
+    assert all(f"engine {rows[-1].engine}"[:64] in o.SoftwareVersions for o in [report])
+
+
 def test_a_worker_in_another_time_zone_writes_the_same_bytes(drawn, tmp_path, monkeypatch):
     study = study_of(drawn)
 

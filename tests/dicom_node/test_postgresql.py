@@ -27,7 +27,7 @@ from dicom_node.study.closing import close_ready
 
 RESTARTS = 5
 """Of the server under load."""
-NTH = {"in analyze, after some tiles": 4, "after the last delivery": 2}
+NTH = {"in analyze, after some tiles": 2, "after the last delivery": 2}
 FEW_POINTS = [
     "in open_slides",
     "in analyze, after some tiles",

@@ -22,6 +22,7 @@ from result_inputs import (
     PROVENANCE,
     REPORTS,
     STRIDE,
+    coded,
     manifest,
     prediction,
     refusal,
@@ -34,14 +35,23 @@ from result_inputs import (
 from validators import dciodvfy_errors, run, template_errors
 
 from dicom_node.results import codes
+from dicom_node.results.content import settle
+from dicom_node.results.dates import taken_at
 from dicom_node.results.files import write
-from dicom_node.results.identity import Provenance, ResultNames, result_uid, series_of_report
+from dicom_node.results.identity import (
+    ROLES,
+    ResultNames,
+    report_names,
+    result_uid,
+    series_of_report,
+)
 from dicom_node.results.modules import plain, series_description
-from dicom_node.results.seg.heatmap import build_segmentation
+from dicom_node.results.sources import sources_of
 from dicom_node.results.sr.figures import rounded
 from dicom_node.results.sr.report import build_report
 from engines.manifest.whole import Manifest
-from inference.types import Heatmap, Patch, Reason
+from inference.slide.files import SlideFiles
+from inference.types import Heatmap, LevelAccount, Patch, Reason
 
 
 @pytest.fixture(scope="module")
@@ -275,6 +285,8 @@ def test_an_outline_of_many_points_is_thinned_and_stays_closed(source):
 
 def test_names_that_viewers_cut_fit_and_private_codes_are_unique():
     assert all(len(c.meaning) <= 28 and len(c.value) <= 16 for c in codes.PRIVATE)
+    with pytest.raises(ValueError, match="found 17 characters, expected 1 to 16"):
+        codes._private("A" * 17, "Too long")
     assert len({c.value for c in codes.PRIVATE}) == len(codes.PRIVATE)
     assert len({c.meaning for c in codes.PRIVATE}) == len(codes.PRIVATE)
     assert set(codes.REASONS) == set(Reason)
@@ -334,17 +346,18 @@ def test_the_algorithm_is_named_with_version_family_and_bundle_digest(objects):
 
 
 @pytest.mark.parametrize("reason", [None, *Reason])
-def test_the_series_of_a_report_follows_from_its_uid_and_what_it_was_made_from(source, reason):
-    made = report(
-        source,
-        prediction(source) if reason is None else replace(refusal(source), reason=reason),
-        input_uids=["1.2", "1.3"],
-    )
-    sets, study = [("1.2",), ("1.3", "1.2")], source.StudyInstanceUID
+def test_the_series_of_a_report_of_an_earlier_version_follows_from_its_uid_and_what_it_is_of(
+    source, reason
+):
+    result = prediction(source) if reason is None else replace(refusal(source), reason=reason)
+    study = source.StudyInstanceUID
+    names = report_names(study, ["1.2", "1.3"], PROVENANCE, result)
+    made, series = names.uid_of_0_1("instance"), names.uid_of_0_1("series")
+    sets = [("1.2",), ("1.3", "1.2")]
     digests = {"sha256:other", PROVENANCE.bundle_digest}
-    assert series_of_report(study, made.SOPInstanceUID, sets, digests) == made.SeriesInstanceUID
-    assert series_of_report(study, made.SOPInstanceUID, sets[:1], digests) is None
-    assert series_of_report(study, made.SOPInstanceUID, sets, {"sha256:other"}) is None
+    assert series_of_report(study, made, sets, digests) == series
+    assert series_of_report(study, made, sets[:1], digests) is None
+    assert series_of_report(study, made, sets, {"sha256:other"}) is None
 
 
 @pytest.mark.parametrize("reason", [Reason.NO_MODEL, Reason.INCOMPLETE, Reason.ANALYSIS_FAILED])
@@ -377,13 +390,57 @@ def test_the_observer_is_our_device_and_the_subject_the_specimen_of_the_slide(ob
     assert (ds.Manufacturer, ds.DeviceSerialNumber) == ("dicom-node project", DIGEST[7:23])
 
 
-def test_several_specimens_on_one_slide_are_said(source):
+def test_every_specimen_of_a_slide_is_named_and_one_is_the_subject(source, tmp_path):
     two = volume()
     other = Dataset()
     other.SpecimenIdentifier, other.SpecimenUID = "A26-000123 A1-2", "1.2.3"
     two.SpecimenDescriptionSequence.append(other)
-    comments = texts_of(report(two, prediction(two)), codes.COMMENT.value)
+    ds = report(two, prediction(two))
+    comments = texts_of(ds, codes.COMMENT.value)
     assert any("2 specimens" in c and "A1-2" in c for c in comments)
+    both = [item.SpecimenIdentifier for item in two.SpecimenDescriptionSequence]
+    (library,) = named(ds, "126200")
+    assert texts_of(library, "121041") == both
+    assert [i.UID for i in named(library, "121039")][1] == "1.2.3"
+    root = [i for i in ds.ContentSequence if i.ConceptNameCodeSequence[0].CodeValue == "121041"]
+    assert [i.TextValue for i in root] == both[:1], "TID 1001 has one subject"
+    write(ds, tmp_path / "sr.dcm")
+    assert dciodvfy_errors(tmp_path / "sr.dcm") == []
+    assert template_errors(tmp_path / "sr.dcm") == []
+
+
+def test_a_container_is_named_where_the_specimen_is_not(source, tmp_path):
+    uids = []
+    for bare in (volume(), volume(), volume()):
+        del bare.SpecimenDescriptionSequence
+        bare.ContainerIdentifier = "A26 B" if uids else "A26 A"
+        seg, sr = segment(bare, prediction(bare)), report(bare, prediction(bare))
+        assert texts_of(sr, "111700") == texts_of(sr, "121041") == [bare.ContainerIdentifier]
+        (uid,) = [i.UID for i in named(sr, "121039")]
+        (specimen,) = seg.SpecimenDescriptionSequence
+        assert (specimen.SpecimenUID, seg.ContainerIdentifier) == (uid, bare.ContainerIdentifier)
+        uids.append(uid)
+        for name, ds in (("seg", seg), ("sr", sr)):
+            write(ds, tmp_path / f"{name}.dcm")
+            assert dciodvfy_errors(tmp_path / f"{name}.dcm") == []
+    assert uids[0] != uids[1] == uids[2], "the same container, the same specimen"
+
+
+def test_slides_are_told_apart_by_the_container_in_the_series_description():
+    made = manifest().model_copy(update={"title": "T" * 64, "version": "10.20.30"})
+    texts = []
+    for end in ("A1", "A2"):
+        slide = Dataset()
+        slide.ContainerIdentifier = f"HOSPITAL-PATHOLOGY-2026-000123-{end}"
+        texts.append(series_description("AI report", made, slide))
+    for text, end in zip(texts, ("A1", "A2"), strict=True):
+        assert re.fullmatch(rf"AI report .*2026-000123-{end}: T+ 10\.20\.30 \(RESEARCH\)", text)
+        assert len(text) == 64
+    assert series_description("AI report", None, slide).startswith("AI report ")
+    assert series_description("AI report", None, slide).endswith("-A2: no model applies")
+    narrow = series_description("AI heatmap " + "n" * 20, made, slide)
+    assert len(narrow) <= 64
+    assert narrow.endswith("-A2 10.20.30 (RESEARCH)")
 
 
 @pytest.mark.parametrize("name", ["sm_image.dcm", "sm_image_jpegls.dcm"])
@@ -427,22 +484,26 @@ def test_building_leaves_the_source_as_it_was(source):
 
 def test_uids_depend_on_every_input_but_not_on_its_order(source):
     def uid(inputs: list[str], digest: str = DIGEST) -> str:
-        provenance = Provenance(**{**vars(PROVENANCE), "bundle_digest": digest})
-        ds = build_report(
-            source,
-            refusal(source),
-            manifest(),
-            provenance,
-            segmentations=[],
-            input_uids=inputs,
-            series_number=9001,
-        )
-        return str(ds.SOPInstanceUID)
+        return str(refused_by(source, inputs, bundle_digest=digest).SOPInstanceUID)
 
     assert uid(["1.2", "1.3"]) == uid(["1.3", "1.2"])
     assert len({uid(["1.2"]), uid(["1.3"]), uid(["1.2", "1.3"]), uid(["1.2"], "sha256:00")}) == 4
     with pytest.raises(ValueError, match="input_uids is empty"):
         uid([])
+
+
+def refused_by(source: Dataset, inputs: list[str], **changes: object) -> Dataset:
+    """A refusal of another provenance."""
+    ds = build_report(
+        source,
+        refusal(source),
+        manifest(),
+        replace(PROVENANCE, **changes),
+        segmentations=[],
+        input_uids=inputs,
+        series_number=9001,
+    )
+    return settle(ds)
 
 
 def test_no_uid_is_used_for_two_things(objects):
@@ -458,29 +519,58 @@ def test_a_uid_is_the_same_in_every_release():
     assert result_uid("a", "b") != result_uid("ab")
 
 
-def test_a_run_that_does_not_come_again_shares_no_uid_with_another_or_with_a_node(source):
-    def made(provenance: Provenance) -> dict[str, bytes]:
-        seg = build_segmentation(
-            source,
-            prediction(source),
-            prediction(source).heatmaps[0],
-            manifest(),
-            provenance,
-            input_uids=[source.SOPInstanceUID],
-            series_number=9001,
-        )
-        return {str(seg.SOPInstanceUID): to_bytes(seg), str(seg.SeriesInstanceUID): b""}
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"engine": "onnxruntime CPU int8"},
+        {"node_version": "0.2.0"},
+        {"bundle_version": "0.3.2"},
+        {"bundle_digest": "sha256:00"},
+        {"variant": "silent model"},
+        {"created_at": PROVENANCE.created_at + timedelta(seconds=1)},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_whatever_changes_in_an_object_changes_all_its_uids(source, change):
+    before, after = (refused_by(source, ["1.2"], **c) for c in ({}, change))
+    for keyword in ("SOPInstanceUID", "SeriesInstanceUID"):
+        assert before[keyword].value != after[keyword].value
+    mine, theirs = ({i.UID for i in named(ds, "112040")} for ds in (before, after))
+    assert not mine & theirs, "viewers keep regions by their tracking UIDs"
 
-    once = replace(PROVENANCE, comes_again=False)
-    soon = replace(once, created_at=once.created_at + timedelta(microseconds=1))
-    assert len({*made(PROVENANCE), *made(once), *made(soon)}) == 3 * 2
+
+def test_a_note_more_makes_another_report_and_the_same_notes_the_same_one(source):
+    uids = [
+        report(source, refusal(source), notes=notes).SOPInstanceUID
+        for notes in ((), ("One.",), ("One.",), ("Two.",))
+    ]
+    assert uids[1] == uids[2]
+    assert len(set(uids)) == 3
 
 
-def test_a_node_names_its_results_as_in_every_release():
+def test_a_uid_does_not_depend_on_itself_and_no_role_is_left(source):
+    made = report(source, prediction(source), segmentations=[segment(source, prediction(source))])
+    again = to_bytes(settle(made))
+    assert again == to_bytes(report(source, prediction(source), segmentations=[
+        segment(source, prediction(source))
+    ]))  # fmt: skip
+    assert made.file_meta.MediaStorageSOPInstanceUID == made.SOPInstanceUID
+    assert ROLES.encode() not in again
+    raw = build_report(
+        source, refusal(source), manifest(), PROVENANCE,
+        segmentations=[], input_uids=["1.2"], series_number=9001,
+    )  # fmt: skip
+    assert ROLES.encode() in to_bytes(raw), "before it is settled"
     names = ResultNames.of("1.2", ["1.3"], PROVENANCE, "report")
-    assert names.uid("instance") == "2.25.234749379552136341134791456894846927046"
-    later = replace(PROVENANCE, created_at=PROVENANCE.created_at + timedelta(days=1))
-    assert ResultNames.of("1.2", ["1.3"], later, "report") == names
+    assert all(
+        names.uid(role).startswith(ROLES) and len(names.uid(role)) <= 64
+        for role in ("instance", "series", "tracking")
+    )
+
+
+def test_a_version_before_named_its_results_like_this():
+    names = ResultNames.of("1.2", ["1.3"], PROVENANCE, "report")
+    assert names.uid_of_0_1("instance") == "2.25.234749379552136341134791456894846927046"
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR")
@@ -502,7 +592,6 @@ def test_study_attributes_are_copied_as_they_are_but_for_their_encoding():
 
 
 STUDY_ATTRIBUTES = [
-    "TimezoneOffsetFromUTC",
     "PatientName",
     "PatientID",
     "IssuerOfPatientID",
@@ -555,17 +644,162 @@ def test_what_is_no_number_in_an_attribute_that_no_result_needs_costs_no_result(
     assert dcmread(tmp_path / "seg.dcm").PatientID == source.PatientID
 
 
-def test_times_are_those_of_making_in_the_zone_of_the_study_or_in_utc(source):
+def test_times_are_those_of_making_in_the_zone_of_the_study_or_in_utc_and_say_so(source):
     seg = segment(source, prediction(source))  # made at 23:30:15 +01:00
     assert (seg.ContentDate, seg.ContentTime) == ("20260304", "223015")
-    assert "TimezoneOffsetFromUTC" not in seg, "nobody knows the zone of the study's own time"
-    assert seg.ContributingEquipmentSequence[0].ContributionDateTime == "20260304223015+0000"
+    assert seg.TimezoneOffsetFromUTC == "+0000"
+    assert seg.ContributingEquipmentSequence[-1].ContributionDateTime == "20260304223015+0000"
     abroad = volume()
     abroad.TimezoneOffsetFromUTC = "+0530"
     seg = segment(abroad, prediction(abroad))
     assert seg.TimezoneOffsetFromUTC == "+0530"
     assert (seg.ContentDate, seg.ContentTime) == ("20260305", "040015")
-    assert seg.ContributingEquipmentSequence[0].ContributionDateTime == "20260305040015+0530"
+    assert seg.ContributingEquipmentSequence[-1].ContributionDateTime == "20260305040015+0530"
+
+
+@pytest.mark.parametrize(
+    ("keyword", "stated", "zone", "time"),
+    [
+        ("TimezoneOffsetFromUTC", "-0330", "-0330", "190015"),
+        ("TimezoneOffsetFromUTC", "0530", "+0530", "040015"),
+        ("TimezoneOffsetFromUTC", "Berlin", "+0000", "223015"),
+        ("AcquisitionDateTime", "20260304091500.123+0900", "+0900", "073015"),
+        ("AcquisitionDateTime", "20260304091500", "+0000", "223015"),
+    ],
+)
+def test_the_zone_is_what_the_slide_states_in_one_way_or_another(keyword, stated, zone, time):
+    slide = volume()
+    slide.pop(keyword, None)
+    value = stated.encode() + b" " * (len(stated) % 2)
+    vr = "SH" if keyword.startswith("Time") else "DT"
+    slide[keyword] = RawDataElement(Tag(keyword), vr, len(value), value, 0, False, True)
+    made = report(slide, refusal(slide))
+    assert (made.TimezoneOffsetFromUTC, made.ContentTime) == (zone, time)
+
+
+@pytest.mark.parametrize(
+    ("stated", "date", "time"),
+    [
+        ({"AcquisitionDateTime": "20250102030405.5"}, "20250102", "030405"),
+        ({"AcquisitionDateTime": "202501"}, "20260304", "091500"),
+        ({"AcquisitionDateTime": "", "ContentTime": "07"}, "20260304", "070000"),
+        ({"AcquisitionDateTime": "", "ContentDate": "", "StudyTime": ""}, "20260304", "000000"),
+        ({"AcquisitionDateTime": "", "ContentDate": "", "StudyDate": ""}, "19000101", "000000"),
+    ],
+)
+def test_what_is_made_without_a_clock_is_dated_by_the_slide_and_tells_no_time_of_making(
+    stated, date, time, tmp_path
+):
+    slide = volume()
+    for keyword, value in stated.items():
+        setattr(slide, keyword, value)
+    undated = replace(PROVENANCE, created_at=taken_at(slide), made_then=False)
+    ds = build_report(
+        slide, refusal(slide), manifest(), undated,
+        segmentations=[], input_uids=["1.2"], series_number=9001,
+    )  # fmt: skip
+    write(settle(ds), tmp_path / "sr.dcm")
+    read = dcmread(tmp_path / "sr.dcm")
+    assert (read.ContentDate, read.ContentTime) == (date, time)
+    for keyword in ("InstanceCreationDate", "InstanceCreationTime", "SeriesDate", "SeriesTime"):
+        assert keyword not in read
+    ours = read.ContributingEquipmentSequence[-1]
+    assert "ContributionDateTime" not in ours
+    assert "time of analysis is not told" in ours.ContributionDescription
+    assert ("1900-01-01" in ours.ContributionDescription) == (date == "19000101")
+    assert dciodvfy_errors(tmp_path / "sr.dcm") == []
+
+
+def test_the_scanner_stays_beside_us_and_what_had_contributed_before(source):
+    slide = volume()
+    before = Dataset()
+    before.Manufacturer = "Converter maker"
+    before.PurposeOfReferenceCodeSequence = [coded("109103", "DCM", "Modifying Equipment")]
+    slide.ContributingEquipmentSequence = [before]
+    for ds in (segment(slide, prediction(slide)), report(slide, refusal(slide))):
+        found = [
+            (item.Manufacturer, item.PurposeOfReferenceCodeSequence[0].CodeValue)
+            for item in ds.ContributingEquipmentSequence
+        ]
+        assert found == [
+            ("Converter maker", "109103"),
+            ("Scanner maker", "109101"),
+            ("dicom-node project", "109102"),
+        ]
+        assert ds.ContributingEquipmentSequence[1].DeviceSerialNumber == "1"
+        assert ds.DeviceUID == PROVENANCE.device.uid
+
+
+def test_order_numbers_of_the_slide_are_carried(tmp_path):
+    slide = volume()
+    order = Dataset()
+    order.RequestedProcedureID, order.ScheduledProcedureStepID = "RP-7", "SPS-1"
+    order.RequestedProcedureDescription = "Histology"
+    slide.RequestAttributesSequence = [order]
+    slide.PlacerOrderNumberImagingServiceRequest = "P-17"
+    slide.FillerOrderNumberImagingServiceRequest = "F-18"
+    seg, sr = segment(slide, prediction(slide)), report(slide, refusal(slide))
+    assert seg.RequestAttributesSequence == slide.RequestAttributesSequence
+    (request,) = sr.ReferencedRequestSequence
+    assert request.RequestedProcedureID == "RP-7"
+    assert request.PlacerOrderNumberImagingServiceRequest == "P-17"
+    assert request.FillerOrderNumberImagingServiceRequest == "F-18"
+    assert request.AccessionNumber == slide.AccessionNumber
+    assert request.StudyInstanceUID == slide.StudyInstanceUID
+    for name, ds in (("seg", seg), ("sr", sr)):
+        write(ds, tmp_path / f"{name}.dcm")
+        assert dciodvfy_errors(tmp_path / f"{name}.dcm") == []
+    none = report(volume(), refusal(volume()))
+    assert "ReferencedRequestSequence" not in none
+
+
+def test_every_instance_that_was_read_is_named_in_report_and_heatmap(source):
+    mask, other = volume(500, 750, scale=8), volume(1000, 1500, scale=4)
+    read = [source, other, mask]
+    seg = segment(source, prediction(source), read=read)
+    sr = report(source, prediction(source), segmentations=[seg], read=read)
+    wanted = [str(ds.SOPInstanceUID) for ds in read]
+    (study,) = sr.CurrentRequestedProcedureEvidenceSequence
+    evidence = [
+        str(item.ReferencedSOPInstanceUID)
+        for series in study.ReferencedSeriesSequence
+        for item in series.ReferencedSOPSequence
+    ]
+    assert evidence == [*wanted, str(seg.SOPInstanceUID)]
+    (series,) = seg.ReferencedSeriesSequence
+    assert series.SeriesInstanceUID == source.SeriesInstanceUID
+    frames = [
+        [str(s.ReferencedSOPInstanceUID) for s in d.SourceImageSequence]
+        for groups in seg.PerFrameFunctionalGroupsSequence
+        for d in groups.DerivationImageSequence
+    ]
+    whole = (series.ReferencedInstanceSequence, seg.SourceImageSequence)
+    for found in (*frames, *([str(i.ReferencedSOPInstanceUID) for i in s] for s in whole)):
+        assert found == wanted
+    assert len(frames) == len(seg.PerFrameFunctionalGroupsSequence)
+
+
+@pytest.mark.parametrize(
+    ("flavor", "used_as", "counts"),
+    [
+        ("VOLUME", "tissue", True),
+        ("VOLUME", "left aside: other levels were nearer to the wanted scale", True),
+        ("THUMBNAIL", "tissue", True),
+        ("LABEL", "left aside: LABEL", False),
+    ],
+)
+def test_levels_were_read_whatever_they_gave_and_labels_were_not(
+    source, tmp_path, flavor, used_as, counts
+):
+    other = volume(500, 750, scale=8)
+    other.file_meta = report(source, refusal(source)).file_meta
+    other.save_as(tmp_path / "other.dcm", enforce_file_format=True)
+    uids = (str(source.SOPInstanceUID), str(other.SOPInstanceUID))
+    slide = SlideFiles("s", (tmp_path / "a.dcm", tmp_path / "other.dcm"), uids, tmp_path)
+    account = LevelAccount(uids[1], flavor, 500, 750, 4.0, 1, used_as)
+    found = sources_of(source, slide, prediction(source, levels=(account,)))
+    assert [str(ds.SOPInstanceUID) for ds in found] == list(uids[: 1 + counts])
+    assert len(sources_of(source, slide, prediction(source))) == 2, "nothing is accounted for"
 
 
 def test_the_same_instant_told_in_two_zones_makes_the_same_bytes(source):

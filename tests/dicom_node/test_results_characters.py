@@ -126,7 +126,7 @@ def test_the_template_validator_finds_no_error(name, tmp_path):
 def test_an_operator_is_told_which_attributes_of_which_slide_and_no_value():
     for name in ("Korean", "an unknown term"):
         source = header_in(ALL[name])
-        slide = SlideFiles("key", (), (source.SOPInstanceUID,), Path())
+        slide = SlideFiles("key", (Path("a"),), (source.SOPInstanceUID,), Path("a"))
         making = Making(source, refusal(source), manifest(), PROVENANCE, slide, 0)
         with structlog.testing.capture_logs() as logs:
             (built,) = build_objects(making)

@@ -39,7 +39,6 @@ CLASS = {"kind": "class", "name": "grade", "tensor": "survival", "code": TUMOR, 
         ([MAP], {}, "map tissue of several classes cannot be reported"),
         ([MAP, MEASURE], {}, r"output area \(of kind measure\), map tissue of several classes"),
         ([SURE], {}, "what is known of the uncertainty of spots cannot be reported"),
-        ([], {"unit": "case"}, "a prediction of a whole case cannot be reported"),
     ],
 )
 def test_a_student_whose_answer_would_be_left_out_is_refused(

@@ -26,8 +26,11 @@ from dicom_node.spool.lost_found import LostFound
 from dicom_node.spool.purge import Purger
 from dicom_node.spool.spool import Spool
 from dicom_node.work import outputs, workflow
-from engines.runtime import Runtime
+from dicom_node.work.early.kept import KeptNumbers
+from dicom_node.work.numbers import Numbers
 from inference import archive
+from inference.case import archive as case_archive
+from inference.tiles.encoding import Encoding
 
 Patch = tuple[object, str, str]
 
@@ -36,13 +39,31 @@ POINTS: dict[str, Patch] = {
     "before open_slides": (workflow.StudyWorkflow, "open_slides", "before"),
     "in open_slides": (Studies, "start_analysis", "after"),
     "between open_slides and analyze": (workflow.StudyWorkflow, "analyze", "before"),
-    "in analyze, after some tiles": (Runtime, "run", "after"),
+    "in analyze, after some tiles": (Encoding, "_note", "after"),
     "in analyze, before the prediction is written": (archive, "save", "before"),
     "in analyze, after the prediction is written": (archive, "save", "after"),
+    "in analyze, after the case is kept": (case_archive, "save", "after"),
     "between analyze and build": (workflow.StudyWorkflow, "build_results", "before"),
     "in build, after one object": (outputs, "write_file", "after"),
     "in build, after the rows are written": (Deliveries, "start", "after"),
 }
+
+EARLY_POINTS: dict[str, Patch] = {
+    "early, before a slide is opened": (Numbers, "of", "before"),
+    "early, after some tiles": (Encoding, "_note", "after"),
+    "early, after all tiles": (Numbers, "of", "after"),
+    "early, before its numbers are kept": (KeptNumbers, "save", "before"),
+    "early, after its numbers are kept": (KeptNumbers, "save", "after"),
+}
+"""Of the worker, while a study is still open."""
+
+READY_POINTS: dict[str, Patch] = {
+    "closed, numbers not taken": (KeptNumbers, "take", "before"),
+    "closed, numbers taken": (KeptNumbers, "take", "after"),
+    "built, numbers still kept": (KeptNumbers, "discard", "before"),
+    "built, numbers gone": (KeptNumbers, "discard", "after"),
+}
+"""Of a worker that finds the numbers of a closed study ready."""
 
 EGRESS_POINTS: dict[str, Patch] = {
     "between build and deliver": (dimse, "send", "before"),
@@ -96,6 +117,8 @@ def arm(point: str, nth: int) -> None:
     """Wrap the function of a point so that its `nth` call is the last thing the process does."""
     owner, name, when = (
         POINTS
+        | EARLY_POINTS
+        | READY_POINTS
         | EGRESS_POINTS
         | PROOF_POINTS
         | REQUEST_POINTS

@@ -7,6 +7,7 @@ import numpy as np
 from pydicom import Dataset, dcmwrite
 from pydicom.uid import VLWholeSlideMicroscopyImageStorage
 
+from dicom_node.results.content import settle
 from dicom_node.results.identity import Provenance, result_uid
 from dicom_node.results.seg.heatmap import build_segmentation
 from dicom_node.results.sr.report import build_report
@@ -289,8 +290,8 @@ def refusal(source: Dataset | None) -> NotAssessable:
 
 def segment(source: Dataset, result: Prediction, **changes: object) -> Dataset:
     arguments = {"input_uids": [source.SOPInstanceUID], "series_number": 9001, **changes}
-    return build_segmentation(
-        source, result, result.heatmaps[0], manifest(), PROVENANCE, **arguments
+    return settle(
+        build_segmentation(source, result, result.heatmaps[0], manifest(), PROVENANCE, **arguments)
     )
 
 
@@ -301,7 +302,7 @@ def report(source: Dataset, result: Prediction | NotAssessable, **changes: objec
         "series_number": 9002,
         **changes,
     }
-    return build_report(source, result, manifest(), PROVENANCE, **arguments)
+    return settle(build_report(source, result, manifest(), PROVENANCE, **arguments))
 
 
 def to_bytes(ds: Dataset) -> bytes:

@@ -5,6 +5,7 @@ Contract: engines/manifest.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ from training.scoring import resample
 TOLERANCE = 1e-3
 """Largest difference of a runtime on the probe; the engines differ by some 1e-5."""
 _SCHEME = "99DICOMNODE"
+_OWN_SCHEME = "99STUDENT"
+"""Of codes whose meaning depends on the run: ours keep theirs for ever."""
+_MOST_OF_VALUE = 16
 _SCORE_UNIT = {"value": "{score}", "scheme": "UCUM", "meaning": "score"}
 _PROBABILITY_UNIT = {"value": "{ratio}", "scheme": "UCUM", "meaning": "ratio"}
 _SITES = {
@@ -86,7 +90,7 @@ def manifest(name: str, version: str, student: Student, source: Bundle) -> dict[
         "finding": {
             "code": {"value": "C125201", "scheme": "NCIt", "meaning": "Overall Survival"}
             if student.survival
-            else {"value": run["task"], "scheme": _SCHEME, "meaning": run["task"].upper()},
+            else _own(run["task"], run["task"].upper()),
             "reference_cohort": f"{unit['patients']['outer']} patients of {run['cohort']} "
             f"that the student had not seen (fold {unit['fold']})",
         },
@@ -134,11 +138,9 @@ def _outputs(student: Student) -> list[dict[str, object]]:
                 "kind": "score",
                 "name": name,
                 "tensor": tensor,
-                "code": {
-                    "value": name,
-                    "scheme": _SCHEME,
-                    "meaning": "Risk score" if tensor == "risk" else _sentence(tensor),
-                },
+                "code": {"value": "risk-score", "scheme": _SCHEME, "meaning": "Risk score"}
+                if tensor == "risk"
+                else _own(name.removeprefix("probability-"), _sentence(tensor)),
                 "unit": _SCORE_UNIT if tensor == "risk" else _PROBABILITY_UNIT,
                 "direction": "higher-is-worse" if tensor == "risk" else "none",
                 "percentiles": np.percentile(values, np.arange(101)).tolist(),
@@ -169,14 +171,17 @@ def _survival(times: list[float]) -> dict[str, object]:
         "tensor": "survival",
         "times_months": months,
         "codes": [
-            {
-                "value": f"survival-{at + 1}",
-                "scheme": _SCHEME,
-                "meaning": f"OS probability at {month:g} months",
-            }
+            _own(f"survival-{at + 1}", f"OS probability at {month:g} months")
             for at, month in enumerate(months)
         ],
     }
+
+
+def _own(value: str, meaning: str) -> dict[str, str]:
+    """A code of the run; of a value that is too long its beginning, and what tells it apart."""
+    if len(value) > _MOST_OF_VALUE:
+        value = f"{value[: _MOST_OF_VALUE - 5]}-{hashlib.sha256(value.encode()).hexdigest()[:4]}"
+    return {"value": value, "scheme": _OWN_SCHEME, "meaning": meaning}
 
 
 def _sentence(tensor: str) -> str:

@@ -91,6 +91,12 @@ results = Table(
     Column("purged_at", Float),
     Column("model", String(32), nullable=False, default="", server_default=""),
     Column("silent", sa.Boolean, nullable=False, default=False, server_default=sa.false()),
+    Column("series_instance_uid", String(64), nullable=False, default="", server_default=""),
+    Column("engine", Words, nullable=False, default="", server_default=""),
+    Column("dated_at", Float),
+    Column("predecessor", String(64), nullable=False, default="", server_default=""),
+    Column("number", Integer),
+    Column("replaced", sa.Boolean, nullable=False, default=False, server_default=sa.false()),
     UniqueConstraint("study_instance_uid", "revision", "sop_instance_uid"),
 )
 

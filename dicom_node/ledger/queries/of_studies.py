@@ -148,6 +148,27 @@ class StudyQueries:
         with self._database.read() as db:
             return db.scalar(query)
 
+    def received(self, study: str) -> dict[str, tuple[str, float]]:
+        """Who sent each instance of a study, by calling AE title, and when it was stored."""
+        i = instances.c
+        query = sa.select(i.sop_instance_uid, i.calling_ae, i.received_at)
+        with self._database.read() as db:
+            rows = db.execute(query.where(i.study_instance_uid == study))
+            return {row.sop_instance_uid: (row.calling_ae, row.received_at) for row in rows}
+
+    def arriving_from(self, calling_ae: str) -> float:
+        """When the last byte came of what a sender is sending now, of whatever study; 0 if it sends
+        nothing."""
+        bytes_at = sa.select(sa.func.max(transfers.c.last_byte_at))
+        with self._database.read() as db:
+            return db.scalar(bytes_at.where(transfers.c.calling_ae == calling_ae)) or 0.0
+
+    def stored_from(self, calling_ae: str) -> float:
+        """When the last instance of a sender was stored, of whatever study; 0 if none was."""
+        stored_at = sa.select(sa.func.max(instances.c.received_at))
+        with self._database.read() as db:
+            return db.scalar(stored_at.where(instances.c.calling_ae == calling_ae)) or 0.0
+
     def senders(self) -> dict[str, int]:
         """How many studies there still are files of from each calling AE title."""
         i = instances.c

@@ -44,6 +44,7 @@ def maps_of(
             making.provenance,
             input_uids=making.slide.input_uids,
             series_number=making.series_number + number,
+            read=making.read,
         )
         name = kind if heatmap.name == kind else f"{kind}-{heatmap.name}"
         yield BuiltObject(name, making.slide.key, segmentation)
@@ -58,12 +59,14 @@ def build_segmentation(
     *,
     input_uids: Sequence[str],
     series_number: int,
+    read: Sequence[Dataset] = (),
 ) -> Dataset:
     """The heatmap as a Segmentation in the slide's study and frame of reference (PS3.3 A.51).
 
     `source` is the header of the base-level VOLUME instance, pixel data not needed. Origin and
     orientation are the slide's, nothing is cropped, and pixel spacing is `stride_px` times the
-    base level's: viewers place an overlay by these alone.
+    base level's: viewers place an overlay by these alone. `read` are references to every instance
+    that was read, where that is more than `source`.
 
     Raises ValueError for a heatmap that is not the manifest's, holds values outside [0, 1] or
     no value at all, or does not fit the grid of `source`.
@@ -79,7 +82,7 @@ def build_segmentation(
         transfer_syntax_uid=JPEGLSLossless,
     )
     return build_layer(
-        source, result, output, manifest, provenance, layer, input_uids, series_number
+        source, result, output, manifest, provenance, layer, input_uids, series_number, read
     )
 
 

@@ -23,6 +23,7 @@ from dicom_node.results.modules import (
     series_description,
 )
 from dicom_node.results.seg import labels
+from dicom_node.results.sources import set_sources
 from engines.manifest.outputs import HeatmapOutput
 from engines.manifest.whole import Manifest
 from inference.slide.characters.header import UTF_8, in_unicode
@@ -57,8 +58,12 @@ def build_layer(
     layer: Layer,
     input_uids: Sequence[str],
     series_number: int,
+    read: Sequence[Dataset] = (),
 ) -> Dataset:
-    """A Segmentation of one segment and one pixel a tile, laid over the whole slide."""
+    """A Segmentation of one segment and one pixel a tile, laid over the whole slide.
+
+    `read` are references to every instance that was read, where that is more than `source`.
+    """
     check_same_slide(source, result.geometry)
     names = ResultNames.of(source.StudyInstanceUID, input_uids, provenance, layer.kind)
     device = provenance.device
@@ -87,13 +92,14 @@ def build_layer(
         tile_size=(FRAME_PX, FRAME_PX),
         dimension_organization_type="TILED_SPARSE",
         omit_empty_frames=False,
-        series_description=series_description(_short(layer.label), manifest),
+        series_description=series_description(_short(layer.label), manifest, own),
         specific_character_set=UTF_8,
     )
     # highdicom parses the origin; viewers compare it with the slide's
     segmentation.TotalPixelMatrixOriginSequence = deepcopy(source.TotalPixelMatrixOriginSequence)
     segmentation.PatientOrientation = None  # type 2C, left out by highdicom
     _fix_dimension_uid(segmentation, names.uid("dimensions"))
+    set_sources(segmentation, read or [source])
     complete(segmentation, own, manifest, provenance)
     return segmentation
 

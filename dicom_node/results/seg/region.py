@@ -40,6 +40,7 @@ def make(making: Making) -> Iterator[BuiltObject]:
             making.provenance,
             input_uids=making.slide.input_uids,
             series_number=making.series_number + number,
+            read=making.read,
         )
         yield BuiltObject(f"{REGION.name}-{heatmap.name}", making.slide.key, region)
 
@@ -53,6 +54,7 @@ def build_region(
     *,
     input_uids: Sequence[str],
     series_number: int,
+    read: Sequence[Dataset] = (),
 ) -> Dataset:
     """The region on the grid of its heatmap, in the slide's frame of reference (PS3.3 A.51).
 
@@ -69,7 +71,7 @@ def build_region(
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
     return build_layer(
-        source, result, output, manifest, provenance, layer, input_uids, series_number
+        source, result, output, manifest, provenance, layer, input_uids, series_number, read
     )
 
 

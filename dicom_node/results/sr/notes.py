@@ -6,6 +6,7 @@ from pydicom import Dataset
 from pydicom.datadict import dictionary_description
 
 from dicom_node.results.modules import plain
+from dicom_node.results.specimens import identifier_of
 from inference.slide.characters.decoding import MARK
 from inference.slide.characters.header import undecoded
 
@@ -17,14 +18,8 @@ def notes_of(source: Dataset) -> tuple[str, ...]:
     return (*_specimen_note(source), *_undecoded_note(source))
 
 
-def identifier_of(specimen: Dataset) -> str:
-    """Specimen Identifier (LO); a backslash, which it must not hold, came back as two values."""
-    found = specimen.get("SpecimenIdentifier") or "?"
-    return str(found) if isinstance(found, str) else "/".join(map(str, found))
-
-
 def _specimen_note(source: Dataset) -> tuple[str, ...]:
-    """A sentence for slides with several specimens, of which the template names only one."""
+    """A sentence for slides with several specimens: whose a number is, nobody can tell."""
     specimens = source.get("SpecimenDescriptionSequence") or ()
     if len(specimens) < 2:
         return ()

@@ -14,7 +14,6 @@ from highdicom.sr import (
     ObserverContext,
     RelationshipTypeValues,
     SubjectContext,
-    SubjectContextSpecimen,
 )
 from pydicom import Dataset
 
@@ -30,7 +29,8 @@ from dicom_node.results.modules import (
 )
 from dicom_node.results.seg.layer import check_same_slide
 from dicom_node.results.sr.groups import prediction_groups, refusal_groups
-from dicom_node.results.sr.notes import identifier_of, notes_of
+from dicom_node.results.sr.notes import notes_of
+from dicom_node.results.sr.subject import name_specimens, subject_of
 from dicom_node.results.sr.summary import summary
 from dicom_node.sop_classes import SEGMENTATION
 from engines.manifest.whole import Manifest
@@ -53,6 +53,7 @@ def make(making: Making) -> Iterator[BuiltObject]:
         series_number=making.series_number,
         predecessor=making.predecessor,
         notes=making.notes,
+        read=making.read,
     )
     yield BuiltObject(REPORT.name, making.slide.key, report)
 
@@ -68,12 +69,14 @@ def build_report(
     series_number: int,
     predecessor: Dataset | None = None,
     notes: Sequence[str] = (),
+    read: Sequence[Dataset] = (),
 ) -> Dataset:
     """The report of one slide, of a prediction or of a refusal (PS3.3 A.35.13).
 
     `source` is the header of the base-level VOLUME instance; `segmentations` are the heatmaps
     made from the same result, named as evidence; `predecessor` is the report this one replaces;
-    `notes` are sentences that it says beside.
+    `notes` are sentences that it says beside; `read` are references to every instance that was
+    read, where that is more than `source`.
 
     Raises ValueError for a result that lacks what the manifest promises, holds a number that is
     not finite, or belongs to another slide.
@@ -90,18 +93,19 @@ def build_report(
         raise ValueError("found a prediction without a manifest, expected that of its model")
     header = blank_header(own, result.geometry)
     content = MeasurementReport(
-        observation_context=_observation_context(own, provenance),
+        observation_context=observation_context(provenance, subject_of(own)),
         procedure_reported=codes.IMAGING_PROCEDURE,
         imaging_measurements=groups,
         referenced_images=[header],
     )
-    _separate(content)
-    _drop_tile_size(content)
+    separate(content)
+    drop_tile_size(content)
+    name_specimens(content, own)
     root = content[0]
     tree = [*summary(own, result, manifest), *root.ContentSequence, *_pictures(segmentations)]
     root.ContentSequence = []
     report: Dataset = Comprehensive3DSR(
-        evidence=[header, *segmentations],
+        evidence=[header, *read, *segmentations],
         # highdicom copies the whole tree and walks it three times, to find images that are no
         # evidence; ours names none but the header. So it is given the root alone.
         content=root,
@@ -113,7 +117,7 @@ def build_report(
         is_final=False,
         is_verified=False,
         previous_versions=None if predecessor is None else [predecessor],
-        series_description=series_description("AI report", manifest),
+        series_description=series_description("AI report", manifest, own),
         specific_character_set=UTF_8,
     )
     report.ContentSequence = tree
@@ -135,8 +139,10 @@ def _pictures(segmentations: Sequence[Dataset]) -> Iterator[ImageContentItem]:
         )
 
 
-def _observation_context(source: Dataset, provenance: Provenance) -> ObservationContext:
-    """The device that observed, and the specimen it observed where the slide names one."""
+def observation_context(
+    provenance: Provenance, subject: SubjectContext | None
+) -> ObservationContext:
+    """The device that observed, and the specimen it observed where there is one to be named."""
     device = provenance.device
     observer = ObserverContext(
         observer_type=codes.DEVICE,
@@ -148,47 +154,23 @@ def _observation_context(source: Dataset, provenance: Provenance) -> Observation
             serial_number=device.serial,
         ),
     )
-    return ObservationContext(
-        observer_device_context=observer, subject_context=_specimen_context(source)
-    )
+    return ObservationContext(observer_device_context=observer, subject_context=subject)
 
 
-def _specimen_context(source: Dataset) -> SubjectContext | None:
-    """TID 1009 of the slide's first specimen; None where its UID or identifier is missing."""
-    specimens = source.get("SpecimenDescriptionSequence")
-    if not specimens or not (
-        specimens[0].get("SpecimenUID") and specimens[0].get("SpecimenIdentifier")
-    ):
-        return None
-    specimen = specimens[0]
-    kinds = [CodedConcept.from_dataset(k) for k in specimen.get("SpecimenTypeCodeSequence") or ()]
-    # "Slide" names the container, which is named anyway, and older validators refuse it.
-    kind = next((k for k in kinds if k != codes.SLIDE), None)
-    return SubjectContext(
-        subject_class=codes.SPECIMEN,
-        subject_class_specific_context=SubjectContextSpecimen(
-            uid=specimen.SpecimenUID,
-            identifier=identifier_of(specimen),
-            container_identifier=source.get("ContainerIdentifier") or None,
-            specimen_type=kind,
-        ),
-    )
-
-
-def _separate(items: Iterable[Dataset]) -> None:
+def separate(items: Iterable[Dataset]) -> None:
     """Makes every container SEPARATE: readers print a CONTINUOUS one as prose, without labels."""
     for item in items:
         if item.ValueType == "CONTAINER":
             item.ContinuityOfContent = "SEPARATE"
-        _separate(item.get("ContentSequence") or ())
+        separate(item.get("ContentSequence") or ())
 
 
-def _drop_tile_size(items: Iterable[Dataset]) -> None:
+def drop_tile_size(items: Iterable[Dataset]) -> None:
     """Takes Pixel Data Rows and Columns out of the image library."""
     for item in items:
         if "ContentSequence" not in item:
             continue
-        _drop_tile_size(item.ContentSequence)
+        drop_tile_size(item.ContentSequence)
         for index in reversed(range(len(item.ContentSequence))):
             name = item.ContentSequence[index].ConceptNameCodeSequence[0]
             if name.CodeValue in _TILE_SIZE_CODES:

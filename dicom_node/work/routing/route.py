@@ -46,7 +46,13 @@ def route(facts: SlideFacts, students: Iterable[Student]) -> Route:
             continue
         taken.append(_taken(facts, student))
         before += [] if entry.silent else [student]
-    return Route(tuple(taken), tuple(passed), _sentence(facts, taken, passed))
+    return Route(
+        tuple(taken),
+        tuple(passed),
+        _sentence(facts, taken, passed),
+        organ=facts.organ.organ.name if facts.organ.organ else "",
+        said=facts.organ.sentence,
+    )
 
 
 def _beside(student: Student, before: Sequence[Student]) -> Iterator[Mismatch]:
@@ -69,6 +75,7 @@ def _taken(facts: SlideFacts, student: Student) -> Taken:
         cautions=(*_set_aside(student), *(facts.organ.beside if names_organs else ())),
         notes=(facts.organ.sentence,) if names_organs else (),
         warnings=stain_refusal(concepts(facts.stains), made_for)[1] if is_asked else (),
+        is_of_cases=student.is_of_cases,
     )
 
 

@@ -19,6 +19,8 @@ class Student:
     is_fixture: bool = False
     bundle_digest: str = ""
     """Of two that have the same bundle, one runs on a slide; silent ones apart."""
+    is_of_cases: bool = False
+    """Whether it predicts for all slides of a study together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ class Taken:
     """Sentences that its report has to say beside."""
     warnings: tuple[str, ...]
     """Sentences that the analysis warns of by itself."""
+    is_of_cases: bool = False
+    """Whether the slide is one of all those of its study that have one report."""
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -83,7 +87,15 @@ class Route:
     taken: tuple[Taken, ...]
     passed: tuple[Passed, ...]
     sentence: str
+    organ: str = ""
+    """Its name; empty where it is undecided, or where nothing was asked."""
+    said: str = ""
+    """Of the organ, and why."""
 
     def of(self, name: str) -> Taken | None:
         """A model that runs, by its name."""
         return next((taken for taken in self.taken if taken.name == name), None)
+
+    def why_not(self, name: str) -> tuple[Mismatch, ...]:
+        """Why a model does not run, by its name; nothing of one that does."""
+        return next((passed.why for passed in self.passed if passed.name == name), ())

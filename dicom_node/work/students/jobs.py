@@ -15,6 +15,7 @@ from dicom_node.work.routing.route import facts_of, route
 from dicom_node.work.routing.values import Route, Taken
 from dicom_node.work.students.roster import Known, Roster
 from engines.manifest.claims import Applicability
+from inference.case.values import CASE
 from inference.errors import SlideUnreadable
 from inference.slide.files import SlideFiles
 from inference.types import NotAssessable, Reason
@@ -30,7 +31,7 @@ class Job:
     """One slide by one model. Its text is what steps record, and what an attempt goes on with."""
 
     slide: str
-    """Key of the slide."""
+    """Key of the slide; CASE for all slides of the study together."""
     model: str = ""
     """Empty for the one for all slides; where there are several, for no model: a report says so."""
 
@@ -39,6 +40,19 @@ class Job:
         """The job of a recorded text."""
         slide, _, model = text.partition("/")
         return cls(slide, model)
+
+    @property
+    def is_case(self) -> bool:
+        """Whether it is of all slides together."""
+        return self.slide == CASE
+
+    def parts(self, keys: Iterable[str]) -> list[Job]:
+        """What has a Series Number of its own: of a case its report, and the maps of each slide."""
+        return [self, *(self.on(key) for key in keys)] if self.is_case else [self]
+
+    def on(self, key: str) -> Job:
+        """The part of the job of a case that is done on one slide."""
+        return Job(key, self.model)
 
     @property
     def text(self) -> str:
@@ -60,11 +74,18 @@ class Assigned:
     silent: tuple[Taken, ...] = ()
     trouble: str = ""
     """Why the slide cannot be asked which it needs; empty where it can."""
+    every: Route = _NOTHING
+    """Of all models, silent ones as well."""
 
     @property
     def names(self) -> tuple[str, ...]:
         """Models whose results are sent."""
         return tuple(taken.name for taken in self.live.taken)
+
+    @property
+    def organ(self) -> str:
+        """Of the slide; empty where it is undecided, or nobody asked."""
+        return self.every.organ
 
     def of(self, model: str) -> Taken | None:
         """One that runs, by its name."""
@@ -83,16 +104,20 @@ class Assigning:
         """What is to be done for a study, model after model: each is opened once.
 
         A slide that no model runs on whose results are sent has a job without a model, as long as
-        there is any such model: its report says why.
+        there is any such model: its report says why. A model of cases has one job for all slides
+        as soon as it runs on one of them.
         """
+        slides = list(slides)
         if self._roster.is_one:
-            return [Job(slide.key) for slide in slides]
+            is_case = bool(slides) and self._roster.known[0].is_of_cases
+            return [Job(CASE)] if is_case else [Job(slide.key) for slide in slides]
         found: list[Job] = []
         for slide in slides:
             assigned = self.of(slide)
-            live = [Job(slide.key, taken.name) for taken in assigned.live.taken]
+            live = [self._job(slide, taken.name) for taken in assigned.live.taken]
             found += live or ([Job(slide.key)] if self._roster.live else [])
-            found += [Job(slide.key, taken.name) for taken in assigned.silent]
+            found += [self._job(slide, taken.name) for taken in assigned.silent]
+        found = list(dict.fromkeys(found))
         # Silent ones last: one that ends the worker has then kept nobody's report waiting.
         known = self._roster.known
         by_mode = [*self._roster.live, *(one for one in known if one.is_silent)]
@@ -116,7 +141,8 @@ class Assigning:
         except Exception as error:  # noqa: BLE001 - of this slide; the study's others go on
             log.error("unexpected_error", error=type(error).__name__, trace=trace_of(error))
             return Assigned(_NOTHING, trouble=_UNASKED)
-        return Assigned(live, tuple(taken for taken in every.taken if taken.silent))
+        silent = tuple(taken for taken in every.taken if taken.silent)
+        return Assigned(live, silent, every=every)
 
     def refusal(self, job: Job, assigned: Assigned) -> NotAssessable | None:
         """Why the model of a job does not run on its slide; None where it does."""
@@ -130,6 +156,23 @@ class Assigning:
         elif job.model and assigned.of(job.model) is not None:
             return None
         return no_model(assigned)
+
+    def left_out(self, known: Known, assigned: Assigned) -> NotAssessable | None:
+        """Why a slide is no part of the case of a model; None where it is."""
+        if assigned.trouble:
+            return NotAssessable(Reason.ANALYSIS_FAILED, assigned.trouble, None, ())
+        asked = assigned.every if known.is_silent else assigned.live
+        why = asked.why_not(known.student.entry.name)
+        # With the one model for all slides the analysis asks for the stain, with its own code.
+        if not why or (self._roster.is_one and all(one.attribute == "Stain" for one in why)):
+            return None
+        needed = ", ".join(one.sentence for one in why)
+        detail = f"The model of the case is not for this slide. {needed}. {asked.said}"
+        return NotAssessable(Reason.OTHER_MODEL, detail, None, ())
+
+    def _job(self, slide: SlideFiles, model: str) -> Job:
+        known = self._roster.of(model)
+        return Job(CASE if known is not None and known.is_of_cases else slide.key, model)
 
     def _sender(self, slide: SlideFiles) -> str | None:
         """Who sent its largest level."""

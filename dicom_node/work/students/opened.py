@@ -102,11 +102,15 @@ class Students:
             bundle=bundle.manifest.name,
             version=bundle.manifest.version,
             digest=bundle.digest[:12],
+            unit=bundle.manifest.unit,
             engine=runtime.engine,
             note=runtime.note or None,
         )
         is_fixture = bundle.manifest.status == "fixture"
-        student = Student(entry, bundle.manifest.applicability, is_fixture, bundle.digest)
+        is_of_cases = bundle.manifest.unit == "case"
+        student = Student(
+            entry, bundle.manifest.applicability, is_fixture, bundle.digest, is_of_cases
+        )
         return Known(model, student, bundle, runtime.engine, runtime.precision, runtime.opened)
 
     def _again(self, known: Known) -> _Open:

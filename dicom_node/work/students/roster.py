@@ -32,6 +32,11 @@ class Known:
         """Whether its results go nowhere."""
         return self.student.entry.silent
 
+    @property
+    def is_of_cases(self) -> bool:
+        """Whether one prediction is of all slides of a study together."""
+        return self.student.is_of_cases
+
 
 @dataclass(frozen=True)
 class Roster:

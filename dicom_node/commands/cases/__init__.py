@@ -1,0 +1,1 @@
+"""Cases, as commands make them: of files, without a node."""

@@ -1,0 +1,26 @@
+"""What a result object is: its series, its dates, its engine, and what it replaced."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy import Boolean, Column, Float, Integer, String, Text
+
+revision = "0007"
+down_revision = "0006"
+
+
+def upgrade() -> None:
+    """Only adds: a version that knows schema 1 does not see it.
+
+    Of objects that earlier versions made nobody knows it: their rows have it empty.
+    """
+    op.add_column(
+        "results", Column("series_instance_uid", String(64), nullable=False, server_default="")
+    )
+    op.add_column("results", Column("engine", Text, nullable=False, server_default=""))
+    op.add_column("results", Column("dated_at", Float))
+    op.add_column("results", Column("predecessor", String(64), nullable=False, server_default=""))
+    op.add_column("results", Column("number", Integer))
+    op.add_column("results", Column("replaced", Boolean, nullable=False, server_default=sa.false()))
+    op.execute(sa.text("UPDATE schema_version SET version = 7"))

@@ -1,0 +1,1 @@
+"""Slides of studies that are still open: encoded while nothing closed waits, and kept."""

@@ -1,0 +1,86 @@
+"""Results of slides whose study is still open: one file each, which says what it is a result of."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from dicom_node.config.whole import Config
+from dicom_node.ledger.ledger import WorkerLedger
+from dicom_node.ledger.rows import Run
+from dicom_node.ledger.states import State
+from dicom_node.work.students.jobs import Job
+from inference import archive
+from inference.types import NotAssessable, Prediction
+
+log = structlog.get_logger()
+
+_NEEDED = (State.RECEIVING, State.QUEUED, State.ANALYZING)
+_EARLY, _TILES = "early-", "tiles-"
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A result that was computed before its study closed."""
+
+    result: Prediction | NotAssessable
+    worked_s: float
+
+
+class KeptNumbers:
+    """The results that are kept below one folder."""
+
+    def __init__(self, config: Config) -> None:
+        self._results = config.results_dir
+
+    def save(self, run: Run, job: Job, of: str, ready: Ready) -> None:
+        """Keep a result of what `of` is the digest of.
+
+        Raises OSError, also where the folder of the revision is gone: a study that was erased
+        meanwhile does not get it back.
+        """
+        note = {"of": of, "worked_s": ready.worked_s}
+        archive.save(ready.result, self._path(run, job), note)
+
+    def take(self, run: Run, job: Job, of: str) -> Ready | None:
+        """The result that is kept, if it is one of just this. Another one is removed. Raises
+        OSError."""
+        path = self._path(run, job)
+        if not path.exists():
+            return None
+        try:
+            note = archive.note_of(path)
+            if note.get("of") == of:
+                return Ready(archive.load(path), float(note["worked_s"]))
+            reason = "what was read has changed"
+        except (ValueError, KeyError) as error:
+            reason = f"it cannot be read ({type(error).__name__})"
+        log.info("ready_discarded", study=run.study, slide=job.slide, reason=reason)
+        path.unlink(missing_ok=True)
+        return None
+
+    def discard(self, run: Run) -> None:
+        """Remove all that is kept of a revision: its results are built, or nobody will ask.
+
+        Of slides, too, that are others since more has come.
+        """
+        self._clear(self._results / run.folder)
+
+    def sweep(self, ledger: WorkerLedger) -> None:
+        """Remove what is kept of studies that nobody will ask for: cancelled, or erased."""
+        needed = {r.run.folder for state in _NEEDED for r in ledger.queries.in_state(state)}
+        for path in {p.parent for p in self._results.glob(f"*/{_EARLY}*.npz")}:
+            if path.name not in needed:
+                self._clear(path)
+
+    def _clear(self, folder: Path) -> None:
+        for path in folder.glob(f"{_EARLY}*.npz"):
+            path.unlink(missing_ok=True)
+        for path in folder.glob(f"{_TILES}*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def _path(self, run: Run, job: Job) -> Path:
+        return self._results / run.folder / f"{_EARLY}{job.file_name}.npz"

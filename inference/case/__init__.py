@@ -1,0 +1,1 @@
+"""A case: one prediction of all slides of a study together."""

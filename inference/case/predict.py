@@ -1,0 +1,102 @@
+"""Slides to the prediction of their case: one bag of all tiles, one run of the aggregator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.manifest.claims import Applicability
+from engines.manifest.whole import Manifest
+from inference import quality
+from inference.case.values import CaseResult, CaseSlide
+from inference.seen import Seen, aggregator_inputs, numbers, tile_values_of
+from inference.tiles.encoding import Runtime
+from inference.types import NotAssessable, Reason
+
+Array = NDArray[Any]
+Looked = tuple[str, Seen | NotAssessable]
+"""Key of a slide, and what `inference.predict.look` says of it, or why it was not looked at."""
+
+
+def of_any_amount(made_for: Applicability) -> Applicability:
+    """What is asked of each slide of a case: all but how much tissue it has. A case needs that of
+    all its slides together; of each, one tile."""
+    return made_for.model_copy(update={"minimum_tissue_mm2": 0.0, "minimum_tiles": 1})
+
+
+def predict_case(
+    slides: Iterable[Looked], runtime: Runtime, made_for: Applicability | None = None
+) -> CaseResult:
+    """What the student says of all slides together, or why it must not say anything.
+
+    The order of `slides` changes nothing: their tiles go into the bag by key. `made_for` is asked
+    in the place of what the manifest says. Raises what the runtime raises.
+    """
+    manifest = runtime.manifest
+    ordered = sorted(slides, key=lambda slide: slide[0])
+    used = [seen for _, seen in ordered if isinstance(seen, Seen)]
+    refusal = _none_used(len(ordered)) if not used else None
+    refusal = refusal or _too_little(used, made_for or manifest.applicability)
+    if refusal:
+        return _refused(ordered, refusal)
+    outputs = runtime.run("aggregator", bag(manifest, used))
+    values = {
+        h.name: np.concatenate([tile_values_of(h, seen.values, outputs) for seen in used])
+        if h.graph == "encoder"
+        else tile_values_of(h, (), outputs)
+        for h in manifest.heatmaps
+    }
+    refusal = quality.output_refusal(manifest, outputs, values)
+    if refusal:
+        return _refused(ordered, refusal)
+    ends = np.cumsum([len(seen.cells[0]) for seen in used])
+    parts = {name: iter(np.split(all_tiles, ends[:-1])) for name, all_tiles in values.items()}
+    return CaseResult(
+        slides=tuple(
+            CaseSlide(
+                key,
+                seen.with_maps(manifest, {name: next(part) for name, part in parts.items()})
+                if isinstance(seen, Seen)
+                else seen,
+            )
+            for key, seen in ordered
+        ),
+        **numbers(manifest, outputs),
+    )
+
+
+def bag(manifest: Manifest, slides: Sequence[Seen]) -> dict[str, Array]:
+    """Inputs of the aggregator: the tiles of all slides, one slide after the other.
+
+    Those of one slide are taken as they lie, in files where they were kept; those of several are
+    copied, tensor by tensor: the features alone, never a pixel.
+    """
+    each = [aggregator_inputs(manifest, seen.cells, seen.values) for seen in slides]
+    if len(each) == 1:
+        return each[0]
+    return {name: np.concatenate([inputs[name] for inputs in each]) for name in each[0]}
+
+
+def _too_little(used: Sequence[Seen], made_for: Applicability) -> tuple[Reason, str] | None:
+    """Why all slides together hold too little to judge."""
+    tissue_mm2 = sum(seen.told.tissue_area_mm2 for seen in used)
+    tiles = min(sum(map(len, cells)) for cells in zip(*(seen.cells for seen in used), strict=True))
+    refusal = quality.tissue_refusal(tissue_mm2, tiles, made_for)
+    return refusal and (refusal[0], f"Of all slides used together: {refusal[1]}")
+
+
+def _none_used(slides: int) -> tuple[Reason, str]:
+    which = f"None of the {slides} slides" if slides != 1 else "The one slide"
+    return Reason.NO_SLIDE, f"{which} of the case can be used; why is said of each."
+
+
+def _refused(slides: Iterable[Looked], refusal: tuple[Reason, str]) -> CaseResult:
+    return CaseResult(
+        tuple(
+            CaseSlide(key, seen.told if isinstance(seen, Seen) else seen) for key, seen in slides
+        ),
+        refusal,
+    )

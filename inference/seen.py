@@ -1,0 +1,98 @@
+"""A slide whose tiles were encoded, and what an aggregator takes and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.manifest.outputs import HeatmapOutput
+from engines.manifest.whole import Manifest
+from inference.heatmap import assemble
+from inference.tiles.grid import TileGrid
+from inference.types import NotAssessable, Prediction, Reason
+from inference.uncertainty import intervals
+
+COARSE = "_coarse"
+POSITIONS = "positions"
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is known of a slide before the aggregator speaks."""
+
+    told: Prediction
+    """Without a number of the model, and without maps."""
+    grid: TileGrid
+    """Of the first source."""
+    cells: tuple[NDArray[np.int32], ...]
+    """[N, 2] (row, col) of the tiles that are judged, by source."""
+    values: tuple[Mapping[str, Array], ...]
+    """[N, ...] by tensor name of the encoder, by source; maybe in files."""
+
+    def refused(self, reason: Reason, detail: str) -> NotAssessable:
+        """Why the slide is not assessable all the same."""
+        return NotAssessable(reason, detail, self.told.geometry, self.told.levels, self.told.base)
+
+    def with_maps(self, manifest: Manifest, tile_values: Mapping[str, Array]) -> Prediction:
+        """What is told, with the maps of values [N] by output name; no number yet."""
+        maps = (
+            assemble(
+                output.name,
+                self.cells[0],
+                np.clip(tile_values[output.name], 0, 1).astype(np.float32),
+                shape=(self.grid.rows, self.grid.cols),
+                top=output.top_patches,
+            )
+            for output in manifest.heatmaps
+        )
+        return replace(self.told, heatmaps=tuple(maps))
+
+
+def aggregator_inputs(
+    manifest: Manifest,
+    cells: Sequence[NDArray[np.int32]],
+    values: Sequence[Mapping[str, Array]],
+) -> dict[str, Array]:
+    """By the convention of the manifest: an encoder output, `positions`, or either `_coarse`.
+
+    `cells` and `values` by source, as `Seen` has them.
+    """
+    inputs: dict[str, Array] = {}
+    for tensor in manifest.graphs["aggregator"].inputs:
+        source = 1 if tensor.name.endswith(COARSE) else 0
+        name = tensor.name.removesuffix(COARSE)
+        is_place = name == POSITIONS
+        inputs[tensor.name] = cells[source].astype(np.int64) if is_place else values[source][name]
+    return inputs
+
+
+def tile_values_of(
+    output: HeatmapOutput, values: Sequence[Mapping[str, Array]], outputs: Mapping[str, Array]
+) -> Array:
+    """[N] of a map, for the tiles of the first source: of the encoder, or of the aggregator."""
+    return (values[0] if output.graph == "encoder" else outputs)[output.tensor].reshape(-1)
+
+
+def numbers(manifest: Manifest, outputs: Mapping[str, Array]) -> dict[str, Any]:
+    """Scores, percentiles, survivals and their intervals as `Prediction` has them, of the outputs
+    of the aggregator."""
+    scores = {s.name: float(outputs[s.tensor].reshape(())) for s in manifest.scores}
+    return {
+        "scores": scores,
+        "percentiles": {
+            s.name: float(np.interp(scores[s.name], s.percentiles, np.arange(101)))
+            for s in manifest.scores
+            if s.percentiles is not None
+        },
+        "survivals": {
+            s.name: tuple(np.clip(outputs[s.tensor].reshape(-1), 0, 1).tolist())
+            for s in manifest.survivals
+        },
+        "intervals": intervals(manifest, outputs),
+    }
