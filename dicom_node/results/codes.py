@@ -55,7 +55,7 @@ SAID_STATUS = _private("STATUS", "What this may be used for")
 SAID_ASSESSABLE = _private("ASSESSABLE", "Could the slide be assessed")
 SAID_RESULT = _private("RESULT", "Result")
 SAID_ANALYZED = _private("ANALYZED", "What was analyzed")
-SAID_LEFT_OUT = _private("LEFT-OUT", "What was left out")
+SAID_LEFT_OUT = _private("NOT-ANALYZED", "What was left out")
 SAID_LIMIT = _private("LIMIT", "Limit of the model")
 SAID_PERFORMANCE = _private("PERFORMANCE", "Measured performance")
 HEATMAP = _private("HEATMAP", "Heatmap")
@@ -63,7 +63,7 @@ REGION = _private("REGION", "Region")
 ATTENTION_MAP = _private("ATTENTION-MAP", "Map of attention")
 IN_CASE = _private("IN-CASE", "Use in the case")
 USED = _private("USED", "Used")
-LEFT_OUT = _private("NOT-USED", "Left out")
+LEFT_OUT = _private("LEFT-OUT", "Left out")
 
 REASONS: dict[Reason, Code] = {
     Reason.NO_VOLUME_LEVEL: _private("NA-VOLUME", "No volume image"),
