@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from engines.bundle import Bundle
 from engines.errors import BundleRejected
-from engines.manifest.outputs import ClassOutput, HeatmapOutput, MeasureOutput
-from engines.manifest.uncertainty import Unknown
+from engines.manifest.outputs import ClassOutput, HeatmapOutput, MeasureOutput, Output
+from engines.manifest.uncertainty import Calibrated, Unknown
 from engines.manifest.whole import Manifest
 from inference.seen import COARSE, POSITIONS
 
@@ -29,10 +29,8 @@ def unanswered(manifest: Manifest) -> str:
     found += [f"map {o.name} of several classes" for o in manifest.outputs
               if isinstance(o, HeatmapOutput) and o.classes]  # fmt: skip
     for output in manifest.outputs:
-        if not isinstance(output.uncertainty, Unknown):
+        if not _is_told(output):
             found.append(f"what is known of the uncertainty of {output.name}")
-        if isinstance(output, HeatmapOutput) and (output.floor or output.threshold is not None):
-            found.append(f"the floor or the threshold of map {output.name}")
     if manifest.unit == "case" and any(
         tensor.name.removesuffix(COARSE) == POSITIONS
         for tensor in manifest.graphs["aggregator"].inputs
@@ -40,3 +38,12 @@ def unanswered(manifest: Manifest) -> str:
         # In one bag the tiles of all slides would lie on one grid, over each other.
         found.append("a prediction of a whole case from the positions of its tiles")
     return ", ".join(found)
+
+
+def _is_told(output: Output) -> bool:
+    """Whether a report says what the manifest states of the uncertainty: an interval of a map has
+    no place in its picture."""
+    known = output.uncertainty
+    if isinstance(output, HeatmapOutput):
+        return isinstance(known, Unknown | Calibrated)
+    return True

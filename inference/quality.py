@@ -18,6 +18,7 @@ from engines.manifest.values import Code
 from engines.manifest.whole import Manifest
 from inference.slide.terms import substance_name
 from inference.types import Reason
+from inference.uncertainty import wrong_interval
 
 ROUNDING = 1e-5
 """How far a probability may leave [0, 1] by rounding; it is clipped."""
@@ -138,6 +139,10 @@ def output_refusal(
                 f"The model gave {float(values.min()):g} to {float(values.max()):g} for {name}; "
                 f"expected {low:g} to {high:g}."
             )
+    if outside := wrong_interval(manifest, slide_outputs):
+        return Reason.MODEL_OUTPUT, (
+            f"The model gave an interval for {outside} that does not hold its value."
+        )
     for survival in manifest.survivals:
         if np.any(np.diff(slide_outputs[survival.tensor].ravel()) > SURVIVAL_RISE):
             return Reason.MODEL_OUTPUT, f"The model gave a curve for {survival.name} that rises."

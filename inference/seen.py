@@ -14,6 +14,7 @@ from engines.manifest.whole import Manifest
 from inference.heatmap import assemble
 from inference.tiles.grid import TileGrid
 from inference.types import NotAssessable, Prediction, Reason
+from inference.uncertainty import intervals
 
 COARSE = "_coarse"
 POSITIONS = "positions"
@@ -79,7 +80,8 @@ def tile_values_of(
 
 
 def numbers(manifest: Manifest, outputs: Mapping[str, Array]) -> dict[str, Any]:
-    """Scores, percentiles and survivals of `Prediction`, of the outputs of the aggregator."""
+    """Scores, percentiles, survivals and their intervals as `Prediction` has them, of the outputs
+    of the aggregator."""
     scores = {s.name: float(outputs[s.tensor].reshape(())) for s in manifest.scores}
     return {
         "scores": scores,
@@ -92,4 +94,5 @@ def numbers(manifest: Manifest, outputs: Mapping[str, Array]) -> dict[str, Any]:
             s.name: tuple(np.clip(outputs[s.tensor].reshape(-1), 0, 1).tolist())
             for s in manifest.survivals
         },
+        "intervals": intervals(manifest, outputs),
     }

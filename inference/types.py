@@ -7,7 +7,7 @@ top left corner of the top left pixel. Grid coordinates are 0-based.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
@@ -155,6 +155,8 @@ class Prediction:
     """SOP Instance UID of the image that has this geometry, or of its first part."""
     condition: Condition | None = None
     """None where it was not measured: in results of earlier versions."""
+    intervals: dict[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
+    """Low and high of each number of an output that has an interval, by output name."""
 
 
 @dataclass(frozen=True, slots=True)

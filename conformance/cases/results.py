@@ -12,7 +12,7 @@ from conformance.case import Case, Need
 from conformance.peers import dcmtk
 from conformance.peers.exchange import exchange, pacs_of, send
 from conformance.session import Session
-from conformance.verdicts import expect, expect_equal
+from conformance.verdicts import NotApplicable, expect, expect_equal
 from conformance.wire.connection import associated
 
 _NEEDS = frozenset({Need.STORE, Need.RESULTS})
@@ -148,7 +148,9 @@ def _over_the_slide(session: Session) -> None:
 def _readable(session: Session) -> None:
     heatmap = exchange(session).heatmap
     pixels = heatmap.pixel_array
-    expect(pixels.max() > 0, found="nothing but zeros", expected="values")
+    expect_equal(pixels.shape[-2:], (heatmap.Rows, heatmap.Columns), "rows and columns")
+    if not pixels.any():
+        raise NotApplicable("the Segmentation says that nothing was found: it holds zeros alone")
 
 
 def _validated(session: Session, name: str) -> None:

@@ -205,7 +205,8 @@ def _analyze_one(
     written = {item.kind: folder / f"{item.kind}.dcm" for item in built}
     for item in built:
         write(item.dataset, written[item.kind])
-    heatmaps = [p for kind, p in written.items() if kinds.kind_of(kind) is kinds.HEATMAP]
+    maps = (kinds.HEATMAP, kinds.ATTENTION)
+    heatmaps = [p for kind, p in written.items() if kinds.kind_of(kind) in maps]
     page = write_page(
         folder / "report.html",
         slide_paths=slide.paths,

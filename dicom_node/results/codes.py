@@ -41,6 +41,26 @@ READ_COMMENTS = _private("READ-COMMENTS", "Read the comments")
 HEATMAP_VALUE = _private("HEATMAP-VALUE", "Heatmap value")
 TISSUE_ANALYZED = _private("TISSUE-ANALYZED", "Tissue analyzed")
 TILES_ANALYZED = _private("TILES-ANALYZED", "Tiles analyzed")
+TUMOR_MAP = _private("TUMOR-MAP", "Tumor probability map")
+TOP_TILE = _private("TOP-TILE", "Tile of a highest value")
+THRESHOLD = _private("THRESHOLD", "Threshold of the region")
+AREA_ABOVE = _private("AREA-ABOVE", "Area of tiles in the region")
+SHARE_ABOVE = _private("SHARE-ABOVE", "Share of tiles in the region")
+INTERVAL = _private("INTERVAL", "Interval of the number")
+UNCERTAINTY = _private("UNCERTAINTY", "Uncertainty of the numbers")
+NOT_KNOWN = _private("NOT-KNOWN", "Not known")
+# What a report says first, in sentences, each under its own name.
+SAID_SLIDE = _private("SLIDE", "Slide")
+SAID_STATUS = _private("STATUS", "What this may be used for")
+SAID_ASSESSABLE = _private("ASSESSABLE", "Could the slide be assessed")
+SAID_RESULT = _private("RESULT", "Result")
+SAID_ANALYZED = _private("ANALYZED", "What was analyzed")
+SAID_LEFT_OUT = _private("NOT-ANALYZED", "What was left out")
+SAID_LIMIT = _private("LIMIT", "Limit of the model")
+SAID_PERFORMANCE = _private("PERFORMANCE", "Measured performance")
+HEATMAP = _private("HEATMAP", "Heatmap")
+REGION = _private("REGION", "Region")
+ATTENTION_MAP = _private("ATTENTION-MAP", "Map of attention")
 IN_CASE = _private("IN-CASE", "Use in the case")
 USED = _private("USED", "Used")
 LEFT_OUT = _private("LEFT-OUT", "Left out")
@@ -88,6 +108,25 @@ PRIVATE: tuple[Code, ...] = (
     HEATMAP_VALUE,
     TISSUE_ANALYZED,
     TILES_ANALYZED,
+    TUMOR_MAP,
+    TOP_TILE,
+    THRESHOLD,
+    AREA_ABOVE,
+    SHARE_ABOVE,
+    INTERVAL,
+    UNCERTAINTY,
+    NOT_KNOWN,
+    SAID_SLIDE,
+    SAID_STATUS,
+    SAID_ASSESSABLE,
+    SAID_RESULT,
+    SAID_ANALYZED,
+    SAID_LEFT_OUT,
+    SAID_LIMIT,
+    SAID_PERFORMANCE,
+    HEATMAP,
+    REGION,
+    ATTENTION_MAP,
     IN_CASE,
     USED,
     LEFT_OUT,

@@ -26,7 +26,12 @@ class Kind:
 HEATMAP = Kind("heatmap", SEGMENTATION, "dicom_node.results.seg.heatmap", needs_prediction=True)
 REPORT = Kind("report", COMPREHENSIVE_3D_SR, "dicom_node.results.sr.report", needs_prediction=False)
 
-KINDS = (HEATMAP, REPORT)
+REGION = Kind("region", SEGMENTATION, "dicom_node.results.seg.region", needs_prediction=True)
+ATTENTION = Kind(
+    "attention", SEGMENTATION, "dicom_node.results.seg.attention", needs_prediction=True
+)
+
+KINDS = (HEATMAP, REGION, ATTENTION, REPORT)
 """In the order in which they are made and delivered: the report last, it cites the heatmaps."""
 
 

@@ -178,12 +178,11 @@ class Encoder(nn.Module):
 
 
 class MeanPool(nn.Module):
-    """Features [N, D] to risk [1], survival [4] and attention [N]: next to no work."""
+    """Features [N, D] to their mean [D]: next to no work."""
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        risk = features.mean().reshape(1)
-        years = torch.tensor([1.0, 2.0, 3.0, 5.0])
-        return risk, torch.sigmoid(-risk) ** years, torch.softmax(features.mean(1), 0)
+    def forward(self, features: Tensor) -> Tensor:
+        center: Tensor = features.mean(0)
+        return center
 
 
 def write_bundle(
@@ -200,18 +199,18 @@ def write_bundle(
     few = tiles[:4]
     with torch.inference_mode():
         features, _ = encoder(few)
-    dynamic = {n: {0: "N"} for n in ("tiles", "features", "tumor", "attention")}
+    dynamic = {n: {0: "N"} for n in ("tiles", "features", "tumor")}
     write_graph("encoder", encoder, (few,), root, inputs=("tiles",),
                 outputs=("features", "tumor"), dynamic=dynamic)  # fmt: skip
     write_graph("aggregator", MeanPool(), (features,), root, inputs=("features",),
-                outputs=("risk", "survival", "attention"), dynamic=dynamic)  # fmt: skip
+                outputs=("center",), dynamic=dynamic)  # fmt: skip
     write_probe(("encoder", "aggregator"), {"tiles": few.numpy()}, root)
     content = json.loads((SHIPPED / "default/manifest.json").read_text())
     for graph, side in (("encoder", "outputs"), ("aggregator", "inputs")):
         content["graphs"][graph][side][0]["shape"][1] = features.shape[1]
+    content["graphs"]["aggregator"]["outputs"][0]["shape"] = [features.shape[1]]
     content |= {"name": name, "precisions": [], "shipped_precision": "fp32"}
     content["input"]["batch"] = batch
-    content["outputs"][0]["percentiles"] = None
     content["precision_limits"] = {
         "feature_cosine": 0.01, "score_shift": 1e6, "heatmap_spearman": 1e-9
     }  # fmt: skip

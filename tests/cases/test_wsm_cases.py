@@ -34,6 +34,7 @@ from outcomes import (
 )
 from pydicom import dcmread
 from pydicom.uid import JPEG2000
+from scoring import scoring_student
 from validators import dciodvfy_errors
 
 from dicom_node.ledger.states import State
@@ -64,7 +65,7 @@ def without_first(px: int) -> Mask:
 F = letter()
 MOVED = letter(shift=(-200, -300))
 SMALLER = letter(1120 / 1344, 1568 / 1792)
-BASE, OF_MOVED, OF_SMALLER = -0.22, -0.03, -0.95
+BASE, OF_MOVED, OF_SMALLER = -0.42, -0.08, -0.80
 """Scores of these slides, each alone; engines and precisions differ in the second digit."""
 
 
@@ -102,12 +103,13 @@ OUTCOMES: dict[str, tuple[Judge, ...]] = {
         slides_placed(MOVED, says=r"(?i)scan|pyramid", scores=[OF_MOVED], within=0.08),
         refused(r"(?i)scan|pyramid"),
     ),
-    # Coded from the picture without the JPEG noise of the untouched slide; wrong colors gave 1.0.
+    # Coded from the picture without the JPEG noise of the untouched slide; wrong colors give 0.4 or
+    # -2.2.
     "j2k_mct_says_full": (
-        right(r"(?i)codestream|stream|JPEG 2000", within=0.35),
+        right(r"(?i)codestream|stream|JPEG 2000", within=0.45),
         refused(r"(?i)codestream|stream|JPEG 2000"),
     ),
-    "j2k_nomct_says_422": (right(within=0.35),),
+    "j2k_nomct_says_422": (right(within=0.45),),
     "jpeg_hole_zeros": (refused(r"Frame \d+", "frames unreadable"),),
     "orient_zero": (refused(r"(?i)orientation", "Position on slide"),),
     "black_background": (right(), right(r"(?i)black|not scanned|unscanned", within=0.5)),
@@ -146,7 +148,8 @@ def analyzed(cases: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     """What one `analyze` of all cases makes of each: none may cost another its turn."""
     out = tmp_path_factory.mktemp("analyzed")
     folders = [str(cases / name) for name in OUTCOMES]
-    done = dicom_node("analyze", *folders, "--out", str(out), "--json")
+    bundle = scoring_student(tmp_path_factory.mktemp("student") / "scoring")
+    done = dicom_node("analyze", *folders, "--bundle", str(bundle), "--out", str(out), "--json")
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr + done.stdout
     return _by_case(cases, out, done.stderr + done.stdout)
@@ -157,9 +160,11 @@ def served(cases: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, S
     """What one node makes of all cases, sent one after the other and analyzed as they close."""
     need("storescu", "storescp")
     folder = tmp_path_factory.mktemp("served")
+    bundle = scoring_student(folder / "scoring")
+    more = f'incomplete_after_s = 6\n[model]\nbundle = "{bundle}"'
     with (
         storescp(folder / "pacs") as pacs,
-        node(folder / "node", pacs.port, extra="incomplete_after_s = 6") as n,
+        node(folder / "node", pacs.port, extra=more) as n,
     ):
         n.start()
         sent = {name: _send(n.port, _files(cases, name)) for name in OUTCOMES}

@@ -145,7 +145,7 @@ def test_an_attempt_with_the_answers_of_an_old_version_is_begun_anew_and_finishe
         revision = n.finished(study)
         assert (revision.state, revision.attempt, revision.failures) == (State.DONE, 2, failures)
         assert ("study_begun_anew" in n.log) == (failures == 0)
-        assert len(pacs.objects()) == 2
+        assert len(pacs.objects()) == 3
 
 
 def test_a_bundle_that_a_restart_changed_does_not_sign_what_another_one_computed(

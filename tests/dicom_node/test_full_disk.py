@@ -55,7 +55,7 @@ def test_a_study_whose_disk_was_full_during_its_analysis_goes_on_by_itself(
         assert finished.state is State.DONE
         assert finished.failures == 0
         assert worker.poll() is None
-        assert len(pacs.objects()) == 2
+        assert len(pacs.objects()) == 3
 
 
 def test_a_node_that_starts_on_a_full_disk_begins_by_itself_when_there_is_room(tmp_path):

@@ -43,11 +43,14 @@ def test_storescu_sends_a_study_and_storescp_gets_report_and_heatmap_of_it(drawn
         sent = storescu(n.port, drawn)
         assert sent.returncode == 0, sent.stdout
         assert n.finished(study).state is State.DONE, n.log
-        objects = {o.SOPClassUID: o for o in pacs.objects()}
+        objects = pacs.objects()
         assert n.stop() == 0
-    assert set(objects) == {SEG, SR}
-    assert {o.StudyInstanceUID for o in objects.values()} == {study}
-    assert len({o.SeriesInstanceUID for o in objects.values()}) == 2
+    assert sorted(o.SOPClassUID for o in objects) == [SEG, SEG, SR]
+    types = [o.SegmentationType for o in objects if o.SOPClassUID == SEG]
+    assert sorted(types) == ["BINARY", "FRACTIONAL"]
+    assert {o.StudyInstanceUID for o in objects} == {study}
+    assert len({o.SeriesInstanceUID for o in objects}) == 3
+    assert len({o.SeriesNumber for o in objects}) == 3
 
 
 def test_a_second_send_of_the_same_study_changes_nothing(drawn, tmp_path):
@@ -155,7 +158,7 @@ def test_a_worker_in_another_time_zone_writes_the_same_bytes(drawn, tmp_path, mo
         n.start()
         n.run("retry", study)
         assert objects(2) == in_utc
-    assert len(in_utc) == 2
+    assert len(in_utc) == 3
 
 
 def test_a_pacs_that_is_down_gets_the_results_when_it_is_back(drawn, tmp_path):
@@ -293,8 +296,8 @@ def test_a_destination_without_jpeg_ls_gets_the_same_heatmap_decompressed(drawn,
         n.start()
         storescu(n.port, drawn)
         assert n.finished(study).state is State.DONE
-        received = next(o for o in pacs.objects() if o.SOPClassUID == SEG)
-        result = next(r for r in n.ledger.queries.results(study, 1) if r.sop_class_uid == SEG)
+        received = next(o for o in pacs.objects() if o.get("SegmentationType") == "FRACTIONAL")
+        result = next(r for r in n.ledger.queries.results(study, 1) if "heatmap" in r.kind)
         made = dcmread(n.folder / "node-data" / result.path)
     assert not received.file_meta.TransferSyntaxUID.is_compressed
     assert made.file_meta.TransferSyntaxUID.is_compressed
@@ -412,7 +415,7 @@ def test_orthanc_routes_a_study_and_gets_the_results_into_the_same_study(drawn, 
         pacs.rest("/modalities/node/store", "POST", slide_series)
         assert n.finished(study).state is State.DONE, n.log
         classes = [i["00080016"]["Value"][0] for i in pacs.qido(study)]
-        assert sorted(c for c in classes if c in (SEG, SR)) == sorted([SEG, SR])
+        assert sorted(c for c in classes if c in (SEG, SR)) == [SEG, SEG, SR]
         assert pacs.rest("/studies") == [orthanc_id]
         before = len(classes)
         pacs.rest("/modalities/node/store", "POST", slide_series)

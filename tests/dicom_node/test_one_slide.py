@@ -46,7 +46,7 @@ def test_a_slide_that_fails_has_a_report_and_the_other_has_all_of_its_objects(
         n.work()  # what delivers, too
         revision = n.finished(study)
         objects = pacs.objects()
-        assert sorted(o.SOPClassUID for o in objects) == sorted([SR, SR, SEG])
+        assert sorted(o.SOPClassUID for o in objects) == sorted([SR, SR, SEG, SEG])
         failed = [o for o in objects if o.SOPClassUID == SR and "NA-" in str(o)]
         assert len(failed) == 1
         code = {"analyze": "NA-ANALYSIS", "objects": "NA-RESULTS"}[point]
@@ -63,7 +63,7 @@ def test_a_slide_that_fails_has_a_report_and_the_other_has_all_of_its_objects(
             what="the second attempt",
         )
         assert again.attempt == 2
-        assert len([o for o in pacs.objects() if o.SOPClassUID == SEG]) == 2
+        assert len([o for o in pacs.objects() if o.SOPClassUID == SEG]) == 4
         (true,) = (
             o for o in pacs.objects() if o.SOPClassUID == SR and "PredecessorDocumentsSequence" in o
         )
@@ -80,7 +80,7 @@ def test_a_slide_of_which_not_even_a_report_can_be_made_parks_the_study_after_th
         n.start("worker", FAILING, "report", "B")
         n.work()  # what delivers, too
         revision = n.finished(study_of(two_slides / "A"))
-        assert sorted(o.SOPClassUID for o in pacs.objects()) == sorted([SR, SEG])
+        assert sorted(o.SOPClassUID for o in pacs.objects()) == sorted([SR, SEG, SEG])
         assert revision.state is State.PARKED
         assert "no report can be made of it: AttributeError at failing.py" in revision.reason
 
@@ -103,7 +103,7 @@ def test_a_slide_that_stays_incomplete_has_a_preliminary_report_until_the_rest_a
         assert "incomplete after" in revision.reason
         assert "part 2 of 2 missing" in revision.reason
         objects = pacs.objects()
-        assert sorted(o.SOPClassUID for o in objects) == sorted([SR, SR, SEG])
+        assert sorted(o.SOPClassUID for o in objects) == sorted([SR, SR, SEG, SEG])
         (preliminary,) = (o for o in objects if "NA-INCOMPLETE" in str(o))
         assert preliminary.CompletionFlag == "PARTIAL"
         texts = [str(e.value) for e in preliminary.iterall() if e.keyword == "TextValue"]
@@ -115,7 +115,7 @@ def test_a_slide_that_stays_incomplete_has_a_preliminary_report_until_the_rest_a
         assert before.items() <= pacs.digests().items(), "the sound slide's objects stay"
         old = {o.SOPInstanceUID for o in objects}
         new = [o for o in pacs.objects() if o.SOPInstanceUID not in old]
-        assert sorted(o.SOPClassUID for o in new) == sorted([SR, SEG])
+        assert sorted(o.SOPClassUID for o in new) == sorted([SR, SEG, SEG])
         (final,) = (o for o in new if o.SOPClassUID == SR)
         assert final.CompletionFlag == "COMPLETE"
         (named,) = final.PredecessorDocumentsSequence[0].ReferencedSeriesSequence

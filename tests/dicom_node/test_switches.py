@@ -91,7 +91,7 @@ def test_the_deliveries_to_a_paused_destination_wait(phantom_study, tmp_path):
         assert pacs.objects() == []
         n.run("resume", "pacs")
         assert n.finished(study).state is State.DONE
-        assert len(pacs.objects()) == 2
+        assert len(pacs.objects()) == 3
 
 
 def test_a_cancelled_study_stops_soon_is_parked_and_comes_back_by_retry(phantom_study, tmp_path):

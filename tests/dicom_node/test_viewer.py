@@ -21,6 +21,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit
 from result_inputs import prediction, segment, volume
+from scoring import scoring_student
 from viewer.dicomweb import serve
 
 from dicom_node.results.files import write
@@ -176,7 +177,16 @@ def test_tissue_that_was_not_analyzed_stays_as_it_is(pictures):
 
 
 def test_the_heatmap_of_a_slide_of_real_tiles_covers_its_tissue(modules, composed_study, tmp_path):
-    done = dicom_node("analyze", str(composed_study.folder), "--out", str(tmp_path), "--json")
+    bundle = scoring_student(tmp_path / "scoring")  # its map has no floor: all of it is drawn
+    done = dicom_node(
+        "analyze",
+        str(composed_study.folder),
+        "--bundle",
+        str(bundle),
+        "--out",
+        str(tmp_path),
+        "--json",
+    )
     heatmap = Path(json.loads(done.stdout)[0]["objects"]["heatmap-tumor"])
 
     shown = screenshots(modules, [*composed_study.paths, heatmap], OUTPUT / "real-tiles")

@@ -23,6 +23,9 @@ MAP = {
 }  # fmt: skip
 SPOTS = {key: value for key, value in MAP.items() if key != "classes"} | {"name": "spots"}
 FLOORED, CUT = SPOTS | {"floor": 0.1}, SPOTS | {"threshold": 0.5}
+CALIBRATED = SPOTS | {
+    "uncertainty": {"how": "calibration", "slope": 1, "intercept": 0, "data": "tests", "count": 9}
+}
 SURE = SPOTS | {"uncertainty": {"how": "interval", "source": "tests", "half_width": 0.1}}
 MEASURE = {"kind": "measure", "name": "area", "code": TUMOR, "unit": TUMOR, "quantity": "area",
            "map": "tissue", "classes": ["Neoplasm"]}  # fmt: skip
@@ -35,8 +38,6 @@ CLASS = {"kind": "class", "name": "grade", "tensor": "survival", "code": TUMOR, 
         ([CLASS], {}, r"output grade \(of kind class\) cannot be reported"),
         ([MAP], {}, "map tissue of several classes cannot be reported"),
         ([MAP, MEASURE], {}, r"output area \(of kind measure\), map tissue of several classes"),
-        ([FLOORED], {}, "the floor or the threshold of map spots cannot be reported"),
-        ([CUT], {}, "the floor or the threshold of map spots cannot be reported"),
         ([SURE], {}, "what is known of the uncertainty of spots cannot be reported"),
     ],
 )
@@ -50,6 +51,19 @@ def test_a_student_whose_answer_would_be_left_out_is_refused(
     write_sums(root)
     with pytest.raises(BundleRejected, match=sentence):
         require_answerable(open_bundle(root))
+
+
+@pytest.mark.parametrize("more", [FLOORED, CUT, CALIBRATED])
+def test_a_map_with_a_floor_a_threshold_or_a_calibration_is_answered(
+    more: dict[str, Any], tmp_path: Path
+) -> None:
+    root = write_bundle(tmp_path / "tiny")
+    values = upgraded(tiny())
+    values["outputs"] = [*values["outputs"], more]
+    (root / "manifest.json").write_text(json.dumps(values))
+    write_sums(root)
+    bundle = open_bundle(root)
+    assert require_answerable(bundle) is bundle
 
 
 @pytest.mark.parametrize("name", ["default", "tiny"])

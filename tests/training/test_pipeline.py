@@ -211,7 +211,7 @@ def test_the_node_checks_the_exported_bundle_and_reports_a_slide_with_it(run, wo
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     (answer,) = json.loads(done.stdout)
-    assert "heatmap-attention" in answer["objects"]
+    assert "attention" in answer["objects"]
     assert "Risk score" in json.dumps(answer["report"])
 
 

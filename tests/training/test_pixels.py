@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import replace
+import json
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the training extra")
 
+from engines.bundle import open_bundle  # noqa: E402
 from engines.manifest.reading import read_manifest  # noqa: E402  # after the check for torch
 from training.default_student import (  # noqa: E402
     aggregator,
@@ -26,8 +28,7 @@ from training.default_student import (  # noqa: E402
 )
 from training.default_student.__main__ import digest  # noqa: E402
 from training.errors import TrainingError  # noqa: E402
-from training.learning.graphs import run, write_graph, write_probe, write_sums  # noqa: E402
-from training.learning.survival import survival_curve  # noqa: E402
+from training.learning.graphs import run, write_graph, write_manifest, write_probe, write_sums  # noqa: E402
 
 SHIPPED = Path(__file__).parents[2] / "engines" / "bundles" / "default"
 
@@ -208,85 +209,69 @@ def sources():
     ]
 
 
-def test_the_pseudo_bulk_of_a_bag_is_its_summed_counts_against_its_section():
-    one = library("C2", 1, expressed=True)
-    assert simulate.log_ratio(one, np.arange(50)) == pytest.approx(np.zeros(6), abs=1e-6)
-    bag = np.array([3, 3, 8])
-    expected = np.log(
-        (one.programs[bag].sum(axis=0) + 1) / 3000 / ((one.programs.sum(axis=0) + 1) / 50000)
-    )
-    assert simulate.log_ratio(one, bag) == pytest.approx(expected, abs=1e-5)
-
-
-def test_the_hazard_rises_with_the_her2_amplicon_falls_with_immune_and_needs_no_expression():
-    slides = simulate.cohort(sources(), 40, 0)
-    assert slides.paired.tolist() == (slides.unit != "lung").tolist()
-    hazard = slides.log_hazard()
-    assert np.isfinite(hazard).all()
-    for name, weight in (("HER2 amplicon", 4.0), ("immune", -1.5), ("stroma", 0.0)):
-        bulk = slides.bulk * 0.1
-        small = replace(slides, bulk=bulk.copy())
-        bulk[:, list(expression.PROGRAMS).index(name)] += 0.1
-        gained = replace(slides, bulk=bulk).log_hazard() - small.log_hazard()
-        expected = np.where(slides.paired, 0.1 * weight, 0)
-        assert gained == pytest.approx(expected, abs=1e-5)
-
-
-def test_the_slide_teacher_answers_no_slide_of_a_section_it_was_fitted_on():
-    torch.manual_seed(0)
+def test_a_simulated_slide_is_a_bag_of_one_section_and_has_no_outcome():
     slides = simulate.cohort(sources(), 24, 0)
-    lesson = aggregator.lesson(slides, 1, 0)
-    assert torch.isnan(lesson.risk).numpy().tolist() == (~slides.paired).tolist()
-    other = replace(slides, event=np.where(slides.unit == "C2", 1, slides.event))
-    again = aggregator.lesson(other, 1, 0)
-    raw = [values[slides.unit == "C2"] for values in (lesson.risk, again.risk)]
-    # The lessons are standardized over all slides: C2's own outcomes move it only by a line.
-    assert np.corrcoef(raw[0].numpy(), raw[1].numpy())[0, 1] == pytest.approx(1, abs=1e-5)
+    assert set(slides.unit) == {"C2", "C3", "lung"}
+    assert set(vars(slides)) == {"features", "tiles", "unit"}
+    for at in range(len(slides.tiles)):
+        bag = slides.features[at, : slides.tiles[at]]
+        assert slides.means()[at] == pytest.approx(bag.mean(axis=0), abs=1e-5)
+    assert not slides.features[0, slides.tiles[0] :].any()
 
 
-def test_the_student_answers_from_pixels_alone_and_the_lesson_changes_it():
-    slides = simulate.cohort(sources(), 24, 0)
-    twin = aggregator.student(slides, 1, 0, None)
-    taught = aggregator.student(slides, 1, 0, aggregator.lesson(slides, 1, 0))
-    blind = replace(slides, bulk=np.full_like(slides.bulk, np.nan))
-    assert np.array_equal(aggregator.risks(taught, slides), aggregator.risks(taught, blind))
-    assert not np.allclose(aggregator.risks(taught, slides), aggregator.risks(twin, slides))
-    assert aggregator.risks(taught, slides).mean() == pytest.approx(0, abs=1e-5)
+def test_the_aggregator_gives_the_mean_feature_of_a_slide_and_nothing_else():
+    features = torch.arange(12, dtype=torch.float32).reshape(4, 3)
+    assert aggregator.Center()(features).tolist() == [4.5, 5.5, 6.5]
 
 
-def test_padding_does_not_change_a_slide_and_its_curve_is_that_of_the_shared_likelihood():
-    slides = simulate.cohort(sources(), 20, 0)
-    model = aggregator.student(slides, 1, 0, None)
-    risks = aggregator.risks(model, slides)
-    for at in range(5):
-        bag = torch.from_numpy(slides.features[at, : slides.tiles[at]])
-        with torch.inference_mode():
-            risk, survival, attention = model(bag)
-        assert risk.item() == pytest.approx(risks[at], abs=1e-5)
-        assert attention.sum().item() == pytest.approx(1, abs=1e-5)
-        curve = survival_curve(model.logits(risk[0])).detach()
-        assert curve.numpy() == pytest.approx(survival.numpy(), abs=1e-6)
-
-
-def test_a_death_after_the_last_time_and_a_visit_count_for_the_intervals_lived_through():
-    slides = simulate.cohort(sources(), 4, 0)
-    slides = replace(
-        slides,
-        months=np.array([5, 30, 30, 80], np.float32),
-        event=np.array([1, 1, 0, 1], np.float32),
+def some_tiles(images):
+    """Tiles that are tumor and not by turns."""
+    count = len(images)
+    tumor = (np.arange(count) % 2).astype(np.float32)
+    unknown = np.full((count, 1), np.nan, np.float32)
+    return data.TileSet(
+        source="drawn",
+        mpp=0.5,
+        images=images,
+        tumor=tumor,
+        fraction=tumor,
+        lymphoid=tumor,
+        tissue=np.full(count, -1),
+        cells=unknown,
+        expression=unknown,
+        teacher=unknown[:, 0],
+        split=np.full(count, "test"),
+        group=np.arange(count).astype(str),
     )
-    bins, event = aggregator.outcomes(slides)
-    assert bins.tolist() == [0, 2, 1, 3]
-    assert event.tolist() == [1, 1, 0, 0]
 
 
-def test_the_concordance_is_that_of_scikit_survival():
-    metrics = pytest.importorskip("sksurv.metrics")
+def test_a_bundle_of_before_keeps_its_encoder_and_loses_what_was_fitted_to_outcomes(tmp_path):
+    root = Path(shutil.copytree(SHIPPED, tmp_path / "before"))
+    content = json.loads((root / "manifest.json").read_text("utf-8"))
+    content["performance"][0] |= {"figure": "C-index, distilled"}
+    content["precisions"][0]["score_shift"] = 0.004
+    write_manifest(content, root)
+    write_sums(root)
+    images = open_bundle(root).probe()["encoder/in/tiles"]
+    made = shipped.without_outcomes(open_bundle(root), some_tiles(images), tmp_path / "after")
+    after = open_bundle(made)
+    for name in ("encoder.onnx", "encoder.int8.onnx", "encoder.fp16.onnx"):
+        assert (made / name).read_bytes() == (SHIPPED / name).read_bytes()
+    assert [output.kind for output in after.manifest.outputs] == ["map"]
+    assert "C-index" not in (made / "manifest.json").read_text() + (made / "card.md").read_text()
+    assert {form.score_shift for form in after.manifest.precisions} == {0.0}
+    assert after.manifest.training.digest == shipped.MANIFEST
+    assert after.manifest.heatmaps[0].uncertainty.how == "calibration"
+
+
+def test_calibration_is_one_and_nought_where_probabilities_are_right_and_lower_where_too_high():
     rng = np.random.default_rng(0)
-    risk, months = rng.normal(size=200).round(1), rng.integers(1, 60, 200).astype(float)
-    event = (rng.random(200) < 0.6).astype(float)
-    expected = metrics.concordance_index_censored(event > 0.5, months, risk)[0]
-    assert measure.concordance(risk, months, event) == pytest.approx(expected, abs=1e-12)
+    logit = rng.normal(size=20_000)
+    truth = (rng.random(len(logit)) < 1 / (1 + np.exp(-logit))).astype(float)
+    right = 1 / (1 + np.exp(-logit))
+    assert measure.calibration(truth, right) == pytest.approx((1, 0), abs=0.06)
+    too_high = 1 / (1 + np.exp(-(logit + 1)))
+    assert measure.calibration(truth, too_high) == pytest.approx((1, -1), abs=0.06)
 
 
 def test_a_correlation_that_depth_explains_vanishes_beyond_depth():

@@ -1,1 +1,1 @@
-"""The shipped student: a distilled tile encoder and attention aggregator."""
+"""The shipped student: a distilled tile encoder that maps tumor."""

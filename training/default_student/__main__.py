@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from inference.phantom.plan import Kind
 from training.bundle.precisions import Material, add_precisions
-from training.default_student import aggregator, data, describe, slides, tiles, train
-from training.default_student.aggregator import Aggregator
+from training.default_student import data, describe, measure, slides, tiles, train
+from training.default_student.aggregator import Center
 from training.default_student.encoder import Deployed
 from training.default_student.expression import Expression
 from training.default_student.tiles import Encoders, Sources
@@ -29,10 +29,8 @@ class Trained:
     """The student and everything measured on it."""
 
     encoder: Deployed
-    model: Aggregator
     rows: list[tiles.Row]
     told: describe.Told
-    percentiles: NDArray[np.float64]
     reference: slides.Reference
 
 
@@ -63,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def finished(
     encoders: Encoders, sources: Sources, found: Expression, steps: tuple[int, int], seed: int
 ) -> Trained:
-    """Everything after the encoders: temperature, figures, simulated slides, aggregators."""
+    """Everything after the encoders: temperature, figures, simulated slides."""
     temperature = train.calibrate(encoders.distilled, sources.part("val"))
     encoded = tiles.encoded_spots(encoders, sources.spots)
     rows = tiles.tumor_rows(encoders.distilled, sources, found, encoded)
@@ -74,17 +72,16 @@ def finished(
     other = "HER2+ breast, patient B, all spots resampled"
     rows += [*tiles.mean_rows(read, other), *tiles.single_rows(read, other)]
     made = slides.simulated(encoders.distilled, sources, found, seed)
-    aggregators = slides.fitted(made, seed)
-    rows += slides.rows(aggregators, made, seed)
     reference = slides.reference(made.training)
     rows.append(slides.flagged(made.held, reference))
-    risk = aggregator.risks(aggregators.distilled, made.held)
+    score = encoded["distilled"][1][split == "test"].astype(float)
+    truth = sources.spots.part("test").tumor.astype(float)
+    calibration = describe.Calibration(*measure.calibration(truth, score))
+    table = describe.expression_table(tiles.expression_table(read))
     return Trained(
         Deployed(encoders.distilled, made.axes).eval(),
-        aggregators.distilled,
         rows,
-        describe.Told(temperature, reference.limit, steps, seed, tiles.expression_table(read)),
-        np.percentile(risk, np.arange(101)),
+        describe.Told(temperature, reference.limit, steps, seed, table, calibration),
         reference,
     )
 
@@ -95,28 +92,32 @@ def write(trained: Trained, made_from: str, out: Path) -> None:
     with torch.inference_mode():
         features, _ = trained.encoder(torch.from_numpy(fields))
     given = {"encoder": torch.from_numpy(fields), "aggregator": features.clone()}
-    modules = {"encoder": trained.encoder, "aggregator": trained.model}
-    for name, module in modules.items():
-        names = (describe.INPUTS[name], *describe.OUTPUTS[name])
-        write_graph(
-            name,
-            module,
-            (given[name],),
-            out,
-            inputs=names[:1],
-            outputs=names[1:],
-            dynamic={tensor: {0: "N"} for tensor in names if tensor in describe.PER_TILE},
-        )
-    write_probe(tuple(modules), {"tiles": fields}, out)
+    graph("encoder", trained.encoder, given["encoder"], out)
+    graph("aggregator", Center(), given["aggregator"], out)
+    write_probe(("encoder", "aggregator"), {"tiles": fields}, out)
     content = describe.manifest(
         digest=made_from,
         metrics=trained.rows,
-        percentiles=trained.percentiles,
         reference=trained.reference,
+        calibration=trained.told.calibration,
     )
     write_manifest(content, out)
     (out / "card.md").write_text(describe.card(trained.rows, trained.told), encoding="utf-8")
     write_sums(out)
+
+
+def graph(name: str, module: torch.nn.Module, example: torch.Tensor, out: Path) -> Path:
+    """Writes a graph of the bundle with the tensors that its manifest names."""
+    names = (describe.INPUTS[name], *describe.OUTPUTS[name])
+    return write_graph(
+        name,
+        module,
+        (example,),
+        out,
+        inputs=names[:1],
+        outputs=names[1:],
+        dynamic={tensor: {0: "N"} for tensor in names if tensor in describe.PER_TILE},
+    )
 
 
 def material(sources: Sources, seed: int) -> Material:
@@ -149,7 +150,7 @@ def digest(folder: Path) -> str:
     ]
     here = Path(__file__).parent
     code = [path for path in here.glob("*.py") if path.name not in ("describe.py", "shipped.py")]
-    shared = [here.parent / "learning" / name for name in ("losses.py", "survival.py")]
+    shared = [here.parent / "learning" / "losses.py"]
     drawing = (here.parent.parent / "inference" / "phantom").glob("*.py")
     return data.digest([*files, *code, *shared, *drawing])
 

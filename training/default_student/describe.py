@@ -10,30 +10,56 @@ from numpy.typing import NDArray
 
 from training.default_student.encoder import FEATURES
 from training.default_student.expression import PROGRAMS, TARGETS
-from training.default_student.simulate import HAZARD, TIMES_MONTHS
 from training.default_student.slides import Reference
 from training.default_student.tiles import Row
 
-VERSION = "0.5.0"
+VERSION = "0.6.0"
 TOLERANCE = 1e-3
 FEWEST_TILES = 4
+THRESHOLD = 0.5
+"""Where the accuracies were measured."""
+FLOOR = 0.1
 SCT = "SCT"
 OURS = "99DICOMNODE"
-OUTPUTS = {"encoder": ("features", "tumor"), "aggregator": ("risk", "survival", "attention")}
+OUTPUTS = {"encoder": ("features", "tumor"), "aggregator": ("center",)}
 INPUTS = {"encoder": "tiles", "aggregator": "features"}
-PER_TILE = {"tiles", "features", "tumor", "attention"}
+PER_TILE = {"tiles", "features", "tumor"}
 INTENDED_USE = (
-    "Research demonstration of the node. Its survival outputs were fitted to simulated outcomes "
-    "and predict nothing about a patient. Not for diagnosis, prognosis or treatment."
+    "Research demonstration of the node: a map of where tiles look like tumor. "
+    "Not for diagnosis, prognosis or treatment."
 )
 LIMITS = (
-    "Risk and survival were fitted to simulated outcomes: they say nothing about a patient.",
-    "The tumor map was trained on lung and breast tiles and tested on a few colon tiles.",
+    "The map shows which tiles look like tumor to a small classifier. It says nothing of the "
+    "outcome, the grade or the spread of a disease.",
+    "Trained on lung tiles of one collection, on breast spots of one patient and on drawn tiles. "
+    "How well it does on other organs, stains and scanners is not known.",
+    "Debris, stroma, muscle and normal mucosa of the colon are often called tumor. Benign "
+    "epithelium, carcinoma in situ and invasive carcinoma are not told apart.",
 )
 LICENCE = "That of the data the weights were trained on: see the card."
 SIMULATED = (
-    "Slides of the aggregator are simulated bags of tiles and every outcome is simulated: " + HAZARD
+    "Slides that others are compared with are simulated bags of tiles. No outcome is simulated."
 )
+COLON = "32 colon tiles, 4 of them tumor; external"
+LUNG, DRAWN = "LC25000 test groups", "3 drawn slides, fields resampled"
+CLEAR_SPOTS = "HER2+ breast, patient B, clear spots resampled"
+ALL_SPOTS = "HER2+ breast, patient B, all spots resampled"
+COUNTS = {LUNG: 440, COLON: 32, DRAWN: 858, CLEAR_SPOTS: 99, ALL_SPOTS: 283}
+"""Tiles or spots that a figure is of."""
+SUBGROUPS = {
+    LUNG: "lung",
+    COLON: "colon",
+    DRAWN: "drawings",
+    CLEAR_SPOTS: "breast",
+    ALL_SPOTS: "breast",
+}
+OF_THE_MAP = {
+    "tumor AUC": "tumor AUC",
+    "tumor accuracy": "tumor accuracy",
+    "tumor AUC, distilled": "tumor AUC",
+    "Spearman with epithelium, distilled": "Spearman with epithelium",
+}
+"""Figures of what is shipped, and their names in the manifest; the others stand on the card."""
 DATA = (
     "LC25000 lung tiles, leakage-free subset split by original image (arXiv:1912.12142)",
     "HER2-positive breast spots with their expression, patient C for training, patient B for "
@@ -45,12 +71,16 @@ Cells = dict[str, tuple[float, float]]
 """By role: correlation, and correlation beyond total counts."""
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """Of the map on the spots of patient B, by their weak labels: 1 and 0 are perfect."""
+
+    slope: float
+    intercept: float
+
+
 def manifest(
-    *,
-    digest: str,
-    metrics: list[Row],
-    percentiles: NDArray[np.float64],
-    reference: Reference,
+    *, digest: str, metrics: list[Row], reference: Reference, calibration: Calibration
 ) -> dict[str, object]:
     """Content of manifest.json."""
     return {
@@ -67,10 +97,10 @@ def manifest(
         "input": {"tile_px": 224, "mpp": 0.5, "mpp_tolerance": 0.05, "batch": 16},
         "graphs": {name: _graph(name) for name in OUTPUTS},
         "finding": {
-            "code": _code("C125201", "NCIt", "Overall Survival"),
-            "reference_cohort": "600 simulated slides with simulated outcomes; no patients",
+            "code": _code("TUMOR-MAP", OURS, "Tumor probability map"),
+            "reference_cohort": "None: no number of a slide is ranked",
         },
-        "outputs": [_risk(percentiles), _survival(), _tumor()],
+        "outputs": [_tumor(calibration)],
         "applicability": {
             "minimum_tissue_mm2": 0.1,
             "minimum_tiles": FEWEST_TILES,
@@ -93,13 +123,16 @@ def manifest(
         },
         "performance": [
             {
-                "figure": name,
+                "figure": OF_THE_MAP[name],
                 "value": round(value, 4),
                 "low": round(low, 4),
                 "high": round(high, 4),
                 "data": data,
+                "subgroup": SUBGROUPS[data],
+                "count": COUNTS[data],
             }
             for name, (value, low, high), data in metrics
+            if name in OF_THE_MAP
         ],
         "probe": {
             "file": "probe.npz",
@@ -116,25 +149,36 @@ class Told:
     limit: float
     steps: tuple[int, int]
     seed: int
-    expression: list[tuple[str, Cells]]
+    expression: str
+    """Table of what was read from pixels, as `expression_table` writes it."""
+    calibration: Calibration
 
 
 def card(metrics: list[Row], told: Told) -> str:
     """The model card in Markdown, by the words of card.md."""
-    table = "\n".join(
-        f"| {name} | {value:.3f} ({low:.3f} to {high:.3f}) | {data} |"
-        for name, (value, low, high), data in metrics
-    )
+    shipped = [row for row in metrics if row[0] in OF_THE_MAP]
     text = Path(__file__).with_name("card.md").read_text(encoding="utf-8")
     return text.format(
         version=VERSION,
-        times=", ".join(f"{time:g}" for time in TIMES_MONTHS),
-        hazard=HAZARD,
-        table=table,
-        expression=_expression(told.expression),
+        threshold=THRESHOLD,
+        floor=FLOOR,
+        table="\n".join(
+            f"| {OF_THE_MAP[name]} | {_with_interval(values)} | {SUBGROUPS[data]} "
+            f"| {COUNTS[data]} | {data} |"
+            for name, values, data in shipped
+        ),
+        beside="\n".join(
+            f"| {name} | {_with_interval(values)} | {data} |"
+            for name, values, data in metrics
+            if name not in OF_THE_MAP
+        ),
+        expression=told.expression,
         targets=TARGETS,
         programs=", ".join(PROGRAMS),
         temperature=told.temperature,
+        slope=told.calibration.slope,
+        intercept=told.calibration.intercept,
+        spots=COUNTS[ALL_SPOTS],
         limit=told.limit,
         first=told.steps[0],
         second=told.steps[1],
@@ -142,7 +186,8 @@ def card(metrics: list[Row], told: Told) -> str:
     )
 
 
-def _expression(rows: list[tuple[str, Cells]]) -> str:
+def expression_table(rows: list[tuple[str, Cells]]) -> str:
+    """Correlations of each target, as a table of Markdown."""
     roles = ("color", "null", "twin", "distilled")
     lines = [f"| target | {' | '.join(roles)} |", "|---|" + "---|" * len(roles)]
     for name, cells in rows:
@@ -153,6 +198,11 @@ def _expression(rows: list[tuple[str, Cells]]) -> str:
         )
         lines.append(f"| {name} | {' | '.join(shown)} |")
     return "\n".join(lines)
+
+
+def _with_interval(values: tuple[float, float, float]) -> str:
+    value, low, high = values
+    return f"{value:.3f} ({low:.3f} to {high:.3f})"
 
 
 def _code(value: str, scheme: str, meaning: str) -> dict[str, str]:
@@ -172,45 +222,26 @@ def _graph(name: str) -> dict[str, object]:
 
 
 def _tensor(name: str) -> dict[str, object]:
-    inner = {"tiles": [224, 224, 3], "features": [FEATURES]}.get(name, [])
-    fixed = {"risk": [1], "survival": [len(TIMES_MONTHS)]}
+    inner = {"tiles": [224, 224, 3], "features": [FEATURES], "center": [FEATURES]}.get(name, [])
     return {
         "name": name,
         "dtype": "uint8" if name == "tiles" else "float32",
-        "shape": ["N", *inner] if name in PER_TILE else fixed[name],
+        "shape": ["N", *inner] if name in PER_TILE else inner,
     }
 
 
-def _risk(percentiles: NDArray[np.float64]) -> dict[str, object]:
-    return {
-        "kind": "score",
-        "name": "risk",
-        "tensor": "risk",
-        "code": _code("risk-score", OURS, "Risk score"),
-        "unit": _code("{score}", "UCUM", "score"),
-        "direction": "higher-is-worse",
-        "percentiles": [round(float(value), 5) for value in percentiles],
-    }
-
-
-def _survival() -> dict[str, object]:
-    return {
-        "kind": "survival",
-        "name": "survival",
-        "tensor": "survival",
-        "times_months": list(TIMES_MONTHS),
-        "codes": [
-            _code(f"survival-{time:g}m", OURS, f"{time / 12:g}-year OS probability")
-            for time in TIMES_MONTHS
-        ],
-    }
-
-
-def _tumor() -> dict[str, object]:
+def _tumor(calibration: Calibration) -> dict[str, object]:
     return {
         "kind": "map",
         "shows": "finding",
         "name": "tumor",
+        "uncertainty": {
+            "how": "calibration",
+            "slope": round(calibration.slope, 3),
+            "intercept": round(calibration.intercept, 3),
+            "data": ALL_SPOTS.replace("all spots resampled", "weakly labeled spots"),
+            "count": COUNTS[ALL_SPOTS],
+        },
         "graph": "encoder",
         "tensor": "tumor",
         "category": _code("49755003", SCT, "Morphologically Abnormal Structure"),
@@ -219,5 +250,7 @@ def _tumor() -> dict[str, object]:
             "Probability of tumor per tile of 112 um by a research tile classifier trained on "
             "lung and breast tiles and drawn tiles. Not validated for any clinical use."
         ),
+        "threshold": THRESHOLD,
+        "floor": FLOOR,
         "top_patches": 5,
     }

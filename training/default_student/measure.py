@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 Floats = NDArray[np.float64]
@@ -63,18 +64,15 @@ def correlation_gain(read: Floats, other: Floats, truth: Floats, given: Floats) 
     return partial_correlation(read, truth, given) - partial_correlation(other, truth, given)
 
 
-def concordance(risk: Floats, months: Floats, event: Floats) -> float:
-    """Harrell's C as scikit-survival computes it, but by matrices: a thousand times a figure."""
-    later = months[:, None] < months[None, :]
-    tied = (months[:, None] == months[None, :]) & (event[None, :] < 0.5)
-    known = (event[:, None] > 0.5) & (later | tied)
-    right = (risk[:, None] > risk[None, :]) + 0.5 * (np.abs(risk[:, None] - risk[None, :]) <= 1e-8)
-    return float(right[known].mean())
+def calibration(truth: Floats, score: Floats) -> tuple[float, float]:
+    """Slope and intercept of a logistic regression of `truth` [N] on the logit of `score` [N].
 
-
-def concordance_gain(risk: Floats, other: Floats, months: Floats, event: Floats) -> float:
-    """By how much the C-index of `risk` exceeds that of `other` on the same slides."""
-    return concordance(risk, months, event) - concordance(other, months, event)
+    1 and 0 are perfect; an intercept below 0 says that the scores are too high.
+    """
+    near = score.clip(1e-6, 1 - 1e-6)
+    logit = np.log(near / (1 - near))[:, None]
+    fitted = LogisticRegression(C=1e6).fit(logit, truth > 0.5)
+    return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
 
 
 def interval(

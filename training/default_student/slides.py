@@ -1,4 +1,4 @@
-"""The slide level: simulated slides of real features, the aggregators, and their figures."""
+"""Simulated slides of real features, and what a slide is compared with."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training.default_student import aggregator, data, measure, simulate, train
-from training.default_student.aggregator import Aggregator
+from training.default_student import data, measure, simulate, train
 from training.default_student.augment import centered, restained, stain
 from training.default_student.data import TileSet
 from training.default_student.encoder import Encoder, PrincipalAxes
@@ -20,7 +19,6 @@ from training.default_student.tiles import Row, Sources
 STAINS = {"train": 6, "test": 3}
 LIBRARY_TILES = 100
 TRAINING_SLIDES, HELD_OUT_SLIDES = 1800, 600
-EPOCHS = 12
 Floats = NDArray[np.float32]
 
 
@@ -32,18 +30,6 @@ class Slides:
     training: Cohort
     held: Cohort
     """One third each of patient B's spots, of lung test groups, of drawn test slides."""
-    section: Cohort
-    """Of the section of the training patient that no network was fitted to."""
-
-
-@dataclass(frozen=True)
-class Aggregators:
-    """The student, and what it is compared with: the same slides, seed and epochs."""
-
-    distilled: Aggregator
-    twin: Aggregator
-    null: Aggregator
-    """Taught by a teacher of expression exchanged among slides of a section."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +47,10 @@ def simulated(encoder: Encoder, sources: Sources, found: Expression, seed: int) 
     first = simulate.cohort(raw, TRAINING_SLIDES, seed)
     axes = PrincipalAxes(torch.from_numpy(first.means()))
     held = _on_axes(libraries(encoder, sources, found, "test", seed), axes)
-    section = _on_axes(libraries(encoder, sources, found, "val", seed)[:1], axes)
     return Slides(
         axes,
         simulate.cohort(_on_axes(raw, axes), TRAINING_SLIDES, seed),
         simulate.cohort(held, HELD_OUT_SLIDES, seed + 1),
-        simulate.cohort(section, HELD_OUT_SLIDES // 3, seed + 2),
     )
 
 
@@ -75,9 +59,9 @@ def libraries(
 ) -> list[list[Library]]:
     """By source and section: features of tiles as scanned and under random stains.
 
-    The first source is breast. "val" gives breast alone: the rest tunes the temperature.
+    The first source is breast.
     """
-    light = torch.Generator().manual_seed(seed + ("train", "test", "val").index(split))
+    light = torch.Generator().manual_seed(seed + ("train", "test").index(split))
     rng = np.random.default_rng(seed)
     spots, kept = sources.spots.part(split), found.rows(sources.spots.split == split)
     breast = []
@@ -93,56 +77,11 @@ def libraries(
                 total=total.astype(np.float32),
             )
         )
-    if split == "val":
-        return [breast]
     others = [
         [_library(encoder, tiles, _some(np.arange(len(tiles)), rng), split, light)]
         for tiles in (sources.lung.part(split), sources.phantom.part(split))
     ]
     return [breast, *others]
-
-
-def fitted(slides: Slides, seed: int) -> Aggregators:
-    """The three aggregators."""
-    lesson = aggregator.lesson(slides.training, EPOCHS, seed)
-    shuffled = aggregator.lesson(_exchanged(slides.training, seed), EPOCHS, seed)
-    return Aggregators(
-        aggregator.student(slides.training, EPOCHS, seed, lesson),
-        aggregator.student(slides.training, EPOCHS, seed, None),
-        aggregator.student(slides.training, EPOCHS, seed, shuffled),
-    )
-
-
-def rows(models: Aggregators, slides: Slides, seed: int) -> list[Row]:
-    """C-indices with their intervals: by part of the held-out slides, student beside the others."""
-    held = slides.held
-    breast = held.paired
-    parts = (
-        (slides.section, f"{len(slides.section.tiles)} simulated slides of another section, C6"),
-        (held.rows(breast), f"{breast.sum()} simulated slides of the other patient's spots"),
-        (held.rows(~breast), f"{(~breast).sum()} simulated slides of lung and drawn tiles"),
-        (held, f"all {len(breast)} held-out simulated slides, simulated outcomes"),
-    )
-    found: list[Row] = []
-    for cohort, source in parts:
-        found += _compared(models, cohort, source)
-        if cohort.paired.all():
-            answers = aggregator.teacher_risk(slides.training, cohort, EPOCHS, seed)
-            told = aggregator.told_risk(models.distilled, cohort)
-            found.append(_concordance("C-index, teacher", answers, cohort, source))
-            units = np.arange(len(told)).astype(str)
-            agreed = measure.interval(
-                lambda a, b: float(np.corrcoef(a, b)[0, 1]), units, told, answers
-            )
-            found.append(("r of the teacher's risk guessed from pixels", agreed, source))
-    tumor = measure.interval(
-        measure.rank_correlation,
-        np.arange(len(breast)).astype(str),
-        aggregator.risks(models.distilled, held),
-        held.tumor.astype(float),
-    )
-    found.append(("Spearman of risk with tumor share", tumor, parts[-1][1]))
-    return found
 
 
 def reference(slides: Cohort) -> Reference:
@@ -160,39 +99,6 @@ def flagged(held: Cohort, known: Reference) -> Row:
         measure.interval(lambda flags: float(flags.mean()), np.arange(len(far)).astype(str), far),
         f"{len(far)} held-out simulated slides, one third of another patient's tiles",
     )
-
-
-def _compared(models: Aggregators, cohort: Cohort, source: str) -> list[Row]:
-    risk = {role: aggregator.risks(model, cohort) for role, model in vars(models).items()}
-    found = [
-        _concordance(f"C-index, {role}", values, cohort, source) for role, values in risk.items()
-    ]
-    truth = cohort.log_hazard().astype(float)
-    found.append(_concordance("C-index, the formula itself", truth, cohort, source))
-    gain = measure.interval(
-        measure.concordance_gain,
-        np.arange(len(truth)).astype(str),
-        risk["distilled"],
-        risk["twin"],
-        cohort.months.astype(float),
-        cohort.event.astype(float),
-    )
-    return [*found, ("C-index gained, distilled over twin", gain, source)]
-
-
-def _concordance(name: str, risk: NDArray[np.float64], cohort: Cohort, source: str) -> Row:
-    outcome = cohort.months.astype(float), cohort.event.astype(float)
-    units = np.arange(len(risk)).astype(str)
-    return name, measure.interval(measure.concordance, units, risk, *outcome), source
-
-
-def _exchanged(slides: Cohort, seed: int) -> Cohort:
-    """The null: slides exchange their expression with others of their section."""
-    rng, bulk = np.random.default_rng(seed), slides.bulk.copy()
-    for unit in np.unique(slides.unit[slides.paired]):
-        at = np.flatnonzero(slides.unit == unit)
-        bulk[at] = bulk[rng.permutation(at)]
-    return replace(slides, bulk=bulk)
 
 
 def _some(at: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:

@@ -24,7 +24,7 @@ from dicom_node.results.case_making import CaseMaking, OneSlide
 from dicom_node.results.identity import ResultNames, report_names
 from dicom_node.results.making import BuiltObject, series_number_of
 from dicom_node.results.modules import blank_header, complete, plain, series_description
-from dicom_node.results.seg.heatmap import check_same_slide
+from dicom_node.results.seg.layer import check_same_slide
 from dicom_node.results.sources import sources_of
 from dicom_node.results.sr.case_groups import (
     left_out_slide,
@@ -34,6 +34,7 @@ from dicom_node.results.sr.case_groups import (
 from dicom_node.results.sr.notes import notes_of
 from dicom_node.results.sr.report import drop_tile_size, observation_context, separate
 from dicom_node.results.sr.subject import subject_of
+from dicom_node.results.sr.summary import items, of_the_model, status_of
 from inference.case.values import CASE
 from inference.slide.characters.header import UTF_8, in_unicode
 from inference.types import NotAssessable, Prediction
@@ -90,7 +91,9 @@ def build_case_report(making: CaseMaking) -> Dataset:
     separate(content)
     drop_tile_size(content)
     root = content[0]
-    tree, root.ContentSequence = root.ContentSequence, []
+    first = [(codes.SAID_STATUS, status_of(manifest)), *of_the_model(manifest)]
+    tree = [*items(first), *root.ContentSequence]
+    root.ContentSequence = []
     others = [headers[one.number] for one in told if one is not main]
     read = [source for one in told if isinstance(one.result, Prediction)
             for source in sources_of(one.own, one.source.files, one.result)]  # fmt: skip
@@ -123,7 +126,6 @@ def _groups(
     used = [one.name for one in told if isinstance(one.result, Prediction)]
     said = [*_left_out(told), *making.cautions]
     notes = (
-        *map(plain, manifest.limits),
         f"Slides used ({len(used)}): {_listed(used)}.",
         *map(plain, making.notes),
     )

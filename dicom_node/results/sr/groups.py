@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
-from decimal import Decimal
-from typing import TypeVar
 
 from highdicom.sr import (
     AlgorithmIdentification,
     CodedConcept,
-    Measurement,
     MeasurementsAndQualitativeEvaluations,
     PlanarROIMeasurementsAndQualitativeEvaluations,
     QualitativeEvaluation,
@@ -24,15 +20,19 @@ from pydicom.sr.coding import Code
 from dicom_node.results import codes
 from dicom_node.results.identity import Provenance, ResultNames
 from dicom_node.results.modules import plain
-from dicom_node.results.seg.heatmap import algorithm_parameters
+from dicom_node.results.seg.layer import algorithm_parameters
 from dicom_node.results.sr import regions
-from engines.manifest.outputs import HeatmapOutput, ScoreOutput
+from dicom_node.results.sr.figures import heatmap_of, rounded
+from dicom_node.results.sr.measurements import measurements_of, number
+from engines.manifest.outputs import HeatmapOutput
+from engines.manifest.uncertainty import Unknown
 from engines.manifest.whole import Manifest
 from inference.types import Heatmap, NotAssessable, Prediction
 
-_T = TypeVar("_T")
-
-_IN_PIXELS = "The region is given in image pixels: the position on the slide is unknown."
+_IN_PIXELS = (
+    "The region is given in image pixels, not on the slide: for that the pixel spacing, the origin "
+    "and the orientation of the image are needed, and the slide does not state all of them."
+)
 _DIRECTIONS = {
     "higher-is-worse": "a higher value is worse",
     "higher-is-better": "a higher value is better",
@@ -46,24 +46,25 @@ def prediction_groups(
     names: ResultNames,
     notes: Sequence[str],
 ) -> list[PlanarROIMeasurementsAndQualitativeEvaluations]:
-    """Groups of the slide on its tissue outline, then one per top patch, on its grid cell."""
-    algorithm = _algorithm(manifest, provenance, result.stride_px)
+    """Groups of the slide on its tissue outline, then one per top patch, on its grid cell.
+
+    The first one names the algorithm: it is the same for all.
+    """
     groups = []
-    for index, scores in enumerate(_score_groups(manifest, result)):
+    for index, measurements in enumerate(measurements_of(result, manifest)):
         group = PlanarROIMeasurementsAndQualitativeEvaluations(
             tracking_identifier=_tracking(names, "slide", index),
             referenced_region=regions.tissue_outline(result),
             finding_type=codes.concept(manifest.finding.code),
-            algorithm_id=algorithm,
-            measurements=list(_slide_measurements(result, manifest, scores, first=index == 0)),
+            algorithm_id=None if index else _algorithm(manifest, provenance, result.stride_px),
+            measurements=measurements,
             qualitative_evaluations=_slide_evaluations(result, manifest),
         )
         if index == 0:
             _comment(group, [*_slide_comments(result, manifest), *notes])
         groups.append(group)
     for output in manifest.heatmaps:
-        heatmap = _heatmap(result, output)
-        groups += _patch_groups(heatmap, output, result, algorithm, names)
+        groups += _patch_groups(heatmap_of(result, output), output, result, names)
     return groups
 
 
@@ -91,8 +92,7 @@ def refusal_groups(
             *(_intended_use(manifest) if manifest else ()),
         ],
     }
-    uses = [f"Intended use: {plain(manifest.intended_use)}"] if manifest else []
-    comments = [plain(result.detail), *uses, *notes]
+    comments = [plain(result.detail), *notes]
     if result.geometry is not None:
         region = regions.whole_slide(result.geometry)
     elif source.get("TotalPixelMatrixRows") and source.get("TotalPixelMatrixColumns"):
@@ -111,63 +111,11 @@ def refusal_groups(
     return [group]
 
 
-def rounded(value: float, *, digits: int = 3) -> float | int:
-    """`value` to `digits` significant digits; more would claim a precision no model has."""
-    if not math.isfinite(value):
-        raise ValueError(f"found {value}, expected a finite number: report NotAssessable instead")
-    number = float(f"{value:.{digits}g}")
-    return int(number) if number.is_integer() else number
-
-
-def _score_groups(manifest: Manifest, result: Prediction) -> list[list[ScoreOutput]]:
-    """Scores by group, at least one group: a percentile stands in the group of its own score."""
-    groups: list[list[ScoreOutput]] = [[]]
-    ranked = False
-    for score in manifest.scores:
-        if score.name in result.percentiles:
-            if ranked:
-                groups.append([])
-            ranked = True
-        groups[-1].append(score)
-    return groups
-
-
-def _slide_measurements(
-    result: Prediction, manifest: Manifest, scores: Sequence[ScoreOutput], *, first: bool
-) -> Iterator[Measurement]:
-    for score in scores:
-        value = _promised(result.scores, score.name)
-        yield _measurement(codes.concept(score.code), rounded(value), codes.concept(score.unit))
-        if score.name in result.percentiles:
-            # the reference table has steps of one percent
-            percentile = round(result.percentiles[score.name])
-            yield _measurement(codes.PERCENTILE, percentile, codes.PERCENT)
-    if not first:
-        return
-    for survival in manifest.survivals:
-        probabilities = _promised(result.survivals, survival.name)
-        for code, probability in zip(survival.codes, probabilities, strict=True):
-            yield _measurement(codes.concept(code), _percent(probability), codes.PERCENT)
-    yield _measurement(codes.TISSUE_ANALYZED, rounded(result.tissue_area_mm2), codes.SQUARE_MM)
-    yield _measurement(codes.TILES_ANALYZED, result.tiles_analyzed, codes.NO_UNITS)
-
-
-def _measurement(name: Code | CodedConcept, value: float, unit: Code | CodedConcept) -> Measurement:
-    measurement = Measurement(name, value, unit)
-    # highdicom writes 234 as "234.0"
-    measurement[0].MeasuredValueSequence[0].NumericValue = str(value)
-    return measurement
-
-
-def _percent(probability: float) -> float | int:
-    if not 0 <= probability <= 1:
-        raise ValueError(f"found probability {probability}, expected [0, 1]")
-    return rounded(float(Decimal(repr(float(probability))) * 100))
-
-
 def _slide_evaluations(result: Prediction, manifest: Manifest) -> list[QualitativeEvaluation]:
     cautions = [_evaluation(codes.CAUTION, codes.READ_COMMENTS)] if result.warnings else []
-    return [*cautions, *_intended_use(manifest)]
+    if any(isinstance(o.uncertainty, Unknown) for o in (*manifest.scores, *manifest.survivals)):
+        cautions.append(_evaluation(codes.UNCERTAINTY, codes.NOT_KNOWN))
+    return [*_intended_use(manifest), *cautions]
 
 
 def _slide_comments(result: Prediction, manifest: Manifest) -> Iterator[str]:
@@ -178,39 +126,25 @@ def _slide_comments(result: Prediction, manifest: Manifest) -> Iterator[str]:
             yield f"{plain(score.code.meaning)}: {_DIRECTIONS[score.direction]}."
     if result.percentiles:
         yield f"Percentiles refer to: {plain(manifest.finding.reference_cohort)}"
+        yield "A percentile is a rank among the slides of that cohort, not a probability."
     count = len(result.tissue_outlines)
     if count > 1:
         yield f"The region is the largest of {count} pieces of tissue; the values are of all."
     elif count == 0:
         yield "The region is the whole slide: no outline of the tissue is available."
-    yield f"Intended use: {plain(manifest.intended_use)}"
 
 
 def _patch_groups(
-    heatmap: Heatmap,
-    output: HeatmapOutput,
-    result: Prediction,
-    algorithm: AlgorithmIdentification,
-    names: ResultNames,
+    heatmap: Heatmap, output: HeatmapOutput, result: Prediction, names: ResultNames
 ) -> Iterator[PlanarROIMeasurementsAndQualitativeEvaluations]:
     for index, patch in enumerate(heatmap.top_patches[: output.top_patches]):
         yield PlanarROIMeasurementsAndQualitativeEvaluations(
             tracking_identifier=_tracking(names, f"{output.name} top patch", index),
             referenced_region=regions.cell(patch, result),
-            finding_type=codes.concept(output.type),
-            algorithm_id=algorithm,
-            measurements=[_measurement(codes.HEATMAP_VALUE, rounded(patch.value), codes.NO_UNITS)],
+            # A tile of a highest value may still be of a low one: it is no finding by itself.
+            finding_type=CodedConcept.from_code(codes.TOP_TILE),
+            measurements=[number(codes.HEATMAP_VALUE, rounded(patch.value), codes.NO_UNITS)],
         )
-
-
-def _heatmap(result: Prediction, output: HeatmapOutput) -> Heatmap:
-    return _promised({heatmap.name: heatmap for heatmap in result.heatmaps}, output.name)
-
-
-def _promised(values: dict[str, _T], name: str) -> _T:
-    if name in values:
-        return values[name]
-    raise ValueError(f"the manifest promises {name}; the result holds {sorted(values)}")
 
 
 def _algorithm(

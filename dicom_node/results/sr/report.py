@@ -8,16 +8,18 @@ from highdicom.sr import (
     CodedConcept,
     Comprehensive3DSR,
     DeviceObserverIdentifyingAttributes,
+    ImageContentItem,
     MeasurementReport,
     ObservationContext,
     ObserverContext,
+    RelationshipTypeValues,
     SubjectContext,
 )
 from pydicom import Dataset
 
 from dicom_node.results import codes
 from dicom_node.results.identity import Provenance, is_preliminary, report_names
-from dicom_node.results.kinds import HEATMAP, REPORT, kind_of
+from dicom_node.results.kinds import REPORT
 from dicom_node.results.making import BuiltObject, Making
 from dicom_node.results.modules import (
     blank_header,
@@ -25,10 +27,12 @@ from dicom_node.results.modules import (
     plain,
     series_description,
 )
-from dicom_node.results.seg.heatmap import check_same_slide
+from dicom_node.results.seg.layer import check_same_slide
 from dicom_node.results.sr.groups import prediction_groups, refusal_groups
 from dicom_node.results.sr.notes import notes_of
 from dicom_node.results.sr.subject import name_specimens, subject_of
+from dicom_node.results.sr.summary import summary
+from dicom_node.sop_classes import SEGMENTATION
 from engines.manifest.whole import Manifest
 from inference.slide.characters.header import UTF_8, in_unicode
 from inference.types import NotAssessable, Prediction
@@ -44,7 +48,7 @@ def make(making: Making) -> Iterator[BuiltObject]:
         making.result,
         making.manifest,
         making.provenance,
-        segmentations=[b.dataset for b in making.made if kind_of(b.kind) is HEATMAP],
+        segmentations=[b.dataset for b in making.made if b.dataset.SOPClassUID == SEGMENTATION.uid],
         input_uids=making.slide.input_uids,
         series_number=making.series_number,
         predecessor=making.predecessor,
@@ -84,7 +88,6 @@ def build_report(
         groups = refusal_groups(own, result, manifest, provenance, names, told)
     elif manifest is not None:
         check_same_slide(source, result.geometry)
-        told = (*map(plain, manifest.limits), *told)
         groups = prediction_groups(result, manifest, provenance, names, told)
     else:
         raise ValueError("found a prediction without a manifest, expected that of its model")
@@ -99,7 +102,8 @@ def build_report(
     drop_tile_size(content)
     name_specimens(content, own)
     root = content[0]
-    tree, root.ContentSequence = root.ContentSequence, []
+    tree = [*summary(own, result, manifest), *root.ContentSequence, *_pictures(segmentations)]
+    root.ContentSequence = []
     report: Dataset = Comprehensive3DSR(
         evidence=[header, *read, *segmentations],
         # highdicom copies the whole tree and walks it three times, to find images that are no
@@ -120,6 +124,19 @@ def build_report(
     report.PerformedProcedureCodeSequence = [CodedConcept.from_code(codes.IMAGING_PROCEDURE)]
     complete(report, own, manifest, provenance)
     return report
+
+
+def _pictures(segmentations: Sequence[Dataset]) -> Iterator[ImageContentItem]:
+    """The maps and regions of the same result, named, so that a reader knows that they exist."""
+    names = {"HEATMAP": codes.HEATMAP, "REGION": codes.REGION, "ATTENTION": codes.ATTENTION_MAP}
+    for segmentation in segmentations:
+        yield ImageContentItem(
+            name=CodedConcept.from_code(names[segmentation.ContentLabel]),
+            referenced_sop_class_uid=segmentation.SOPClassUID,
+            referenced_sop_instance_uid=segmentation.SOPInstanceUID,
+            referenced_segment_numbers=1,
+            relationship_type=RelationshipTypeValues.CONTAINS,
+        )
 
 
 def observation_context(

@@ -1,0 +1,175 @@
+"""One Segmentation of one segment over the grid of a map: one pixel a tile, the whole slide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from highdicom import AlgorithmIdentificationSequence
+from highdicom.seg import Segmentation, SegmentDescription
+from numpy.typing import NDArray
+from pydicom import Dataset
+
+from dicom_node.results import codes
+from dicom_node.results.identity import Provenance, ResultNames
+from dicom_node.results.modules import (
+    blank_header,
+    complete,
+    pixel_measures,
+    plain,
+    series_description,
+)
+from dicom_node.results.seg import labels
+from dicom_node.results.sources import set_sources
+from engines.manifest.outputs import HeatmapOutput
+from engines.manifest.whole import Manifest
+from inference.slide.characters.header import UTF_8, in_unicode
+from inference.types import Prediction, SlideGeometry
+
+FRAME_PX = 64
+MAXIMUM = 255
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What one Segmentation over the grid of a map has for its own."""
+
+    kind: str
+    """In its UIDs."""
+    label: str
+    """What it is, for people: Segment Label, and the beginning of Series Description."""
+    description: str
+    content_label: str
+    segmentation_type: Literal["FRACTIONAL", "BINARY"]
+    pixels: NDArray[np.float64] | NDArray[np.uint8]
+    """[R, C]."""
+    transfer_syntax_uid: str
+
+
+def build_layer(
+    source: Dataset,
+    result: Prediction,
+    output: HeatmapOutput,
+    manifest: Manifest,
+    provenance: Provenance,
+    layer: Layer,
+    input_uids: Sequence[str],
+    series_number: int,
+    read: Sequence[Dataset] = (),
+) -> Dataset:
+    """A Segmentation of one segment and one pixel a tile, laid over the whole slide.
+
+    `read` are references to every instance that was read, where that is more than `source`.
+    """
+    check_same_slide(source, result.geometry)
+    names = ResultNames.of(source.StudyInstanceUID, input_uids, provenance, layer.kind)
+    device = provenance.device
+    base_mm = (result.geometry.spacing_row_mm, result.geometry.spacing_col_mm)
+    own = in_unicode(source)
+    segmentation: Dataset = Segmentation(
+        source_images=[blank_header(own, result.geometry)],
+        pixel_array=layer.pixels[np.newaxis],
+        segmentation_type=layer.segmentation_type,
+        fractional_type="PROBABILITY",
+        max_fractional_value=MAXIMUM,
+        segment_descriptions=[_segment(output, result, manifest, provenance, layer, names)],
+        series_instance_uid=names.uid("series"),
+        series_number=series_number,
+        sop_instance_uid=names.uid("instance"),
+        instance_number=1,
+        manufacturer=device.manufacturer,
+        manufacturer_model_name=device.model,
+        software_versions=device.software_version,
+        device_serial_number=device.serial,
+        content_label=layer.content_label,
+        content_description=layer.label,
+        transfer_syntax_uid=layer.transfer_syntax_uid,
+        pixel_measures=pixel_measures(source, base_mm, times=result.stride_px),
+        tile_pixel_array=True,
+        tile_size=(FRAME_PX, FRAME_PX),
+        dimension_organization_type="TILED_SPARSE",
+        omit_empty_frames=False,
+        series_description=series_description(_short(layer.label), manifest, own),
+        specific_character_set=UTF_8,
+    )
+    # highdicom parses the origin; viewers compare it with the slide's
+    segmentation.TotalPixelMatrixOriginSequence = deepcopy(source.TotalPixelMatrixOriginSequence)
+    segmentation.PatientOrientation = None  # type 2C, left out by highdicom
+    _fix_dimension_uid(segmentation, names.uid("dimensions"))
+    set_sources(segmentation, read or [source])
+    complete(segmentation, own, manifest, provenance)
+    return segmentation
+
+
+def check_same_slide(source: Dataset, geometry: SlideGeometry) -> None:
+    """Raises ValueError unless `geometry` is that of `source`."""
+    found = (
+        source.FrameOfReferenceUID,
+        source.TotalPixelMatrixRows,
+        source.TotalPixelMatrixColumns,
+    )
+    expected = (geometry.frame_of_reference_uid, geometry.rows, geometry.cols)
+    if found != expected:
+        raise ValueError(
+            f"source {source.SOPInstanceUID}: found frame of reference, rows, columns {found}; "
+            f"the result was computed on {expected}: pass the base level it was computed on"
+        )
+
+
+def _short(label: str) -> str:
+    """Of a label what leaves room for model and version, and what the model's status says."""
+    return label.partition(" (")[0].replace(" per tile", " map")[:32]
+
+
+def _segment(
+    output: HeatmapOutput,
+    result: Prediction,
+    manifest: Manifest,
+    provenance: Provenance,
+    layer: Layer,
+    names: ResultNames,
+) -> SegmentDescription:
+    segment = SegmentDescription(
+        segment_number=1,
+        segment_label=layer.label,
+        segmented_property_category=codes.concept(output.category),
+        segmented_property_type=codes.concept(output.type),
+        algorithm_type="AUTOMATIC",
+        algorithm_identification=AlgorithmIdentificationSequence(
+            name=plain(manifest.title, 64),
+            version=manifest.version,
+            family=codes.ARTIFICIAL_INTELLIGENCE,
+            source=plain(manifest.manufacturer, 64),
+            parameters=algorithm_parameters(manifest, provenance, result.stride_px),
+        ),
+        tracking_uid=names.uid("tracking"),
+        tracking_id=plain(layer.kind, 64),
+        display_color=labels.color(output),
+    )
+    segment.SegmentDescription = layer.description
+    return segment
+
+
+def algorithm_parameters(
+    manifest: Manifest, provenance: Provenance, stride_px: int | None
+) -> dict[str, str]:
+    """What must be the same for the same result: the bundle by digest, the engine, the tiles."""
+    parameters = {
+        "bundle": f"{provenance.bundle_name} {provenance.bundle_version}",
+        "bundle digest": provenance.bundle_digest,
+        "engine": plain(provenance.engine),
+        "tiles": f"{manifest.input.tile_px} px at {manifest.input.mpp:g} um/px",
+    }
+    if stride_px is not None:
+        parameters["stride"] = f"{stride_px} px of the base level"
+    return parameters
+
+
+def _fix_dimension_uid(segmentation: Dataset, uid: str) -> None:
+    """Puts a derived UID in place of the random one."""
+    for sequence in ("DimensionOrganizationSequence", "DimensionIndexSequence"):
+        for item in segmentation[sequence].value:
+            item.DimensionOrganizationUID = uid

@@ -1,0 +1,86 @@
+"""What of a slide was analyzed, and what was left out and why, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from dicom_node.results.sr.figures import percent, rounded, tile_mm
+from engines.manifest.whole import Manifest
+from inference.tiles.planning import LEAST_TISSUE_SHARE
+from inference.types import Condition, LevelAccount, Prediction
+
+_READ = ("tiles", "tissue", "tiles and tissue")
+_MOST_LEVELS = 6
+
+
+def analyzed(result: Prediction, manifest: Manifest) -> Iterator[str]:
+    """Tissue and tiles, the levels that were read, and the spacing."""
+    geometry, wanted = result.geometry, manifest.input
+    scanned = geometry.rows * geometry.spacing_row_mm * geometry.cols * geometry.spacing_col_mm
+    share = percent(min(1.0, result.tissue_area_mm2 / scanned))
+    height, width = tile_mm(result)
+    yield (
+        f"{rounded(result.tissue_area_mm2)} mm2 of tissue, {share} % of the scanned area, in "
+        f"{result.tiles_analyzed} tiles of {rounded(1000 * width)} x {rounded(1000 * height)} um."
+    )
+    base = sorted({rounded(1000 * v) for v in (geometry.spacing_row_mm, geometry.spacing_col_mm)})
+    yield (
+        f"The model takes {wanted.tile_px} px at {wanted.mpp:g} um per pixel; the slide was "
+        f"scanned at {' x '.join(map(str, base))} um per pixel."
+    )
+    read = [level for level in result.levels if level.used_as in _READ]
+    for level in read[:_MOST_LEVELS]:
+        yield f"Read for {level.used_as}: {_level(level)}."
+
+
+def left_out(result: Prediction, manifest: Manifest) -> Iterator[str]:
+    """Cells of the grid without a tile, levels left aside, and what was not asked."""
+    for heatmap in result.heatmaps[:1]:
+        others = heatmap.values.size - result.tiles_analyzed
+        if others:
+            yield (
+                f"{others} of {heatmap.values.size} places for a tile: less than "
+                f"{LEAST_TISSUE_SHARE:.0%} tissue in them, or their pixels could not be read, "
+                "which a caution says."
+            )
+    yield from levels_left_out(result.levels)
+    yield from _found(result.condition)
+    reference = manifest.out_of_distribution
+    if reference is None or not reference.is_proven:
+        yield (
+            "Whether the slide is unlike those the model was trained on was not judged: this model "
+            "has not shown that it can tell."
+        )
+
+
+def levels_left_out(levels: Sequence[LevelAccount]) -> Iterator[str]:
+    """Images of the slide that were not read, and why."""
+    aside = [level for level in levels if level.used_as not in _READ]
+    for level in aside[:_MOST_LEVELS]:
+        yield f"Not read: {_level(level)} ({level.used_as.removeprefix('left aside: ')})."
+    if len(aside) > _MOST_LEVELS:
+        yield f"{len(aside) - _MOST_LEVELS} more images of the slide."
+
+
+def _level(level: LevelAccount) -> str:
+    spacing = "" if level.mpp is None else f" at {level.mpp:.3g} um per pixel"
+    return f"{level.flavor} of {level.cols} x {level.rows} px{spacing}"
+
+
+def _found(condition: Condition | None) -> Iterator[str]:
+    """Of what was analyzed, what befell the slide: it was not left out, and is said here."""
+    if condition is None:
+        return
+    named = (
+        ("out of focus", condition.blurred),
+        ("folded", condition.folded),
+        ("with pen or black dirt", condition.inked),
+        ("with air bubbles", condition.bubbles),
+    )
+    parts = [
+        f"{name} {found.tiles} of {found.of}"
+        for name, found in named
+        if found is not None and found.tiles
+    ]
+    if parts:
+        yield f"Analyzed all the same: tiles {', '.join(parts)}."

@@ -1,0 +1,77 @@
+"""Numbers of a report: how many digits, and the tiles of a map at and above its threshold."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from decimal import Decimal
+
+import numpy as np
+
+from engines.manifest.outputs import HeatmapOutput
+from engines.manifest.whole import Manifest
+from inference.types import Heatmap, Prediction
+
+
+def rounded(value: float, *, digits: int = 3) -> float | int:
+    """`value` to `digits` significant digits; more would claim a precision no model has."""
+    if not math.isfinite(value):
+        raise ValueError(f"found {value}, expected a finite number: report NotAssessable instead")
+    number = float(f"{value:.{digits}g}")
+    return int(number) if number.is_integer() else number
+
+
+def percent(share: float) -> float | int:
+    """A share in [0, 1] as percent; ValueError for another number."""
+    if not 0 <= share <= 1:
+        raise ValueError(f"found probability {share}, expected [0, 1]")
+    return rounded(float(Decimal(repr(float(share))) * 100))
+
+
+@dataclass(frozen=True, slots=True)
+class Above:
+    """The tiles of a map at and above its threshold."""
+
+    threshold: float
+    tiles: int
+    of: int
+    """Tiles with a value."""
+    area_mm2: float
+    """Of `tiles`, glass in them included."""
+
+    @property
+    def share(self) -> float:
+        """In [0, 1]."""
+        return self.tiles / self.of if self.of else 0.0
+
+
+def above(heatmap: Heatmap, output: HeatmapOutput, result: Prediction) -> Above | None:
+    """None for a map without a threshold."""
+    if output.threshold is None:
+        return None
+    known = heatmap.values[~np.isnan(heatmap.values)]
+    tiles = int((known >= output.threshold).sum())
+    height, width = tile_mm(result)
+    return Above(output.threshold, tiles, len(known), tiles * height * width)
+
+
+def tile_mm(result: Prediction) -> tuple[float, float]:
+    """Height and width of a tile on the slide."""
+    geometry = result.geometry
+    return (
+        result.stride_px * geometry.spacing_row_mm,
+        result.stride_px * geometry.spacing_col_mm,
+    )
+
+
+def heatmap_of(result: Prediction, output: HeatmapOutput) -> Heatmap:
+    """The map that the manifest promises; ValueError where the result lacks it."""
+    found = {heatmap.name: heatmap for heatmap in result.heatmaps}
+    if output.name not in found:
+        raise ValueError(f"the manifest promises {output.name}; the result holds {sorted(found)}")
+    return found[output.name]
+
+
+def findings_of(manifest: Manifest) -> tuple[HeatmapOutput, ...]:
+    """Maps of findings: a map of attention is none."""
+    return tuple(o for o in manifest.heatmaps if o.shows == "finding")

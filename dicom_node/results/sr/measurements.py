@@ -1,0 +1,117 @@
+"""Numbers of a slide as measurements (PS3.16 TID 300), each with its interval where it has one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias, TypeVar
+
+from highdicom.sr import (
+    CodedConcept,
+    Measurement,
+    RelationshipTypeValues,
+    TextContentItem,
+)
+from pydicom.sr.coding import Code
+
+from dicom_node.results import codes
+from dicom_node.results.sr.figures import above, findings_of, heatmap_of, percent, rounded
+from engines.manifest.outputs import HeatmapOutput, ScoreOutput
+from engines.manifest.whole import Manifest
+from inference.types import Prediction
+
+_T = TypeVar("_T")
+_Name: TypeAlias = Code | CodedConcept
+
+
+def measurements_of(result: Prediction, manifest: Manifest) -> list[list[Measurement]]:
+    """By group, at least one: a percentile stands in the group of its own score, and what is above
+    a threshold in that of its own map.
+
+    Raises ValueError for a result that lacks what the manifest promises, or holds a number that is
+    not finite.
+    """
+    scores = _score_groups(manifest, result)
+    regions = [o for o in findings_of(manifest) if o.threshold is not None]
+    groups = []
+    for index in range(max(len(scores), len(regions))):
+        found = list(_of_scores(result, scores[index])) if index < len(scores) else []
+        if index == 0:
+            found += _of_the_slide(result, manifest)
+        if index < len(regions):
+            found += _of_a_region(result, regions[index])
+        groups.append(found)
+    return groups
+
+
+def number(
+    name: _Name, value: float, unit: _Name, ends: tuple[float, float] | None = None
+) -> Measurement:
+    """A measurement; `ends` are low and high of its interval, in its own unit.
+
+    They stand below it as text. TID 310 has numbers for them, which the validators of the template
+    refuse below a measurement.
+    """
+    measurement = Measurement(name, value, unit)
+    item = measurement[0]
+    # highdicom writes 234 as "234.0"
+    item.MeasuredValueSequence[0].NumericValue = str(value)
+    if ends is not None:
+        low, high = (rounded(end) for end in ends)
+        item.ContentSequence = [
+            TextContentItem(
+                name=CodedConcept.from_code(codes.INTERVAL),
+                value=f"{low} to {high}",
+                relationship_type=RelationshipTypeValues.HAS_PROPERTIES,
+            )
+        ]
+    return measurement
+
+
+def _score_groups(manifest: Manifest, result: Prediction) -> list[list[ScoreOutput]]:
+    """Scores by group, at least one group."""
+    groups: list[list[ScoreOutput]] = [[]]
+    ranked = False
+    for score in manifest.scores:
+        if score.name in result.percentiles:
+            if ranked:
+                groups.append([])
+            ranked = True
+        groups[-1].append(score)
+    return groups
+
+
+def _of_scores(result: Prediction, scores: Sequence[ScoreOutput]) -> Iterator[Measurement]:
+    for score in scores:
+        value = _promised(result.scores, score.name)
+        ends = result.intervals.get(score.name, (None,))[0]
+        yield number(codes.concept(score.code), rounded(value), codes.concept(score.unit), ends)
+        if score.name in result.percentiles:
+            # the reference table has steps of one percent
+            percentile = round(result.percentiles[score.name])
+            yield number(codes.PERCENTILE, percentile, codes.PERCENT)
+
+
+def _of_the_slide(result: Prediction, manifest: Manifest) -> Iterator[Measurement]:
+    for curve in manifest.survivals:
+        probabilities = _promised(result.survivals, curve.name)
+        ends = result.intervals.get(curve.name, (None,) * len(probabilities))
+        for code, probability, known in zip(curve.codes, probabilities, ends, strict=True):
+            around = None if known is None else (100 * known[0], 100 * known[1])
+            yield number(codes.concept(code), percent(probability), codes.PERCENT, around)
+    yield number(codes.TISSUE_ANALYZED, rounded(result.tissue_area_mm2), codes.SQUARE_MM)
+    yield number(codes.TILES_ANALYZED, result.tiles_analyzed, codes.NO_UNITS)
+
+
+def _of_a_region(result: Prediction, output: HeatmapOutput) -> Iterator[Measurement]:
+    found = above(heatmap_of(result, output), output, result)
+    if found is None:
+        return
+    yield number(codes.THRESHOLD, rounded(found.threshold), codes.NO_UNITS)
+    yield number(codes.SHARE_ABOVE, percent(found.share), codes.PERCENT)
+    yield number(codes.AREA_ABOVE, rounded(found.area_mm2), codes.SQUARE_MM)
+
+
+def _promised(values: dict[str, _T], name: str) -> _T:
+    if name in values:
+        return values[name]
+    raise ValueError(f"the manifest promises {name}; the result holds {sorted(values)}")
