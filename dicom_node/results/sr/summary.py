@@ -14,8 +14,8 @@ from pydicom import Dataset
 from pydicom.sr.coding import Code
 
 from dicom_node.results import codes
+from dicom_node.results.carried.specimens import identifier_of
 from dicom_node.results.modules import plain
-from dicom_node.results.specimens import identifier_of
 from dicom_node.results.sr import analyzed, outcome
 from engines.manifest.claims import Performance
 from engines.manifest.whole import Manifest

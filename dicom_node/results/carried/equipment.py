@@ -8,7 +8,7 @@ from highdicom.sr import CodedConcept
 from pydicom import Dataset
 
 from dicom_node.results import codes
-from dicom_node.results.dates import NO_DATE
+from dicom_node.results.carried.dates import NO_DATE
 from dicom_node.results.identity import Provenance
 
 _OF_SCANNER = (
