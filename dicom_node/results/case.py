@@ -48,19 +48,20 @@ def _maps(making: CaseMaking) -> Iterator[BuiltObject]:
         if not told.heatmaps:
             continue
         slide = making.slides[key]
-        yield from same_or_new(
-            kinds.HEATMAP,
-            Making(
-                source=in_unicode(slide.header),
-                result=told,
-                manifest=making.manifest,
-                provenance=slide.provenance,
-                slide=slide.files,
-                number=slide.number,
-                formers=slide.formers,
-                read=sources_of(slide.header, slide.files, told),
-            ),
+        one = Making(
+            source=in_unicode(slide.header),
+            result=told,
+            manifest=making.manifest,
+            provenance=slide.provenance,
+            slide=slide.files,
+            number=slide.number,
+            formers=slide.formers,
+            read=sources_of(slide.header, slide.files, told),
         )
+        for kind in kinds.KINDS:
+            if kind.needs_prediction and kind.sop_class == kinds.SEGMENTATION:
+                one = one.after(same_or_new(kind, one))
+        yield from one.made
 
 
 def _not_representable(result: CaseResult) -> CaseResult:
