@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from sksurv.metrics import concordance_index_censored  # noqa: E402
 from sksurv.util import Surv  # noqa: E402
 from training_patients import drawn, split  # noqa: E402
 
+from engines.bundle import open_bundle  # noqa: E402
+from training.bundle.export import Request, export  # noqa: E402
 from training.cli import main  # noqa: E402
 from training.cohorts.cohort import Cohort, assemble  # noqa: E402
 from training.cohorts.material import TASKS, Material  # noqa: E402
@@ -39,6 +43,8 @@ from training.methods.crossfit.shared import (  # noqa: E402
 from training.runs.pan import joined, splits_of  # noqa: E402
 
 WIDTH = 5
+FEATURES = 64
+"""As wide as those of the shipped encoder, behind which a student is exported."""
 
 
 def followed(seed: int, count: int = 60) -> Followed:
@@ -203,7 +209,10 @@ def cohort(name: str, draw: int, folder: Path, *, strangers: bool = False) -> Co
         ids[0] = "TCGA-A0-0000"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.npz"
-    bags = {f"{patient}-01Z": bag.numpy() for patient, bag in zip(ids, group.bags, strict=True)}
+    bags = {
+        f"{patient}-01Z": np.pad(bag.numpy(), ((0, 0), (0, FEATURES - bag.shape[1])))
+        for patient, bag in zip(ids, group.bags, strict=True)
+    }
     np.savez(path, **bags)
     index = pd.Index(ids, name="patient")
     patients = pd.DataFrame(
@@ -381,6 +390,22 @@ def out(two, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out"
 
 
+def test_a_run_that_only_measures_scores_the_same_and_is_not_exported(out, tmp_path):
+    """Graphs are most of the time of a linear student; the scores come from the same network."""
+    folder = out.parent
+    words = ["pan", "--cohorts", str(folder / "one"), str(folder / "two"), "--out",
+             str(tmp_path), "--fold", "1", "--folds", "site", "--epochs", "0",
+             "--no-graphs"]  # fmt: skip
+    assert main(words) == 0
+    place = Path("two-site") / "fold1-seed0"
+    assert not (tmp_path / place / "student.onnx").exists()
+    table = (tmp_path / place / "predictions.csv").read_text()
+    assert table == (out / place / "predictions.csv").read_text()
+    request = Request(tmp_path / "two-site", "default", tmp_path / "bundle", "x", fold=1)
+    with pytest.raises(TrainingError, match="without --no-graphs"):
+        export(request)
+
+
 def test_the_command_leaves_a_run_per_cohort_and_kind_and_one_report(out, capsys):
     for name in ("one-official", "one-site", "two-official", "two-site"):
         said = json.loads((out / name / "run.json").read_text())
@@ -392,8 +417,10 @@ def test_the_command_leaves_a_run_per_cohort_and_kind_and_one_report(out, capsys
             assert {"student", "twin", "self", "null", "teacher"} <= set(table["role"])
             facts = json.loads((unit / "unit.json").read_text())["facts"]
             assert facts["pan_penalty_cox_shared"] in {at.shared for at in pan.COX_GRID}
-            graph = run_graph(unit / "student.onnx", {"features": np.ones((3, 8), np.float32)})
-            np.testing.assert_allclose(graph["attention"], 1 / 3, atol=1e-6)  # even, and says so
+            graph = run_graph(
+                unit / "student.onnx", {"features": np.ones((3, FEATURES), np.float32)}
+            )
+            np.testing.assert_allclose(graph["attention"], 0.5, atol=1e-6)  # the share of chance
     page = (out / "report.html").read_text()
     assert "of the student minus its twin of equal capacity" in page
     before = (out / "one-site" / "fold0-seed0" / "unit.json").stat().st_mtime_ns
@@ -448,6 +475,33 @@ def difference(event, time, risks, counts) -> float:
     return float(first - second)
 
 
+def test_the_student_is_exported_and_its_card_names_every_cohort_that_taught_it(out, tmp_path):
+    source = open_bundle("default")
+    encoder = source.file(source.manifest.graphs["encoder"].file)
+    run = tmp_path / "run"
+    shutil.copytree(out / "two-site", run)
+    said = json.loads((run / "run.json").read_text())
+    wanted = source.manifest.input
+    said["features"] = [
+        {
+            "encoder": hashlib.sha256(encoder.read_bytes()).hexdigest(),
+            "mpp": wanted.mpp,
+            "tile_px": wanted.tile_px,
+        }
+    ]
+    (run / "run.json").write_text(json.dumps(said))
+    request = Request(run=run, encoder="default", out=tmp_path / "bundle", name="two-pan")
+    bundle = open_bundle(str(export(request)))
+    assert [o.name for o in bundle.manifest.outputs] == ["risk", "survival", "attention"]
+    assert (tmp_path / "bundle" / "aggregator.onnx").read_bytes() == (
+        run / "fold0-seed0" / "student.onnx"
+    ).read_bytes()
+    card = (tmp_path / "bundle" / "card.md").read_text()
+    assert "Trained on cohorts one, two; measured on two" in card
+    assert "Trained and measured on one cohort" not in card
+    assert "its attention is even" in card
+
+
 def test_one_cohort_and_cohorts_of_unlike_width_are_refused(two, tmp_path, capsys):
     from training.cohorts import store
 
@@ -465,7 +519,7 @@ def test_one_cohort_and_cohorts_of_unlike_width_are_refused(two, tmp_path, capsy
     assert "expected two or more of unlike names" in capsys.readouterr().err
     words = ["pan", "--cohorts", str(tmp_path / "one"), str(tmp_path / "wide"), *out]
     assert main(words) == 3
-    assert "8 in one, 9 in wide" in capsys.readouterr().err
+    assert "64 in one, 65 in wide" in capsys.readouterr().err
 
 
 def test_the_method_of_several_cohorts_is_not_fitted_on_one(tmp_path, two, capsys):

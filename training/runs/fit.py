@@ -136,13 +136,21 @@ def _fit_unit(plan: Plan, unit: Unit) -> float:
         return finish(unit, split, fitted, journal, started)
 
 
-def finish(unit: Unit, split: Split, fitted: Fitted, journal: Journal, started: float) -> float:
+def finish(
+    unit: Unit,
+    split: Split,
+    fitted: Fitted,
+    journal: Journal,
+    started: float,
+    *,
+    graph: bool = True,
+) -> float:
     """Fits what stands beside a fitted method and writes the unit; the seconds since `started`."""
     beside = references(split, fitted, unit.seed, journal)
     facts = _correlations(fitted.scores | beside)
     seconds = time.perf_counter() - started
     fitted.facts.update({k: v for k, v in facts.items() if k not in fitted.facts})
-    write_unit(unit, split, beside | fitted.scores, fitted, seconds)
+    write_unit(unit, split, beside | fitted.scores, fitted, seconds, graph=graph)
     journal.clear_checkpoints()
     return seconds
 

@@ -43,6 +43,8 @@ class PanPlan:
     settings: dict[str, str]
     extended: bool = False
     """Patients beside those published cohorts on which recipes were chosen join their training."""
+    graphs: bool = True
+    """Write what `export` takes: most of the time of a linear student goes there."""
 
     def of(self, name: str, cohort: Cohort, kind: Folds) -> Plan:
         """The plan of one cohort's run."""
@@ -74,7 +76,7 @@ def fit_pan(plan: PanPlan, folds: Iterable[int] | None = None, *, seeds: int = 1
         for seed in range(seeds):
             for fold in chosen:
                 with one_thread():
-                    _fit_fold(plans, list(cohorts.values()), kind, fold, seed)
+                    _fit_fold(plans, list(cohorts.values()), kind, fold, seed, graphs=plan.graphs)
         runs += [one.run for one in plans]
     return runs
 
@@ -129,7 +131,13 @@ def _load(plan: PanPlan) -> dict[str, Cohort]:
 
 
 def _fit_fold(
-    plans: Sequence[Plan], cohorts: Sequence[Cohort], kind: Folds, fold: int, seed: int
+    plans: Sequence[Plan],
+    cohorts: Sequence[Cohort],
+    kind: Folds,
+    fold: int,
+    seed: int,
+    *,
+    graphs: bool,
 ) -> None:
     """Fits one fold with one seed in every cohort that lacks it."""
     units = [Unit(plan.run, fold, seed) for plan in plans]
@@ -139,6 +147,7 @@ def _fit_fold(
     started = time.perf_counter()
     splits = splits_of(cohorts, kind, fold, seed)
     teachers = [crossfit.taught(split, settings, seed) for split in splits]
+    log.info("pan.teachers", folds=kind, fold=fold, seconds=round(time.perf_counter() - started))
     heads, added = joined(splits, teachers, seed)
     shared_s = (time.perf_counter() - started) / len(units)
     facts = {
@@ -155,7 +164,7 @@ def _fit_fold(
         with Journal(unit.directory) as journal:
             fitted = crossfit.fit_taught(split, teacher, settings, seed, journal, more)
             fitted.facts.update(facts)
-            seconds = finish(unit, split, fitted, journal, began)
+            seconds = finish(unit, split, fitted, journal, began, graph=graphs)
         log.info("fit.unit", cohort=split.cohort, fold=fold, seed=seed, seconds=round(seconds, 1))
 
 
