@@ -385,23 +385,33 @@ def out(two, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for one in two:
         store.write(one, folder / one.name, "")
     words = ["pan", "--cohorts", str(folder / "one"), str(folder / "two"), "--out",
-             str(folder / "out"), "--fold", "0", "--fold", "1", "--epochs", "0"]  # fmt: skip
+             str(folder / "out"), "--fold", "0", "--fold", "1", "--epochs", "0",
+             "--no-graphs"]  # fmt: skip
     assert main(words) == 0
     return folder / "out"
 
 
-def test_a_run_that_only_measures_scores_the_same_and_is_not_exported(out, tmp_path):
-    """Graphs are most of the time of a linear student; the scores come from the same network."""
-    folder = out.parent
-    words = ["pan", "--cohorts", str(folder / "one"), str(folder / "two"), "--out",
-             str(tmp_path), "--fold", "1", "--folds", "site", "--epochs", "0",
-             "--no-graphs"]  # fmt: skip
+@pytest.fixture(scope="module")
+def exportable(out, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with graphs, one fold by site."""
+    made = tmp_path_factory.mktemp("graphs")
+    words = ["pan", "--cohorts", str(out.parent / "one"), str(out.parent / "two"), "--out",
+             str(made), "--fold", "0", "--folds", "site", "--epochs", "0"]  # fmt: skip
     assert main(words) == 0
-    place = Path("two-site") / "fold1-seed0"
-    assert not (tmp_path / place / "student.onnx").exists()
-    table = (tmp_path / place / "predictions.csv").read_text()
-    assert table == (out / place / "predictions.csv").read_text()
-    request = Request(tmp_path / "two-site", "default", tmp_path / "bundle", "x", fold=1)
+    return made
+
+
+def test_a_run_that_only_measures_scores_the_same_and_is_not_exported(out, exportable):
+    """Graphs are most of the time of a linear student; the scores come from the same network."""
+    place = Path("two-site") / "fold0-seed0"
+    assert not (out / place / "student.onnx").exists()
+    table = (out / place / "predictions.csv").read_text()
+    assert table == (exportable / place / "predictions.csv").read_text()
+    graph = run_graph(
+        exportable / place / "student.onnx", {"features": np.ones((3, FEATURES), np.float32)}
+    )
+    np.testing.assert_allclose(graph["attention"], 0.5, atol=1e-6)  # the share of chance
+    request = Request(out / "two-site", "default", out.parent / "bundle", "x")
     with pytest.raises(TrainingError, match="without --no-graphs"):
         export(request)
 
@@ -417,16 +427,12 @@ def test_the_command_leaves_a_run_per_cohort_and_kind_and_one_report(out, capsys
             assert {"student", "twin", "self", "null", "teacher"} <= set(table["role"])
             facts = json.loads((unit / "unit.json").read_text())["facts"]
             assert facts["pan_penalty_cox_shared"] in {at.shared for at in pan.COX_GRID}
-            graph = run_graph(
-                unit / "student.onnx", {"features": np.ones((3, FEATURES), np.float32)}
-            )
-            np.testing.assert_allclose(graph["attention"], 0.5, atol=1e-6)  # the share of chance
     page = (out / "report.html").read_text()
     assert "of the student minus its twin of equal capacity" in page
     before = (out / "one-site" / "fold0-seed0" / "unit.json").stat().st_mtime_ns
     folder = out.parent
     words = ["pan", "--cohorts", str(folder / "one"), str(folder / "two"), "--out", str(out),
-             "--fold", "0", "--epochs", "0"]  # fmt: skip
+             "--fold", "0", "--epochs", "0", "--no-graphs"]  # fmt: skip
     assert main(words) == 0
     assert (out / "one-site" / "fold0-seed0" / "unit.json").stat().st_mtime_ns == before
     assert "minus twin of equal capacity, mean, folds by site" in capsys.readouterr().out
@@ -475,11 +481,13 @@ def difference(event, time, risks, counts) -> float:
     return float(first - second)
 
 
-def test_the_student_is_exported_and_its_card_names_every_cohort_that_taught_it(out, tmp_path):
+def test_the_student_is_exported_and_its_card_names_every_cohort_that_taught_it(
+    exportable, tmp_path
+):
     source = open_bundle("default")
     encoder = source.file(source.manifest.graphs["encoder"].file)
     run = tmp_path / "run"
-    shutil.copytree(out / "two-site", run)
+    shutil.copytree(exportable / "two-site", run)
     said = json.loads((run / "run.json").read_text())
     wanted = source.manifest.input
     said["features"] = [
