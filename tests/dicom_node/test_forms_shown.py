@@ -315,4 +315,5 @@ def test_analyze_refuses_a_kind_that_there_is_none_of(capsys):
 
     with pytest.raises(SystemExit):
         main(["analyze", "x", "--out", str(Path("y")), "--objects", "summary,picture"])
-    assert "found picture; expected some of annotations, attention, capture" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "found picture; expected some of annotations, attention, capture" in said

@@ -149,7 +149,7 @@ def _step(at: Weights, terms: Sequence[Terms], shared: float, own: Floats) -> We
         left = left + own[c] * inner
         right = right - one.gradient + one.hessian @ back
         kept.append((inner, back))
-    common: Floats = np.linalg.solve(left, right)
+    common: Floats = np.asarray(np.linalg.solve(left, right), np.float64)
     return Weights(common, np.stack([-(back + inner @ common) for inner, back in kept]))
 
 
