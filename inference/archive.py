@@ -116,11 +116,14 @@ def _prediction(meta: dict[str, Any], arrays: dict[str, Any]) -> Prediction:
         warnings=tuple(meta["warnings"]),
         base=meta.get("base", ""),  # not kept before 0.1.2
         condition=_condition(meta.get("condition")),
-        intervals={
-            name: tuple((low, high) for low, high in ends)
-            for name, ends in meta.get("intervals", {}).items()  # not kept before 0.1.2
-        },
+        intervals=intervals_of(meta),
     )
+
+
+def intervals_of(meta: dict[str, Any]) -> dict[str, tuple[tuple[float, float], ...]]:
+    """Low and high of each number, by output name; they were not kept before 0.1.2."""
+    found = meta.get("intervals", {})
+    return {name: tuple((low, high) for low, high in ends) for name, ends in found.items()}
 
 
 def _condition(values: dict[str, Any] | None) -> Condition | None:

@@ -13,7 +13,7 @@ from pydicom import dcmread
 from pynetdicom import AE, _config, evt
 from pynetdicom.presentation import build_context
 
-from dicom_node.results.kinds import result_classes
+from dicom_node.results.kinds import usual_classes
 from dicom_node.sop_classes import VERIFICATION
 
 _SUCCESS = 0x0000
@@ -43,7 +43,7 @@ class SmallPacs:
         self._paths = sorted(self.folder.glob("[0-9]*.dcm"))
         entity = AE(ae_title=self.ae_title)
         entity.maximum_pdu_size = _MAX_PDU
-        for sop_class in (VERIFICATION, *result_classes().values()):
+        for sop_class in (VERIFICATION, *usual_classes().values()):
             entity.add_supported_context(
                 sop_class.uid, [t.uid for t in sop_class.transfer_syntaxes]
             )

@@ -10,6 +10,7 @@ from dicom_node.results.build import first_that_can_be_made, same_or_new
 from dicom_node.results.case_making import CaseMaking
 from dicom_node.results.making import BuiltObject, Making
 from dicom_node.results.sources import sources_of
+from dicom_node.sop_classes import SEGMENTATION
 from inference.case.values import CaseResult, CaseSlide
 from inference.slide.characters.header import in_unicode
 from inference.types import Prediction, Reason
@@ -48,19 +49,20 @@ def _maps(making: CaseMaking) -> Iterator[BuiltObject]:
         if not told.heatmaps:
             continue
         slide = making.slides[key]
-        yield from same_or_new(
-            kinds.HEATMAP,
-            Making(
-                source=in_unicode(slide.header),
-                result=told,
-                manifest=making.manifest,
-                provenance=slide.provenance,
-                slide=slide.files,
-                number=slide.number,
-                formers=slide.formers,
-                read=sources_of(slide.header, slide.files, told),
-            ),
+        one = Making(
+            source=in_unicode(slide.header),
+            result=told,
+            manifest=making.manifest,
+            provenance=slide.provenance,
+            slide=slide.files,
+            number=slide.number,
+            formers=slide.formers,
+            read=sources_of(slide.header, slide.files, told),
         )
+        for kind in kinds.KINDS:
+            if kind.needs_prediction and kind.sop_class == SEGMENTATION:
+                one = one.after(same_or_new(kind, one))
+        yield from one.made
 
 
 def _not_representable(result: CaseResult) -> CaseResult:

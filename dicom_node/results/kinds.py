@@ -138,6 +138,11 @@ def asked_names() -> tuple[str, ...]:
     return tuple(kind.name for kind in KINDS if kind.asked)
 
 
+def usual_classes() -> dict[str, SopClass]:
+    """SOP classes by UID of the kinds that are made without being asked for."""
+    return {kind.sop_class.uid: kind.sop_class for kind in KINDS if not kind.asked}
+
+
 def result_classes() -> dict[str, SopClass]:
     """SOP classes of all kinds by UID."""
     return {kind.sop_class.uid: kind.sop_class for kind in KINDS}

@@ -22,8 +22,9 @@ from dicom_node.work.watch import Watch
 
 log = structlog.get_logger()
 
-ANALYZING = "analyzing"
+ANALYZING, BUILDING = "analyzing", "building the results"
 """What is done to a slide, closed or open its study, as it is told and recorded."""
+DIED = "The analysis was given up: the software ended, or hung, while the model ran on this slide."
 _INTERRUPTED, _SET_ASIDE = "study_interrupted", "silent_model_died"
 _DEATH = "the worker died"
 _BYTES = 256

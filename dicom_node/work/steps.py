@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
@@ -27,22 +27,19 @@ from dicom_node.work.early.early import Tools
 from dicom_node.work.early.kept import KeptNumbers, Ready
 from dicom_node.work.early.reading import all_read
 from dicom_node.work.early.turns import Turns
-from dicom_node.work.interruptions import ANALYZING, Working, is_set_aside
+from dicom_node.work.interruptions import ANALYZING, BUILDING, DIED, Working, is_set_aside
 from dicom_node.work.numbers import Numbers
 from dicom_node.work.outputs import ResultObjects
 from dicom_node.work.slides import failed, incomplete
 from dicom_node.work.students.jobs import Assigning, Job, no_model
 from dicom_node.work.students.opened import Students
+from dicom_node.work.writing.jobs import Writing
 from engines.errors import DeviceFailed
 from inference import archive, predict
-from inference.case.values import CASE
 from inference.slide.files import SlideFiles
 from inference.types import NotAssessable, Prediction
 
 log = structlog.get_logger()
-
-_BUILDING = "building the results"
-_DIED = "The analysis was given up: the software ended, or hung, while the model ran on this slide."
 
 
 class Steps:
@@ -69,6 +66,8 @@ class Steps:
             self._assigning,
         )
         self._working = self.tools.working
+        roster = students.roster
+        self._writing = Writing(ledger, roster, self._working, self._objects, self._cases)
 
     def open(self, run: Run) -> Opened | Stale:
         """Move the study to `analyzing`; its slides, each by each student that runs on it."""
@@ -106,7 +105,7 @@ class Steps:
         is_over = self._is_silent(job) and is_set_aside(self._ledger, run, job, ANALYZING)
         stop = StopAsked(self._ledger, run, self._stop)
         try:
-            result, trouble = self._cases.analyze(run, job, moved, stop, _DIED if is_over else "")
+            result, trouble = self._cases.analyze(run, job, moved, stop, DIED if is_over else "")
         except predict.Stopped as stopped:
             self._halt(job.slide, stopped)
         return Analyzed(result, self._heard(job, trouble))
@@ -117,13 +116,11 @@ class Steps:
             return Stale()
         made: list[Result] = []
         seen_to = [self._objects.trouble_of(run), *troubles]
-        with self._turn(), self._working.on(run, _BUILDING) as moved:
+        with self._turn(), self._working.on(run, BUILDING) as moved:
             slides = {slide.key: slide for slide in self._objects.slides(run, moved)}
-            jobs = self._in_order(list(slides), map(Job.read, texts))
-            parts = [part for job in jobs for part in job.parts(slides)]
-            numbers = dict(zip(parts, self._objects.numbers(run, parts), strict=True))
-            for job in jobs:
-                objects, trouble = self._written(run, slides, job, numbers)
+            numbered = self._writing.numbered(run, slides, map(Job.read, texts))
+            for job, numbers in numbered.items():
+                objects, trouble = self._writing.write(run, slides, job, numbers)
                 moved()
                 made += objects
                 seen_to.append(self._heard(job, trouble))
@@ -143,37 +140,11 @@ class Steps:
             raise KeyError(f"revision {run.revision} of study {run.study} is not in the ledger")
         return current
 
-    def _in_order(self, slides: Sequence[str], jobs: Iterable[Job]) -> list[Job]:
-        """Slide after slide, then what is of all slides; silent students after all others: they
-        change no number of theirs."""
-        places = [*slides, CASE]
-        by_slide = sorted(jobs, key=lambda job: places.index(job.slide))
-        return sorted(by_slide, key=self._is_silent)
-
-    def _written(
-        self, run: Run, slides: Mapping[str, SlideFiles], job: Job, numbers: Mapping[Job, int]
-    ) -> tuple[list[Result], str]:
-        """The objects of a job, and what an operator must see to."""
-        if not self._is_silent(job):
-            return self._write(run, slides, job, numbers)
-        if is_set_aside(self._ledger, run, job, _BUILDING):
-            return [], _DIED
-        with self._working.on(run, _BUILDING, job):
-            return self._write(run, slides, job, numbers)
-
-    def _write(
-        self, run: Run, slides: Mapping[str, SlideFiles], job: Job, numbers: Mapping[Job, int]
-    ) -> tuple[list[Result], str]:
-        if job.is_case:
-            return self._cases.write(run, slides, job, numbers)
-        return self._objects.write(run, slides[job.slide], job, numbers[job])
-
     def _spared(self, job: Job) -> Job | None:
         return job if self._is_silent(job) else None
 
     def _is_silent(self, job: Job) -> bool:
-        known = self._students.roster.of(job.model)
-        return known is not None and known.is_silent
+        return self._students.roster.is_silent(job.model)
 
     def _heard(self, job: Job, trouble: str) -> str:
         """What an operator must see to before the study is done: nothing of a silent student."""
@@ -207,7 +178,7 @@ class Steps:
             trouble = f"slide {slide.key}: {assigned.trouble}" if assigned.trouble else ""
             return refusal or no_model(assigned), trouble
         if self._is_silent(job) and is_set_aside(self._ledger, run, job, ANALYZING):
-            return failed(_DIED), _DIED
+            return failed(DIED), DIED
         if ready := self.tools.kept.take(run, job, all_read(slide, job, known)):
             return self._noted(run, job, ready), ""
         try:

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from inference import archive
 from inference.case.values import CaseResult, CaseSlide
 from inference.durable import whole
-from inference.types import Reason
+from inference.types import NotAssessable, Prediction, Reason
 
 _SCHEMA = 1
-_META = "case"
+_META, _NUMBERS = "case", "numbers"
 
 
 def save(result: CaseResult, path: Path) -> None:
@@ -25,17 +26,12 @@ def save(result: CaseResult, path: Path) -> None:
         "schema": _SCHEMA,
         "slides": [slide.key for slide in result.slides],
         "refusal": result.refusal,
-        "scores": result.scores,
-        "percentiles": result.percentiles,
-        "survivals": result.survivals,
-        "intervals": result.intervals,
     }
     text = json.dumps(meta, sort_keys=True, allow_nan=False)
     arrays: dict[str, Any] = {_META: np.frombuffer(text.encode(), np.uint8)}
-    for n, slide in enumerate(result.slides):
-        one = BytesIO()
-        archive.write(slide.result, one)
-        arrays[f"slide-{n}"] = np.frombuffer(one.getbuffer(), np.uint8)
+    arrays |= {f"slide-{n}": _packed(slide.result) for n, slide in enumerate(result.slides)}
+    if result.numbers is not None:
+        arrays[_NUMBERS] = _packed(result.numbers)
     with whole(path) as file:
         np.savez(file, **arrays)
 
@@ -49,17 +45,24 @@ def load(path: Path) -> CaseResult:
         if meta.get("schema") != _SCHEMA:
             raise ValueError(f"expected a case of schema {_SCHEMA}, found another: analyze again")
         refusal = meta["refusal"]
+        numbers = _unpacked(arrays[_NUMBERS]) if _NUMBERS in arrays else None
+        if isinstance(numbers, NotAssessable):
+            raise ValueError("expected the numbers of a case, found a refusal: analyze again")
         return CaseResult(
             slides=tuple(
-                CaseSlide(key, archive.load(BytesIO(arrays[f"slide-{n}"].tobytes())))
+                CaseSlide(key, _unpacked(arrays[f"slide-{n}"]))
                 for n, key in enumerate(meta["slides"])
             ),
             refusal=None if refusal is None else (Reason(refusal[0]), refusal[1]),
-            scores=meta["scores"],
-            percentiles=meta["percentiles"],
-            survivals={name: tuple(values) for name, values in meta["survivals"].items()},
-            intervals={
-                name: tuple((low, high) for low, high in ends)
-                for name, ends in meta["intervals"].items()
-            },
+            numbers=numbers,
         )
+
+
+def _packed(result: Prediction | NotAssessable) -> NDArray[np.uint8]:
+    file = BytesIO()
+    archive.write(result, file)
+    return np.frombuffer(file.getvalue(), np.uint8)
+
+
+def _unpacked(stored: NDArray[np.uint8]) -> Prediction | NotAssessable:
+    return archive.load(BytesIO(stored.tobytes()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from inference import quality
 from inference.case.values import CaseResult, CaseSlide
 from inference.seen import Seen, aggregator_inputs, numbers, tile_values_of
 from inference.tiles.encoding import Runtime
-from inference.types import NotAssessable, Reason
+from inference.types import NotAssessable, Prediction, Reason
 
 Array = NDArray[Any]
 Looked = tuple[str, Seen | NotAssessable]
@@ -64,7 +65,7 @@ def predict_case(
             )
             for key, seen in ordered
         ),
-        **numbers(manifest, outputs),
+        numbers=replace(_together(used), **numbers(manifest, outputs)),
     )
 
 
@@ -78,6 +79,20 @@ def bag(manifest: Manifest, slides: Sequence[Seen]) -> dict[str, Array]:
     if len(each) == 1:
         return each[0]
     return {name: np.concatenate([inputs[name] for inputs in each]) for name in each[0]}
+
+
+def _together(used: Sequence[Seen]) -> Prediction:
+    """What is told of all slides used, as of one: their tissue and tiles, and no place."""
+    return replace(
+        used[0].told,
+        tissue_outlines=(),
+        tissue_area_mm2=sum(seen.told.tissue_area_mm2 for seen in used),
+        tiles_analyzed=sum(seen.told.tiles_analyzed for seen in used),
+        levels=(),
+        warnings=(),
+        base="",
+        condition=None,
+    )
 
 
 def _too_little(used: Sequence[Seen], made_for: Applicability) -> tuple[Reason, str] | None:

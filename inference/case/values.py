@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from inference.types import NotAssessable, Prediction, Reason
 
@@ -29,11 +29,14 @@ class CaseResult:
     """All slides of the study, by their keys: the order of their tiles in the bag."""
     refusal: tuple[Reason, str] | None = None
     """Why there is no prediction; None where there is one."""
-    scores: dict[str, float] = field(default_factory=dict)
-    """By output name of the manifest, as those of a slide."""
-    percentiles: dict[str, float] = field(default_factory=dict)
-    survivals: dict[str, tuple[float, ...]] = field(default_factory=dict)
-    intervals: dict[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
+    numbers: Prediction | None = None
+    """What is said of all slides used together, in the form of a slide: its tissue and tiles are
+    theirs, its place on the glass is none of it. None where there is a refusal."""
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """By output name of the manifest; none where there is a refusal."""
+        return self.numbers.scores if self.numbers else {}
 
     @property
     def used(self) -> tuple[tuple[str, Prediction], ...]:

@@ -79,9 +79,14 @@ def making(folder: Path, *results: Reason | None, **changes: object) -> CaseMaki
         )
         for (key, slide), reason in zip(slides.items(), results, strict=True)
     )
-    result = CaseResult(told, **NUMBERS)  # type: ignore[arg-type]
-    if all(results):
-        result = CaseResult(told, (Reason.NO_SLIDE, "None can be used."))
+    result = CaseResult(told, (Reason.NO_SLIDE, "None can be used."))
+    if result.used:
+        count = len(result.used)
+        numbers = replace(
+            result.used[0][1], tissue_area_mm2=2.0 * count, tiles_analyzed=100 * count,
+            heatmaps=(), levels=(), **NUMBERS,
+        )  # fmt: skip
+        result = CaseResult(told, numbers=numbers)
     made = CaseMaking(result, slides, manifest(), PROVENANCE, number=3)
     return replace(made, **changes)  # type: ignore[arg-type]
 
@@ -237,7 +242,9 @@ def test_the_report_that_it_replaces_is_named(tmp_path):
 
 def test_results_that_cannot_be_written_leave_a_report_that_says_so(tmp_path):
     whole = making(tmp_path, None, None)
-    broken = replace(whole.result, scores={"risk": float("nan"), "tumor_fraction": 0.1})
+    spoilt = {"risk": float("nan"), "tumor_fraction": 0.1}
+    assert whole.result.numbers is not None
+    broken = replace(whole.result, numbers=replace(whole.result.numbers, scores=spoilt))
     built, trouble = objects_of_case(broken, lambda r: replace(whole, result=r))
     assert trouble.startswith("no objects can be made of its result: ValueError")
     assert [item.kind for item in built] == ["report"]

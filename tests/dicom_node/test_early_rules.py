@@ -132,9 +132,10 @@ def test_what_nobody_will_ask_for_is_swept_and_the_rest_stays(kept, where, tmp_p
     ledger.studies.cancel("1.3")
     kept.sweep(ledger)  # type: ignore[arg-type]
     assert kept.take(RUN, JOB, "x")
-    assert (folder_of(tmp_path) / "tiles-x").exists()
     for gone in (Run("1.3", 1, 0), Run("1.4", 1, 0)):
-        assert list(folder_of(tmp_path, gone).iterdir()) == []
+        assert [p.name for p in folder_of(tmp_path, gone).iterdir()] == ["tiles-x"]
+    kept.discard(RUN)
+    assert list(folder_of(tmp_path).iterdir()) == []
 
 
 # -- what was read -------------------------------------------------------------------------------

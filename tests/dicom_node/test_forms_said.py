@@ -14,7 +14,8 @@ from pydicom import Dataset, dcmread
 from pypdf import PdfReader
 from reportlab.lib.styles import ParagraphStyle
 
-from dicom_node.results import fonts
+from dicom_node.results.overlay import font_files as fonts
+from dicom_node.results.pdf.direction import as_handed_over
 from dicom_node.results.pdf.fonts import marked, paragraph
 from dicom_node.results.pdf.identity import date, person
 from dicom_node.results.pdf.page import Page, page_bytes
@@ -192,13 +193,30 @@ def test_a_name_of_any_script_is_read_back_from_the_page(script):
     assert squeezed(patient) in squeezed(page.extract_text())
 
 
-def test_a_name_from_right_to_left_is_set_from_right_to_left():
-    style = ParagraphStyle("name", fontName=str(paragraph("a", ParagraphStyle("x")).style.fontName))
+@pytest.mark.parametrize(
+    ("text", "handed_over"),
+    [
+        ("שרון דבורה", "דבורה שרון"),
+        ("نسيج-12", "نسيج-21"),  # the word is turned as a whole, and 12 is 12 again
+        ("A נ 12.5 ב B", "A ב 12.5 נ B"),
+        ("נ12.5 ב", "ב נ5.21"),
+        ("12 נ", "12 נ"),
+        ("Qabbani / قباني لنزار", "Qabbani / لنزار قباني"),
+        ("Yamada 12", "Yamada 12"),
+    ],
+)
+def test_words_from_right_to_left_are_handed_over_last_first_and_numbers_turned(text, handed_over):
+    assert as_handed_over(text) == handed_over
+
+
+def test_a_number_beside_letters_from_right_to_left_is_seen_as_it_is():
+    (page,) = PdfReader(io.BytesIO(page_of("نسيج-12345 נ-678"))).pages
+    text = page.extract_text()
+    assert "12345" in text
+    assert "678" in text
     for script in ("Hebrew", "Arabic"):
-        found = paragraph(person(DECODED[script].text), style)
-        assert found.style.wordWrap == "RTL"
-        assert found.style.shaping == 1
-    assert paragraph("Yamada", style).style.wordWrap is None
+        assert paragraph(person(DECODED[script].text), ParagraphStyle("name")).style.shaping == 1
+    assert paragraph("Yamada", ParagraphStyle("name")).style.shaping == 0
 
 
 def test_a_character_of_no_font_is_written_by_its_number():

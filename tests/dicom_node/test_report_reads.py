@@ -198,7 +198,7 @@ def test_below_the_floor_nothing_is_stored_and_label_and_description_say_what_it
     segment = seg.SegmentSequence[0]
     assert segment.SegmentLabel == "Tumor probability per tile (research)"
     assert "not analyzed or below 0.1" in segment.SegmentDescription
-    assert seg.SeriesDescription.startswith("Tumor probability map: ")
+    assert seg.SeriesDescription.startswith("Tumor probability map A26-000123 A1: ")
     assert "RecommendedDisplayCIELabValue" in segment
 
 

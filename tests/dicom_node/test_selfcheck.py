@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from pydicom import Dataset
@@ -24,7 +25,7 @@ from inference.types import NotAssessable, Prediction
 
 
 def making_of(result: Prediction | NotAssessable, source: Dataset) -> Making:
-    slide = SlideFiles("s1", (), (str(source.SOPInstanceUID),), None)  # type: ignore[arg-type]
+    slide = SlideFiles("s1", (Path("a.dcm"),), (str(source.SOPInstanceUID),), Path("a.dcm"))
     return Making(in_unicode(source), result, manifest(), PROVENANCE, slide, number=0)
 
 
@@ -32,7 +33,7 @@ def making_of(result: Prediction | NotAssessable, source: Dataset) -> Making:
 def made() -> dict[str, Dataset]:
     source = volume()
     built = build_objects(making_of(prediction(source), source))
-    return {"heatmap": built[0].dataset, "report": built[1].dataset}
+    return {b.kind.partition("-")[0]: b.dataset for b in built}
 
 
 def found(ds: Dataset) -> list[str]:

@@ -12,10 +12,10 @@ from rich.console import Console
 
 from dicom_node import __version__
 from dicom_node.commands.screen.shown import shown
+from dicom_node.results.carried.dates import taken_at
+from dicom_node.results.carried.equipment import undated
 from dicom_node.results.case import objects_of_case
 from dicom_node.results.case_making import CaseMaking, OneSlide
-from dicom_node.results.dates import taken_at
-from dicom_node.results.equipment import undated
 from dicom_node.results.files import write
 from dicom_node.results.identity import Provenance
 from dicom_node.results.kinds import REPORT

@@ -33,33 +33,46 @@ def slide_picture(making: Making, longest_px: int) -> NDArray[np.uint8] | str:
 
 def over(picture: NDArray[np.uint8], layer: Layer, geometry: SlideGeometry) -> NDArray[np.uint8]:
     """The picture [H, W, 3] of the whole slide with the cells of a heatmap over it."""
-    found = _under_pixels(layer, geometry, (picture.shape[0], picture.shape[1]))
-    return _blended(picture, found)
+    rows, cols = _cells(layer, geometry, (picture.shape[0], picture.shape[1]))
+    # A line of cells at a time: what is drawn is as large as the picture, what is held is not.
+    drawn = picture.copy()
+    shares, colors = _paint(layer.values)
+    for row in np.unique(rows):
+        lines = slice(*np.searchsorted(rows, [row, row + 1]))
+        drawn[lines] = _blended(picture[lines], shares[row, cols], colors[row, cols])
+    return drawn
 
 
 def legend(width_px: int, height_px: int) -> NDArray[np.uint8]:
     """A bar RGB [H, W, 3] of the values 0 to 1 from left to right, as they look on light tissue."""
-    values = np.broadcast_to(np.linspace(0.001, 1, width_px), (height_px, width_px))
-    return _blended(np.full((height_px, width_px, 3), _TISSUE, np.uint8), values)
+    shares, colors = _paint(np.linspace(0.001, 1, width_px))
+    tissue = np.full((height_px, width_px, 3), _TISSUE, np.uint8)
+    return _blended(tissue, shares, colors)
 
 
-def _blended(picture: NDArray[np.uint8], values: NDArray[np.float64]) -> NDArray[np.uint8]:
+def _paint(values: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """How much of a color covers what is below it, [..., 1], and the color, [..., 3]."""
     share = np.where(values > 0, FAINTEST + (STRONGEST - FAINTEST) * values, 0)[..., None]
-    colors = color(values.astype(np.float32))
-    blended: NDArray[np.uint8] = np.rint(picture * (1 - share) + colors * share).astype(np.uint8)
+    return share.astype(np.float32), color(values.astype(np.float32)).astype(np.float32)
+
+
+def _blended(
+    picture: NDArray[np.uint8], shares: NDArray[np.float32], colors: NDArray[np.float32]
+) -> NDArray[np.uint8]:
+    blended: NDArray[np.uint8] = np.rint(picture * (1 - shares) + colors * shares).astype(np.uint8)
     return blended
 
 
-def _under_pixels(
+def _cells(
     layer: Layer, geometry: SlideGeometry, shape: tuple[int, int]
-) -> NDArray[np.float64]:
-    """Values [H, W] at the pixel centers of a picture of the whole slide."""
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Row and column of the cell under each line [H] and column [W] of a picture of the slide."""
     sides = (geometry.rows, geometry.cols)
-    cells = [
+    rows, cols = (
         np.minimum(
-            ((np.arange(n) + 0.5) * side / n / stride).astype(int), layer.values.shape[axis] - 1
+            ((np.arange(n) + 0.5) * side / n / stride).astype(np.int64),
+            layer.values.shape[axis] - 1,
         )
         for axis, (n, side, stride) in enumerate(zip(shape, sides, layer.stride_px, strict=True))
-    ]
-    found: NDArray[np.float64] = layer.values[np.ix_(*cells)]
-    return found
+    )
+    return rows, cols

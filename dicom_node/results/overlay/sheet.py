@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from pydicom import Dataset
 
-from dicom_node.results.fonts import font_file
 from dicom_node.results.making import Making
 from dicom_node.results.overlay.drawing import (
     FAINTEST,
@@ -21,6 +20,7 @@ from dicom_node.results.overlay.drawing import (
     over,
     slide_picture,
 )
+from dicom_node.results.overlay.font_files import font_file
 from dicom_node.results.seg.layers import Layer, layer_of
 from inference.errors import SlideUnreadable
 from inference.types import Prediction, SlideGeometry

@@ -12,16 +12,14 @@ from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.platypus import Paragraph
 
-from dicom_node.results.fonts import font_file
+from dicom_node.results.overlay.font_files import font_file
+from dicom_node.results.pdf.direction import as_handed_over, has_to_left
 
 _SCRIPTS = ("", "JP", "KR", "SC", "TC")
 """Files of the family: the general one, then those of the scripts of East Asia."""
 _KANA = ("HIRAGANA", "KATAKANA")
-_SHAPED = {"R", "AL"}
-"""Bidirectional classes (Unicode UAX 9) of what is written from right to left."""
 _COMPLEX = range(0x0900, 0x1900)
 """Scripts of South and Southeast Asia, whose letters change by what stands beside them."""
-_TO_LEFT_LEAST = 0.5
 
 
 @lru_cache(maxsize=16)
@@ -37,16 +35,13 @@ def paragraph(text: str, style: ParagraphStyle, *, bold: bool = False) -> Paragr
     """One line or many of any script; a character that no font has is written by its number."""
     bent = style
     if needs_shaping(text):
-        to_left = sum(unicodedata.bidirectional(c) in _SHAPED for c in text)
-        is_to_left = to_left >= _TO_LEFT_LEAST * sum(c.isalpha() for c in text)
-        wrap = "RTL" if is_to_left else None
-        bent = ParagraphStyle("shaped", parent=style, shaping=1, wordWrap=wrap)
+        bent = ParagraphStyle("shaped", parent=style, shaping=1)
     return Paragraph(marked(text, bold=bold), bent)
 
 
 def needs_shaping(text: str) -> bool:
     """Whether its letters are right only when they are set with regard to each other."""
-    return any(unicodedata.bidirectional(c) in _SHAPED or ord(c) in _COMPLEX for c in text)
+    return has_to_left(text) or any(ord(c) in _COMPLEX for c in text)
 
 
 def marked(text: str, *, bold: bool = False) -> str:
@@ -57,7 +52,7 @@ def marked(text: str, *, bold: bool = False) -> str:
         return next((s for s in scripts if _has(s, bold, character)), None)
 
     parts = []
-    for script, group in groupby(text, key=of):
+    for script, group in groupby(as_handed_over(text), key=of):
         run = "".join(group)
         if script is None:
             run, script = "".join(f"[U+{ord(c):04X}]" for c in run), ""

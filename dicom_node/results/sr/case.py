@@ -34,6 +34,7 @@ from dicom_node.results.sr.case_groups import (
 from dicom_node.results.sr.notes import notes_of
 from dicom_node.results.sr.report import drop_tile_size, observation_context, separate
 from dicom_node.results.sr.subject import subject_of
+from dicom_node.results.sr.summary import items, of_the_model, status_of
 from inference.case.values import CASE
 from inference.slide.characters.header import UTF_8, in_unicode
 from inference.types import NotAssessable, Prediction
@@ -90,7 +91,9 @@ def build_case_report(making: CaseMaking) -> Dataset:
     separate(content)
     drop_tile_size(content)
     root = content[0]
-    tree, root.ContentSequence = root.ContentSequence, []
+    first = [(codes.SAID_STATUS, status_of(manifest)), *of_the_model(manifest)]
+    tree = [*items(first), *root.ContentSequence]
+    root.ContentSequence = []
     others = [headers[one.number] for one in told if one is not main]
     read = [source for one in told if isinstance(one.result, Prediction)
             for source in sources_of(one.own, one.source.files, one.result)]  # fmt: skip
@@ -106,7 +109,7 @@ def build_case_report(making: CaseMaking) -> Dataset:
         is_final=False,
         is_verified=False,
         previous_versions=None if making.predecessor is None else [making.predecessor],
-        series_description=series_description("AI case report", manifest, main.own),
+        series_description=series_description("AI case report", manifest),
         specific_character_set=UTF_8,
     )
     report.ContentSequence = tree
@@ -123,7 +126,6 @@ def _groups(
     used = [one.name for one in told if isinstance(one.result, Prediction)]
     said = [*_left_out(told), *making.cautions]
     notes = (
-        *map(plain, manifest.limits),
         f"Slides used ({len(used)}): {_listed(used)}.",
         *map(plain, making.notes),
     )

@@ -95,21 +95,13 @@ def left_out_slide(
 
 def _together(result: CaseResult, cautions: Sequence[str]) -> Prediction:
     """The numbers of a case as if it were one slide, whose one piece of tissue is nowhere."""
-    first = result.used[0][1]
+    if result.numbers is None:
+        raise ValueError("found a case without numbers and without a reason, expected either")
     return replace(
-        first,
+        result.numbers,
         geometry=_NOWHERE,
-        scores=result.scores,
-        percentiles=result.percentiles,
-        survivals=result.survivals,
-        intervals=result.intervals,
-        heatmaps=(),
         tissue_outlines=(np.array([(0, 0), (0, 1), (1, 1), (0, 0)], np.float64),),
-        tissue_area_mm2=sum(told.tissue_area_mm2 for _, told in result.used),
-        tiles_analyzed=sum(told.tiles_analyzed for _, told in result.used),
-        levels=(),
         warnings=tuple(cautions),
-        condition=None,
     )
 
 

@@ -7,15 +7,15 @@ there has read what matters; the measurement groups hold the same numbers for ma
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from highdicom.sr import CodedConcept, RelationshipTypeValues, TextContentItem
 from pydicom import Dataset
 from pydicom.sr.coding import Code
 
 from dicom_node.results import codes
+from dicom_node.results.carried.specimens import identifier_of
 from dicom_node.results.modules import plain
-from dicom_node.results.specimens import identifier_of
 from dicom_node.results.sr import analyzed, outcome
 from engines.manifest.claims import Performance
 from engines.manifest.whole import Manifest
@@ -34,13 +34,18 @@ def summary(
     """
     said: list[Said] = [(codes.SAID_SLIDE, _slide(source))]
     if manifest is not None:
-        said.append((codes.SAID_STATUS, _status(manifest)))
+        said.append((codes.SAID_STATUS, status_of(manifest)))
     if isinstance(result, NotAssessable):
         said += _refusal(result)
     elif manifest is not None:
         said += _prediction(result, manifest)
     if manifest is not None:
-        said += _model(manifest)
+        said += of_the_model(manifest)
+    return items(said)
+
+
+def items(said: Iterable[Said]) -> list[TextContentItem]:
+    """The sentences as items for the root of a report."""
     return [
         TextContentItem(
             name=CodedConcept.from_code(name),
@@ -61,7 +66,8 @@ def _slide(source: Dataset) -> str:
     return "; ".join(parts) + "."
 
 
-def _status(manifest: Manifest) -> str:
+def status_of(manifest: Manifest) -> str:
+    """What the model may be used for."""
     marks = {
         "research": "RESEARCH ONLY. ",
         "fixture": "A FIXTURE OF A TEST: its numbers mean nothing. ",
@@ -91,7 +97,8 @@ def _prediction(result: Prediction, manifest: Manifest) -> Iterator[Said]:
         yield codes.SAID_LEFT_OUT, left_out
 
 
-def _model(manifest: Manifest) -> Iterator[Said]:
+def of_the_model(manifest: Manifest) -> Iterator[Said]:
+    """Its limits, and how good it was where it was measured."""
     for limit in manifest.limits:
         yield codes.SAID_LIMIT, limit
     for row in manifest.performance[:_MOST_FIGURES]:

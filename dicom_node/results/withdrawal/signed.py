@@ -10,7 +10,7 @@ from pydicom.uid import UID
 
 from dicom_node import implementation
 from dicom_node.results import codes
-from dicom_node.results.dates import set_dates
+from dicom_node.results.carried.dates import set_dates
 from dicom_node.results.identity import ResultNames
 from dicom_node.results.modules import plain
 from dicom_node.results.withdrawal.told import Told

@@ -12,7 +12,7 @@ from pydicom import Dataset
 from pydicom.sr.coding import Code
 
 from dicom_node.results import codes
-from dicom_node.results.dates import zone_of
+from dicom_node.results.carried.dates import zone_of
 from dicom_node.results.identity import Provenance
 from dicom_node.results.modules import plain
 

@@ -63,24 +63,21 @@ class KeptNumbers:
         return None
 
     def discard(self, run: Run) -> None:
-        """Remove all that is kept of a revision: its results are built, or nobody will ask.
-
-        Of slides, too, that are others since more has come.
-        """
-        self._clear(self._results / run.folder)
-
-    def sweep(self, ledger: WorkerLedger) -> None:
-        """Remove what is kept of studies that nobody will ask for: cancelled, or erased."""
-        needed = {r.run.folder for state in _NEEDED for r in ledger.queries.in_state(state)}
-        for path in {p.parent for p in self._results.glob(f"*/{_EARLY}*.npz")}:
-            if path.name not in needed:
-                self._clear(path)
-
-    def _clear(self, folder: Path) -> None:
+        """Remove all that is kept of a revision whose results are built, of slides, too, that are
+        others since more has come."""
+        folder = self._results / run.folder
         for path in folder.glob(f"{_EARLY}*.npz"):
             path.unlink(missing_ok=True)
         for path in folder.glob(f"{_TILES}*"):
             shutil.rmtree(path, ignore_errors=True)
+
+    def sweep(self, ledger: WorkerLedger) -> None:
+        """Remove the results of studies that nobody will ask for: cancelled, or gone. Their tiles
+        go by the rules of all tiles."""
+        needed = {r.run.folder for state in _NEEDED for r in ledger.queries.in_state(state)}
+        for path in self._results.glob(f"*/{_EARLY}*.npz"):
+            if path.parent.name not in needed:
+                path.unlink(missing_ok=True)
 
     def _path(self, run: Run, job: Job) -> Path:
         return self._results / run.folder / f"{_EARLY}{job.file_name}.npz"

@@ -81,6 +81,11 @@ class Roster:
         """The student of that name; None for no model, and for one that is not there."""
         return next((one for one in self.known if one.model == model), None)
 
+    def is_silent(self, model: str) -> bool:
+        """Whether the results of a student of that name go nowhere."""
+        known = self.of(model)
+        return known is not None and known.is_silent
+
     def modes(self) -> dict[str, dict[str, str]]:
         """What is recorded of each when it changes; nothing of the one for all slides."""
         return {

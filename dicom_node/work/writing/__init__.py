@@ -1,0 +1,1 @@
+"""Writing the objects of a study: in which order, under which numbers."""
