@@ -64,6 +64,10 @@ ATTENTION_MAP = _private("ATTENTION-MAP", "Map of attention")
 IN_CASE = _private("IN-CASE", "Use in the case")
 USED = _private("USED", "Used")
 LEFT_OUT = _private("LEFT-OUT", "Left out")
+WITHDRAWN = _private("WITHDRAWN", "Withdrawn")
+WITHDRAWN_REPORT = _private("WITHDRAWN-REPORT", "What is withdrawn")
+WITHDRAWN_MODEL = _private("WITHDRAWN-MODEL", "What had made it")
+WITHDRAWN_AT = _private("WITHDRAWN-AT", "When it was withdrawn")
 
 REASONS: dict[Reason, Code] = {
     Reason.NO_VOLUME_LEVEL: _private("NA-VOLUME", "No volume image"),
@@ -130,6 +134,10 @@ PRIVATE: tuple[Code, ...] = (
     IN_CASE,
     USED,
     LEFT_OUT,
+    WITHDRAWN,
+    WITHDRAWN_REPORT,
+    WITHDRAWN_MODEL,
+    WITHDRAWN_AT,
     *REASONS.values(),
     RISK_SCORE,
     *SURVIVAL,
@@ -144,6 +152,9 @@ SPECIMEN_UID = Code("121039", "DCM", "Specimen UID")
 SPECIMEN_IDENTIFIER = Code("121041", "DCM", "Specimen Identifier")
 FOR_RESEARCH = Code("113009", "DCM", "For Research")
 OF_INTEREST = Code("113000", "DCM", "Of Interest")
+REJECTED_FOR_SAFETY = Code("113037", "DCM", "Rejected for Patient Safety Reasons")
+REJECTED_FOR_QUALITY = Code("113001", "DCM", "Rejected for Quality Reasons")
+WRONG_WORKLIST_ENTRY = Code("113038", "DCM", "Incorrect Modality Worklist Entry")
 PERCENTILE = Code("121415", "DCM", "Percentile Ranking of measurement")
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
 ACQUISITION_EQUIPMENT = Code("109101", "DCM", "Acquisition Equipment")

@@ -19,6 +19,7 @@ from dicom_node.results.pdf.identity import identity_of
 from dicom_node.results.pdf.page import Page, Picture, page_bytes
 from dicom_node.results.pdf.said import said_by
 from dicom_node.results.seg.layers import Layer, layer_of
+from dicom_node.results.sr.derived import predecessors
 from inference.slide.characters.header import UTF_8
 
 _PICTURE_PX = 1000
@@ -52,6 +53,8 @@ def make(making: Making) -> Iterator[BuiltObject]:
     for keyword in ("PredecessorDocumentsSequence", "RequestAttributesSequence"):
         if keyword in report:
             document.add(deepcopy(report[keyword]))
+    if making.predecessor is not None:
+        document.PredecessorDocumentsSequence = predecessors(making.predecessor)
     document.MIMETypeOfEncapsulatedDocument = "application/pdf"
     document.EncapsulatedDocumentLength = len(page)
     document.EncapsulatedDocument = page + b"\0" * (len(page) % 2)
