@@ -27,6 +27,10 @@ _SLIDE = {
     ("111700", "DCM"): "Slide",
     ("121041", "DCM"): "Specimen",
 }
+_CASE = (codes.SAID_CASE.value, codes.SCHEME)
+_ASSESSMENT = (codes.ASSESSMENT.value, codes.SCHEME)
+_REFUSED = (codes.NOT_PREDICTABLE.value, codes.SCHEME)
+_REASON = (codes.REASON.value, codes.SCHEME)
 _COMMENT = (codes.COMMENT.value, codes.COMMENT.scheme_designator)
 
 
@@ -66,17 +70,15 @@ class Said:
     """Those of single places excluded."""
     places: tuple[Section, ...]
     algorithm: tuple[tuple[str, str], ...]
+    is_of_case: bool = False
+    """Whether it is of several slides together: what it says of each is told apart by its title."""
 
 
 def said_by(report: Dataset) -> Said:
     """What a report of the node says, in its order."""
     sections = [s for s in _sections(report) if s.numbers or s.statements or s.sentences]
     coded = {(*name_of(i), *_value_of(i)) for i in _walk(report) if i.ValueType == "CODE"}
-    reasons = [
-        str(i.ConceptCodeSequence[0].CodeMeaning)
-        for i in _walk(report)
-        if i.ValueType == "CODE" and name_of(i) == (codes.REASON.value, codes.SCHEME)
-    ]
+    is_of_case = any(name_of(i) == _CASE for i in children(report))
     texts = [i for i in _walk(report) if i.ValueType == "TEXT"]
     algorithm = [
         (_ALGORITHM[name_of(i)], str(i.TextValue)) for i in texts if name_of(i) in _ALGORITHM
@@ -86,11 +88,23 @@ def said_by(report: Dataset) -> Said:
     return Said(
         slide=tuple(dict.fromkeys(slide)),
         is_research=any(c[2:] == (use.value, use.scheme_designator) for c in coded),
-        reason=reasons[0] if reasons else "",
+        reason=_reason(report),
         sections=tuple(s for s in sections if not s.place_mm),
-        places=tuple(s for s in sections if s.place_mm),
+        places=() if is_of_case else tuple(s for s in sections if s.place_mm),
         algorithm=tuple(dict.fromkeys(algorithm)),
+        is_of_case=is_of_case,
     )
+
+
+def _reason(report: Dataset) -> str:
+    """Why nothing can be predicted: a slide that a case leaves out has a reason as well, and says
+    nothing of the whole."""
+    for group in (report, *_walk(report)):
+        coded = {name_of(i): i for i in children(group) if i.ValueType == "CODE"}
+        refused = _value_of(coded[_ASSESSMENT]) == _REFUSED if _ASSESSMENT in coded else False
+        if refused and _REASON in coded:
+            return _meaning(coded[_REASON])
+    return ""
 
 
 def _sections(container: Dataset) -> Iterator[Section]:

@@ -68,6 +68,8 @@ def finding_of(column: Column, said: Said) -> None:
     last = ""
     for section in said.sections:
         title = section.finding or (section.title if section.numbers else "")
+        if said.is_of_case and section.finding:
+            title = f"{section.finding}: {section.title}"
         if title and title != last and (section.numbers or section.statements):
             head = style(10.5, bold=True)
             column.put(paragraph(title, head, bold=True), 1 * mm)
