@@ -16,6 +16,7 @@ from dicom_node.results.sr.derived import children, meaning_of, name_of, number_
 
 _LIBRARY = ("111028", "DCM")
 _TRACKING = ("112039", "DCM")
+_SUBJECT = ("121024", "DCM")
 _FINDING = ("121071", "DCM")
 _ALGORITHM = {
     ("111001", "DCM"): "Algorithm",
@@ -55,6 +56,8 @@ class Section:
     sentences: tuple[str, ...]
     place_mm: tuple[tuple[float, float], ...]
     """Outline (x, y) on the slide of the one marked place that it is about; empty if none."""
+    is_of_specimen: bool = False
+    """Whether it names a specimen as its own subject, as of one slide of a case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ class Said:
     places: tuple[Section, ...]
     algorithm: tuple[tuple[str, str], ...]
     is_of_case: bool = False
-    """Whether it is of several slides together: what it says of each is told apart by its title."""
+    """Whether it is of several slides together."""
 
 
 def said_by(report: Dataset) -> Said:
@@ -118,6 +121,7 @@ def _sections(container: Dataset) -> Iterator[Section]:
         statements=tuple(_statements(items)),
         sentences=tuple(_sentences(items)),
         place_mm=next((_outline(i) for i in items if i.get("GraphicType") == "POLYGON"), ()),
+        is_of_specimen=any(name_of(i) == _SUBJECT for i in items),
     )
     for part in children(container):
         if part.ValueType == "CONTAINER" and name_of(part) != _LIBRARY:

@@ -29,7 +29,7 @@ _NO_PICTURE = (
 
 
 def make(making: Making) -> Iterator[BuiltObject]:
-    """The one page of the slide, or of the case, of a prediction or of a refusal. Raises FontsMissing."""
+    """The one page of the slide or case, of a prediction or of a refusal. Raises FontsMissing."""
     report = making.report
     names = making.names_after(report, SUMMARY.name)
     page = page_bytes(_page(making, report, names.uid("document")))
