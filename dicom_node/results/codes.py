@@ -51,8 +51,10 @@ UNCERTAINTY = _private("UNCERTAINTY", "Uncertainty of the numbers")
 NOT_KNOWN = _private("NOT-KNOWN", "Not known")
 # What a report says first, in sentences, each under its own name.
 SAID_SLIDE = _private("SLIDE", "Slide")
+SAID_CASE = _private("CASE", "Case")
 SAID_STATUS = _private("STATUS", "What this may be used for")
 SAID_ASSESSABLE = _private("ASSESSABLE", "Could the slide be assessed")
+SAID_CASE_JUDGED = _private("CASE-ASSESSABLE", "Could the case be assessed")
 SAID_RESULT = _private("RESULT", "Result")
 SAID_ANALYZED = _private("ANALYZED", "What was analyzed")
 SAID_LEFT_OUT = _private("NOT-ANALYZED", "What was left out")
@@ -121,8 +123,10 @@ PRIVATE: tuple[Code, ...] = (
     UNCERTAINTY,
     NOT_KNOWN,
     SAID_SLIDE,
+    SAID_CASE,
     SAID_STATUS,
     SAID_ASSESSABLE,
+    SAID_CASE_JUDGED,
     SAID_RESULT,
     SAID_ANALYZED,
     SAID_LEFT_OUT,

@@ -131,8 +131,12 @@ class ResultObjects:
             predecessors=self._earlier.predecessors(run, one, provenance.variant),
             formers=self._earlier.formers(run, one, provenance.variant),
             notes=notes,
-            wanted=plan(self._config.destinations, self._ledger.queries.destinations()).asked,
+            wanted=self.wanted(),
         )
+
+    def wanted(self) -> frozenset[str]:
+        """Names of the kinds that a destination is sent and that are made only where asked for."""
+        return plan(self._config.destinations, self._ledger.queries.destinations()).asked
 
     def source(self, run: Run, slide: SlideFiles, base: str) -> Dataset:
         """Header of the base image; which of its texts cannot be read is told in the story."""

@@ -59,8 +59,10 @@ def analyze_case(
     lacking: Mapping[str, str],
     runtime: Runtime,
     progress: Callable[[Progress], None],
+    wanted: frozenset[str] = frozenset(),
 ) -> CaseOfFiles:
-    """Analyze the slides of one study together; `lacking` says by key why some are left out.
+    """Analyze the slides of one study together; `lacking` says by key why some are left out,
+    `wanted` are kinds that are made because they are asked for.
 
     No organ is asked for: whoever names files and a bundle has chosen. Raises what the runtime
     raises, and OSError.
@@ -100,6 +102,7 @@ def analyze_case(
             provenance=provenance,
             number=0,
             notes=(undated(provenance),),
+            wanted=wanted,
         ),
     )
     return CaseOfFiles(tuple(built), "; ".join([*troubles, *([trouble] if trouble else [])]))

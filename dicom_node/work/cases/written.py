@@ -100,6 +100,7 @@ class CaseObjects:
                 *(one.taken.cautions if one.taken else ()),
                 *_organs_differ({key: assigned[key].organ for key, _ in result.used}),
             ),
+            wanted=self._objects.wanted(),
         )
 
     def _slide(self, run: Run, one: Written, base: str, taken: Taken | None) -> OneSlide:
