@@ -14,7 +14,7 @@ from inference.case.values import CaseResult, CaseSlide
 from inference.slide.characters.header import in_unicode
 from inference.types import NotAssessable, Prediction, Reason
 
-_REPORT = replace(kinds.REPORT, module="dicom_node.results.sr.case")
+_REPORT = replace(kinds.REPORT, module="dicom_node.results.sr.case.report")
 _MAPS = tuple(k for k in kinds.KINDS if k.needs_prediction and not k.asked)
 _ASKED_OF_SLIDES = tuple(k for k in kinds.KINDS if k.needs_prediction and k.asked)
 _ASKED_OF_REPORTS = tuple(k for k in kinds.KINDS if k.asked and not k.needs_prediction)

@@ -93,7 +93,7 @@ def refusal_groups(
         ],
     }
     comments = [plain(result.detail), *notes]
-    if result.geometry is not None:
+    if result.geometry is not None and regions.is_writable(result.geometry):
         region = regions.whole_slide(result.geometry)
     elif source.get("TotalPixelMatrixRows") and source.get("TotalPixelMatrixColumns"):
         region = regions.whole_image(source)

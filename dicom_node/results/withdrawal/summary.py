@@ -38,7 +38,7 @@ def _page(summary: Dataset, slide: str, told: Told) -> Page:
     root.ContentSequence = content(summary, slide, told)
     said = said_by(root)
     return Page(
-        identity=identity_of(summary, summary, said),
+        identity=identity_of(summary, [summary], said),
         said=said,
         picture="Withdrawn: no picture.",
         made_on=told.at.strftime("%Y%m%d"),

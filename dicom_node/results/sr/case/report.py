@@ -29,12 +29,12 @@ from dicom_node.results.making import BuiltObject, series_number_of
 from dicom_node.results.modules import blank_header, complete, plain, series_description
 from dicom_node.results.seg.layer import check_same_slide
 from dicom_node.results.sources import sources_of
-from dicom_node.results.sr.case_groups import (
+from dicom_node.results.sr.case.groups import (
     left_out_slide,
     of_all_slides,
     used_slide,
 )
-from dicom_node.results.sr.case_summary import SlideSaid, case_summary, left_out
+from dicom_node.results.sr.case.summary import SlideSaid, case_summary, left_out
 from dicom_node.results.sr.notes import notes_of
 from dicom_node.results.sr.report import (
     drop_tile_size,
