@@ -102,7 +102,8 @@ class Plan:
 def plan(destinations: Sequence[Destination], seen: Mapping[str, DestinationSeen]) -> Plan:
     """By what each destination was last seen to accept.
 
-    One that was never asked is taken to accept everything: what it refuses then parks the study.
+    One that was never asked, or not for a class, is taken to accept it: what it refuses then parks
+    the study. An earlier version asked for fewer classes.
     """
     answers = {name: one.accepted for name, one in seen.items() if one.reachable or one.accepted}
     return Plan({d.name: choices_of(d, answers.get(d.name)) for d in destinations})
@@ -164,7 +165,8 @@ def _objects(destination: Destination) -> tuple[str, ...]:
 def _choice(name: str, destination: Destination, accepted: Accepted | None) -> Choice:
     lacks: list[str] = []
     for kind in chain(name):
-        if accepted is None or _takes(destination, kind.sop_class, accepted):
+        is_known = accepted is not None and kind.sop_class.uid in accepted
+        if accepted is None or not is_known or _takes(destination, kind.sop_class, accepted):
             return Choice(name, kind.name, tuple(lacks))
         if kind.sop_class.name not in lacks:
             lacks.append(kind.sop_class.name)

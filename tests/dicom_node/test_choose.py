@@ -57,7 +57,7 @@ def destination(**more: object) -> Destination:
 
 
 def accepts(*classes: SopClass, syntax: str = EXPLICIT) -> dict[str, list[str]]:
-    return {c.uid: [syntax] for c in classes}
+    return {k.sop_class.uid: [] for k in TABLE} | {c.uid: [syntax] for c in classes}
 
 
 def sent(accepted: dict[str, list[str]] | None, **more: object) -> dict[str, str]:
@@ -85,6 +85,16 @@ def test_the_first_of_the_chain_that_is_accepted_is_sent(table, classes, expecte
 
 def test_whoever_has_not_answered_yet_gets_what_was_asked(table):
     assert set(sent(None).values()) == {"heatmap", "region", "report"}
+
+
+def test_a_class_that_an_earlier_version_did_not_ask_for_is_not_taken_for_refused(table):
+    earlier = {SR.uid: [EXPLICIT], SEG.uid: []}
+    assert sent(earlier, objects=["report", "summary", "region"]) == {
+        "report": "report",
+        "summary": "summary",
+        "region": "",
+    }
+    assert sent({**earlier, SR.uid: []})["report"] == "report-text"
 
 
 def test_what_is_asked_for_is_sent_besides_and_each_only_once(table):
