@@ -6,7 +6,7 @@ of its chain that it takes, and people are told.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dicom_node.config.loading import ConfigError
@@ -15,6 +15,7 @@ from dicom_node.ledger.rows import DestinationSeen, Result
 from dicom_node.results import kinds
 from dicom_node.results.kinds import Kind
 from dicom_node.sop_classes import JPEG_LS_LOSSLESS, SEGMENTATION, SopClass
+from inference.case.values import CASE
 
 Accepted = Mapping[str, Sequence[str]]
 """Transfer syntaxes that a destination accepts, by SOP class, as UIDs."""
@@ -44,6 +45,14 @@ class Choice:
             return f"{self.sent} is sent in the place of {self.asked}: {why}"
         return f"{self.asked} is left out: {why}"
 
+    def told_of(self, made: Collection[str]) -> str:
+        """The same, where objects of these kinds were made."""
+        if not self.sent or self.sent in made:
+            return self.told
+        if self.told and self.asked in made:
+            return f"{self.asked} is left out: no {self.sent} is made of it"
+        return ""  # there is nothing of the kind
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -65,10 +74,27 @@ class Plan:
             for name, choices in self.choices.items()
         }
 
-    def told(self) -> dict[str, list[str]]:
+    def lacking(self, made: Sequence[Result]) -> list[str]:
+        """What an operator must see to: a report that a destination is sent in no form, since the
+        one that was chosen for it is not made of such a result, or could not be made."""
+        found: dict[str, None] = {}
+        reports = [r for r in made if r.kind == kinds.REPORT.name and not r.silent]
+        for name, choices in self.choices.items():
+            sent = {(r.slide, r.model) for r in made
+                    if is_report(r.kind) and _is_among(r.kind, choices)}  # fmt: skip
+            chosen = " or ".join(c.sent for c in choices if is_report(c.sent))
+            for one in reports:
+                if (one.slide, one.model) not in sent:
+                    of = "the case" if one.slide == CASE else f"slide {one.slide}"
+                    found[f"{name} gets no report of {of}: there is no {chosen} of it"] = None
+        return list(found)
+
+    def told(self, made: Sequence[Result]) -> dict[str, list[str]]:
         """What is sent otherwise than asked, by destination; only those where something is."""
+        names = {kind.name for r in made if (kind := kinds.kind_of(r.kind))}
         lines = {
-            name: [c.told for c in choices if c.told] for name, choices in self.choices.items()
+            name: [c.told_of(names) for c in choices if c.told_of(names)]
+            for name, choices in self.choices.items()
         }
         return {name: said for name, said in lines.items() if said}
 
@@ -76,7 +102,8 @@ class Plan:
 def plan(destinations: Sequence[Destination], seen: Mapping[str, DestinationSeen]) -> Plan:
     """By what each destination was last seen to accept.
 
-    One that was never asked is taken to accept everything: what it refuses then parks the study.
+    One that was never asked, or not for a class, is taken to accept it: what it refuses then parks
+    the study. An earlier version asked for fewer classes.
     """
     answers = {name: one.accepted for name, one in seen.items() if one.reachable or one.accepted}
     return Plan({d.name: choices_of(d, answers.get(d.name)) for d in destinations})
@@ -138,7 +165,8 @@ def _objects(destination: Destination) -> tuple[str, ...]:
 def _choice(name: str, destination: Destination, accepted: Accepted | None) -> Choice:
     lacks: list[str] = []
     for kind in chain(name):
-        if accepted is None or _takes(destination, kind.sop_class, accepted):
+        is_known = accepted is not None and kind.sop_class.uid in accepted
+        if accepted is None or not is_known or _takes(destination, kind.sop_class, accepted):
             return Choice(name, kind.name, tuple(lacks))
         if kind.sop_class.name not in lacks:
             lacks.append(kind.sop_class.name)

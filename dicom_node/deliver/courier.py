@@ -128,6 +128,10 @@ class Courier:
         except OSError as error:  # of the file
             log.warning("result_unreadable", error=place_of(error))
             return UNKNOWN
+        except Exception as error:  # noqa: BLE001 - one object must not hold back all others
+            log.warning("duplicate_not_asked", destination=self._destination.name,
+                        reason=place_of(error))  # fmt: skip
+            return UNKNOWN
 
     def _alarm(self, delivery: DueDelivery, verdict: Verdict) -> str:
         """Told to everybody: a UID of ours stands for something that we did not make."""

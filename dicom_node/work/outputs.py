@@ -12,7 +12,6 @@ import structlog
 from pydicom import Dataset, dcmread, dcmwrite
 
 from dicom_node.config.whole import Config
-from dicom_node.deliver.choose import plan
 from dicom_node.ledger.errors import LedgerFailed
 from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Result, Revision, Run
@@ -95,8 +94,11 @@ class ResultObjects:
         """Places of the jobs among those of the study, 0-based; each keeps the one it has."""
         return self._earlier.numbers(run, jobs)
 
-    def write(self, run: Run, slide: SlideFiles, job: Job, number: int) -> tuple[list[Result], str]:
-        """Build and write the objects of the job with this number, in delivery order.
+    def write(
+        self, run: Run, slide: SlideFiles, job: Job, number: int, wanted: frozenset[str]
+    ) -> tuple[list[Result], str]:
+        """Build and write the objects of the job with this number, in delivery order; `wanted` as
+        in `Making`.
 
         With what an operator must see to: a result that no object can be made of leaves a report
         that says so, and where that cannot be made either, nothing.
@@ -109,12 +111,18 @@ class ResultObjects:
             result = replace(result, warnings=(*result.warnings, *taken.cautions))
         one = Written(slide, job, number, known, taken, frozenset(assigned.names))
         built, trouble = objects_of(
-            result, lambda r: self._making(run, one, r), may_pass=(OSError, LedgerFailed)
+            result, lambda r: self._making(run, one, r, wanted), may_pass=(OSError, LedgerFailed)
         )
         told = f"slide {slide.key}: {trouble}" if trouble else ""
         return [self.keep(run, one, item) for item in built], told
 
-    def _making(self, run: Run, one: Written, result: Prediction | NotAssessable) -> Making:
+    def _making(
+        self,
+        run: Run,
+        one: Written,
+        result: Prediction | NotAssessable,
+        wanted: frozenset[str],
+    ) -> Making:
         # No time of this attempt: a killed one must come to the same bytes under the same UIDs.
         at = self._earlier.dated(run, one, self.closed(run))
         provenance = provenance_of(self._roster, one.known, one.taken, at)
@@ -131,12 +139,8 @@ class ResultObjects:
             predecessors=self._earlier.predecessors(run, one, provenance.variant),
             formers=self._earlier.formers(run, one, provenance.variant),
             notes=notes,
-            wanted=self.wanted(),
+            wanted=wanted,
         )
-
-    def wanted(self) -> frozenset[str]:
-        """Names of the kinds that a destination is sent and that are made only where asked for."""
-        return plan(self._config.destinations, self._ledger.queries.destinations()).asked
 
     def source(self, run: Run, slide: SlideFiles, base: str) -> Dataset:
         """Header of the base image; which of its texts cannot be read is told in the story."""

@@ -115,19 +115,20 @@ class Steps:
         if not self._may_go_on(run):
             return Stale()
         made: list[Result] = []
+        # Once: a destination that answers meanwhile must not be sent what was not made.
+        goes = plan(self._config.destinations, self._ledger.queries.destinations())
         seen_to = [self._objects.trouble_of(run), *troubles]
         with self._turn(), self._working.on(run, BUILDING) as moved:
             slides = {slide.key: slide for slide in self._objects.slides(run, moved)}
             numbered = self._writing.numbered(run, slides, map(Job.read, texts))
             for job, numbers in numbered.items():
-                objects, trouble = self._writing.write(run, slides, job, numbers)
+                objects, trouble = self._writing.write(run, slides, job, numbers, goes.asked)
                 moved()
                 made += objects
                 seen_to.append(self._heard(job, trouble))
-        why = "; ".join(filter(None, seen_to)) or None
-        goes = plan(self._config.destinations, self._ledger.queries.destinations())
+        why = "; ".join(filter(None, [*seen_to, *goes.lacking(made)])) or None
         if not self._ledger.deliveries.start(
-            run, made, list(goes.choices), trouble=why, only=goes.routes(made), told=goes.told()
+            run, made, list(goes.choices), trouble=why, only=goes.routes(made), told=goes.told(made)
         ):
             return Stale()
         self.tools.kept.discard(run)

@@ -14,7 +14,8 @@ from engines.manifest.values import Code, Strict
 class _Named(Strict):
     """What every output says."""
 
-    name: Annotated[str, Field(min_length=1, max_length=64)]
+    name: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^/\\\x00-\x1f\x7f]+$")]
+    """Part of the names of files: without slashes and control characters."""
     uncertainty: Uncertainty = Unknown()
 
     def tensors(self) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from dicom_node.config.loading import ConfigError
@@ -55,7 +57,7 @@ def destination(**more: object) -> Destination:
 
 
 def accepts(*classes: SopClass, syntax: str = EXPLICIT) -> dict[str, list[str]]:
-    return {c.uid: [syntax] for c in classes}
+    return {k.sop_class.uid: [] for k in TABLE} | {c.uid: [syntax] for c in classes}
 
 
 def sent(accepted: dict[str, list[str]] | None, **more: object) -> dict[str, str]:
@@ -83,6 +85,16 @@ def test_the_first_of_the_chain_that_is_accepted_is_sent(table, classes, expecte
 
 def test_whoever_has_not_answered_yet_gets_what_was_asked(table):
     assert set(sent(None).values()) == {"heatmap", "region", "report"}
+
+
+def test_a_class_that_an_earlier_version_did_not_ask_for_is_not_taken_for_refused(table):
+    earlier = {SR.uid: [EXPLICIT], SEG.uid: []}
+    assert sent(earlier, objects=["report", "summary", "region"]) == {
+        "report": "report",
+        "summary": "summary",
+        "region": "",
+    }
+    assert sent({**earlier, SR.uid: []})["report"] == "report-text"
 
 
 def test_what_is_asked_for_is_sent_besides_and_each_only_once(table):
@@ -129,8 +141,29 @@ def test_only_what_some_destination_needs_is_made(table):
         "full": {"heatmap-tumor", "report"},
         "poor": {"summary", "capture"},
     }
-    assert list(both.told()) == ["poor"]
+    assert list(both.told(made)) == ["poor"]
     assert plan([full], answers).asked == frozenset()
+
+
+def test_a_report_that_goes_in_no_form_is_told_to_an_operator(table):
+    poor = plan([destination()], seen(accepts(PDF, SC)))
+    case = [result("heatmap-tumor", "1"), replace(result("report", "2"), slide="case")]
+    assert poor.routes(case) == {"pacs": frozenset()}
+    assert poor.lacking(case) == ["pacs gets no report of the case: there is no summary of it"]
+    assert poor.told(case)["pacs"][0] == "heatmap is left out: no capture is made of it"
+    slide = [result(k, k) for k in ("heatmap-tumor", "report", "summary", "capture")]
+    assert poor.lacking(slide) == []
+    both = [*slide, replace(result("report", "3"), slide="t", model="m")]
+    assert poor.lacking(both) == ["pacs gets no report of slide t: there is no summary of it"]
+    assert poor.lacking([replace(r, silent=True) for r in case]) == []
+    assert plan([destination()], {}).lacking(case) == []
+
+
+def test_nobody_is_told_of_what_stands_for_what_there_is_none_of(table):
+    poor = plan([destination()], seen(accepts(SR, SC)))
+    assert poor.told([result("report", "1")])["pacs"] == [
+        "region is left out: it accepts no Segmentation Storage"
+    ]
 
 
 def test_a_destination_that_could_not_be_asked_is_judged_by_its_last_answer(table):

@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from lost_results import STUDY, analyze, arrive
 from nodes import ROOT, node, storescp, storescu, study_of, wait_for
@@ -34,7 +35,7 @@ from dicom_node.work.students.roster import Known, Roster
 from engines.bundle import open_bundle
 from engines.names import Opened
 from inference.slide.files import SlideFiles
-from inference.types import NotAssessable, Reason
+from inference.types import Heatmap, NotAssessable, Prediction, Reason, SlideGeometry
 
 JOB = Job("0123456789abcdef", "candidate")
 REFUSAL = NotAssessable(Reason.STAIN, "found another stain", None, (), "1.2")
@@ -114,6 +115,30 @@ def test_numbers_that_cannot_be_read_are_removed(kept, tmp_path):
         path.write_bytes(content)
         assert kept.take(RUN, JOB, "x") is None
         assert not path.exists()
+
+
+def test_numbers_that_a_disk_has_damaged_anywhere_cost_the_head_start_alone(kept, tmp_path):
+    folder = folder_of(tmp_path)
+    kept.save(RUN, JOB, "x", Ready(predicted(), 3.5))
+    (path,) = folder.iterdir()
+    whole, failed = path.read_bytes(), 0
+    for place in range(0, len(whole), 97):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x5A]) + whole[place + 1 :])
+        failed += kept.take(RUN, JOB, "x") is None
+    assert failed > len(whole) / 97 / 2
+    path.unlink(missing_ok=True)
+    path.mkdir()  # what cannot be read at all, for root either
+    assert kept.take(RUN, JOB, "x") is None
+
+
+def predicted() -> Prediction:
+    geometry = SlideGeometry("1.2", 0.0, 0.0, (0.0, -1.0, 0.0, -1.0, 0.0, 0.0), 0.5, 0.5, 99, 99)
+    grid = np.linspace(0, 1, 1600, dtype=np.float32).reshape(40, 40)
+    return Prediction(
+        geometry=geometry, stride_px=1, scores={}, percentiles={}, survivals={},
+        heatmaps=(Heatmap("tumor", grid, ()),), tissue_outlines=(), tissue_area_mm2=1.0,
+        tiles_analyzed=9, levels=(), warnings=(),
+    )  # fmt: skip
 
 
 def test_a_study_that_was_erased_meanwhile_does_not_get_its_folder_back(kept, tmp_path):

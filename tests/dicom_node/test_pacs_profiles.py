@@ -125,7 +125,9 @@ def make(ledger: Ledger, config: Config, slide: SlideStudy, *, asked: bool = Tru
     ledger.studies.close(Run(STUDY, 1, 0), Evidence(1))
     run = Run(STUDY, 1, 1)
     ledger.studies.start_analysis(run, "engine", "digest")
-    assert ledger.deliveries.start(run, made, ["pacs"], only=goes.routes(made), told=goes.told())
+    assert ledger.deliveries.start(
+        run, made, ["pacs"], only=goes.routes(made), told=goes.told(made)
+    )
     return made
 
 

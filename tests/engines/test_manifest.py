@@ -122,6 +122,14 @@ def test_version_2_survives_being_written_and_read() -> None:
     assert newest(json.loads(found.model_dump_json())) == json.loads(found.model_dump_json())
 
 
+@pytest.mark.parametrize("name", ["a/b", "..\\b", "a\n", "", "x" * 65])
+def test_a_name_that_no_file_can_have_is_refused(name: str) -> None:
+    content = second_version()
+    content["outputs"][0]["name"] = name
+    with pytest.raises(BundleRejected, match="name"):
+        manifest_of(content)
+
+
 def test_a_score_may_carry_its_interval() -> None:
     content = second_version()
     content["outputs"][0]["uncertainty"] = {

@@ -219,7 +219,7 @@ class History:
         for slide, job, number in zip(slides, jobs, objects.numbers(run, jobs), strict=True):
             archive.save(self._result(slide), objects.prediction_path(run, job))
             self._maybe_die(may_die)
-            rows, trouble = objects.write(run, slide, job, number)
+            rows, trouble = objects.write(run, slide, job, number, frozenset())
             assert not trouble
             made += rows
         self._maybe_die(may_die)

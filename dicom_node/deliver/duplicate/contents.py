@@ -18,25 +18,42 @@ _BEARERS = (
     "Columns", "NumberOfFrames", "TotalPixelMatrixOriginSequence", "FloatPixelData",
     "DoubleFloatPixelData",
 )  # fmt: skip
-_TIMES = ("ContentTime",)
+_DATES, _TIMES = ("ContentDate",), ("ContentTime",)
+_NUMBERS = ("InstanceNumber", "NumberOfFrames", "Rows", "Columns")
 _WHOLE_SECONDS = 6
 
 
 def stated_difference(ours: Dataset, match: Dataset, keywords: Sequence[str]) -> str:
     """What the answer to a query says otherwise than our object; empty if nothing.
 
-    What the answer leaves out, or leaves empty, contradicts nothing.
+    What the answer leaves out, leaves empty, or says in no form that can be read, contradicts
+    nothing; nor does another form of the same number, date or time.
     """
     for keyword in keywords:
-        mine, theirs = ours.get(keyword), match.get(keyword)
-        if _is_empty(mine) or _is_empty(theirs):
+        mine, theirs = _stated(ours, keyword), _stated(match, keyword)
+        if mine is None or theirs is None:
             continue
-        mine, theirs = str(mine).strip(), str(theirs).strip()
-        if keyword in _TIMES:  # archives keep fractions of seconds, or do not
-            mine, theirs = mine[:_WHOLE_SECONDS], theirs[:_WHOLE_SECONDS]
+        if keyword in _TIMES:  # archives keep fractions of seconds, or seconds, or do not
+            least = min(len(mine), len(theirs), _WHOLE_SECONDS)
+            mine, theirs = mine[:least], theirs[:least]
         if mine != theirs:
             return f"{keyword} is {theirs}, expected {mine}"
     return ""
+
+
+def _stated(ds: Dataset, keyword: str) -> str | None:
+    """A value in one form; None where there is none that can be read."""
+    try:
+        value = ds.get(keyword)
+    except Exception:  # noqa: BLE001 - what others send may be anything: no alarm by that
+        return None
+    text = "" if _is_empty(value) else str(value).strip()
+    if keyword in _NUMBERS:
+        return str(int(text)) if text.isdecimal() else None
+    if keyword in (*_DATES, *_TIMES):  # 1998.12.31 and 12:59:58 are older forms
+        whole = text if keyword in _DATES else text.partition(".")[0]
+        text = "".join(filter(str.isdecimal, whole))
+    return text or None
 
 
 def difference(ours: Dataset, theirs: Dataset) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,20 +47,21 @@ class KeptNumbers:
         archive.save(ready.result, self._path(run, job), note)
 
     def take(self, run: Run, job: Job, of: str) -> Ready | None:
-        """The result that is kept, if it is one of just this. Another one is removed. Raises
-        OSError."""
+        """The result that is kept, if it is one of just this. Another one is removed, and so is one
+        that a disk has damaged: it costs its study the head start and nothing else."""
         path = self._path(run, job)
-        if not path.exists():
-            return None
         try:
             note = archive.note_of(path)
             if note.get("of") == of:
                 return Ready(archive.load(path), float(note["worked_s"]))
             reason = "what was read has changed"
-        except (ValueError, KeyError) as error:
+        except FileNotFoundError:
+            return None
+        except Exception as error:  # noqa: BLE001 - damaged bytes end in any: all is computed then
             reason = f"it cannot be read ({type(error).__name__})"
         log.info("ready_discarded", study=run.study, slide=job.slide, reason=reason)
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
         return None
 
     def discard(self, run: Run) -> None:

@@ -49,19 +49,30 @@ class Writing:
         return {job: {part: numbers[part] for part in parts[job]} for job in ordered}
 
     def write(
-        self, run: Run, slides: Mapping[str, SlideFiles], job: Job, numbers: Mapping[Job, int]
+        self,
+        run: Run,
+        slides: Mapping[str, SlideFiles],
+        job: Job,
+        numbers: Mapping[Job, int],
+        wanted: frozenset[str],
     ) -> tuple[list[Result], str]:
-        """The objects of a job, and what an operator must see to."""
+        """The objects of a job, and what an operator must see to; `wanted` are the kinds to be made
+        of those that are made only where asked for."""
         if not self._roster.is_silent(job.model):
-            return self._write(run, slides, job, numbers)
+            return self._write(run, slides, job, numbers, wanted)
         if is_set_aside(self._ledger, run, job, BUILDING):
             return [], DIED
         with self._working.on(run, BUILDING, job):
-            return self._write(run, slides, job, numbers)
+            return self._write(run, slides, job, numbers, wanted)
 
     def _write(
-        self, run: Run, slides: Mapping[str, SlideFiles], job: Job, numbers: Mapping[Job, int]
+        self,
+        run: Run,
+        slides: Mapping[str, SlideFiles],
+        job: Job,
+        numbers: Mapping[Job, int],
+        wanted: frozenset[str],
     ) -> tuple[list[Result], str]:
         if job.is_case:
-            return self._cases.write(run, slides, job, numbers)
-        return self._objects.write(run, slides[job.slide], job, numbers[job])
+            return self._cases.write(run, slides, job, numbers, wanted)
+        return self._objects.write(run, slides[job.slide], job, numbers[job], wanted)

@@ -13,7 +13,8 @@ down_revision = "0006"
 def upgrade() -> None:
     """Only adds: a version that knows schema 1 does not see it.
 
-    Of objects that earlier versions made nobody knows it: their rows have it empty.
+    The kind of an object ends in the name of its map, which may have 64 characters; SQLite counts
+    none. Of objects that earlier versions made nobody knows it: their rows have it empty.
     """
     op.add_column(
         "results", Column("series_instance_uid", String(64), nullable=False, server_default="")
@@ -23,4 +24,6 @@ def upgrade() -> None:
     op.add_column("results", Column("predecessor", String(64), nullable=False, server_default=""))
     op.add_column("results", Column("number", Integer))
     op.add_column("results", Column("replaced", Boolean, nullable=False, server_default=sa.false()))
+    if op.get_bind().dialect.name != "sqlite":
+        op.alter_column("results", "kind", type_=String(80))
     op.execute(sa.text("UPDATE schema_version SET version = 7"))
