@@ -24,6 +24,11 @@ from dicom_node.sop_classes import (
 )
 
 
+CASE = "case"
+"""In the place of a slide's key: of all slides together. `inference.case.values` has it, too, which
+a pure table must not load."""
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """One kind of object."""
