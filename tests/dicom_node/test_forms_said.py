@@ -11,6 +11,7 @@ import pytest
 from form_inputs import EDITS, built, slide_files
 from letters_of_the_world import DECODED
 from pydicom import Dataset, dcmread
+from pydicom.encaps import encapsulate
 from pypdf import PdfReader
 from reportlab.lib.styles import ParagraphStyle
 
@@ -149,6 +150,16 @@ def test_a_refusal_has_no_number_on_its_page(forms):
         assert "Drawn here" not in text_of(forms["summary"])
     else:
         assert "Drawn here: 0.0039 to 1." in text_of(forms["summary"])
+
+
+def test_a_slide_whose_pixels_are_damaged_has_its_page_without_a_picture(phantom_study, tmp_path):
+    def damage(ds: Dataset) -> None:
+        ds.PixelData = encapsulate([b"\xff\xd8no picture\xff\xd9"] * int(ds.NumberOfFrames))
+
+    slide = slide_files(phantom_study.folder, tmp_path, damage)
+    (page,) = (b.dataset for b in built(slide, refused=True, wanted=frozenset({"summary"})).values()
+               if b.kind == "summary")  # fmt: skip
+    assert squeezed("its pixels cannot be read") in squeezed(text_of(page))
 
 
 def test_every_font_of_the_page_is_embedded(forms):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy import Column, Float, Integer, MetaData, String, Table, UniqueConstraint
 
-from dicom_node.ledger.database.columns import Big, ShortWords, Values, Words
+from dicom_node.ledger.database.columns import Big, MadeKind, ShortWords, Values, Words
 
 metadata = MetaData()
 
@@ -84,7 +84,7 @@ results = Table(
     Column("revision", Integer, nullable=False),
     Column("sop_instance_uid", String(64), nullable=False),
     Column("sop_class_uid", String(64), nullable=False),
-    Column("kind", String(80), nullable=False),
+    Column("kind", MadeKind, nullable=False),
     Column("slide", Words, nullable=False),
     Column("path", Words, nullable=False),
     Column("sha256", String(64), nullable=False),

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from dicom_node.results.making import Making
 from dicom_node.results.seg.layers import Layer
-from inference.errors import Refused, SlideUnreadable
+from inference.errors import FramesUnreadable, Refused, SlideUnreadable
 from inference.heatmap import color
 from inference.overview import overview
 from inference.slide.slide import open_slide
@@ -29,6 +29,8 @@ def slide_picture(making: Making, longest_px: int) -> NDArray[np.uint8] | str:
         return f"No picture of the slide: {refusal.verdict.detail}"
     except SlideUnreadable:
         return "No picture of the slide: its files cannot be read."
+    except FramesUnreadable:  # often why the slide is not assessable, which a page has to say
+        return "No picture of the slide: its pixels cannot be read."
 
 
 def over(picture: NDArray[np.uint8], layer: Layer, geometry: SlideGeometry) -> NDArray[np.uint8]:

@@ -24,6 +24,6 @@ def upgrade() -> None:
     op.add_column("results", Column("predecessor", String(64), nullable=False, server_default=""))
     op.add_column("results", Column("number", Integer))
     op.add_column("results", Column("replaced", Boolean, nullable=False, server_default=sa.false()))
-    if op.get_bind().dialect.name != "sqlite":
+    if op.get_bind().dialect.name == "postgresql":
         op.alter_column("results", "kind", type_=String(80))
     op.execute(sa.text("UPDATE schema_version SET version = 7"))
