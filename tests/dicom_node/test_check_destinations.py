@@ -75,5 +75,5 @@ def test_the_last_answer_counts_while_the_destination_is_down(tmp_path):
     seen = ledger.queries.destinations()
     assert not seen["pacs"].reachable
     assert "cannot be reached" in seen["pacs"].reason
-    (told,) = plan(config.destinations, seen).told().values()
+    (told,) = plan(config.destinations, seen).told([]).values()
     assert any("heatmap is left out: it accepts no Segmentation Storage" in line for line in told)
