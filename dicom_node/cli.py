@@ -29,6 +29,7 @@ COMMANDS = {
     "engine": ("dicom_node.commands.engine", "compare the engines, or build TensorRT plans"),
     "studies": ("dicom_node.commands.studies", "list, show or cancel studies"),
     "retry": ("dicom_node.commands.retry", "run a study again"),
+    "recall": ("dicom_node.commands.keeping.recall", "withdraw what was answered"),
     "pause": ("dicom_node.commands.pause", "pause intake, analysis or a destination"),
     "resume": ("dicom_node.commands.pause", "go on with what was paused"),
     "recover": (

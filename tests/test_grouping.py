@@ -63,7 +63,7 @@ def test_node_analyze_and_training_group_a_mixed_folder_alike(mixed):
     )
     assert {slide.key for slide in expected} <= {slide.key for slide in counted}
     (study,) = find_studies([mixed]).studies.values()
-    assert analyze._slides(study) == (expected, [])
+    assert analyze._slides(study) == (expected, {})
     trained = {frozenset(slide.paths) for slide in find_slides([mixed])}
     assert trained == {frozenset(slide.paths) for slide in expected}
 

@@ -97,11 +97,11 @@ def test_the_demo_brings_a_report_and_a_heatmap_back_and_a_page_to_look_at(insta
     out = tmp_path / "demo"
     said = run(installed / "dicom-node", "demo", "--out", out, cwd=tmp_path)
     modalities = sorted(str(dcmread(p).Modality) for p in (out / "received").glob("*.dcm"))
-    assert modalities == ["SEG", "SR"]
-    assert "Risk score" in said
+    assert modalities == ["SEG", "SEG", "SR"]
+    assert "Share of tiles in the region" in said
     assert str(out / "report.html") in said.replace("\n", "")
     page = (out / "report.html").read_text()
-    assert "Risk score" in page
+    assert "Tumor probability per tile (research)" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
 
 
@@ -112,7 +112,7 @@ def test_the_demo_sends_a_real_slide(installed, cmu_study, tmp_path):
     )
     received = [dcmread(p) for p in (out / "received").glob("*.dcm")]
     sent = {dcmread(p, stop_before_pixels=True).StudyInstanceUID for p in cmu_study.paths}
-    assert sorted(o.Modality for o in received) == ["SEG", "SR"]
+    assert sorted(o.Modality for o in received) == ["SEG", "SEG", "SR"]
     assert {o.StudyInstanceUID for o in received} == sent
     assert "drawn" not in said
 

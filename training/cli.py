@@ -28,6 +28,9 @@ COMMANDS = {
     "cohort": Command("training.commands.cohort", "patients, slides, labels and folds"),
     "features": Command("training.commands.features", "tile features with the node's own tiling"),
     "fit": Command("training.commands.fit", "train teacher and student on every fold and seed"),
+    "pan": Command(
+        "training.commands.pan", "students of several cohorts that share heads, and a report"
+    ),
     "methods": Command("training.commands.methods", "methods of fit and their settings"),
     "evaluate": Command("training.commands.evaluate", "one report over runs"),
     "export": Command("training.commands.export", "a bundle that the node runs"),

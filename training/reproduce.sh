@@ -26,6 +26,8 @@ for folds in official site; do
         train abmil --cohort $cohort --folds $folds --seeds "$SEEDS" --out "$OUT/runs/abmil-$cohort-$folds"
     done
 done
+dicom-train pan --cohorts blca brca gbmlgg luad ucec coadread hnsc kirp lihc paad skcm \
+    --data "$DATA" --extended --seeds "$SEEDS" --out "$OUT/pan"
 for cohort in blca brca gbmlgg luad ucec; do
     train ghanet --cohort $cohort --out "$OUT/runs/ghanet-$cohort"
 done
@@ -42,7 +44,7 @@ for task in er pr her2; do
     done
 done
 
-dicom-train evaluate "$OUT"/runs/* --json "$OUT/report.json" --html "$OUT/report.html" \
+dicom-train evaluate "$OUT"/runs/* "$OUT"/pan/*-official "$OUT"/pan/*-site --json "$OUT/report.json" --html "$OUT/report.html" \
     ${PUBLISHED:+--published "$PUBLISHED"}
 [ -e "$OUT/default-bundle/manifest.json" ] ||
     python -m training.default_student --data "$DATA" --out "$OUT/default-bundle"

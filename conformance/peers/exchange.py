@@ -89,10 +89,30 @@ def exchange(session: Session) -> Exchange:
         study = Study()
         sent = slide(session, study)
         send(session, sent)
-        await_report(session, study)
-        return Exchange(study, tuple(sent), tuple(pacs_of(session).of(study.uid)))
+        (report, *_) = await_report(session, study)
+        pacs = pacs_of(session)
+        here = {str(d.SOPInstanceUID) for d in sent}
+        # A report may come before the objects that it names as evidence.
+        pacs.wait(
+            lambda: not evidence(report) - here - _uids(pacs.of(study.uid)), session.results_s
+        )
+        return Exchange(study, tuple(sent), tuple(pacs.of(study.uid)))
 
     return session.once("exchange", make)
+
+
+def evidence(report: Dataset) -> set[str]:
+    """SOP Instance UIDs that a report names as evidence (PS3.3 C.17.2.3)."""
+    return {
+        str(item.ReferencedSOPInstanceUID)
+        for study in report.get("CurrentRequestedProcedureEvidenceSequence") or ()
+        for series in study.ReferencedSeriesSequence
+        for item in series.ReferencedSOPSequence
+    }
+
+
+def _uids(received: Iterable[Received]) -> set[str]:
+    return {str(r.dataset.SOPInstanceUID) for r in received}
 
 
 def _one(found: list[Dataset], name: str) -> Dataset:

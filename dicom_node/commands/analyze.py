@@ -145,7 +145,7 @@ def _analyze_case(
     """One study, all slides together."""
     slides, lacking = _slides(files)
     with progress_on(console) as progress:
-        case = analyze_case(slides, lacking, runtime, progress)
+        case = analyze_case(slides, lacking, runtime, progress, asked.objects)
     if case.trouble:
         yield case.trouble
     if case.objects:

@@ -155,7 +155,10 @@ def _print_revision(console: Console, ledger: Ledger, r: Revision) -> None:
         of = "the case" if result.slide == CASE else f"slide {result.slide}"
         told = f"  Result    {result.kind} of {of}{by}: {result.path}"
         told += f", {result.engine}" if result.engine else ""
-        told += ", replaced" if result.replaced else ""
+        if result.withdrawn_at is not None:
+            told += f", WITHDRAWN {at(result.withdrawn_at)}"
+        elif result.replaced:
+            told += ", replaced"
         console.print(shown(told))
         console.print(shown(f"            {result.sop_instance_uid}", style="dim"))
     for delivery in ledger.queries.deliveries(r.study_instance_uid, r.revision):

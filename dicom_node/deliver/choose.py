@@ -15,7 +15,6 @@ from dicom_node.ledger.rows import DestinationSeen, Result
 from dicom_node.results import kinds
 from dicom_node.results.kinds import Kind
 from dicom_node.sop_classes import JPEG_LS_LOSSLESS, SEGMENTATION, SopClass
-from inference.case.values import CASE
 
 Accepted = Mapping[str, Sequence[str]]
 """Transfer syntaxes that a destination accepts, by SOP class, as UIDs."""
@@ -85,7 +84,7 @@ class Plan:
             chosen = " or ".join(c.sent for c in choices if is_report(c.sent))
             for one in reports:
                 if (one.slide, one.model) not in sent:
-                    of = "the case" if one.slide == CASE else f"slide {one.slide}"
+                    of = "the case" if one.slide == kinds.CASE else f"slide {one.slide}"
                     found[f"{name} gets no report of {of}: there is no {chosen} of it"] = None
         return list(found)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dicom_node.deliver.choose import is_report
-from dicom_node.ledger.rows import DueDelivery, Standing
+from dicom_node.ledger.rows import WITHDRAWN, DueDelivery, Standing
 from dicom_node.ledger.states import DeliveryState
 
 
@@ -41,9 +41,9 @@ def turn_of(delivery: DueDelivery, standing: Sequence[Standing]) -> Send | Wait 
     Its report is that of its slide by the same model; else those of the model, which may speak of
     all slides together; else all of the study.
     """
-    if is_report(delivery.kind):
+    if is_report(delivery.kind) or delivery.kind.endswith(WITHDRAWN):
         return Send()
-    reports = [one for one in standing if is_report(one.kind)]
+    reports = [one for one in standing if is_report(one.kind) and not one.kind.endswith(WITHDRAWN)]
     same = [one for one in reports if one.model == delivery.model] or reports
     own = [one for one in same if one.slide == delivery.slide] or same
     # Of several forms of one report one is enough.

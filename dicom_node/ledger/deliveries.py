@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.database.tables import deliveries, destinations, results, revisions
 from dicom_node.ledger.events import note
+from dicom_node.ledger.keeping.withdrawals import came_late
 from dicom_node.ledger.queries.of_results import deliveries_of
 from dicom_node.ledger.rows import Result, Run
 from dicom_node.ledger.standing import LOST, mark_replaced
@@ -134,7 +135,7 @@ class Deliveries:
                 outcome["delivered_at"] = self._database.now()
                 outcome |= {"ask_at": None, "proof": proof}
                 outcome["proof_at"] = self._database.now() if proof else None
-            db.execute(
+            stored = db.execute(
                 _pending(destination)
                 .where(deliveries.c.sop_instance_uid == sop_instance_uid)
                 .values(
@@ -143,6 +144,8 @@ class Deliveries:
                     next_attempt_at=next_attempt_at,
                 )
             )
+            if state is DeliveryState.DELIVERED and not stored.rowcount:
+                came_late(db, sop_instance_uid, destination, outcome)
 
     def refuse_pending(self, run: Run, destination: str, error: str) -> None:
         """Stop trying a destination for every object of a revision it has not got."""

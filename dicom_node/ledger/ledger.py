@@ -18,6 +18,7 @@ from dicom_node.ledger.keeping.endings import Endings
 from dicom_node.ledger.keeping.holds import Holds
 from dicom_node.ledger.keeping.promises import Promises
 from dicom_node.ledger.keeping.retention import Retention
+from dicom_node.ledger.keeping.withdrawals import Withdrawals
 from dicom_node.ledger.queries.queries import Queries
 from dicom_node.ledger.studies import Studies
 from dicom_node.ledger.switches import Switches
@@ -36,6 +37,7 @@ _PARTS: dict[str, Callable[[Database], Any]] = {
     "queries": Queries,
     "switches": Switches,
     "holds": Holds,
+    "withdrawals": Withdrawals,
 }
 
 
@@ -102,3 +104,5 @@ class Ledger(IngestLedger, WorkerLedger, EgressLedger):
 
     The writers are thread-safe. A committed row survives a power cut.
     """
+
+    withdrawals: Withdrawals

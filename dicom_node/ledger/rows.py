@@ -9,6 +9,9 @@ from typing import Any
 from dicom_node.ledger.counted import Evidence
 from dicom_node.ledger.states import DeliveryState, Proof, State
 
+WITHDRAWN = "-withdrawn"
+"""How the kind of an object ends that says of others that they are withdrawn."""
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -177,6 +180,13 @@ class Result:
     """Place of its slide and model among those of the study, which its Series Number is made of."""
     replaced: bool = False
     """Whether a later attempt of the same revision made other objects in its place."""
+    withdrawn_at: float | None = None
+    """When it was withdrawn; None as long as it may be used."""
+
+    @property
+    def is_withdrawal(self) -> bool:
+        """Whether it says of others that they are withdrawn."""
+        return self.kind.endswith(WITHDRAWN)
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ def send_anew(db: sa.Connection, at: float, sop_instance_uid: str, destination: 
         return _REMOVED
     if _is_cancelled(db, found.study_instance_uid, found.revision):
         return _CANCELLED
-    _reopen(db, at, found.study_instance_uid, found.revision, destination=destination)
+    reopen(db, at, found.study_instance_uid, found.revision, destination=destination)
     return ""
 
 
@@ -103,10 +103,10 @@ def send_what_is_lost(db: sa.Connection, at: float, study: str) -> None:
         deliveries.c.delivered_at.is_not(None),
     )
     if destination := db.scalar(waits.limit(1)):
-        _reopen(db, at, study, revision, destination=destination)
+        reopen(db, at, study, revision, destination=destination)
 
 
-def _reopen(db: sa.Connection, at: float, study: str, revision: int, **fields: Any) -> None:
+def reopen(db: sa.Connection, at: float, study: str, revision: int, **fields: Any) -> None:
     """Move a revision that is at rest back to its deliveries."""
     query = sa.select(revisions).where(
         revisions.c.study_instance_uid == study,

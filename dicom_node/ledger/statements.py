@@ -11,7 +11,7 @@ from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.database.dialects import insert_once
 from dicom_node.ledger.database.tables import deliveries, results, revisions
 from dicom_node.ledger.events import note
-from dicom_node.ledger.rows import Result, Run
+from dicom_node.ledger.rows import WITHDRAWN, Result, Run
 from dicom_node.ledger.states import MAY_FOLLOW, DeliveryState, State
 
 _UNASKED: dict[str, Any] = {
@@ -103,7 +103,9 @@ def of_run(database: Database, statement: Any, run: Run, into: State) -> Any:
 def forget_others(db: sa.Connection, run: Run, routes: Mapping[str, Sequence[str]]) -> None:
     """Forget what earlier attempts had to send, and did not, that is not to be sent any more."""
     of_revision = sa.select(results.c.sop_instance_uid).where(
-        results.c.study_instance_uid == run.study, results.c.revision == run.revision
+        results.c.study_instance_uid == run.study,
+        results.c.revision == run.revision,
+        sa.not_(results.c.kind.endswith(WITHDRAWN)),  # these go, whatever is made anew
     )
     d = deliveries.c
     wanted = sa.or_(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from importlib import import_module
 from typing import TypeVar
@@ -118,8 +118,18 @@ def _built(
     if lost:
         attributes = list(lost[:_MOST_NAMED])
         log.warning("text_not_decoded", slide=making.slide.key, attributes=attributes, of=len(lost))
+    making, failed = after_each(making, kinds.KINDS, may_pass)
+    return list(making.made), failed
+
+
+def after_each(
+    making: Making, table: Iterable[Kind], may_pass: tuple[type[Exception], ...] = (OSError,)
+) -> tuple[Making, list[str]]:
+    """With the objects of each kind of `table` that can be made and, where it is made only if asked
+    for, is wanted; and which of these could not be made, and why. Raises what other kinds raise,
+    and what `may_pass`."""
     failed = []
-    for kind in kinds.KINDS:
+    for kind in table:
         if kind.needs_prediction and not isinstance(making.result, Prediction):
             continue
         if kind.asked and kind.name not in (making.wanted or ()):
@@ -132,7 +142,7 @@ def _built(
                 raise
             log.error("kind_not_built", kind=kind.name, trace=trace_of(error))
             failed.append(f"{kind.name} ({_why(error)})")
-    return list(making.made), failed
+    return making, failed
 
 
 _Any = TypeVar("_Any", Making, CaseMaking)

@@ -55,6 +55,8 @@ class CaseMaking:
     """Sentences that it says beside."""
     made: tuple[BuiltObject, ...] = ()
     """Maps of its slides."""
+    wanted: frozenset[str] | None = None
+    """Names of the kinds to be made that are made only where asked for; None: none of them."""
 
     @property
     def files(self) -> SlideFiles:

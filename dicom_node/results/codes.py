@@ -51,8 +51,10 @@ UNCERTAINTY = _private("UNCERTAINTY", "Uncertainty of the numbers")
 NOT_KNOWN = _private("NOT-KNOWN", "Not known")
 # What a report says first, in sentences, each under its own name.
 SAID_SLIDE = _private("SLIDE", "Slide")
+SAID_CASE = _private("CASE", "Case")
 SAID_STATUS = _private("STATUS", "What this may be used for")
 SAID_ASSESSABLE = _private("ASSESSABLE", "Could the slide be assessed")
+SAID_CASE_JUDGED = _private("CASE-ASSESSABLE", "Could the case be assessed")
 SAID_RESULT = _private("RESULT", "Result")
 SAID_ANALYZED = _private("ANALYZED", "What was analyzed")
 SAID_LEFT_OUT = _private("NOT-ANALYZED", "What was left out")
@@ -64,6 +66,10 @@ ATTENTION_MAP = _private("ATTENTION-MAP", "Map of attention")
 IN_CASE = _private("IN-CASE", "Use in the case")
 USED = _private("USED", "Used")
 LEFT_OUT = _private("LEFT-OUT", "Left out")
+WITHDRAWN = _private("WITHDRAWN", "Withdrawn")
+WITHDRAWN_REPORT = _private("WITHDRAWN-REPORT", "What is withdrawn")
+WITHDRAWN_MODEL = _private("WITHDRAWN-MODEL", "What had made it")
+WITHDRAWN_AT = _private("WITHDRAWN-AT", "When it was withdrawn")
 
 REASONS: dict[Reason, Code] = {
     Reason.NO_VOLUME_LEVEL: _private("NA-VOLUME", "No volume image"),
@@ -117,8 +123,10 @@ PRIVATE: tuple[Code, ...] = (
     UNCERTAINTY,
     NOT_KNOWN,
     SAID_SLIDE,
+    SAID_CASE,
     SAID_STATUS,
     SAID_ASSESSABLE,
+    SAID_CASE_JUDGED,
     SAID_RESULT,
     SAID_ANALYZED,
     SAID_LEFT_OUT,
@@ -130,6 +138,10 @@ PRIVATE: tuple[Code, ...] = (
     IN_CASE,
     USED,
     LEFT_OUT,
+    WITHDRAWN,
+    WITHDRAWN_REPORT,
+    WITHDRAWN_MODEL,
+    WITHDRAWN_AT,
     *REASONS.values(),
     RISK_SCORE,
     *SURVIVAL,
@@ -144,6 +156,9 @@ SPECIMEN_UID = Code("121039", "DCM", "Specimen UID")
 SPECIMEN_IDENTIFIER = Code("121041", "DCM", "Specimen Identifier")
 FOR_RESEARCH = Code("113009", "DCM", "For Research")
 OF_INTEREST = Code("113000", "DCM", "Of Interest")
+REJECTED_FOR_SAFETY = Code("113037", "DCM", "Rejected for Patient Safety Reasons")
+REJECTED_FOR_QUALITY = Code("113001", "DCM", "Rejected for Quality Reasons")
+WRONG_WORKLIST_ENTRY = Code("113038", "DCM", "Incorrect Modality Worklist Entry")
 PERCENTILE = Code("121415", "DCM", "Percentile Ranking of measurement")
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
 ACQUISITION_EQUIPMENT = Code("109101", "DCM", "Acquisition Equipment")

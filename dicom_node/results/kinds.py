@@ -23,6 +23,10 @@ from dicom_node.sop_classes import (
     SopClass,
 )
 
+CASE = "case"
+"""In the place of a slide's key: of all slides together. `inference.case.values` has it, too, which
+a pure table must not load."""
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:

@@ -70,6 +70,8 @@ class Making:
     """Objects of the same slide that were made before."""
     wanted: frozenset[str] | None = None
     """Names of the kinds to be made that are made only where asked for; None: none of them."""
+    parts: tuple[Making, ...] = ()
+    """Of a case: each of its slides; `source` is then the header of the first one used."""
 
     @property
     def series_number(self) -> int:

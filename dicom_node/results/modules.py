@@ -12,11 +12,11 @@ from pydicom.uid import UID
 
 from dicom_node import implementation
 from dicom_node.results import codes
-from dicom_node.results.dates import set_dates
-from dicom_node.results.equipment import set_equipment
+from dicom_node.results.carried.dates import set_dates
+from dicom_node.results.carried.equipment import set_equipment
+from dicom_node.results.carried.orders import set_orders
+from dicom_node.results.carried.specimens import set_specimens
 from dicom_node.results.identity import Provenance
-from dicom_node.results.orders import set_orders
-from dicom_node.results.specimens import set_specimens
 from engines.manifest.whole import Manifest
 from inference.errors import MALFORMED
 from inference.slide.characters.header import UTF_8

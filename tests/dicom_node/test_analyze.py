@@ -248,7 +248,7 @@ def test_what_is_asked_for_lies_beside_the_rest(phantom_study, tmp_path):
     assert "not made" not in done
     (folder,) = tmp_path.iterdir()
     found = {path.name for path in folder.iterdir()}
-    made = {"heatmap-tumor.dcm", "report.dcm", "summary.dcm", "set.dcm"}
+    made = {"heatmap-tumor.dcm", "region-tumor.dcm", "report.dcm", "summary.dcm", "set.dcm"}
     assert found == made | {"report.html", "regions.geojson"}
     regions = json.loads((folder / "regions.geojson").read_text("utf-8"))
     seg, _ = heatmap_grid(folder / "heatmap-tumor.dcm")

@@ -4,96 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
+from case_inputs import making, report_of
 from pydicom import Dataset, dcmread
 from pydicom.sr.coding import Code
-from result_inputs import PROVENANCE, manifest, prediction, volume
+from result_inputs import PROVENANCE
 from validators import dciodvfy_errors, template_errors
 
 from dicom_node.results import codes
 from dicom_node.results.case import build_case, objects_of_case
-from dicom_node.results.case_making import CaseMaking, OneSlide
 from dicom_node.results.files import write
-from dicom_node.results.identity import result_uid
-from dicom_node.results.making import BuiltObject, Former
+from dicom_node.results.making import Former
 from dicom_node.view.reading import Group, read_groups
-from inference.case.values import CaseResult, CaseSlide
-from inference.slide.files import SlideFiles
-from inference.types import LevelAccount, NotAssessable, Prediction, Reason
-
-NUMBERS = {
-    "scores": {"risk": 0.5, "tumor_fraction": 0.25},
-    "percentiles": {"risk": 91.4, "tumor_fraction": 3.2},
-    "survivals": {"os": (0.9, 0.7, 0.5)},
-}
-
-
-def slide_of(folder: Path, key: str) -> OneSlide:
-    """A slide of its own container, specimen and frame of reference: a header, and its files."""
-    header = volume()
-    for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
-        setattr(header, keyword, result_uid("test", keyword, key))
-    header.ContainerIdentifier = f"A26 {key}"
-    header.SpecimenDescriptionSequence[0].SpecimenUID = result_uid("test", "specimen", key)
-    header.SpecimenDescriptionSequence[0].SpecimenIdentifier = f"specimen {key}"
-    small = Dataset()
-    small.SOPClassUID = header.SOPClassUID
-    small.SOPInstanceUID = result_uid("test", "small level", key)
-    small.StudyInstanceUID, small.SeriesInstanceUID = (
-        header.StudyInstanceUID,
-        header.SeriesInstanceUID,
-    )
-    path = folder / f"{key}.dcm"
-    write_plain(small, path)
-    uids = (str(header.SOPInstanceUID), str(small.SOPInstanceUID))
-    files = SlideFiles(key, (path, path), uids, path)
-    return OneSlide(files, header, 4 + int(key, 16), PROVENANCE, (f"Note of {key}.",))
-
-
-def write_plain(ds: Dataset, path: Path) -> None:
-    ds.file_meta = Dataset()
-    ds.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1"
-    ds.save_as(path, enforce_file_format=True, implicit_vr=False, little_endian=True)
-
-
-def used(slide: OneSlide) -> Prediction:
-    levels = tuple(
-        LevelAccount(uid, "VOLUME", 1, 1, 0.5, 1, used_as)
-        for uid, used_as in zip(slide.files.input_uids, ("tiles", "tissue"), strict=True)
-    )
-    told = prediction(slide.header, scores={}, percentiles={}, survivals={}, levels=levels)
-    return replace(told, tissue_area_mm2=2.0, tiles_analyzed=100)
-
-
-def making(folder: Path, *results: Reason | None, **changes: object) -> CaseMaking:
-    """A case of slides that were used, or left out for these reasons."""
-    slides = {f"{n:08x}": slide_of(folder, f"{n:08x}") for n in range(len(results))}
-    told = tuple(
-        CaseSlide(
-            key,
-            used(slide)
-            if reason is None
-            else NotAssessable(reason, "Why it is not used.", None, ()),
-        )
-        for (key, slide), reason in zip(slides.items(), results, strict=True)
-    )
-    result = CaseResult(told, (Reason.NO_SLIDE, "None can be used."))
-    if result.used:
-        count = len(result.used)
-        numbers = replace(
-            result.used[0][1], tissue_area_mm2=2.0 * count, tiles_analyzed=100 * count,
-            heatmaps=(), levels=(), **NUMBERS,
-        )  # fmt: skip
-        result = CaseResult(told, numbers=numbers)
-    made = CaseMaking(result, slides, manifest(), PROVENANCE, number=3)
-    return replace(made, **changes)  # type: ignore[arg-type]
-
-
-def report_of(built: list[BuiltObject]) -> Dataset:
-    (report,) = (item.dataset for item in built if item.kind == "report")
-    return report
+from inference.types import Reason
 
 
 def by_title(report: Dataset) -> dict[str, Group]:
@@ -260,3 +184,59 @@ def test_a_patient_is_the_subject_and_no_specimen_of_one_slide(tmp_path):
     names = {i.ConceptNameCodeSequence[0].CodeValue for i in report.ContentSequence}
     assert not names & {"121024", "121039", "121041"}
     assert Code("IN-CASE", codes.SCHEME, "") in codes.PRIVATE
+
+
+def test_the_report_reads_top_down_and_slides_left_out_come_first(tmp_path):
+    report = report_of(build_case(making(tmp_path, None, Reason.INCOMPLETE, None)))
+    said = [(i.ConceptNameCodeSequence[0].CodeMeaning, str(i.TextValue))
+            for i in report.ContentSequence if i.ValueType == "TEXT"
+            and i.RelationshipType == "CONTAINS"]  # fmt: skip
+    assert list(dict.fromkeys(name for name, _ in said)) == [
+        "What was left out", "Case", "Slide", "What this may be used for",
+        "Could the case be assessed", "Result", "What was analyzed", "Measured performance",
+    ]  # fmt: skip
+    assert said[0][1] == (
+        "1 of 3 slides of the case left out: slide 2 (container A26 00000001): Slide incomplete."
+    )
+    assert said[1][1] == "Slides of one study, judged together: 2 used, 1 left out."
+    assert said[3][1] == (
+        "Slide 2: Container A26 00000001; specimen specimen 00000001. Left out. Slide incomplete: "
+        "Why it is not used."
+    )
+    told = {name: [text for n, text in said if n == name] for name, _ in said}
+    assert told["Could the case be assessed"][0].startswith(
+        "Yes, with caution. Not all slides were used. Slide 1: "
+    )
+    assert told["Result"][0].startswith("Risk score 0.5 (uncertainty: not known).")
+    assert [text for text in told["Result"] if text.startswith("Slide ")] == [
+        f"Slide {n}: Tumor probability per tile (research): all values are shown. The highest of a "
+        "tile is 1." for n in (1, 3)
+    ]  # fmt: skip
+    assert told["Result"][-1] == "Calibration of the tumor probability: not known."
+    assert told["What was analyzed"][0] == "In all 4 mm2 of tissue in 200 tiles of 2 slides."
+    assert [t.split(":")[0] for t in told["What was analyzed"][1:]] == ["Slide 1", "Slide 3"]
+
+
+def test_a_case_that_cannot_be_judged_says_so_where_its_result_would_stand(tmp_path):
+    report = report_of(build_case(making(tmp_path, Reason.NO_TISSUE)))
+    said = {i.ConceptNameCodeSequence[0].CodeMeaning: str(i.TextValue)
+            for i in report.ContentSequence if i.ValueType == "TEXT"}  # fmt: skip
+    assert said["Could the case be assessed"] == "No. No slide can be used: None can be used."
+    assert said["Result"] == "None: no number is given."
+
+
+def test_the_algorithm_is_named_once_and_each_map_with_its_slide(tmp_path):
+    report = report_of(built := build_case(making(tmp_path, None, Reason.STAIN, None)))
+    assert [g.title for g in read_groups(report) if g.algorithm] == ["case 1"]
+    pictures = [i for i in report.ContentSequence if i.ValueType == "IMAGE"]
+    assert [
+        (
+            p.ConceptNameCodeSequence[0].CodeMeaning,
+            p.ReferencedSOPSequence[0].ReferencedSOPInstanceUID,
+            p.ContentSequence[0].TextValue,
+        )
+        for p in pictures
+    ] == [
+        ("Heatmap", b.dataset.SOPInstanceUID, f"slide {n} (container A26 0000000{n - 1})")
+        for n, b in zip((1, 3), built, strict=False)
+    ]

@@ -31,6 +31,8 @@ LINES = {
     "studies show": "studies show 1.2 --json",
     "studies cancel": "studies cancel 1.2",
     "retry": "retry 1.2",
+    "recall": "recall --bundle abc --because x --yes --json",
+    "recall study": "recall --study 1.2 --reason slide --dry-run",
     "pause": "pause analysis",
     "resume": "resume pacs --json",
     "recover": "recover --json",

@@ -31,8 +31,8 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(phantom_study, tmp_path_factory) -> tuple[dict[str, bytes], set[str]]:
-    """Predictions, by name, and UIDs at the PACS of a node that begins nothing early."""
+def undisturbed(phantom_study, tmp_path_factory) -> tuple[dict[str, bytes], list[str]]:
+    """Predictions, by name, and SOP classes at the PACS of a node that begins nothing early."""
     folder = tmp_path_factory.mktemp("undisturbed")
     with storescp(folder / "pacs") as pacs, node(folder / "node", pacs.port) as n:
         set_keys(n, early="false")
@@ -40,7 +40,7 @@ def undisturbed(phantom_study, tmp_path_factory) -> tuple[dict[str, bytes], set[
         storescu(n.port, phantom_study.folder)
         n.finished(study_of(phantom_study.folder))
         assert "early_start" not in n.log
-        return predictions(n), set(pacs.digests())
+        return predictions(n), sorted(o.SOPClassUID for o in pacs.objects())
 
 
 def set_keys(n: Node, **keys: object) -> None:
@@ -99,9 +99,12 @@ def test_a_study_that_closes_finds_its_numbers_ready_and_nothing_was_reported_be
         assert not predictions(n)
         assert n.finished(study).state is State.DONE
         assert len(said(n, "early_start")) == len(said(n, "slide_was_ready")) == 1
-        numbers, uids = undisturbed
+        numbers, classes = undisturbed
         assert predictions(n) == numbers
-        assert set(pacs.digests()) == uids
+        assert sorted(o.SOPClassUID for o in pacs.objects()) == classes
+        assert set(pacs.digests()) == {
+            r.sop_instance_uid for r in n.ledger.queries.results(study, 1)
+        }
         assert not left_early(n)
         (model,) = n.ledger.queries.models(n.ledger.queries.revision(study).run)
         assert model.worked_s >= said(n, "slide_ready")[0]["worked_s"], "it is part of the time"
@@ -125,9 +128,12 @@ def test_a_late_level_discards_the_numbers_and_the_next_ones_are_those_of_all_le
         worker.wait(30)
         assert close(n, study) is State.DONE
         assert len(said(n, "slide_was_ready")) == 1
-        numbers, uids = undisturbed
+        numbers, classes = undisturbed
         assert predictions(n) == numbers
-        assert set(pacs.digests()) == uids
+        assert sorted(o.SOPClassUID for o in pacs.objects()) == classes
+        assert set(pacs.digests()) == {
+            r.sop_instance_uid for r in n.ledger.queries.results(study, 1)
+        }
 
 
 def test_a_late_level_that_comes_just_before_the_close_is_not_missed(
@@ -170,9 +176,12 @@ def test_after_kill_9_the_numbers_are_the_same_and_there_is_one_result_set(
         is_open = point in EARLY_POINTS
         assert (state(n, study) is State.RECEIVING) == is_open
         assert close(n, study) is State.DONE
-        numbers, uids = undisturbed
+        numbers, classes = undisturbed
         assert predictions(n) == numbers
-        assert set(pacs.digests()) == uids
+        assert sorted(o.SOPClassUID for o in pacs.objects()) == classes
+        assert set(pacs.digests()) == {
+            r.sop_instance_uid for r in n.ledger.queries.results(study, 1)
+        }
         wait_for(lambda: not left_early(n), what="the sweep of the next worker")
         kinds = [e.kind for e in n.ledger.queries.events(study)]
         assert kinds.count("early_start_died") == is_open

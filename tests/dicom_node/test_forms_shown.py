@@ -260,7 +260,8 @@ def test_the_regions_for_qupath_are_what_it_reads_in_pixels_of_the_base_level(
     assert tissue["properties"]["classification"]["name"] == "Tissue analyzed"
     (ring,) = tissue["geometry"]["coordinates"]
     assert ring[:2] == [[200, 100], [1500, 100]], "x is the column"
-    assert first["properties"]["measurements"] == {"Neoplasm": 1.0}
+    label = "Tumor probability per tile (research)"
+    assert first["properties"]["measurements"] == {label: 1.0}
     (ring,) = second["geometry"]["coordinates"]
     assert ring[0] == [4 * STRIDE, 3 * STRIDE]
     assert ring[2] == [5 * STRIDE, 4 * STRIDE]
@@ -314,4 +315,5 @@ def test_analyze_refuses_a_kind_that_there_is_none_of(capsys):
 
     with pytest.raises(SystemExit):
         main(["analyze", "x", "--out", str(Path("y")), "--objects", "summary,picture"])
-    assert "found picture; expected some of annotations, capture" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "found picture; expected some of annotations, attention, capture" in said

@@ -18,6 +18,7 @@ from dicom_node.services import echo
 from dicom_node.services.store.handler import StoreHandler
 from dicom_node.sop_classes import ALL, EXPLICIT_VR_LE, SopClass
 from dicom_node.spool.spool import Spool
+from inference.case import values
 from inference.slide.files import SlideFiles
 
 NOTE = SopClass("1.2.840.10008.5.1.4.1.1.88.11", "Basic Text SR Storage", (EXPLICIT_VR_LE,))
@@ -80,3 +81,7 @@ def test_no_two_kinds_share_a_series_number_and_none_takes_that_of_the_next_slid
     numbers = [int(b.dataset.SeriesNumber) for b in build_objects(making())]
     assert len(set(numbers)) == len(numbers)
     assert all(0 <= n - making().series_number < 10 for n in numbers)
+
+
+def test_a_case_has_one_name_in_what_is_made_and_in_what_is_delivered():
+    assert kinds.CASE == values.CASE

@@ -58,7 +58,7 @@ def test_a_study_that_a_kill_interrupts_is_done_once_on_postgresql(
         assert len(received) == 3
         assert already_there.items() <= received.items(), "an object changed after it was delivered"
         outcomes = n.ledger.queries.deliveries(study, 1)
-        assert [d.state for d in outcomes] == [DeliveryState.DELIVERED] * 2
+        assert [d.state for d in outcomes] == [DeliveryState.DELIVERED] * 3
         assert not (n.folder / "node-data" / "node.sqlite").exists()
 
 

@@ -35,8 +35,8 @@ from result_inputs import (
 from validators import dciodvfy_errors, run, template_errors
 
 from dicom_node.results import codes
+from dicom_node.results.carried.dates import taken_at
 from dicom_node.results.content import settle
-from dicom_node.results.dates import taken_at
 from dicom_node.results.files import write
 from dicom_node.results.identity import (
     ROLES,

@@ -42,11 +42,15 @@ POINTS: dict[str, Patch] = {
     "in analyze, after some tiles": (Encoding, "_note", "after"),
     "in analyze, before the prediction is written": (archive, "save", "before"),
     "in analyze, after the prediction is written": (archive, "save", "after"),
-    "in analyze, after the case is kept": (case_archive, "save", "after"),
     "between analyze and build": (workflow.StudyWorkflow, "build_results", "before"),
     "in build, after one object": (outputs, "write_file", "after"),
     "in build, after the rows are written": (Deliveries, "start", "after"),
 }
+
+CASE_POINTS: dict[str, Patch] = {
+    "in analyze, after the case is kept": (case_archive, "save", "after"),
+}
+"""Of the worker, where a model predicts for all slides together."""
 
 EARLY_POINTS: dict[str, Patch] = {
     "early, before a slide is opened": (Numbers, "of", "before"),
@@ -117,6 +121,7 @@ def arm(point: str, nth: int) -> None:
     """Wrap the function of a point so that its `nth` call is the last thing the process does."""
     owner, name, when = (
         POINTS
+        | CASE_POINTS
         | EARLY_POINTS
         | READY_POINTS
         | EGRESS_POINTS

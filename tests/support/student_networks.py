@@ -39,8 +39,10 @@ def _ghanet() -> nn.Module:
     return ghanet.SlideStudent(ghanet.build(WIDTH, groups, ghanet.Settings()), groups)
 
 
-def _crossfit() -> nn.Module:
+def _crossfit(*, linear: bool = False) -> nn.Module:
     branch = crossfit.AttentionBranch(torch.randn(50, WIDTH), 2, crossfit.Widths())
+    if linear:
+        branch.silence()
     rest = torch.randn(WIDTH, 2), torch.zeros(WIDTH), torch.ones(WIDTH)
     network = crossfit.SlideRisk(branch, *rest).eval()
     network.fit_scales(drawn(10))
@@ -59,6 +61,7 @@ def _mkd(settings: mkd.Settings) -> nn.Module:
 STUDENTS: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
     "ghanet": (_ghanet, ()),
     "crossfit": (_crossfit, ()),
+    "crossfit linear": (lambda: _crossfit(linear=True), ()),
     "disentangled survival": (lambda: _disentangled(8, survives=True), ()),
     "disentangled classes": (lambda: _disentangled(8, survives=False), CLASSES.classes),
     "disentangled published": (lambda: _disentangled(50, survives=True), ()),

@@ -16,7 +16,7 @@ treatment.
 
 {says}
 
-Heatmap: attention relative to uniform. It shows where the model looked, not where tumor is.
+{heatmap}
 
 ## How well
 
@@ -38,12 +38,19 @@ Cohort `{cohort}`, {patients} patients{beside}, digest `{digest}`. Left out: {dr
 
 ## Limitations
 
-- Trained and measured on one cohort. No external cohort was used.
+- {trained_on} No external cohort was used.
 - {site}
 - A slide farther than {limit:.2f} from the training slides is unlike them. A report says so only
   where the manifest states how often that was right (`dicom-train ood`).
 - Weights carry the licence terms of the data and features they were trained on.
 """
+
+_HEATMAP = {
+    False: "Heatmap: attention relative to uniform. It shows where the model looked, not where "
+    "tumor is.",
+    True: "Heatmap: none worth the name. The student is linear in the mean of the tiles, its "
+    "attention is even, and the map is of one value.",
+}
 
 
 def card(run: Mapping[str, Any], unit: Mapping[str, Any], figure: Interval, name: str) -> str:
@@ -87,11 +94,27 @@ def card(run: Mapping[str, Any], unit: Mapping[str, Any], figure: Interval, name
         patients=run["patients"],
         digest=run["cohort_digest"],
         dropped="; ".join(f"{count} {why}" for why, count in run["dropped"].items()) or "nobody",
+        trained_on=_trained_on(run),
+        heatmap=_HEATMAP[_is_linear(run)],
         site="Official folds share tissue source sites: part of the figure may be the site."
         if run["kind"] == "official"
         else "Folds share no tissue source site.",
         limit=unit["reference"]["limit"],
     )
+
+
+def _trained_on(run: Mapping[str, Any]) -> str:
+    """`pan` in the settings names every cohort with its digest."""
+    together = run["settings"].get("pan")
+    if together is None:
+        return "Trained and measured on one cohort."
+    names = ", ".join(word.split()[0] for word in together.split(", "))
+    return f"Trained on cohorts {names}; measured on {run['cohort']}."
+
+
+def _is_linear(run: Mapping[str, Any]) -> bool:
+    """Whether it is a crossfit without an attention branch."""
+    return bool(run["method"].startswith("crossfit") and run["settings"].get("epochs") == 0)
 
 
 def _trained(unit: Mapping[str, Any]) -> str:

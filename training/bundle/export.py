@@ -88,6 +88,11 @@ def _student(request: Request) -> Student:
             f"{unit.directory}: found no student that runs on a slide alone, expected one; "
             "this method is a reference and cannot be exported"
         )
+    if not (unit.directory / "student.onnx").is_file():
+        raise TrainingError(
+            f"{unit.directory}: found no student.onnx, expected the student's graph; fit it into "
+            "another --out without --no-graphs"
+        )
     _, units = runs.read(request.run)
     content = json.loads((request.run / "run.json").read_text(encoding="utf-8"))
     # The role that was exported; a run of before did not say, and there the method is its own.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from training.errors import TrainingError
+from training.commands.words import settings_of
 
 METHODS = (
     "abmil", "age", "clam", "clinical", "coxnet", "crossfit", "disentangled", "ghanet",
@@ -67,14 +67,6 @@ def run(arguments: Fit) -> int:
     from training.methods.registry import method
     from training.runs.fit import Plan, fit
 
-    settings = {}
-    for word in arguments.set:
-        key, equals, value = word.partition("=")
-        if not equals:
-            raise TrainingError(f"--set: found {word!r}, expected KEY=VALUE")
-        settings[key] = value
-    if arguments.epochs is not None:
-        settings["epochs"] = str(arguments.epochs)
     plan = Plan(
         method=arguments.method,
         cohort=arguments.cohort,
@@ -82,7 +74,7 @@ def run(arguments: Fit) -> int:
         kind=arguments.folds,
         data=arguments.data,
         run=arguments.out,
-        settings=settings,
+        settings=settings_of(arguments.set, arguments.epochs),
         published=arguments.published,
         extended=arguments.extended,
     )

@@ -18,10 +18,11 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: Methods) -> int:
     """Prints a line per method and one per setting with its default."""
-    from training.methods.registry import METHODS
+    from training.methods.registry import METHODS, SEVERAL
 
-    for name, method in sorted(METHODS.items()):
-        print(f"{name} (task {method.task})")
+    for name, method in sorted((METHODS | SEVERAL).items()):
+        several = " of several cohorts: dicom-train pan" if name in SEVERAL else ""
+        print(f"{name} (task {method.task}{several})")
         for key, value in asdict(method.settings).items():
             word = str(value).lower() if isinstance(value, bool) else value
             print(f"  --set {key}={word}")

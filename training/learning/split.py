@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -66,10 +67,19 @@ class Split:
         return replace(self, train=train, valid=valid)
 
 
-def prepare(cohort: Cohort, kind: Folds, fold: int, *, seed: int = 0) -> Split:
+def prepare(
+    cohort: Cohort,
+    kind: Folds,
+    fold: int,
+    *,
+    seed: int = 0,
+    without: Collection[str] = frozenset(),
+) -> Split:
     """Outer fold `fold` of `cohort`, with the inner split that `seed` draws.
 
-    Raises TrainingError for a fold that does not exist or an inner part without deaths.
+    The patients in `without` join no training part, and no scaling or choice of columns either; who
+    is in the fold is scored all the same. Raises TrainingError for a fold that does not exist or an
+    inner part without deaths.
     """
     numbers = cohort.folds(kind).to_numpy()
     if fold not in numbers:
@@ -78,7 +88,8 @@ def prepare(cohort: Cohort, kind: Folds, fold: int, *, seed: int = 0) -> Split:
             f"fold {fold}; choose one of them"
         )
     outer = np.flatnonzero(numbers == fold)
-    rest = np.flatnonzero(numbers != fold)
+    left = cohort.patients.index.isin(list(without))
+    rest = np.flatnonzero((numbers != fold) & ~left)
     inner_train, inner_valid = _inner(cohort, rest, seed)
     known = cohort.patients.iloc[inner_train]
     edges = _edges(known) if cohort.task.kind == "survival" else np.arange(5.0)
@@ -90,7 +101,7 @@ def prepare(cohort: Cohort, kind: Folds, fold: int, *, seed: int = 0) -> Split:
         _patients(cohort, rows, edges, genes, columns) for rows in (inner_train, inner_valid, outer)
     )
     if cohort.beside is not None:
-        train = concatenated(train, _beside(cohort, kind, outer, edges, genes, columns))
+        train = concatenated(train, _beside(cohort, kind, outer, without, edges, genes, columns))
     cuts = tuple(edges.tolist())
     return Split(cohort.name, kind, fold, cohort.task, train, valid, test, cuts, genes)
 
@@ -144,6 +155,7 @@ def _beside(
     cohort: Cohort,
     kind: Folds,
     outer: NDArray[np.int64],
+    without: Collection[str],
     edges: NDArray[np.float64],
     genes: FittedGenes,
     columns: dict[str, list[str]],
@@ -151,10 +163,11 @@ def _beside(
     """The patients beside the cohort; for site folds without those of a site in the outer fold."""
     more = cohort.beside
     assert more is not None
-    rows = np.arange(len(more.patients))
+    kept = ~more.patients.index.isin(list(without))
     if kind == "site":
         held = set(cohort.patients["site"].iloc[outer])
-        rows = np.flatnonzero(~more.patients["site"].isin(held))
+        kept &= ~more.patients["site"].isin(held).to_numpy()
+    rows = np.flatnonzero(kept)
     return _patients(more, rows, edges, genes, columns)
 
 

@@ -64,11 +64,23 @@ METHODS: dict[str, Method] = {
 }
 
 
+def _needs_several(split: Split, settings: Any, seed: int, journal: Journal) -> Fitted:
+    raise TrainingError(
+        f"method crossfit-pan: found one cohort ({split.cohort}), expected several at once; use "
+        "dicom-train pan"
+    )
+
+
+SEVERAL: dict[str, Method] = {"crossfit-pan": Method(_needs_several, crossfit.Settings())}
+"""Methods that learn from several cohorts at once: `dicom-train pan`."""
+
+
 def method(name: str) -> Method:
     """The method called `name`; raises TrainingError listing the names there are."""
-    if name not in METHODS:
-        raise TrainingError(f"found method {name!r}, expected one of {', '.join(sorted(METHODS))}")
-    return METHODS[name]
+    known = METHODS | SEVERAL
+    if name not in known:
+        raise TrainingError(f"found method {name!r}, expected one of {', '.join(sorted(known))}")
+    return known[name]
 
 
 def with_settings(defaults: Any, given: dict[str, str]) -> Any:

@@ -48,31 +48,38 @@ def compared(report: TaskReport, name: str) -> str:
     return f"<section><h3>Student, twin and teacher</h3>{''.join(parts)}</section>" if parts else ""
 
 
+TWINS = {
+    "twin": "undistilled twin",
+    "self": "twin of equal capacity, which the slide alone has taught",
+}
+"""Whom a student is drawn against, and what each is."""
+
+
 def forests(report: TaskReport, name: str) -> str:
-    """Student minus twin by cohort and on the mean."""
-    if not report.differences:
-        return ""
+    """Student minus twin, and minus its twin of equal capacity, by cohort and on the mean."""
     parts = []
     columns = display_order(report.columns)
-    twins = own_twins(report.differences)
-    for method in dict.fromkeys(found.first.method for found in twins):
-        rows = [
-            (
-                f"mean, {KIND_NAMES[found.kind]}"
-                if found.column is None
-                else column_name(found.column, columns),
-                found.interval,
-                found.column is None,
+    for role, words in TWINS.items():
+        twins = own_twins(report.differences, role)
+        for method in dict.fromkeys(found.first.method for found in twins):
+            rows = [
+                (
+                    f"mean, {KIND_NAMES[found.kind]}"
+                    if found.column is None
+                    else column_name(found.column, columns),
+                    found.interval,
+                    found.column is None,
+                )
+                for found in twins
+                if found.first.method == method
+            ]
+            title = f"{method}: student minus {words.partition(',')[0]}"
+            drawn = figures.forest(rows, title=title, unit="student")
+            parts.append(
+                f"<figure><figcaption>{escape(method)}: {name} of the student minus its {words}. "
+                f"Paired: both are scored on the same {REPEATS:,} redraws of the patients inside "
+                f"each fold.</figcaption>{drawn}</figure>"
             )
-            for found in twins
-            if found.first.method == method
-        ]
-        drawn = figures.forest(rows, title=f"{method}: student minus twin", unit="student")
-        parts.append(
-            f"<figure><figcaption>{escape(method)}: {name} of the student minus that of its "
-            f"undistilled twin. Paired: both are scored on the same {REPEATS:,} redraws of the "
-            f"patients inside each fold.</figcaption>{drawn}</figure>"
-        )
     return f"<section><h3>Differences</h3>{''.join(parts)}</section>" if parts else ""
 
 

@@ -256,12 +256,15 @@ def table(head: str, body: str, caption: str) -> str:
     return f'<div class="scroll"><table>{said}<thead>{head}</thead>{body}</table></div>'
 
 
-def own_twins(differences: Sequence[Difference]) -> list[Difference]:
-    """Student minus its own twin, inner rule, official folds first, means last of their kind."""
+def own_twins(differences: Sequence[Difference], role: str = "twin") -> list[Difference]:
+    """Student minus its own twin, inner rule, official folds first, means last of their kind.
+
+    `role` "self" is the twin of equal capacity.
+    """
     own = [
         found
         for found in differences
-        if found.rule == "inner" and found.second == RowName(found.first.method, "twin")
+        if found.rule == "inner" and found.second == RowName(found.first.method, role)
     ]
     return sorted(
         own,

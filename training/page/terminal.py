@@ -33,17 +33,21 @@ def _task(report: TaskReport) -> str:
     return (
         "\n".join(
             [f"{report.task}: {name} of the outer folds ({kinds}), ± deviation over folds", *lines]
-            + [line for found in own_twins(report.differences) if (line := _twin(found, report))]
+            + [
+                _twin(found, report, words)
+                for role, words in (("twin", "twin"), ("self", "twin of equal capacity"))
+                for found in own_twins(report.differences, role)
+            ]
         )
         + "\n"
     )
 
 
-def _twin(found: Difference, report: TaskReport) -> str:
+def _twin(found: Difference, report: TaskReport, twin: str) -> str:
     if found.column is None:
         where = f"mean, folds {FOLD_WORDS[found.kind]}"
     else:
         where = column_name(found.column, report.columns)
     at = found.interval
     name = RowName(found.first.method, "student").text
-    return f"{name} minus twin, {where}: {at.value:+.3f} ({at.low:+.3f} to {at.high:+.3f})"
+    return f"{name} minus {twin}, {where}: {at.value:+.3f} ({at.low:+.3f} to {at.high:+.3f})"

@@ -6,8 +6,9 @@ import json
 import multiprocessing
 import platform
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.metadata import version
@@ -20,9 +21,9 @@ from threadpoolctl import threadpool_limits
 
 from training.cohorts.cohort import Cohort, load
 from training.errors import TrainingError
-from training.learning.fitted import Score, risk_correlation
+from training.learning.fitted import Fitted, Score, risk_correlation
 from training.learning.journal import Journal
-from training.learning.split import FOLDS, Folds, prepare
+from training.learning.split import FOLDS, Folds, Split, prepare
 from training.methods.registry import method, with_settings
 from training.runs.references import references
 from training.runs.units import Unit, write_json, write_unit
@@ -80,7 +81,7 @@ def fit(
     Raises TrainingError where the run holds another plan.
     """
     cohort = load(plan.cohort, plan.data, plan.task, extended=plan.extended)
-    _write_run(plan, cohort, seeds)
+    write_run(plan, cohort, seeds)
     chosen = range(FOLDS) if folds is None else sorted(set(folds))
     units = [Unit(plan.run, fold, seed) for seed in range(seeds) for fold in chosen]
     missing = [unit for unit in units if not unit.done]
@@ -106,10 +107,22 @@ def fit(
 
 def fit_unit(plan: Plan, unit: Unit) -> float:
     """Fits one fold with one seed and writes it; the seconds it took."""
+    with one_thread():
+        return _fit_unit(plan, unit)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread and deterministic sums inside: the numbers depend on nothing but the plan."""
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(1)  # sums in another order would change the weights
     torch.use_deterministic_algorithms(True)
-    with threadpool_limits(limits=1):  # the same for BLAS; and its threads wait by spinning
-        return _fit_unit(plan, unit)
+    try:
+        with threadpool_limits(limits=1):  # the same for BLAS; and its threads wait by spinning
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic)
 
 
 def _fit_unit(plan: Plan, unit: Unit) -> float:
@@ -120,12 +133,25 @@ def _fit_unit(plan: Plan, unit: Unit) -> float:
     split = prepare(cohort, plan.kind, unit.fold, seed=unit.seed)
     with Journal(unit.directory) as journal:
         fitted = chosen.fit(split, settings, unit.seed, journal)
-        beside = references(split, fitted, unit.seed, journal)
-        facts = _correlations(fitted.scores | beside)
-        seconds = time.perf_counter() - started
-        fitted.facts.update({k: v for k, v in facts.items() if k not in fitted.facts})
-        write_unit(unit, split, beside | fitted.scores, fitted, seconds)
-        journal.clear_checkpoints()
+        return finish(unit, split, fitted, journal, started)
+
+
+def finish(
+    unit: Unit,
+    split: Split,
+    fitted: Fitted,
+    journal: Journal,
+    started: float,
+    *,
+    graph: bool = True,
+) -> float:
+    """Fits what stands beside a fitted method and writes the unit; the seconds since `started`."""
+    beside = references(split, fitted, unit.seed, journal)
+    facts = _correlations(fitted.scores | beside)
+    seconds = time.perf_counter() - started
+    fitted.facts.update({k: v for k, v in facts.items() if k not in fitted.facts})
+    write_unit(unit, split, beside | fitted.scores, fitted, seconds, graph=graph)
+    journal.clear_checkpoints()
     return seconds
 
 
@@ -146,7 +172,10 @@ def _correlations(scores: dict[tuple[str, str], Score]) -> dict[str, float]:
     return facts
 
 
-def _write_run(plan: Plan, cohort: Cohort, seeds: int) -> None:
+def write_run(
+    plan: Plan, cohort: Cohort, seeds: int, more: Mapping[str, object] | None = None
+) -> None:
+    """Writes `run.json`, `more` among its settings; raises TrainingError over another plan's."""
     settings = plan.resolved()
     content = {
         "method": plan.method,
@@ -155,7 +184,9 @@ def _write_run(plan: Plan, cohort: Cohort, seeds: int) -> None:
         "task": plan.task,
         "classes": list(cohort.task.classes),
         "kind": plan.kind,
-        "settings": asdict(settings) | ({"extended": True} if plan.extended else {}),
+        "settings": asdict(settings)
+        | ({"extended": True} if plan.extended else {})
+        | dict(more or {}),
         "epochs": settings.epochs,
         "patients": len(cohort.patients),
         "patients_beside": len(cohort.beside.patients) if cohort.beside else 0,

@@ -52,14 +52,20 @@ class Unit:
 
 
 def write_unit(
-    unit: Unit, split: Split, scores: dict[tuple[str, str], Score], fitted: Fitted, seconds: float
+    unit: Unit,
+    split: Split,
+    scores: dict[tuple[str, str], Score],
+    fitted: Fitted,
+    seconds: float,
+    *,
+    graph: bool = True,
 ) -> None:
-    """Writes everything of a fitted unit, `unit.json` last."""
+    """Writes everything of a fitted unit, `unit.json` last; without `graph`, not the graph."""
     facts = dict(fitted.facts)
     shown: dict[str, list[float]] = {}
     outputs: list[str] = []
     if fitted.student is not None:
-        outputs, shown, said = _write_student(unit, split, fitted, facts)
+        outputs, shown, said = _write_student(unit, split, fitted, facts, graph=graph)
         # What is scored is what is exported, to the last digit and calibration included.
         scores = scores | {(fitted.student_role, "inner"): said}
     table = predictions(split, scores)
@@ -142,7 +148,7 @@ def write_json(path: Path, content: object) -> None:
 
 
 def _write_student(
-    unit: Unit, split: Split, fitted: Fitted, facts: dict[str, float]
+    unit: Unit, split: Split, fitted: Fitted, facts: dict[str, float], *, graph: bool
 ) -> tuple[list[str], dict[str, list[float]], Score]:
     """Writes the calibrated student's graph; its outputs, and what it says of the outer fold."""
     student = fitted.student
@@ -154,15 +160,16 @@ def _write_student(
     example = longest[fixed_rows(len(longest), EXAMPLE_INSTANCES)].clone()
     deployed = Deployed(student, split.task.classes, example).eval()
     axes = {name: {axis: "N"} for name, axis in INSTANCE_AXIS.items() if name in deployed.names}
-    write_graph(
-        "student",
-        deployed,
-        (example,),
-        unit.directory,
-        inputs=["features"],
-        outputs=deployed.names,
-        dynamic={"features": {0: "N"}} | axes,
-    )
+    if graph:
+        write_graph(
+            "student",
+            deployed,
+            (example,),
+            unit.directory,
+            inputs=["features"],
+            outputs=deployed.names,
+            dynamic={"features": {0: "N"}} | axes,
+        )
     names: list[str] = deployed.names
     scores = [name for name in names if name == "risk" or name.startswith("probability_")]
     with torch.inference_mode():

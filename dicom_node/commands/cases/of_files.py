@@ -12,10 +12,10 @@ from rich.console import Console
 
 from dicom_node import __version__
 from dicom_node.commands.screen.shown import shown
+from dicom_node.results.carried.dates import taken_at
+from dicom_node.results.carried.equipment import undated
 from dicom_node.results.case import objects_of_case
 from dicom_node.results.case_making import CaseMaking, OneSlide
-from dicom_node.results.dates import taken_at
-from dicom_node.results.equipment import undated
 from dicom_node.results.files import write
 from dicom_node.results.identity import Provenance
 from dicom_node.results.kinds import REPORT
@@ -59,8 +59,10 @@ def analyze_case(
     lacking: Mapping[str, str],
     runtime: Runtime,
     progress: Callable[[Progress], None],
+    wanted: frozenset[str] = frozenset(),
 ) -> CaseOfFiles:
-    """Analyze the slides of one study together; `lacking` says by key why some are left out.
+    """Analyze the slides of one study together; `lacking` says by key why some are left out,
+    `wanted` are kinds that are made because they are asked for.
 
     No organ is asked for: whoever names files and a bundle has chosen. Raises what the runtime
     raises, and OSError.
@@ -100,6 +102,7 @@ def analyze_case(
             provenance=provenance,
             number=0,
             notes=(undated(provenance),),
+            wanted=wanted,
         ),
     )
     return CaseOfFiles(tuple(built), "; ".join([*troubles, *([trouble] if trouble else [])]))

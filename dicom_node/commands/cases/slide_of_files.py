@@ -16,7 +16,7 @@ from dicom_node.commands.cases.of_files import provenance_of
 from dicom_node.results import kinds
 from dicom_node.results.ann import geojson
 from dicom_node.results.build import objects_of
-from dicom_node.results.equipment import undated
+from dicom_node.results.carried.equipment import undated
 from dicom_node.results.files import write
 from dicom_node.results.making import BuiltObject, Making
 from dicom_node.view.page.study import StudyPages

@@ -12,7 +12,7 @@ from dicom_node.ledger.database.dialects import insert_once, is_shared, wait_for
 from dicom_node.ledger.database.tables import boots, revisions, schema_version, transfers
 from dicom_node.ledger.errors import LedgerDamaged, LedgerTooNew
 
-VERSION = 7
+VERSION = 8
 """The schema that this version writes; each script in `migrations/versions` makes the next one."""
 _MIGRATIONS = Path(__file__).parent / "migrations"
 

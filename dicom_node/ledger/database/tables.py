@@ -97,6 +97,7 @@ results = Table(
     Column("predecessor", String(64), nullable=False, default="", server_default=""),
     Column("number", Integer),
     Column("replaced", sa.Boolean, nullable=False, default=False, server_default=sa.false()),
+    Column("withdrawn_at", Float),
     UniqueConstraint("study_instance_uid", "revision", "sop_instance_uid"),
 )
 

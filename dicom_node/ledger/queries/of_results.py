@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.database.tables import deliveries, results, revisions
-from dicom_node.ledger.rows import Delivery, DueDelivery, Result, Run, Standing
+from dicom_node.ledger.rows import WITHDRAWN, Delivery, DueDelivery, Result, Run, Standing
 from dicom_node.ledger.standing import LOST, is_standing
 from dicom_node.ledger.states import DeliveryState, Proof, State
 from dicom_node.ledger.switches import not_paused
@@ -169,7 +169,8 @@ class ResultQueries:
             )
             .join(deliveries, deliveries.c.sop_instance_uid == results.c.sop_instance_uid)
             .where(
-                revisions.c.state == State.DELIVERING,
+                # What says that others are withdrawn waits for no analysis.
+                sa.or_(revisions.c.state == State.DELIVERING, results.c.kind.endswith(WITHDRAWN)),
                 deliveries.c.destination == destination,
                 deliveries.c.state == DeliveryState.PENDING,
                 not_paused(deliveries.c.destination),

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from dicom_node.results import codes
+from dicom_node.results.carried.specimens import name_specimen
 from dicom_node.results.identity import ResultNames
 from dicom_node.results.kinds import ANNOTATIONS
 from dicom_node.results.making import BuiltObject, Making
 from dicom_node.results.modules import blank_header, complete, plain, series_description
 from dicom_node.results.seg.layers import values_of
-from dicom_node.results.specimen import name_specimen
 from inference.slide.characters.header import UTF_8
 from inference.types import Prediction
 

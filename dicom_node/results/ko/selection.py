@@ -16,10 +16,11 @@ from inference.slide.characters.header import UTF_8
 
 
 def make(making: Making) -> Iterator[BuiltObject]:
-    """The slide's image and every object that was made of it."""
+    """The slide's image, or that of each slide of a case, and every object that was made of it."""
     names = making.names_after(making.report, SET.name)
     slide = blank_header(making.source, making.result.geometry)
-    evidence = [slide, *(_in_study(b.dataset, slide) for b in making.made)]
+    slides = [slide, *(blank_header(p.source, p.result.geometry) for p in _others(making))]
+    evidence = [*slides, *(_in_study(b.dataset, slide) for b in making.made)]
     is_product = making.manifest is not None and making.manifest.status == "product"
     content = KeyObjectSelection(
         document_title=CodedConcept.from_code(
@@ -37,12 +38,20 @@ def make(making: Making) -> Iterator[BuiltObject]:
         sop_instance_uid=names.uid("instance"),
         instance_number=1,
         manufacturer=making.provenance.device.manufacturer,
-        series_description=series_description("AI results of a slide", making.manifest),
+        series_description=series_description(
+            f"AI results of a {'case' if making.parts else 'slide'}", making.manifest
+        ),
         specific_character_set=UTF_8,
     )
     document.ContinuityOfContent = "SEPARATE"
     complete(document, making.source, making.manifest, making.provenance)
     yield BuiltObject(SET.name, making.slide.key, document)
+
+
+def _others(making: Making) -> list[Making]:
+    """Of a case the slides beside the one whose header it has."""
+    own = making.source.SOPInstanceUID
+    return [part for part in making.parts if part.source.SOPInstanceUID != own]
 
 
 def _in_study(built: Dataset, slide: Dataset) -> Dataset:

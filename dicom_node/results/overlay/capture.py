@@ -56,6 +56,8 @@ def _image(making: Making, sheet: Sheet, segmentation: Dataset, nth: int) -> SOP
         for keyword in _COPIED:
             if keyword in making.source:
                 image.add(deepcopy(making.source[keyword]))
+    else:
+        image.Laterality = None  # type 2C of what is no specimen (PS3.3 C.7.3.1)
     image.ImageType = ["DERIVED", "SECONDARY"]
     image.ConversionType = "WSD"
     image.PatientOrientation = None

@@ -15,13 +15,13 @@ from pydicom import Dataset
 from pydicom.uid import JPEGBaseline8Bit
 from pydicom.valuerep import DSfloat
 
+from dicom_node.results.carried.specimens import name_specimen
 from dicom_node.results.identity import ResultNames
 from dicom_node.results.kinds import OVERLAY
 from dicom_node.results.making import BuiltObject, Making
 from dicom_node.results.modules import blank_header, complete, pixel_measures, series_description
 from dicom_node.results.overlay.encoding import derive, put_pixels
 from dicom_node.results.overlay.sheet import Sheet, origin_mm, sheet_of
-from dicom_node.results.specimen import name_specimen
 from inference.slide.characters.header import UTF_8
 from inference.types import Prediction, SlideGeometry
 

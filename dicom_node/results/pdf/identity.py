@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 
 from pydicom import Dataset
 from pydicom.valuerep import PersonName
@@ -15,20 +16,32 @@ _STAINING = ("424361007", "SCT")
 """Using substance (PS3.16 TID 8003): what a specimen was stained with."""
 
 
-def identity_of(report: Dataset, source: Dataset, said: Said) -> tuple[tuple[str, str], ...]:
+def identity_of(
+    report: Dataset, sources: Sequence[Dataset], said: Said
+) -> tuple[tuple[str, str], ...]:
     """Label and value of what a wrong patient or a wrong slide would be seen by."""
-    slide = dict(said.slide)
-    container = slide.get("Slide") or str(source.get("ContainerIdentifier") or "")
+    container = _of_all(said, "Slide") or _listed(
+        str(source.get("ContainerIdentifier") or "") for source in sources
+    )
     return (
         ("Patient", person(report.get("PatientName"))),
         ("Slide", container or _UNKNOWN),
         ("Patient ID", str(report.get("PatientID") or _UNKNOWN)),
-        ("Specimen", slide.get("Specimen") or _UNKNOWN),
+        ("Specimen", _of_all(said, "Specimen") or _UNKNOWN),
         ("Born, sex", _born(report)),
-        ("Stain", _stain(source) or _UNKNOWN),
+        ("Stain", _listed(map(_stain, sources)) or _UNKNOWN),
         ("Accession", str(report.get("AccessionNumber") or _UNKNOWN)),
         ("Study date", date(report.get("StudyDate"))),
     )
+
+
+def _of_all(said: Said, label: str) -> str:
+    """An identifier, or those of all slides of a case."""
+    return _listed(value for name, value in said.slide if name == label)
+
+
+def _listed(values: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(filter(None, values)))
 
 
 def person(name: PersonName | str | None) -> str:

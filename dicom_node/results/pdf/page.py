@@ -61,6 +61,8 @@ class Page:
     report_uid: str
     uid: str
     """Of the document: its identifier in the file."""
+    subject: str = "one slide"
+    """Of what it is the summary."""
 
 
 def page_bytes(page: Page) -> bytes:
@@ -68,7 +70,7 @@ def page_bytes(page: Page) -> bytes:
     stream = io.BytesIO()
     # Invariant: no clock and no name of this machine in the file.
     canvas = Canvas(stream, pagesize=A4, invariant=True, pageCompression=1, initialFontName=_name())
-    canvas.setTitle("AI summary of one slide")
+    canvas.setTitle(f"AI summary of {page.subject}")
     canvas.setAuthor(page.maker)
     canvas.setSubject(f"Summary of report {page.report_uid}")
     canvas.setCreator(page.maker)
@@ -100,7 +102,7 @@ def _head(canvas: Canvas, page: Page) -> float:
         y -= 12 * mm
     canvas.setFillColor(_INK)
     canvas.setFont(_name(bold=True), 15)
-    canvas.drawString(EDGE, y - 5.5 * mm, "AI summary of one slide")
+    canvas.drawString(EDGE, y - 5.5 * mm, f"AI summary of {page.subject}")
     canvas.setFont(_name(), 8.5)
     canvas.setFillColor(_FAINT)
     day = page.made_on

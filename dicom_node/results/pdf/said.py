@@ -16,6 +16,7 @@ from dicom_node.results.sr.derived import children, meaning_of, name_of, number_
 
 _LIBRARY = ("111028", "DCM")
 _TRACKING = ("112039", "DCM")
+_SUBJECT = ("121024", "DCM")
 _FINDING = ("121071", "DCM")
 _ALGORITHM = {
     ("111001", "DCM"): "Algorithm",
@@ -27,6 +28,10 @@ _SLIDE = {
     ("111700", "DCM"): "Slide",
     ("121041", "DCM"): "Specimen",
 }
+_CASE = (codes.SAID_CASE.value, codes.SCHEME)
+_ASSESSMENT = (codes.ASSESSMENT.value, codes.SCHEME)
+_REFUSED = (codes.NOT_PREDICTABLE.value, codes.SCHEME)
+_REASON = (codes.REASON.value, codes.SCHEME)
 _COMMENT = (codes.COMMENT.value, codes.COMMENT.scheme_designator)
 
 
@@ -51,6 +56,8 @@ class Section:
     sentences: tuple[str, ...]
     place_mm: tuple[tuple[float, float], ...]
     """Outline (x, y) on the slide of the one marked place that it is about; empty if none."""
+    is_of_specimen: bool = False
+    """Whether it names a specimen as its own subject, as of one slide of a case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +73,15 @@ class Said:
     """Those of single places excluded."""
     places: tuple[Section, ...]
     algorithm: tuple[tuple[str, str], ...]
+    is_of_case: bool = False
+    """Whether it is of several slides together."""
 
 
 def said_by(report: Dataset) -> Said:
     """What a report of the node says, in its order."""
     sections = [s for s in _sections(report) if s.numbers or s.statements or s.sentences]
     coded = {(*name_of(i), *_value_of(i)) for i in _walk(report) if i.ValueType == "CODE"}
-    reasons = [
-        str(i.ConceptCodeSequence[0].CodeMeaning)
-        for i in _walk(report)
-        if i.ValueType == "CODE" and name_of(i) == (codes.REASON.value, codes.SCHEME)
-    ]
+    is_of_case = any(name_of(i) == _CASE for i in children(report))
     texts = [i for i in _walk(report) if i.ValueType == "TEXT"]
     algorithm = [
         (_ALGORITHM[name_of(i)], str(i.TextValue)) for i in texts if name_of(i) in _ALGORITHM
@@ -86,11 +91,23 @@ def said_by(report: Dataset) -> Said:
     return Said(
         slide=tuple(dict.fromkeys(slide)),
         is_research=any(c[2:] == (use.value, use.scheme_designator) for c in coded),
-        reason=reasons[0] if reasons else "",
+        reason=_reason(report),
         sections=tuple(s for s in sections if not s.place_mm),
-        places=tuple(s for s in sections if s.place_mm),
+        places=() if is_of_case else tuple(s for s in sections if s.place_mm),
         algorithm=tuple(dict.fromkeys(algorithm)),
+        is_of_case=is_of_case,
     )
+
+
+def _reason(report: Dataset) -> str:
+    """Why nothing can be predicted: a slide that a case leaves out has a reason as well, and says
+    nothing of the whole."""
+    for group in (report, *_walk(report)):
+        coded = {name_of(i): i for i in children(group) if i.ValueType == "CODE"}
+        refused = _value_of(coded[_ASSESSMENT]) == _REFUSED if _ASSESSMENT in coded else False
+        if refused and _REASON in coded:
+            return _meaning(coded[_REASON])
+    return ""
 
 
 def _sections(container: Dataset) -> Iterator[Section]:
@@ -104,6 +121,7 @@ def _sections(container: Dataset) -> Iterator[Section]:
         statements=tuple(_statements(items)),
         sentences=tuple(_sentences(items)),
         place_mm=next((_outline(i) for i in items if i.get("GraphicType") == "POLYGON"), ()),
+        is_of_specimen=any(name_of(i) == _SUBJECT for i in items),
     )
     for part in children(container):
         if part.ValueType == "CONTAINER" and name_of(part) != _LIBRARY:

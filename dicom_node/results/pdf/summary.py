@@ -19,13 +19,18 @@ from dicom_node.results.pdf.identity import identity_of
 from dicom_node.results.pdf.page import Page, Picture, page_bytes
 from dicom_node.results.pdf.said import said_by
 from dicom_node.results.seg.layers import Layer, layer_of
+from dicom_node.results.sr.derived import predecessors
 from inference.slide.characters.header import UTF_8
 
 _PICTURE_PX = 1000
+_NO_PICTURE = (
+    "No picture: the report is of several slides, each of which has its own maps and tiles "
+    "of highest values; the report names them."
+)
 
 
 def make(making: Making) -> Iterator[BuiltObject]:
-    """The one page of the slide, of a prediction or of a refusal. Raises FontsMissing."""
+    """The one page of the slide or case, of a prediction or of a refusal. Raises FontsMissing."""
     report = making.report
     names = making.names_after(report, SUMMARY.name)
     page = page_bytes(_page(making, report, names.uid("document")))
@@ -52,6 +57,8 @@ def make(making: Making) -> Iterator[BuiltObject]:
     for keyword in ("PredecessorDocumentsSequence", "RequestAttributesSequence"):
         if keyword in report:
             document.add(deepcopy(report[keyword]))
+    if making.predecessor is not None:
+        document.PredecessorDocumentsSequence = predecessors(making.predecessor)
     document.MIMETypeOfEncapsulatedDocument = "application/pdf"
     document.EncapsulatedDocumentLength = len(page)
     document.EncapsulatedDocument = page + b"\0" * (len(page) % 2)
@@ -62,9 +69,10 @@ def make(making: Making) -> Iterator[BuiltObject]:
 def _page(making: Making, report: Dataset, uid: str) -> Page:
     said = said_by(report)
     return Page(
-        identity=identity_of(report, making.source, said),
+        identity=identity_of(report, [p.source for p in making.parts or (making,)], said),
         said=said,
         picture=_picture(making),
+        subject="a case" if making.parts else "one slide",
         made_on=str(report.ContentDate),
         maker=f"dicom-node {making.provenance.node_version}",
         engine=making.provenance.engine,
@@ -76,6 +84,8 @@ def _page(making: Making, report: Dataset, uid: str) -> Page:
 
 def _picture(making: Making) -> Picture | str:
     """The slide with its first heatmap, or why there is none."""
+    if making.parts:
+        return _NO_PICTURE
     pixels = slide_picture(making, _PICTURE_PX)
     if isinstance(pixels, str):
         return pixels

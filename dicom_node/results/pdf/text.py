@@ -60,13 +60,16 @@ def style(size: float, color: HexColor = _INK, *, bold: bool = False) -> Paragra
 
 
 def finding_of(column: Column, said: Said) -> None:
-    """What was found, or that nothing can be predicted and why, with every number of the slide."""
+    """What was found, or that nothing can be predicted and why, with every number of the slide, or
+    of the case: those of its single slides are many, and stand in the sentences."""
     if said.reason:
         box = style(13, _REFUSAL, bold=True)
         column.put(paragraph(f"Not predictable: {said.reason}", box, bold=True), 2 * mm)
     left = _MOST_NUMBERS
     last = ""
     for section in said.sections:
+        if said.is_of_case and section.is_of_specimen:
+            continue
         title = section.finding or (section.title if section.numbers else "")
         if title and title != last and (section.numbers or section.statements):
             head = style(10.5, bold=True)

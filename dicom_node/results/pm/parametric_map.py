@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from dicom_node.results import codes
+from dicom_node.results.carried.specimens import name_specimen
 from dicom_node.results.kinds import MAP
 from dicom_node.results.making import BuiltObject, Making
 from dicom_node.results.modules import (
@@ -27,7 +28,6 @@ from dicom_node.results.modules import (
     series_description,
 )
 from dicom_node.results.seg.layers import values_of
-from dicom_node.results.specimen import name_specimen
 from inference.slide.characters.header import UTF_8
 from inference.types import Prediction
 

@@ -27,9 +27,8 @@ _HOLDS = {
 }  # fmt: skip
 _NAMED = {"TEXT", "CODE", "NUM", "UIDREF", "PNAME", "DATETIME", "DATE", "TIME"}
 _GROUP, _TRACKING_ID, _TRACKING_UID = "125007", "112039", "112040"
-_WITHOUT_REGION = "1501"
-"""Template of a group that has no one region, as that of the numbers of a whole case."""
 _OBSERVER_UID, _ALGORITHM, _VERSION = "121012", "111001", "111003"
+_SUBJECT_CLASS, _SPECIMEN = "121024", "121027"
 _EVIDENCE = ("CurrentRequestedProcedureEvidenceSequence", "PertinentOtherEvidenceSequence")
 
 
@@ -82,18 +81,19 @@ def _of_numbers(item: Dataset, kind: str) -> Iterator[str]:
 def _of_measurements(ds: Dataset, items: list[Dataset]) -> Iterator[str]:
     """Measurement groups (PS3.16 TID 1500), and who measured."""
     groups = [item for item in items if _name(item) == _GROUP]
-    placed = of_no_place = 0
+    placed = 0
     for group in groups:
         children = list(group.get("ContentSequence") or ())
         names = {_name(child) for child in children}
         if not {_TRACKING_ID, _TRACKING_UID} <= names:
             yield "a measurement group has no Tracking Identifier or no Tracking UID"
         placed += any(child.get("ValueType") == "SCOORD3D" for child in children)
-        of_no_place += _template(group) == _WITHOUT_REGION
-    if ds.SOPClassUID == COMPREHENSIVE_3D_SR.uid and 0 < placed < len(groups) - of_no_place:
+    # Else it is of a case, whose own groups have no place on any slide.
+    is_of_slide = any(map(_says_specimen, ds.get("ContentSequence") or ()))
+    if is_of_slide and ds.SOPClassUID == COMPREHENSIVE_3D_SR.uid and 0 < placed < len(groups):
         yield (
-            f"{len(groups) - of_no_place - placed} of {len(groups)} measurement groups have no "
-            "SCOORD3D: viewers then show none of them"
+            f"{len(groups) - placed} of {len(groups)} measurement groups have no SCOORD3D: viewers "
+            "then show none of them"
         )
     names = {_name(item) for item in items}
     if _OBSERVER_UID not in names:
@@ -101,6 +101,13 @@ def _of_measurements(ds: Dataset, items: list[Dataset]) -> Iterator[str]:
     has_numbers = any(item.get("ValueType") == "NUM" for item in items)
     if has_numbers and not {_ALGORITHM, _VERSION} <= names:
         yield "numbers without the name and the version of the algorithm"
+
+
+def _says_specimen(item: Dataset) -> bool:
+    """Whether an item says that the subject is a specimen, not the patient (PS3.16 TID 1006)."""
+    values = item.get("ConceptCodeSequence")
+    is_subject = _name(item) == _SUBJECT_CLASS
+    return is_subject and bool(values) and values[0].get("CodeValue") == _SPECIMEN
 
 
 def _walk(items: Iterable[Dataset]) -> Iterator[Dataset]:

@@ -35,6 +35,12 @@ def analyzed(result: Prediction, manifest: Manifest) -> Iterator[str]:
 
 def left_out(result: Prediction, manifest: Manifest) -> Iterator[str]:
     """Cells of the grid without a tile, levels left aside, and what was not asked."""
+    yield from left_out_of(result)
+    yield from not_judged(manifest)
+
+
+def left_out_of(result: Prediction) -> Iterator[str]:
+    """Cells of the grid without a tile, levels left aside, and what befell tiles."""
     for heatmap in result.heatmaps[:1]:
         others = heatmap.values.size - result.tiles_analyzed
         if others:
@@ -45,11 +51,15 @@ def left_out(result: Prediction, manifest: Manifest) -> Iterator[str]:
             )
     yield from levels_left_out(result.levels)
     yield from _found(result.condition)
+
+
+def not_judged(manifest: Manifest) -> Iterator[str]:
+    """What the model does not ask of a slide."""
     reference = manifest.out_of_distribution
     if reference is None or not reference.is_proven:
         yield (
-            "Whether the slide is unlike those the model was trained on was not judged: this model "
-            "has not shown that it can tell."
+            f"Whether the {manifest.unit} is unlike those the model was trained on was not judged: "
+            "this model has not shown that it can tell."
         )
 
 

@@ -20,7 +20,7 @@ from inference.types import SlideGeometry
 def in_form(making: Making, kind: Kind, what: str, tree: Iterable[Dataset]) -> Dataset:
     """The slide's report with another content tree, as an instance of `kind` of its own.
 
-    Patient, study, evidence, requests, predecessors, equipment, dates and flags are the report's:
+    Patient, study, evidence, requests, equipment, dates and flags are the report's:
     who gets this one in its place misses nothing but what its class cannot hold. `what` begins the
     Series Description.
     """
@@ -35,6 +35,8 @@ def in_form(making: Making, kind: Kind, what: str, tree: Iterable[Dataset]) -> D
     form.SeriesInstanceUID = names.uid("series")
     form.SeriesNumber = making.asked_series_number(kind)
     form.SeriesDescription = series_description(what, making.manifest)
+    if making.predecessor is not None:  # its own, at whoever gets this form
+        form.PredecessorDocumentsSequence = predecessors(making.predecessor)
     form.ContentSequence = list(tree)
     form.file_meta = FileMetaDataset()
     form.file_meta.MediaStorageSOPClassUID = UID(kind.sop_class.uid)
@@ -43,6 +45,18 @@ def in_form(making: Making, kind: Kind, what: str, tree: Iterable[Dataset]) -> D
     for keyword in ("ImplementationClassUID", "ImplementationVersionName"):
         setattr(form.file_meta, keyword, report.file_meta[keyword].value)
     return form
+
+
+def predecessors(named: Dataset) -> list[Dataset]:
+    """Predecessor Documents Sequence (PS3.3 C.17.2) of one document, by its UIDs."""
+    instance, series, study = Dataset(), Dataset(), Dataset()
+    instance.ReferencedSOPClassUID = named.SOPClassUID
+    instance.ReferencedSOPInstanceUID = named.SOPInstanceUID
+    series.ReferencedSOPSequence = [instance]
+    series.SeriesInstanceUID = named.SeriesInstanceUID
+    study.ReferencedSeriesSequence = [series]
+    study.StudyInstanceUID = named.StudyInstanceUID
+    return [study]
 
 
 def without_content(item: Dataset) -> Dataset:

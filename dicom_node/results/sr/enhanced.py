@@ -24,23 +24,41 @@ from dicom_node.results.making import BuiltObject, Making
 from dicom_node.results.sr.derived import children, in_form, to_pixels, without_content
 from inference.types import SlideGeometry
 
+Places = dict[str, tuple[SlideGeometry, Dataset]]
+"""Of a slide what its regions become pixels with, and the header of its image; by the UID of its
+frame of reference."""
+
 
 def make(making: Making) -> Iterator[BuiltObject]:
     """The report once more; a region whose place in pixels is not known is left out."""
-    geometry = making.result.geometry
-    tree = [_converted(item, geometry, making.source) for item in children(making.report)]
+    places = _places(making)
+    tree = [_converted(item, places) for item in children(making.report)]
     found = [item for item in tree if item is not None]
     form = in_form(making, REPORT_ENHANCED, "AI report, enhanced", found)
     yield BuiltObject(REPORT_ENHANCED.name, making.slide.key, form)
 
 
-def _converted(item: Dataset, geometry: SlideGeometry | None, source: Dataset) -> Dataset | None:
+def _places(making: Making) -> Places:
+    """Of the slide, or of each of a case; not of slides that share a frame of reference: whose a
+    region is, it would not say."""
+    found: Places = {}
+    shared = set()
+    for one in making.parts or (making,):
+        if geometry := one.result.geometry:
+            if geometry.frame_of_reference_uid in found:
+                shared.add(geometry.frame_of_reference_uid)
+            found[geometry.frame_of_reference_uid] = (geometry, one.source)
+    return {uid: place for uid, place in found.items() if uid not in shared}
+
+
+def _converted(item: Dataset, places: Places) -> Dataset | None:
     if item.ValueType == "SCOORD3D":
-        return None if geometry is None else _in_pixels(item, geometry, source)
+        place = places.get(str(item.ReferencedFrameOfReferenceUID))
+        return None if place is None else _in_pixels(item, *place)
     new = without_content(item)
     if "ContentTemplateSequence" in item:
         new.ContentTemplateSequence = item.ContentTemplateSequence
-    below = [_converted(child, geometry, source) for child in children(item)]
+    below = [_converted(child, places) for child in children(item)]
     found = [child for child in below if child is not None]
     if found:
         new.ContentSequence = found

@@ -93,7 +93,7 @@ def refusal_groups(
         ],
     }
     comments = [plain(result.detail), *notes]
-    if result.geometry is not None:
+    if result.geometry is not None and regions.is_writable(result.geometry):
         region = regions.whole_slide(result.geometry)
     elif source.get("TotalPixelMatrixRows") and source.get("TotalPixelMatrixColumns"):
         region = regions.whole_image(source)
@@ -126,7 +126,8 @@ def _slide_comments(result: Prediction, manifest: Manifest) -> Iterator[str]:
             yield f"{plain(score.code.meaning)}: {_DIRECTIONS[score.direction]}."
     if result.percentiles:
         yield f"Percentiles refer to: {plain(manifest.finding.reference_cohort)}"
-        yield "A percentile is a rank among the slides of that cohort, not a probability."
+        ranked = f"the {manifest.unit}s of that cohort"
+        yield f"A percentile is a rank among {ranked}, not a probability."
     count = len(result.tissue_outlines)
     if count > 1:
         yield f"The region is the largest of {count} pieces of tissue; the values are of all."

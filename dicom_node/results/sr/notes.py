@@ -5,8 +5,8 @@ from __future__ import annotations
 from pydicom import Dataset
 from pydicom.datadict import dictionary_description
 
+from dicom_node.results.carried.specimens import identifier_of
 from dicom_node.results.modules import plain
-from dicom_node.results.specimens import identifier_of
 from inference.slide.characters.decoding import MARK
 from inference.slide.characters.header import undecoded
 

@@ -14,14 +14,35 @@ from inference.types import Prediction
 
 def results_of(result: Prediction, manifest: Manifest) -> Iterator[str]:
     """Scores, then curves, then maps; a model that gives no score says so."""
+    yield from numbers_of(result, manifest)
+    yield from maps_of(result, manifest)
+    yield from calibrations_of(manifest)
+
+
+def numbers_of(result: Prediction, manifest: Manifest) -> Iterator[str]:
+    """Scores, then curves."""
     for score in manifest.scores:
         yield _score(result, score, manifest)
     for curve in manifest.survivals:
         yield from _curve(result, curve)
     if not manifest.scores and not manifest.survivals:
-        yield "No score of the slide is given: this model gives a map only."
+        yield f"No score of the {manifest.unit} is given: this model gives a map only."
+
+
+def maps_of(result: Prediction, manifest: Manifest) -> Iterator[str]:
+    """What the maps of a slide show."""
     for output in manifest.heatmaps:
         yield from _map(result, output, manifest)
+
+
+def calibrations_of(manifest: Manifest) -> Iterator[str]:
+    """How far the values of maps of findings may be taken as they are; of the model, not of a
+    slide."""
+    for output in manifest.heatmaps:
+        if output.shows != "attention":
+            name = labels.quantity(output)
+            known = _calibration(output.uncertainty)
+            yield f"Calibration of the {name[:1].lower()}{name[1:]}: {known}"
 
 
 def _score(result: Prediction, score: ScoreOutput, manifest: Manifest) -> str:
@@ -48,7 +69,7 @@ def _curve(result: Prediction, curve: SurvivalOutput) -> Iterator[str]:
 
 
 def _map(result: Prediction, output: HeatmapOutput, manifest: Manifest) -> Iterator[str]:
-    """The share above the threshold, the highest tile, what the picture shows, the calibration."""
+    """The share above the threshold, the highest tile, what the picture shows."""
     heatmap, name = heatmap_of(result, output), labels.quantity(output)
     found = above(heatmap, output, result)
     if found is not None:
@@ -65,7 +86,6 @@ def _map(result: Prediction, output: HeatmapOutput, manifest: Manifest) -> Itera
     if highest:
         shown += f" The highest of a tile is {rounded(highest[0].value)}."
     yield shown
-    yield f"Calibration of the {name[:1].lower()}{name[1:]}: {_calibration(output.uncertainty)}"
 
 
 def _picture(output: HeatmapOutput) -> str:

@@ -30,6 +30,16 @@ def whole_slide(geometry: SlideGeometry) -> ImageRegion3D:
     return _region("POLYLINE", _rectangle(0, 0, geometry.rows, geometry.cols), geometry)
 
 
+def is_writable(geometry: SlideGeometry) -> bool:
+    """Whether the corners of a slide are numbers of Graphic Data (FL): those of an absurd spacing
+    are not."""
+    if not (math.isfinite(geometry.spacing_row_mm) and math.isfinite(geometry.spacing_col_mm)):
+        return False
+    corners = _rectangle(0, 0, geometry.rows, geometry.cols)
+    in_mm = np.array([geometry.to_slide_mm(row, col) for row, col in corners])
+    return bool((np.abs(in_mm) < np.finfo(np.float32).max).all())
+
+
 def cell(patch: Patch, result: Prediction) -> ImageRegion3D:
     """One grid cell as a polygon, cut off where the slide ends."""
     top, left = patch.row * result.stride_px, patch.col * result.stride_px

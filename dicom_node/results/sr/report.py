@@ -102,7 +102,7 @@ def build_report(
     drop_tile_size(content)
     name_specimens(content, own)
     root = content[0]
-    tree = [*summary(own, result, manifest), *root.ContentSequence, *_pictures(segmentations)]
+    tree = [*summary(own, result, manifest), *root.ContentSequence, *pictures(segmentations)]
     root.ContentSequence = []
     report: Dataset = Comprehensive3DSR(
         evidence=[header, *read, *segmentations],
@@ -126,7 +126,7 @@ def build_report(
     return report
 
 
-def _pictures(segmentations: Sequence[Dataset]) -> Iterator[ImageContentItem]:
+def pictures(segmentations: Sequence[Dataset]) -> Iterator[ImageContentItem]:
     """The maps and regions of the same result, named, so that a reader knows that they exist."""
     names = {"HEATMAP": codes.HEATMAP, "REGION": codes.REGION, "ATTENTION": codes.ATTENTION_MAP}
     for segmentation in segmentations:

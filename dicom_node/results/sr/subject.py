@@ -18,7 +18,7 @@ from highdicom.sr import (
 from pydicom import Dataset
 
 from dicom_node.results import codes
-from dicom_node.results.specimens import identifier_of, specimens_of
+from dicom_node.results.carried.specimens import identifier_of, specimens_of
 
 _LIBRARY_GROUP = "126200"
 

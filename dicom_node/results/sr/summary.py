@@ -14,8 +14,8 @@ from pydicom import Dataset
 from pydicom.sr.coding import Code
 
 from dicom_node.results import codes
+from dicom_node.results.carried.specimens import identifier_of
 from dicom_node.results.modules import plain
-from dicom_node.results.specimens import identifier_of
 from dicom_node.results.sr import analyzed, outcome
 from engines.manifest.claims import Performance
 from engines.manifest.whole import Manifest
@@ -32,7 +32,7 @@ def summary(
 
     Raises ValueError for a prediction that lacks what the manifest promises.
     """
-    said: list[Said] = [(codes.SAID_SLIDE, _slide(source))]
+    said: list[Said] = [(codes.SAID_SLIDE, slide_of(source))]
     if manifest is not None:
         said.append((codes.SAID_STATUS, status_of(manifest)))
     if isinstance(result, NotAssessable):
@@ -56,7 +56,7 @@ def items(said: Iterable[Said]) -> list[TextContentItem]:
     ]
 
 
-def _slide(source: Dataset) -> str:
+def slide_of(source: Dataset) -> str:
     """Container and specimens; the patient stands in the header of the report."""
     container = source.get("ContainerIdentifier")
     specimens = [identifier_of(s) for s in source.get("SpecimenDescriptionSequence") or ()]

@@ -53,11 +53,16 @@ class Cases:
         return type(result).__name__, trouble
 
     def write(
-        self, run: Run, slides: Mapping[str, SlideFiles], job: Job, numbers: Mapping[Job, int]
+        self,
+        run: Run,
+        slides: Mapping[str, SlideFiles],
+        job: Job,
+        numbers: Mapping[Job, int],
+        wanted: frozenset[str],
     ) -> tuple[list[Result], str]:
         """Build and write the objects of a case, with the numbers of its parts; and what an
         operator must see to."""
-        return self._written.write(run, slides, job, numbers)
+        return self._written.write(run, slides, job, numbers, wanted)
 
     def _result_of(
         self, run: Run, job: Job, moved: Callable[[], None], stop: Callable[[], bool], died: str

@@ -37,7 +37,12 @@ class CaseObjects:
         self._earlier = earlier
 
     def write(
-        self, run: Run, slides: Mapping[str, SlideFiles], job: Job, numbers: Mapping[Job, int]
+        self,
+        run: Run,
+        slides: Mapping[str, SlideFiles],
+        job: Job,
+        numbers: Mapping[Job, int],
+        wanted: frozenset[str],
     ) -> tuple[list[Result], str]:
         """Build and write the objects of a case, in delivery order, and what an operator must see
         to. Slides of several patients have no report together: it would be in one's record."""
@@ -65,7 +70,7 @@ class CaseObjects:
         }
         built, trouble = objects_of_case(
             told,
-            lambda result: self._making(run, all_of_it, parts, result, routed, assigned),
+            lambda result: self._making(run, all_of_it, parts, result, routed, assigned, wanted),
             may_pass=(OSError, LedgerFailed),
         )
         said = f"case: {trouble}" if trouble else ""
@@ -80,6 +85,7 @@ class CaseObjects:
         result: CaseResult,
         routed: Mapping[str, Taken],
         assigned: Mapping[str, Assigned],
+        wanted: frozenset[str],
     ) -> CaseMaking:
         if one.known is None:
             raise ValueError("found a case without a model, expected that of its job")
@@ -100,6 +106,7 @@ class CaseObjects:
                 *(one.taken.cautions if one.taken else ()),
                 *_organs_differ({key: assigned[key].organ for key, _ in result.used}),
             ),
+            wanted=wanted,
         )
 
     def _slide(self, run: Run, one: Written, base: str, taken: Taken | None) -> OneSlide:

@@ -50,13 +50,13 @@ class Earlier:
 
     def formers(self, run: Run, one: Written, variant: str) -> tuple[Former, ...]:
         """The last of each kind by the same model; none that a version made which did not keep what
-        is needed to make it again."""
+        is needed to make it again, and none that was withdrawn: it is never sent again."""
         found: dict[str, Former | None] = {}
         for _, row in self._results(run):
-            if not _is_of(row, one) or row.kind in found:
+            if not _is_of(row, one) or row.kind in found or row.is_withdrawal:
                 continue
             found[row.kind] = None
-            if row.dated_at is not None:
+            if row.dated_at is not None and row.withdrawn_at is None:
                 at = datetime.fromtimestamp(row.dated_at, UTC)
                 replaced = self._by_uid(run, row.predecessor, one.slide, variant)
                 found[row.kind] = Former(row.kind, row.sop_instance_uid, at, replaced)

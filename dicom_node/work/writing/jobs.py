@@ -74,5 +74,5 @@ class Writing:
         wanted: frozenset[str],
     ) -> tuple[list[Result], str]:
         if job.is_case:
-            return self._cases.write(run, slides, job, numbers)
+            return self._cases.write(run, slides, job, numbers, wanted)
         return self._objects.write(run, slides[job.slide], job, numbers[job], wanted)

@@ -3,6 +3,7 @@
     teacher   Cox ridges on the clinic, on components of genes and of alterations, stacked;
               its targets for training patients are out of fold
     student   linear + attention, heads for the own risk (Cox) and for the teacher's risk
+    pan       with several cohorts: the same two heads once more, shared by all of them (pan.py)
     losses    Cox partial likelihood + squared error to the target
     dropped   the teacher and all it saw; nothing but the slide is needed
 
@@ -15,57 +16,48 @@ privileged), the null by the teacher's targets permuted among the training patie
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from sklearn.linear_model import Ridge
-from torch import Tensor
 
 from training.errors import TrainingError
-from training.learning import survival
-from training.learning.bags import Batch, Patients, concatenated
+from training.learning.bags import Patients, concatenated
 from training.learning.calibrate import CalibratedSurvival, Calibration, calibrated
 from training.learning.fitted import Fitted, Floats, Score, risk_correlation, scale_of
 from training.learning.journal import Journal
-from training.learning.loop import Schedule, train
 from training.learning.split import Split
-from training.methods.crossfit.network import (
-    CAP,
-    AttentionBranch,
-    SlideRisk,
-    SlideStudent,
-    Widths,
-)
-from training.methods.crossfit.teacher import (
-    Teacher,
-    block_risks,
-    cox_ridge,
-    out_of_fold,
-    stacked,
-)
+from training.methods.crossfit.network import SlideRisk, SlideStudent
+from training.methods.crossfit.settings import Settings
+from training.methods.crossfit.student import slide_targets, student, with_linear
+from training.methods.crossfit.teacher import Teacher, block_risks, stacked
 
-OWN_PENALTY = 3.0
-TEACHER_PENALTY = 0.3
+__all__ = ["Added", "Settings", "Taught", "fit", "fit_taught", "taught"]
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Chosen on inner splits of the five TCGA cohorts, one recipe for all."""
+class Taught:
+    """The teachers of one fold, and what they teach."""
 
-    epochs: int = 24
-    """Steps over the whole training part."""
-    lr: float = 2e-3
-    weight_decay: float = 1e-2
-    members: int = 2
-    hidden: int = 48
-    attention: int = 24
-    dropout: float = 0.3
-    max_instances: int = 32
-    null: bool = True
-    """Also train on permuted targets."""
-    capacity_twin: bool = True
-    """Also train on targets of the slide alone: a twin of equal capacity."""
+    everyone: Patients
+    """Everybody outside the fold."""
+    teacher: Teacher
+    genomic: Teacher | None
+    inner: Teacher
+    """Of the inner training patients, for the student that the calibration asks."""
+    targets: Mapping[str, Floats | None]
+    """Role -> [P] risks to learn; None for the twin."""
+
+
+@dataclass(frozen=True)
+class Added:
+    """Weights of pan-cancer heads for one cohort: role -> [D, H]."""
+
+    everyone: Mapping[str, Floats]
+    """Fitted on everybody outside the fold."""
+    inner: Floats
+    """The student's, fitted without the inner validation patients."""
 
 
 def fit(split: Split, settings: Settings, seed: int, journal: Journal) -> Fitted:
@@ -75,6 +67,11 @@ def fit(split: Split, settings: Settings, seed: int, journal: Journal) -> Fitted
     says how its risk turns into probabilities. Raises TrainingError for a task that is not
     survival.
     """
+    return fit_taught(split, taught(split, settings, seed), settings, seed, journal)
+
+
+def taught(split: Split, settings: Settings, seed: int) -> Taught:
+    """Fits the teachers; raises TrainingError as `fit` does."""
     if split.task.kind != "survival":
         raise TrainingError(
             f"method crossfit: found task {split.task.name}, expected survival (os); use mkd or "
@@ -88,16 +85,36 @@ def fit(split: Split, settings: Settings, seed: int, journal: Journal) -> Fitted
             f"cohort {split.cohort}: found neither ages, clinical columns nor genes, expected "
             "something for the teacher of method crossfit; use abmil without a teacher"
         )
+    inner = stacked(block_risks(split.train, split.valid, seed), split.train)
+    if inner is None:
+        raise TrainingError(
+            f"cohort {split.cohort}: found nothing for the teacher among the inner training "
+            "patients, expected ages, clinical columns or genes; use abmil without a teacher"
+        )
     targets: dict[str, Floats | None] = {"student": teacher.targets, "twin": None}
     if settings.null:
         targets["null"] = np.random.default_rng(seed).permutation(teacher.targets)
     if settings.capacity_twin:
         targets["self"] = slide_targets(everyone, seed)
+    return Taught(everyone, teacher, genomic, inner, targets)
+
+
+def fit_taught(
+    split: Split,
+    given: Taught,
+    settings: Settings,
+    seed: int,
+    journal: Journal,
+    added: Added | None = None,
+) -> Fitted:
+    """The students of teachers that are there already, with pan-cancer heads where some are."""
+    everyone, teacher, genomic = given.everyone, given.teacher, given.genomic
     networks = {
-        role: student(everyone, target, settings, seed, journal, role)
-        for role, target in targets.items()
-    }
-    scale, change = _calibration(split, settings, seed, journal)
+        role: student(everyone, target, settings, seed, journal, role,
+                      None if added is None else added.everyone[role])
+        for role, target in given.targets.items()
+    }  # fmt: skip
+    scale, change = _calibration(split, given, settings, seed, journal, added)
     scale.student = SlideStudent(networks["student"]).eval()
     scores = {
         role: Score(risk=_risk(net, split.test), scale=scale_of(_risk(net, everyone)))
@@ -116,99 +133,17 @@ def fit(split: Split, settings: Settings, seed: int, journal: Journal) -> Fitted
     )
 
 
-def student(
-    patients: Patients,
-    target: Floats | None,
+def _calibration(
+    split: Split,
+    given: Taught,
     settings: Settings,
     seed: int,
     journal: Journal,
-    phase: str,
-) -> SlideRisk:
-    """A network fitted on `patients`; `target` [P] is the teacher's risk, None for the twin."""
-    goal, spread = None, 1.0
-    if target is not None:
-        spread = float(target.std()) + 1e-9
-        goal = torch.from_numpy((target - target.mean()) / spread).float()
-    torch.manual_seed(seed)
-    widths = Widths(settings.members, settings.hidden, settings.attention, settings.dropout)
-    branch = AttentionBranch(torch.cat(patients.bags), 1 if goal is None else 2, widths)
-
-    def losses(batch: Batch) -> dict[str, Tensor]:
-        heads, _, _ = branch(batch.bags, batch.mask)
-        own = torch.stack([survival.cox(risk, batch.time, batch.event) for risk in heads[..., 0]])
-        found = {"cox": own.mean()}
-        if goal is not None:
-            found["teacher"] = (heads[..., 1] - goal[batch.rows]).square().mean()
-        return {"total": torch.stack(list(found.values())).sum() * len(heads), **found}
-
-    train(
-        phase,
-        branch,
-        losses,
-        patients,
-        Schedule(
-            settings.epochs,
-            settings.lr,
-            settings.weight_decay,
-            window=len(patients),
-            optimizer="adamw",
-            warmup_epochs=max(1, settings.epochs // 5),
-            cosine=True,
-            sampling="shuffle",
-            max_instances=settings.max_instances,
-        ),
-        seed=seed,
-        journal=journal,
-    )
-    with torch.no_grad():
-        branch.heads[..., 1:] *= spread  # learned in standard deviations; back to log hazards
-    network = _with_linear(branch, patients, target)
-    network.eval()
-    network.fit_scales(patients)
-    return network
-
-
-def _with_linear(branch: AttentionBranch, patients: Patients, target: Floats | None) -> SlideRisk:
-    """Adds the branch on the mean instance: a Cox ridge, and a ridge regression to the target."""
-    z, mean, std = _standardized_means(patients)
-    own = cox_ridge(z, patients, OWN_PENALTY)
-    unit = np.eye(z.shape[1])
-    columns = [own(unit) - own(np.zeros_like(unit))]
-    if target is not None:
-        columns.append(Ridge(alpha=TEACHER_PENALTY * len(z)).fit(z, target).coef_)
-    linear = torch.from_numpy(np.stack(columns, axis=1)).float()
-    return SlideRisk(branch, linear, mean.float(), std.float())
-
-
-def slide_targets(patients: Patients, seed: int) -> Floats:
-    """[P] out-of-fold risks by a Cox ridge on the mean instance: a teacher that knows no more."""
-    z, _, _ = _standardized_means(patients)
-    return out_of_fold(
-        lambda rows: cox_ridge(z[rows], patients.subset(rows.tolist()), OWN_PENALTY),
-        z,
-        patients,
-        seed,
-    )
-
-
-def _standardized_means(patients: Patients) -> tuple[Floats, Tensor, Tensor]:
-    """Mean instance [P, D] of each patient, standardized and cut; with mean and deviation [D]."""
-    pooled = torch.stack([bag.mean(dim=0) for bag in patients.bags]).double()
-    mean, std = pooled.mean(dim=0), pooled.std(dim=0, correction=0) + 1e-6
-    return ((pooled - mean) / std).clamp(-CAP, CAP).numpy(), mean, std
-
-
-def _calibration(
-    split: Split, settings: Settings, seed: int, journal: Journal
+    added: Added | None,
 ) -> tuple[CalibratedSurvival, Calibration]:
     """Scale and shift by the inner validation patients, of a student that did not see them."""
-    teacher = stacked(block_risks(split.train, split.valid, seed), split.train)
-    if teacher is None:
-        raise TrainingError(
-            f"cohort {split.cohort}: found nothing for the teacher among the inner training "
-            "patients, expected ages, clinical columns or genes; use abmil without a teacher"
-        )
-    inner = student(split.train, teacher.targets, settings, seed, journal, "inner student")
+    pan = None if added is None else added.inner
+    inner = student(split.train, given.inner.targets, settings, seed, journal, "inner student", pan)
     wrapped, change = calibrated(SlideStudent(inner).eval(), split.valid, "survival")
     assert isinstance(wrapped, CalibratedSurvival)
     return wrapped, change
@@ -236,7 +171,7 @@ def _facts(
     heads = network.log_hazards(network.each(test.bags))
     pairs = {"teacher_correlation": (heads[:, :, -1].sum(dim=1), teacher.risk)}
     if genomic is not None:
-        linear = _with_linear(network.attention, everyone, genomic.targets).eval()
+        linear = with_linear(network.attention, everyone, genomic.targets).eval()
         pairs["genomic_correlation"] = (linear.each(test.bags)[0, :, 1], genomic.risk)
     found = {
         name: risk_correlation(Score(risk=shown.double().numpy()), Score(risk=true))

@@ -3,7 +3,8 @@
 Each branch has a head for its own risk and one for what the slide shows of the teacher's risk. The
 risk of a patient is the sum of the heads, all in units of a log hazard: the spread of a prediction
 is what the slide shows, so a teacher that it does not show adds next to nothing. The twin has the
-own heads alone.
+own heads alone. Pan-cancer heads are linear in the same mean: their weights are summed with those
+of the cohort's own linear heads, and the graph stays as it is.
 """
 
 from __future__ import annotations
@@ -50,6 +51,14 @@ class AttentionBranch(nn.Module):
         self.content, self.gate = drawn(members, hidden, inner), drawn(members, hidden, inner)
         self.score = drawn(members, inner, 1)
         self.heads = nn.Parameter(torch.zeros(members, hidden, heads))
+        self.is_silent = False
+
+    def silence(self) -> None:
+        """Attention is even and the heads say 0: what is left to a student that is linear."""
+        self.is_silent = True
+        with torch.no_grad():
+            self.score.zero_()
+            self.heads.zero_()
 
     def forward(self, bags: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Heads [M, B, H], attention [M, B, N] and pooled [M, B, hidden] of bags [B, N, D]."""
@@ -71,10 +80,17 @@ class SlideRisk(nn.Module):
     """Both branches; what is fitted in closed form and by counting is held as buffers."""
 
     def __init__(
-        self, attention: AttentionBranch, linear: Tensor, mean: Tensor, std: Tensor
+        self,
+        attention: AttentionBranch,
+        linear: Tensor,
+        mean: Tensor,
+        std: Tensor,
+        estimates: int = 2,
     ) -> None:
         super().__init__()
         self.attention = attention
+        self.estimates = estimates
+        """How many heads estimate the teacher's risk; their sum is that many times it."""
         self.register_buffer("linear", linear)
         """[D, H] weights on the standardized mean of the instances, to log hazards."""
         self.register_buffer("pool_mean", mean)
@@ -163,7 +179,7 @@ class SlideStudent(nn.Module):
         heads, attention, embedded = self.network.parts(features.unsqueeze(0), everything)
         risk = heads.sum(dim=(1, 2)) / self.network.risk_std
         logits = self.network.base + risk
-        teacher = heads[:, :, -1].mean(dim=1)
+        teacher = heads[:, :, -1].sum(dim=1) / self.network.estimates
         return CrossfitOutputs(
             risk, survival.survival_curve(logits), attention[0], embedded[0], teacher
         )

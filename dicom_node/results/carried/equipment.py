@@ -8,7 +8,7 @@ from highdicom.sr import CodedConcept
 from pydicom import Dataset
 
 from dicom_node.results import codes
-from dicom_node.results.dates import NO_DATE
+from dicom_node.results.carried.dates import NO_DATE, acquired
 from dicom_node.results.identity import Provenance
 
 _OF_SCANNER = (
@@ -62,10 +62,8 @@ def _scanner(source: Dataset) -> list[Dataset]:
     for keyword in _OF_SCANNER:
         if source.get(keyword):
             item.add(deepcopy(source[keyword]))
-    if source.get("AcquisitionDateTime"):
-        item.add(deepcopy(source["AcquisitionDateTime"]))
-        item.ContributionDateTime = item.AcquisitionDateTime
-        del item.AcquisitionDateTime
+    if when := acquired(source):
+        item.ContributionDateTime = when
     item.PurposeOfReferenceCodeSequence = [CodedConcept.from_code(codes.ACQUISITION_EQUIPMENT)]
     return [item]
 

@@ -26,6 +26,9 @@ _NOWHERE = SlideGeometry("1.2.840.10008", 0.0, 0.0, (1, 0, 0, 0, 1, 0), 1.0, 1.0
 _REGIONS = {"SCOORD", "SCOORD3D"}
 _TRACKING = ("112039", "DCM")
 _ALGORITHM_PARAMETER = ("111002", "DCM")
+_ALGORITHM = {("111000", "DCM"), ("111001", "DCM"), ("111003", "DCM"), ("122405", "DCM"),
+              _ALGORITHM_PARAMETER}  # fmt: skip
+"""What a group says of the algorithm (PS3.16 TID 4019); the first group says it for all."""
 _WITHOUT_REGION = "1501"
 
 
@@ -122,6 +125,7 @@ def _of_slide(
 ) -> MeasurementsAndQualitativeEvaluations:
     item = group[0]
     _title(item, title)
+    _keep(item, lambda one: _name(one) not in _ALGORITHM)
     if use is not None:
         item.ContentSequence.extend(QualitativeEvaluation(name=codes.IN_CASE, value=use))
     for place, context in enumerate(subject or ()):

@@ -1,6 +1,6 @@
 """Mutated association requests against a whole node, by hand: what they cost it and others.
 
-    python tests/long/requests.py [--mutants 5000] [--start 0] [--threads 8]
+    python tests/long/association_requests.py [--mutants 5000] [--start 0] [--threads 8]
 
 While they come, another sender asks for C-ECHO again and again. It exits with 1 where a child of
 the node died, an echo was not answered, or threads or descriptors stay.

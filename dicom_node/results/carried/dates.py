@@ -70,6 +70,11 @@ def taken_at(header: Dataset) -> datetime:
     return NO_DATE
 
 
+def acquired(header: Dataset) -> str:
+    """Acquisition DateTime as the slide has it; empty where that is no date and time."""
+    return next((found[0] for found in _date_times(header)), "")
+
+
 def _date_times(header: Dataset) -> list[re.Match[str]]:
     texts = (str(header.get(keyword) or "").strip() for keyword in _DATE_TIMES)
     return [found for found in map(_DATE_TIME.fullmatch, texts) if found]

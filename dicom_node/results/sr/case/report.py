@@ -9,53 +9,44 @@ patient.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from highdicom.sr import (
     CodedConcept,
     Comprehensive3DSR,
+    ImageContentItem,
     MeasurementReport,
     MeasurementsAndQualitativeEvaluations,
+    RelationshipTypeValues,
+    TextContentItem,
 )
 from pydicom import Dataset
 
 from dicom_node.results import codes, kinds
-from dicom_node.results.case_making import CaseMaking, OneSlide
+from dicom_node.results.case_making import CaseMaking
 from dicom_node.results.identity import ResultNames, report_names
 from dicom_node.results.making import BuiltObject, series_number_of
 from dicom_node.results.modules import blank_header, complete, plain, series_description
 from dicom_node.results.seg.layer import check_same_slide
 from dicom_node.results.sources import sources_of
-from dicom_node.results.sr.case_groups import (
+from dicom_node.results.sr.case.groups import (
     left_out_slide,
     of_all_slides,
     used_slide,
 )
+from dicom_node.results.sr.case.summary import SlideSaid, case_summary, left_out
 from dicom_node.results.sr.notes import notes_of
-from dicom_node.results.sr.report import drop_tile_size, observation_context, separate
+from dicom_node.results.sr.report import (
+    drop_tile_size,
+    observation_context,
+    pictures,
+    separate,
+)
 from dicom_node.results.sr.subject import subject_of
-from dicom_node.results.sr.summary import items, of_the_model, status_of
+from dicom_node.sop_classes import SEGMENTATION
 from inference.case.values import CASE
 from inference.slide.characters.header import UTF_8, in_unicode
 from inference.types import NotAssessable, Prediction
-
-
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """A slide as the report speaks of it."""
-
-    number: int
-    """1-based, by key."""
-    own: Dataset
-    """Header, in Unicode."""
-    source: OneSlide
-    result: Prediction | NotAssessable
-
-    @property
-    def name(self) -> str:
-        """Its number, and its container, which people read on the glass."""
-        container = plain(str(self.own.get("ContainerIdentifier") or ""), 64)
-        return f"slide {self.number}" + (f" (container {container})" if container else "")
 
 
 def make(making: CaseMaking) -> Iterator[BuiltObject]:
@@ -72,7 +63,7 @@ def build_case_report(making: CaseMaking) -> Dataset:
     """
     result, manifest, provenance = making.result, making.manifest, making.provenance
     told = [
-        _Told(number, in_unicode(making.slides[one.key].header), making.slides[one.key], one.result)
+        SlideSaid(number, one.key, in_unicode(making.slides[one.key].header), one.result)
         for number, one in enumerate(result.slides, start=1)
     ]
     main = next((one for one in told if isinstance(one.result, Prediction)), told[0])
@@ -91,15 +82,19 @@ def build_case_report(making: CaseMaking) -> Dataset:
     separate(content)
     drop_tile_size(content)
     root = content[0]
-    first = [(codes.SAID_STATUS, status_of(manifest)), *of_the_model(manifest)]
-    tree = [*items(first), *root.ContentSequence]
+    maps = [item for item in making.made if item.dataset.SOPClassUID == SEGMENTATION.uid]
+    first = case_summary(result, told, manifest, making.cautions)
+    tree = [*first, *root.ContentSequence, *_pictures_of(told, maps)]
     root.ContentSequence = []
     others = [headers[one.number] for one in told if one is not main]
-    read = [source for one in told if isinstance(one.result, Prediction)
-            for source in sources_of(one.own, one.source.files, one.result)]  # fmt: skip
-    maps = [item.dataset for item in making.made]
+    read = [
+        source
+        for one in told
+        if isinstance(one.result, Prediction)
+        for source in sources_of(one.own, making.slides[one.key].files, one.result)
+    ]
     report: Dataset = Comprehensive3DSR(
-        evidence=[headers[main.number], *others, *read, *maps],
+        evidence=[headers[main.number], *others, *read, *(item.dataset for item in maps)],
         content=root,  # the root alone, as of a slide: the whole tree is copied and walked
         series_instance_uid=names.uid("series"),
         series_number=series_number_of(making.number),
@@ -119,12 +114,12 @@ def build_case_report(making: CaseMaking) -> Dataset:
 
 
 def _groups(
-    making: CaseMaking, told: Sequence[_Told], names: ResultNames
+    making: CaseMaking, told: Sequence[SlideSaid], names: ResultNames
 ) -> Iterator[MeasurementsAndQualitativeEvaluations]:
     """That of all slides first, then those of each slide."""
     manifest, provenance = making.manifest, making.provenance
     used = [one.name for one in told if isinstance(one.result, Prediction)]
-    said = [*_left_out(told), *making.cautions]
+    said = [*left_out(told), *making.cautions]
     notes = (
         f"Slides used ({len(used)}): {_listed(used)}.",
         *map(plain, making.notes),
@@ -132,11 +127,12 @@ def _groups(
     yield from of_all_slides(making.result, manifest, provenance, names, said, notes)
     for one in told:
         title = f"slide {one.number}"
-        own_names = replace(names, kind=f"{names.kind}, slide {one.source.files.key}")
+        source = making.slides[one.key]
+        own_names = replace(names, kind=f"{names.kind}, slide {source.files.key}")
         subject = subject_of(one.own)
-        notes = (f"This is {one.name}.", *notes_of(one.own), *map(plain, one.source.notes))
+        notes = (f"This is {one.name}.", *notes_of(one.own), *map(plain, source.notes))
         if isinstance(one.result, Prediction):
-            check_same_slide(one.source.header, one.result.geometry)
+            check_same_slide(source.header, one.result.geometry)
             yield from used_slide(
                 one.result, manifest, provenance, own_names, notes, title, subject
             )
@@ -146,16 +142,21 @@ def _groups(
             )
 
 
-def _left_out(told: Sequence[_Told]) -> list[str]:
-    """The sentence that a report says first where slides were left out."""
-    out = [
-        f"{one.name}: {codes.REASONS[one.result.reason].meaning}"
-        for one in told
-        if isinstance(one.result, NotAssessable)
-    ]
-    if not out:
-        return []
-    return [f"{len(out)} of {len(told)} slides of the case left out: {'; '.join(out)}."]
+def _pictures_of(
+    told: Sequence[SlideSaid], maps: Sequence[BuiltObject]
+) -> Iterator[ImageContentItem]:
+    """The maps, named, each with the slide that it is of."""
+    for one in told:
+        own = [item.dataset for item in maps if item.slide == one.key]
+        for picture in pictures(own):
+            picture.ContentSequence = [
+                TextContentItem(
+                    name=CodedConcept.from_code(codes.SAID_SLIDE),
+                    value=one.name,
+                    relationship_type=RelationshipTypeValues.HAS_ACQ_CONTEXT,
+                )
+            ]
+            yield picture
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -6,8 +6,9 @@ from copy import deepcopy
 
 from pydicom import Dataset
 
-from dicom_node.results.identity import result_uid
+from dicom_node.results.identity import ResultNames, result_uid
 
+_NOT_STATED = "not stated"
 _TYPE_2 = ("IssuerOfTheSpecimenIdentifierSequence", "SpecimenPreparationSequence")
 
 
@@ -45,3 +46,21 @@ def identifier_of(specimen: Dataset) -> str:
     """Specimen Identifier (LO); a backslash, which it must not hold, came back as two values."""
     found = specimen.get("SpecimenIdentifier") or "?"
     return str(found) if isinstance(found, str) else "/".join(map(str, found))
+
+
+def name_specimen(image: Dataset, names: ResultNames) -> None:
+    """Names the specimen of an object by its container alone, or says that neither is stated.
+
+    What the slide states stays as it is.
+    """
+    image.ContainerIdentifier = image.get("ContainerIdentifier") or _NOT_STATED
+    for keyword in ("IssuerOfTheContainerIdentifierSequence", "ContainerTypeCodeSequence"):
+        if keyword not in image:
+            setattr(image, keyword, [])
+    if not image.get("SpecimenDescriptionSequence"):
+        specimen = Dataset()
+        specimen.SpecimenIdentifier = image.ContainerIdentifier
+        specimen.SpecimenUID = names.uid("specimen")
+        specimen.IssuerOfTheSpecimenIdentifierSequence = []
+        specimen.SpecimenPreparationSequence = []
+        image.SpecimenDescriptionSequence = [specimen]

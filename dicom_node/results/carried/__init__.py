@@ -1,0 +1,1 @@
+"""What a result carries over from its slide: orders, equipment, dates, specimens."""

@@ -1,0 +1,1 @@
+"""The report of a case: all slides of a study in one."""

@@ -1,0 +1,1 @@
+"""Objects that take others back."""
