@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from case_students import by_hand, case_student
 from nodes import Node, dicom_node, node, storescp, storescu, study_of, wait_for
-from pacs_profiles import EXPLICIT, PDF, SC, ProfiledPacs, running
 from pydicom import Dataset, dcmread
 from several import model, student, study
 from validators import dciodvfy_errors, template_errors
@@ -232,21 +231,6 @@ def test_after_kill_9_a_case_has_one_result_set(point, undisturbed, lung, slides
         results = n.ledger.queries.results(uid, 1)
         assert set(pacs.digests()) == {r.sop_instance_uid for r in results}
         assert not list(n.folder.rglob("tiles-*"))
-
-
-def test_a_case_for_a_pacs_that_takes_no_form_of_it_is_parked_with_the_reason(
-    lung, slides, tmp_path
-):
-    uid = study_of(slides / "A")
-    takes = {PDF: [EXPLICIT], SC: [EXPLICIT]}
-    with running(ProfiledPacs(takes)) as pacs, node(tmp_path / "node", pacs.port) as n:
-        run_on(n, one_model(lung))
-        wait_for(lambda: n.ledger.queries.destinations(), what="the destination asked")
-        storescu(n.port, slides / "A")
-        revision = n.finished(uid)
-        assert revision.state is State.PARKED
-        assert "gets no report of the case: there is no summary of it" in str(revision.reason)
-        assert pacs.came == []
 
 
 def test_a_silent_case_sends_nothing_and_goes_live_by_a_switch_and_a_retry(lung, slides, tmp_path):
