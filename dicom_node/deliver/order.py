@@ -46,8 +46,11 @@ def turn_of(delivery: DueDelivery, standing: Sequence[Standing]) -> Send | Wait 
     reports = [one for one in standing if is_report(one.kind) and not one.kind.endswith(WITHDRAWN)]
     same = [one for one in reports if one.model == delivery.model] or reports
     own = [one for one in same if one.slide == delivery.slide] or same
-    if refused := [one for one in own if one.state is DeliveryState.REFUSED]:
-        return Never(f"not sent without its report: {refused[0].error}")
-    if any(one.state is DeliveryState.PENDING for one in own):
+    # Of several forms of one report one is enough.
+    there = {one.slide for one in own if one.state is DeliveryState.DELIVERED}
+    others = [one for one in own if one.slide not in there]
+    if any(one.state is DeliveryState.PENDING for one in others):
         return Wait()
+    if others:
+        return Never(f"not sent without its report: {others[0].error}")
     return Send() if own else Never("not sent: there is no report that says what it is")

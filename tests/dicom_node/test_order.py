@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from dicom_node.deliver.order import Never, Send, Wait, reports_first, turn_of
@@ -17,6 +19,10 @@ def due(study: str, kind: str, slide: str = "a", model: str = "m") -> DueDeliver
 
 def report(state: DeliveryState, slide: str = "a", model: str = "m") -> Standing:
     return Standing("report", slide, model, state, "why" if state is REFUSED else None)
+
+
+def form(state: DeliveryState) -> Standing:
+    return replace(report(state), kind="summary")
 
 
 def test_reports_go_first_in_each_study_and_studies_keep_their_order():
@@ -40,6 +46,11 @@ def test_reports_go_first_in_each_study_and_studies_keep_their_order():
         # of its own slide and model, whatever became of the others
         ([report(HELD), report(REFUSED, "b"), report(PENDING, model="n")], Send()),
         ([report(PENDING), report(HELD, "b")], Wait()),
+        # in several forms, of which one is there, or may be
+        ([report(HELD), form(REFUSED)], Send()),
+        ([report(REFUSED), form(HELD)], Send()),
+        ([report(REFUSED), form(PENDING)], Wait()),
+        ([report(REFUSED), form(REFUSED)], Never("not sent without its report: why")),
         # of a case: one report of all slides, beside those of other models
         ([report(HELD, "case"), report(REFUSED, model="n")], Send()),
         ([report(PENDING, "case"), report(HELD, model="n")], Wait()),

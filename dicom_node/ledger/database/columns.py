@@ -12,8 +12,8 @@ from dicom_node.ledger.database.dialects import Json
 Big = BigInteger().with_variant(Integer, "sqlite")
 """64 bits on both: SQLite's integers have them, and only an INTEGER key counts up by itself."""
 
-MadeKind = String(32).with_variant(String(80), "postgresql")
-"""It ends in the name of a map, of up to 64 characters; SQLite counts none."""
+MadeKind = String(32).with_variant(String(96), "postgresql")
+"""It holds the name of a map, of up to 64 characters; SQLite counts none."""
 
 
 def storable(value: Any) -> Any:

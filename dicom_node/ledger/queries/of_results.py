@@ -85,7 +85,8 @@ class ResultQueries:
             return deliveries_of(db, study, revision)
 
     def standing_at(self, run: Run, destination: str) -> list[Standing]:
-        """What a destination is sent of a revision, and where it stands there."""
+        """What a destination is sent of a revision, and where it stands there; nothing in whose
+        place a later attempt made another."""
         r, d = results.c, deliveries.c
         query = (
             sa.select(r.kind, r.slide, r.model, d.state, d.error)
@@ -94,6 +95,7 @@ class ResultQueries:
                 r.study_instance_uid == run.study,
                 r.revision == run.revision,
                 d.destination == destination,
+                sa.not_(r.replaced),
             )
             .order_by(r.id)
         )

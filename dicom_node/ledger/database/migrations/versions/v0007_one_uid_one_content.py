@@ -25,5 +25,5 @@ def upgrade() -> None:
     op.add_column("results", Column("number", Integer))
     op.add_column("results", Column("replaced", Boolean, nullable=False, server_default=sa.false()))
     if op.get_bind().dialect.name == "postgresql":
-        op.alter_column("results", "kind", type_=String(80))
+        op.alter_column("results", "kind", type_=String(96))
     op.execute(sa.text("UPDATE schema_version SET version = 7"))
