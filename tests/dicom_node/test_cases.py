@@ -245,7 +245,7 @@ def test_a_silent_case_sends_nothing_and_goes_live_by_a_switch_and_a_retry(lung,
         assert len(sent) == 6
         kept = [r for r in n.ledger.queries.results(uid, 1) if r.silent]
         assert sorted((r.kind, r.slide == "case") for r in kept) == sorted(
-            [("heatmap-tumor", False), ("heatmap-attention", False)] * 2 + [("report", True)]
+            [("heatmap-tumor", False), ("attention", False)] * 2 + [("report", True)]
         )
         n.kill()
         n.config.write_text(n.config.read_text().replace("silent = true", "silent = false"))
