@@ -109,9 +109,9 @@ class _Lane(threading.Thread):
         if self._is_paused():
             return _ROUND_S
         due = reports_first(self._ledger.queries.due_deliveries(self._destination.name))
-        is_first = self._answer is None
-        if is_first or (not due and time.monotonic() - self._asked_at >= _ASK_EVERY_S):
+        if self._answer is None:
             self._ask()
+        is_busy = False
         troubled: set[Run] = set()
         for delivery in due:
             if self._stop_asked.is_set() or self._is_paused():
@@ -120,7 +120,8 @@ class _Lane(threading.Thread):
                 continue  # the objects of a study keep their order
             outcome = self._courier.deliver(delivery)
             if outcome is None:
-                continue  # its report is awaited
+                continue  # its report is awaited, maybe for days
+            is_busy = True
             if outcome.state is not DeliveryState.PENDING:
                 self._failures = 0
                 continue
@@ -129,11 +130,20 @@ class _Lane(threading.Thread):
                 pause_s = back_off_s(self._policy, failures=self._failures, draw=self._draw())
                 self._failures += 1
                 return min(pause_s, _LONGEST_PAUSE_S)
-        if not due:  # each asks a little, so that what is due soon does not wait for long
-            self._prover.round()
-            self._source.round()
-            self._losses.round()
+        if not is_busy:
+            self._ask_a_little()
         return _ROUND_S
+
+    def _ask_a_little(self) -> None:
+        """What is done while nothing can be sent; each step is short, so that what is due soon does
+        not wait for long."""
+        if self._stop_asked.is_set() or self._is_paused():
+            return
+        if time.monotonic() - self._asked_at >= _ASK_EVERY_S:
+            self._ask()
+        self._prover.round()
+        self._source.round()
+        self._losses.round()
 
     def _is_paused(self) -> bool:
         return self._ledger.switches.is_paused(self._destination.name)

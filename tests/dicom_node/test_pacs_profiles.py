@@ -244,6 +244,24 @@ def test_a_heatmap_waits_as_long_as_its_report_is_not_there(ledger, tmp_path, ph
         assert [ds.SOPClassUID for ds in pacs.came][-2:] == [SR_3D, SEG]
 
 
+def test_a_lane_whose_heatmaps_await_a_report_asks_on_for_proofs(
+    ledger, tmp_path, phantom_study, monkeypatch
+):
+    rounds: list[int] = []
+    monkeypatch.setattr("dicom_node.deliver.lanes.Prover.round", lambda _: rounds.append(1))
+    with running(ProfiledPacs(ALL, answers=0xA700)) as pacs:
+        config = config_of(tmp_path, pacs)
+        slow = config.delivery.model_copy(update={"first_retry_s": 900, "longest_retry_s": 900})
+        config = config.model_copy(update={"delivery": slow})
+        make(ledger, config, phantom_study)
+        with delivering(ledger, config):
+            wait_for(lambda: pacs.came, within_s=30, what="the first try")
+            rounds.clear()
+            wait_for(lambda: len(rounds) > 1, within_s=30, what="proofs asked for")
+        assert len(pacs.came) == 1
+        assert rows(ledger)["heatmap-tumor"].state is DeliveryState.PENDING
+
+
 def test_a_report_that_is_refused_by_status_keeps_the_heatmap_back(ledger, tmp_path, phantom_study):
     with running(ProfiledPacs(ALL, answers=0xA900)) as pacs:
         config = config_of(tmp_path, pacs)
