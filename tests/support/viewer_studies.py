@@ -26,7 +26,10 @@ from inference.types import Heatmap, NotAssessable, Patch, Prediction, Reason
 from slides import SlideStudy, base_level, new_study_copy
 
 NAMES = ("latin", "japanese", "korean", "turned", "two slides", "refused")
-STRIDE = 224
+ROWS, COLS, STRIDE = 2048, 3072, 224
+FLOOR, THRESHOLD = 0.1, 0.5
+"""Of the shipped bundle's map."""
+VIOLET, BLUE = (215, 150, 205), (30, 30, 200)
 PEAK = (4, 9)
 """Grid cell, row and column, where the value is 1; it falls off with the distance in cells."""
 
@@ -51,8 +54,11 @@ class SeenStudy:
         return str(dcmread(self.files[0], stop_before_pixels=True).StudyInstanceUID)
 
 
-def seen_study(name: str, of: SlideStudy, folder: Path) -> SeenStudy:
-    """The study `name`, one of NAMES, made of a slide in the new `folder`."""
+def seen_study(
+    name: str, of: SlideStudy, folder: Path, wanted: frozenset[str] = ALL_KINDS
+) -> SeenStudy:
+    """The study `name`, one of NAMES, made of a slide in the new `folder`; `wanted` names those of
+    the kinds that are made only where they are asked for."""
     first = SlideStudy(folder / "copy")
     new_study_copy(of.folder, first.folder, f"seen: {name}")
     slides = {"a": slide_files(first.folder, folder / "a", EDITS.get(name, _nothing))}
@@ -60,8 +66,18 @@ def seen_study(name: str, of: SlideStudy, folder: Path) -> SeenStudy:
         slides["b"] = slide_files(_drawn_beside(first, folder / "copy-b"), folder / "b", _nothing)
     objects = {}
     for number, (slide_name, slide) in enumerate(slides.items()):
-        objects[slide_name] = _made(slide, number, refused=name == "refused")
+        objects[slide_name] = _made(slide, number, wanted, refused=name == "refused")
     return SeenStudy(name, slides, objects)
+
+
+def drawn_slide(folder: Path) -> SlideStudy:
+    """A slide that is violet where the values reach the shipped floor and blue in the region."""
+    grid = np.nan_to_num(values(-(-ROWS // STRIDE), -(-COLS // STRIDE)))
+    colors = np.full((*grid.shape, 3), 243, np.uint8)
+    colors[grid >= FLOOR], colors[grid >= THRESHOLD] = VIOLET, BLUE
+    pixels = colors.repeat(STRIDE, 0).repeat(STRIDE, 1)[:ROWS, :COLS]
+    write_slide(np.ascontiguousarray(pixels), folder, mpp=0.5, levels=3, seed="seen: drawn")
+    return SlideStudy(folder)
 
 
 def values(rows: int, cols: int) -> NDArray[np.float32]:
@@ -73,12 +89,14 @@ def values(rows: int, cols: int) -> NDArray[np.float32]:
     return grid
 
 
-def _made(slide: SlideFiles, number: int, *, refused: bool) -> dict[str, Path]:
+def _made(
+    slide: SlideFiles, number: int, wanted: frozenset[str], *, refused: bool
+) -> dict[str, Path]:
     source = dcmread(slide.base_path, stop_before_pixels=True)
     manifest = open_bundle("default").manifest
     result = _refusal(source) if refused else _prediction(source)
     built, trouble = objects_of(
-        result, lambda r: Making(source, r, manifest, PROVENANCE, slide, number, wanted=ALL_KINDS)
+        result, lambda r: Making(source, r, manifest, PROVENANCE, slide, number, wanted=wanted)
     )
     assert trouble == ""
     paths = {one.kind: slide.base_path.with_name(f"made-{one.kind}.dcm") for one in built}
