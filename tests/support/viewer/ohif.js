@@ -20,21 +20,25 @@ async function rest (page) {
   }
 }
 
+async function open (page) {
+  await page.goto(`${origin}/${mode}?StudyInstanceUIDs=${study}`, { timeout: 120000 })
+  await page.waitForSelector(PANEL, { timeout: 90000 })
+  await rest(page)
+  await page.evaluate(() => { // the tour for beginners lies over everything
+    [...document.querySelectorAll('button')].find(b => b.innerText === 'Skip all')?.click()
+  })
+  if (!(await page.$(THUMBNAILS))) await page.click(PANEL) // closed in the mode for microscopy
+  await page.waitForSelector(THUMBNAILS, { timeout: 30000 }).catch(async error => {
+    await page.screenshot({ path: path.join(folder, `${mode}-failed.png`) })
+    throw error
+  })
+  await rest(page)
+}
+
 async function main () {
   await withPage(puppeteer, executablePath, 1400, 900, async (page, said) => {
     page.on('response', answer => { if (answer.status() >= 400) said.push(`${answer.status()} ${answer.url()}`) })
-    await page.goto(`${origin}/${mode}?StudyInstanceUIDs=${study}`, { timeout: 120000 })
-    await page.waitForSelector(PANEL, { timeout: 90000 })
-    await rest(page)
-    await page.evaluate(() => { // the tour for beginners lies over everything
-      [...document.querySelectorAll('button')].find(b => b.innerText === 'Skip all')?.click()
-    })
-    if (!(await page.$(THUMBNAILS))) await page.click(PANEL) // closed in the mode for microscopy
-    await page.waitForSelector(THUMBNAILS, { timeout: 30000 }).catch(async error => {
-      await page.screenshot({ path: path.join(folder, `${mode}-failed.png`) })
-      throw error
-    })
-    await rest(page)
+    await open(page)
     await page.screenshot({ path: path.join(folder, `${mode}-0-opened.png`) })
     const report = [{ n: 0, text: 'opened', said: said.splice(0) }]
     const count = (await page.$$(THUMBNAILS)).length
@@ -46,6 +50,7 @@ async function main () {
       await rest(page)
       await page.screenshot({ path: path.join(folder, `${mode}-${n + 1}.png`) })
       const seen = await page.evaluate(() => document.body.innerText.replace(/\s+/g, ' ').slice(0, 3000))
+      if (seen.includes('Something went wrong')) await open(page) // the page is black and stays so
       report.push({ n: n + 1, text, said: said.splice(0), seen })
     }
     console.log(JSON.stringify(report, null, 1))
