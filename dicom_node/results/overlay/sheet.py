@@ -100,7 +100,7 @@ def _turned(geometry: SlideGeometry) -> SlideGeometry:
         geometry,
         origin_x_mm=x,
         origin_y_mm=y,
-        orientation=(*down, -right[0], -right[1], -right[2]),
+        orientation=(*down, 0.0 - right[0], 0.0 - right[1], 0.0 - right[2]),
         spacing_row_mm=geometry.spacing_col_mm,
         spacing_col_mm=geometry.spacing_row_mm,
         rows=geometry.cols,

@@ -50,7 +50,7 @@ async function main () {
       await rest(page)
       await page.screenshot({ path: path.join(folder, `${mode}-${n + 1}.png`) })
       const seen = await page.evaluate(() => document.body.innerText.replace(/\s+/g, ' ').slice(0, 3000))
-      if (seen.includes('Something went wrong')) await open(page) // the page is black and stays so
+      if (!(await page.$(THUMBNAILS))) await open(page) // the page broke: it is black and stays so
       report.push({ n: n + 1, text, said: said.splice(0), seen })
     }
     console.log(JSON.stringify(report, null, 1))
