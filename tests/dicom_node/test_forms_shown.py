@@ -66,9 +66,26 @@ def whole(image: Dataset) -> np.ndarray:
     return full[:rows, :cols]
 
 
+def turns(source: Dataset) -> int:
+    """Quarters to the left after which +X of the slide points down."""
+    quarters = {(0, -1, 0, -1, 0, 0): 2, (1, 0, 0, 0, 1, 0): 3, (0, 1, 0, 1, 0, 0): 0}
+    return quarters[tuple(int(v) for v in source.ImageOrientationSlide)]
+
+
+def slide_in(image: Dataset, source: Dataset) -> np.ndarray:
+    """RGB of the slide in the picture, turned back to lie as in its own pixels."""
+    rows, cols = source.TotalPixelMatrixRows, source.TotalPixelMatrixColumns
+    scale = 2048 / max(rows, cols)
+    height, width = round(rows * scale), round(cols * scale)
+    if turns(source) % 2:
+        height, width = width, height
+    picture = whole(image)[BANNER_PX : BANNER_PX + height, :width]
+    return np.rot90(picture, -turns(source))
+
+
 def test_each_cell_of_the_picture_has_the_color_of_its_value(shown, phantom_study):
     source, made = shown
-    picture = whole(made["overlay"]).astype(float)
+    picture = slide_in(made["overlay"], source).astype(float)
     below = np.asarray(phantom_study.phantom.pixels, float)
     scale = 2048 / max(below.shape[:2])
     wrong = 0
@@ -77,14 +94,14 @@ def test_each_cell_of_the_picture_has_the_color_of_its_value(shown, phantom_stud
         top, left = row * STRIDE, col * STRIDE
         bottom, right = min(top + STRIDE, below.shape[0]), min(left + STRIDE, below.shape[1])
         tissue = below[top + 8 : bottom - 8, left + 8 : right - 8].mean((0, 1))
-        y = slice(BANNER_PX + round((top + 8) * scale), BANNER_PX + round((bottom - 8) * scale))
+        y = slice(round((top + 8) * scale), round((bottom - 8) * scale))
         x = slice(round((left + 8) * scale), round((right - 8) * scale))
         value = max(float(values[row, col]), 1 / 255)
         share = FAINTEST + (STRONGEST - FAINTEST) * value
         expected = tissue * (1 - share) + color(np.float32(value)) * share
         wrong += np.abs(picture[y, x].mean((0, 1)) - expected).max() > 8
     assert wrong == 0
-    outside = picture[BANNER_PX + 40, picture.shape[1] - 40]
+    outside = picture[40, picture.shape[1] - 40]
     assert np.abs(outside - below[60, -60]).max() < 25, "no color where there is no value"
 
 
@@ -104,10 +121,13 @@ def test_the_picture_lies_on_the_slide_where_it_says(shown):
         image.TotalPixelMatrixRows,
         image.TotalPixelMatrixColumns,
     )
-    scale = 2048 / place.cols
-    for row, col in [(0, 0), (0, place.cols), (place.rows, 0), (place.rows, place.cols)]:
-        found = theirs.to_slide_mm(BANNER_PX + row * scale, col * scale)
-        np.testing.assert_allclose(found, place.to_slide_mm(row, col), atol=2e-3)
+    height, width, _ = np.rot90(slide_in(image, source), turns(source)).shape
+    corners = np.array([[(0, 0), (0, place.cols)], [(place.rows, 0), (place.rows, place.cols)]])
+    turned = np.rot90(corners, turns(source))
+    for n, m in np.ndindex(2, 2):
+        found = theirs.to_slide_mm(BANNER_PX + n * height, m * width)
+        np.testing.assert_allclose(found, place.to_slide_mm(*turned[n, m]), atol=2e-3)
+    assert [round(float(v)) for v in image.ImageOrientationSlide[3:]] == [1, 0, 0], "upright"
     assert image.FrameOfReferenceUID != source.FrameOfReferenceUID, "it is no level of the slide"
 
 

@@ -23,12 +23,12 @@ from pydicom.uid import JPEGBaseline8Bit
 from result_inputs import prediction, segment, volume
 from scoring import scoring_student
 from viewer.dicomweb import serve
+from viewer.installed import SUPPORT, installed, pages
 
 from dicom_node.results.files import write
 from inference.types import Heatmap
 
 TESTS = Path(__file__).parents[1]
-CACHE = TESTS.parent / ".cache" / "viewer"
 OUTPUT = TESTS / "output" / "viewer"
 STRIDE = 200
 ROWS, COLS = 3000, 4100  # neither is a multiple of tile or stride
@@ -38,23 +38,7 @@ BLUE = (30, 30, 200)
 
 @pytest.fixture(scope="module")
 def modules() -> Path:
-    """node_modules with the viewer, installed once into the cache."""
-    if shutil.which("npm") is None or shutil.which("node") is None:
-        pytest.skip("npm and node are not installed")
-    if shutil.which("chromium") is None:
-        pytest.skip("chromium is not installed")
-    CACHE.mkdir(parents=True, exist_ok=True)
-    wanted = (TESTS / "support" / "viewer" / "package-lock.json").read_bytes()
-    installed = CACHE / "installed.json"  # written last: a broken installation is repeated
-    if not installed.exists() or installed.read_bytes() != wanted:
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(TESTS / "support" / "viewer" / name, CACHE)
-        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        done = subprocess.run(command, cwd=CACHE, capture_output=True, text=True, timeout=300)
-        if done.returncode != 0:
-            pytest.skip(f"npm could not install the viewer: {done.stderr.strip()[-400:]}")
-        installed.write_bytes(wanted)
-    return CACHE / "node_modules"
+    return installed()
 
 
 def picture() -> np.ndarray:
@@ -122,13 +106,7 @@ def screenshots(modules: Path, files: list[Path], output: Path) -> dict[str, np.
     """What the viewer shows of a slide and its heatmap, the last of the files, on and off."""
     output.mkdir(parents=True, exist_ok=True)
     slide, heatmap = (dcmread(path, stop_before_pixels=True) for path in (files[0], files[-1]))
-    distribution = modules / "dicom-microscopy-viewer" / "dist"
-    static = [
-        TESTS / "support" / "viewer" / "viewer.html",
-        modules / "dicomweb-client" / "build" / "dicomweb-client.js",
-        *(p for p in distribution.rglob("*") if p.suffix in (".js", ".wasm")),
-    ]
-    with serve(files, static) as address:
+    with serve(files, pages(modules)) as address:
         query = (
             f"study={heatmap.StudyInstanceUID}&slide={slide.SeriesInstanceUID}"
             f"&heatmap={heatmap.SeriesInstanceUID}"
@@ -138,7 +116,7 @@ def screenshots(modules: Path, files: list[Path], output: Path) -> dict[str, np.
         done = subprocess.run(
             [
                 "node",
-                TESTS / "support" / "viewer" / "screenshot.js",
+                SUPPORT / "screenshot.js",
                 modules,
                 chromium,
                 page,

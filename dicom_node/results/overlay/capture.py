@@ -61,7 +61,10 @@ def _image(making: Making, sheet: Sheet, segmentation: Dataset, nth: int) -> SOP
     image.ImageType = ["DERIVED", "SECONDARY"]
     image.ConversionType = "WSD"
     image.PatientOrientation = None
-    image.NominalScannedPixelSpacing = [DSfloat(mm, auto_format=True) for mm in sheet.spacing_mm]
+    image.NominalScannedPixelSpacing = [
+        DSfloat(mm, auto_format=True)
+        for mm in (sheet.geometry.spacing_row_mm, sheet.geometry.spacing_col_mm)
+    ]
     put_pixels(image, blank_header(making.source, making.result.geometry), [sheet.pixels])
     derive(image, making.source, segmentation, sheet.label)
     complete(image, making.source, making.manifest, making.provenance)

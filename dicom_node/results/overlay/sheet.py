@@ -5,7 +5,7 @@ No patient data is drawn: the viewer shows that beside it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,8 +40,8 @@ class Sheet:
     """RGB [H, W, 3]."""
     top_px: int
     """Rows above the slide."""
-    spacing_mm: tuple[float, float]
-    """Distance between rows and between columns, on the slide."""
+    geometry: SlideGeometry
+    """Of the slide as it lies in the picture, in pixels of the picture."""
     label: str
 
 
@@ -53,25 +53,59 @@ def sheet_of(making: Making, segmentation: Dataset) -> Sheet:
     pixels = slide_picture(making, LONGEST_PX)
     if isinstance(pixels, str):
         raise SlideUnreadable(pixels)
-    geometry = result.geometry
-    layer = layer_of(segmentation, geometry)
-    height, width = pixels.shape[:2]
-    spacing = (
-        geometry.spacing_row_mm * geometry.rows / height,
-        geometry.spacing_col_mm * geometry.cols / width,
-    )
+    layer = layer_of(segmentation, result.geometry)
+    drawn = over(pixels, layer, result.geometry)
+    geometry = _of_picture(result.geometry, drawn.shape[0], drawn.shape[1])
+    for _ in range(3):
+        if not _upright(geometry):
+            drawn, geometry = np.rot90(drawn), _turned(geometry)
+    height, width = drawn.shape[:2]
     canvas = Image.new(
         "RGB", (max(width, _LEAST_WIDTH_PX), _BANNER_PX + height + _LEGEND_PX), _PAPER
     )
-    canvas.paste(Image.fromarray(over(pixels, layer, geometry)), (0, _BANNER_PX))
+    canvas.paste(Image.fromarray(np.ascontiguousarray(drawn)), (0, _BANNER_PX))
     _banner(canvas, making)
-    _explain(canvas, making, layer, _BANNER_PX + height, spacing[1])
-    return Sheet(np.asarray(canvas), _BANNER_PX, spacing, layer.name)
+    _explain(canvas, making, layer, _BANNER_PX + height, geometry.spacing_col_mm)
+    return Sheet(np.asarray(canvas), _BANNER_PX, geometry, layer.name)
 
 
-def origin_mm(sheet: Sheet, geometry: SlideGeometry) -> tuple[float, float, float]:
+def origin_mm(sheet: Sheet) -> tuple[float, float, float]:
     """Where the top left corner of the sheet lies on the slide: above it by the banner."""
-    return geometry.to_slide_mm(-sheet.top_px * sheet.spacing_mm[0] / geometry.spacing_row_mm, 0)
+    return sheet.geometry.to_slide_mm(-sheet.top_px, 0)
+
+
+def _of_picture(geometry: SlideGeometry, height: int, width: int) -> SlideGeometry:
+    """The same place in pixels of a picture of the slide."""
+    return replace(
+        geometry,
+        rows=height,
+        cols=width,
+        spacing_row_mm=geometry.spacing_row_mm * geometry.rows / height,
+        spacing_col_mm=geometry.spacing_col_mm * geometry.cols / width,
+    )
+
+
+def _upright(geometry: SlideGeometry) -> bool:
+    """Whether +X of the slide points down: viewers of slides turn what they show so, and writing on
+    a picture that lies otherwise would stand on its head or on its side."""
+    _, _, _, x, y, _ = geometry.orientation
+    return x > 0 and x >= abs(y)
+
+
+def _turned(geometry: SlideGeometry) -> SlideGeometry:
+    """A quarter to the left, as `numpy.rot90` turns: what was the right end is the top."""
+    x, y, _ = geometry.to_slide_mm(0, geometry.cols)
+    right, down = geometry.orientation[:3], geometry.orientation[3:]
+    return replace(
+        geometry,
+        origin_x_mm=x,
+        origin_y_mm=y,
+        orientation=(*down, 0.0 - right[0], 0.0 - right[1], 0.0 - right[2]),
+        spacing_row_mm=geometry.spacing_col_mm,
+        spacing_col_mm=geometry.spacing_row_mm,
+        rows=geometry.cols,
+        cols=geometry.rows,
+    )
 
 
 def _banner(canvas: Image.Image, making: Making) -> None:

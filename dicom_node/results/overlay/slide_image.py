@@ -81,7 +81,7 @@ def _image(
     image.ImageType = _KIND
     image.FrameOfReferenceUID = names.uid("frame of reference")
     image.PositionReferenceIndicator = "SLIDE_CORNER"
-    _place(image, making.source, geometry, sheet)
+    _place(image, sheet)
     _groups(image, making.source, sheet, names)
     _pixels(image, header, sheet)
     derive(image, making.source, segmentation, sheet.label)
@@ -89,25 +89,28 @@ def _image(
     return image
 
 
-def _place(image: Dataset, source: Dataset, geometry: SlideGeometry, sheet: Sheet) -> None:
+def _place(image: Dataset, sheet: Sheet) -> None:
     rows, cols = sheet.pixels.shape[:2]
     image.TotalPixelMatrixRows, image.TotalPixelMatrixColumns = rows, cols
     image.TotalPixelMatrixFocalPlanes = 1
-    image.ImagedVolumeWidth = cols * sheet.spacing_mm[1]
-    image.ImagedVolumeHeight = rows * sheet.spacing_mm[0]
-    x, y, _ = origin_mm(sheet, geometry)
+    image.ImagedVolumeWidth = cols * sheet.geometry.spacing_col_mm
+    image.ImagedVolumeHeight = rows * sheet.geometry.spacing_row_mm
+    x, y, _ = origin_mm(sheet)
     origin = Dataset()
     origin.XOffsetInSlideCoordinateSystem = DSfloat(x, auto_format=True)
     origin.YOffsetInSlideCoordinateSystem = DSfloat(y, auto_format=True)
     image.TotalPixelMatrixOriginSequence = [origin]
-    image.ImageOrientationSlide = deepcopy(source.ImageOrientationSlide)
+    image.ImageOrientationSlide = [DSfloat(v, auto_format=True) for v in sheet.geometry.orientation]
     image.SpecimenLabelInImage = "NO"
 
 
 def _groups(image: Dataset, source: Dataset, sheet: Sheet, names: ResultNames) -> None:
     """Shared groups and dimensions of a TILED_FULL image (PS3.3 C.7.6.16, C.7.6.17)."""
     shared, kind, path = Dataset(), Dataset(), Dataset()
-    row_mm, col_mm = (float(f"{mm:.9g}") for mm in sheet.spacing_mm)  # DS: 16 characters
+    row_mm, col_mm = (
+        float(f"{mm:.9g}")  # DS: 16 characters
+        for mm in (sheet.geometry.spacing_row_mm, sheet.geometry.spacing_col_mm)
+    )
     shared.PixelMeasuresSequence = pixel_measures(source, (row_mm, col_mm))
     kind.FrameType = _KIND
     shared.WholeSlideMicroscopyImageFrameTypeSequence = [kind]

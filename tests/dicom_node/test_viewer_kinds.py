@@ -1,0 +1,165 @@
+"""What the heart of Slim shows of every kind of object that it knows, whoever the patient is.
+
+dicom-microscopy-viewer in headless Chromium. The pictures stay in tests/output/viewer-kinds: look
+at them. `tests/long/viewers.py` takes those of OHIF.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydicom import dcmread
+from viewer.dicomweb import serve
+from viewer.installed import SUPPORT, installed, pages
+from viewer_studies import BLUE, VIOLET, SeenStudy, drawn_slide, seen_study
+
+OUTPUT = Path(__file__).parents[1] / "output" / "viewer-kinds"
+HOW = {
+    "heatmap-tumor": "segments",
+    "region-tumor": "segments",
+    "report": "report",
+    "annotations": "annotations",
+    "map": "map",
+}
+SHOWN = {
+    "latin": tuple(HOW),
+    "japanese": ("heatmap-tumor", "report"),
+    "korean": ("region-tumor", "report"),
+    "turned": ("heatmap-tumor", "report", "annotations"),
+}
+"""Kinds by study; each picture takes seconds."""
+
+
+@pytest.fixture(scope="module")
+def modules() -> Path:
+    return installed()
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory: pytest.TempPathFactory) -> list[SeenStudy]:
+    folder = tmp_path_factory.mktemp("seen")
+    slide = drawn_slide(folder / "drawn")
+    asked = frozenset({"annotations", "map"})
+    return [
+        seen_study(name, slide, folder / name, asked & set(kinds)) for name, kinds in SHOWN.items()
+    ]
+
+
+@pytest.fixture(scope="module")
+def said(modules: Path, studies: list[SeenStudy]) -> dict[str, list[str]]:
+    """What each layer is called in the viewer, by the name of its picture."""
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    files = [path for study in studies for path in study.files]
+    with serve(files, pages(modules)) as address:
+        jobs = [_job(study, address) for study in studies]
+        chromium = shutil.which("chromium") or ""
+        done = subprocess.run(
+            ["node", SUPPORT / "kinds.js", modules, chromium, OUTPUT, json.dumps(jobs)],
+            capture_output=True,
+            text=True,
+            timeout=540,
+            env={**os.environ, "HOME": str(files[0].parent)},
+        )
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout.splitlines()[-1])
+    assert answer["errors"] == []
+    names: dict[str, list[str]] = answer["names"]
+    return names
+
+
+def _job(study: SeenStudy, address: str) -> dict[str, object]:
+    (slide,), (made,) = study.slides.values(), study.objects.values()
+    series = dcmread(slide.base_path, stop_before_pixels=True).SeriesInstanceUID
+    layers = [
+        {
+            "how": HOW[kind],
+            "name": kind,
+            "series": dcmread(made[kind], stop_before_pixels=True).SeriesInstanceUID,
+        }
+        for kind in SHOWN[study.name]
+    ]
+    page = f"{address}/viewer.html?study={study.uid}&slide={series}"
+    return {"address": page, "name": study.name, "layers": layers}
+
+
+def picture(name: str) -> np.ndarray:
+    return np.asarray(Image.open(OUTPUT / f"{name}.png").convert("RGB")).astype(int)
+
+
+def changed(study: str, kind: str) -> np.ndarray:
+    """Where the layer is drawn."""
+    return np.abs(picture(f"{study}-{kind}") - picture(study)).max(axis=2) > 12
+
+
+def colored(study: str, *colors: tuple[int, int, int]) -> np.ndarray:
+    """Where the slide has one of these colors."""
+    slide = picture(study)
+    masks = [np.abs(slide - color).max(axis=2) < 25 for color in colors]
+    mask: np.ndarray = np.logical_or.reduce(masks)
+    assert mask.sum() > 2000, "the slide is not on the picture"
+    return mask
+
+
+def overlap(one: np.ndarray, other: np.ndarray) -> float:
+    return float((one & other).sum() / (one | other).sum())
+
+
+@pytest.mark.parametrize("study", ["latin", "japanese", "turned"])
+def test_the_heatmap_covers_what_reaches_the_floor(said, study):
+    assert said[f"{study}-heatmap-tumor"] == ["Tumor probability per tile (research)"]
+    assert overlap(changed(study, "heatmap-tumor"), colored(study, VIOLET, BLUE)) > 0.9
+
+
+@pytest.mark.parametrize("study", ["latin", "korean"])
+def test_the_region_covers_what_reaches_the_threshold(said, study):
+    (label,) = said[f"{study}-region-tumor"]
+    assert "0.5" in label
+    assert overlap(changed(study, "region-tumor"), colored(study, BLUE)) > 0.9
+
+
+@pytest.mark.parametrize("study", ["latin", "japanese", "korean", "turned"])
+def test_the_places_of_the_report_lie_on_the_highest_tiles(said, study):
+    _, *places = said[f"{study}-report"]
+    assert len(places) == 6, "the outline of the tissue and five tiles"
+    blue = colored(study, BLUE)
+    assert (changed(study, "report") & blue).sum() > 150
+
+
+def test_names_of_all_scripts_are_read(said):
+    names = {study: json.dumps(said[f"{study}-report"][0], ensure_ascii=False) for study in SHOWN}
+    assert "Jérôme" in names["latin"]
+    assert "山田" in names["japanese"]
+    assert "홍" in names["korean"]
+
+
+@pytest.mark.parametrize("study", ["latin", "turned"])
+def test_every_tile_above_the_floor_is_annotated_where_it_is(said, study):
+    assert said[f"{study}-annotations"] == ["Tumor probability per tile (research)"]
+    drawn, tissue = changed(study, "annotations"), colored(study, VIOLET, BLUE)
+    rows, cols = np.nonzero(drawn)
+    assert rows.size > 1000, "no annotation is drawn"
+    found = [rows.min(), rows.max(), cols.min(), cols.max()]
+    rows, cols = np.nonzero(tissue)
+    wanted = [rows.min(), rows.max(), cols.min(), cols.max()]
+    np.testing.assert_allclose(found, wanted, atol=6)
+
+
+def test_the_map_is_brightest_where_the_value_is_highest(said):
+    """It is drawn opaque and smoothed, black where nothing was analyzed: so the viewer draws."""
+    assert said["latin-map"]
+    light, blue = picture("latin-map").sum(axis=2), colored("latin", BLUE)
+    tissue, slide = colored("latin", VIOLET), picture("latin")
+    assert light[blue].mean() > 1.3 * light[tissue].mean()
+    glass = (slide.min(axis=2) > 235) & (slide.max(axis=2) < 250)
+    assert np.median(light[glass]) < 30
+    light[slide.min(axis=2) > 250] = 0  # the page beside the slide
+    rows, cols = np.nonzero(light >= np.percentile(light[blue], 99))
+    middle = [np.nonzero(blue)[axis].mean() for axis in (0, 1)]
+    np.testing.assert_allclose([np.median(rows), np.median(cols)], middle, atol=12)
