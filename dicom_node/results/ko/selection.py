@@ -37,7 +37,9 @@ def make(making: Making) -> Iterator[BuiltObject]:
         sop_instance_uid=names.uid("instance"),
         instance_number=1,
         manufacturer=making.provenance.device.manufacturer,
-        series_description=series_description("AI results of a slide", making.manifest),
+        series_description=series_description(
+            "AI results of a slide", making.manifest, making.source
+        ),
         specific_character_set=UTF_8,
     )
     document.ContinuityOfContent = "SEPARATE"
