@@ -74,6 +74,11 @@ class Making:
     """Of a case: each of its slides; `source` is then the header of the first one used."""
 
     @property
+    def of_one(self) -> Dataset | None:
+        """Header of the one slide that an object is of; None of a case."""
+        return None if self.parts else self.source
+
+    @property
     def series_number(self) -> int:
         """Series Number of the report; that of each other object follows it."""
         return series_number_of(self.number)

@@ -149,6 +149,12 @@ def test_a_picture_says_that_it_is_derived_lossy_and_free_of_patient_data(shown)
         assert references == [str(source.SOPInstanceUID), str(segmentation)]
 
 
+def test_every_series_says_of_which_slide_it_is(shown):
+    source, made = shown
+    for name, one in made.items():
+        assert str(source.ContainerIdentifier) in one.SeriesDescription, name
+
+
 def test_the_capture_is_the_same_picture(shown):
     _, made = shown
     np.testing.assert_allclose(

@@ -53,7 +53,7 @@ def make(making: Making) -> Iterator[BuiltObject]:
         device_serial_number=device.serial,
         content_description=plain("Every tile that was analyzed, with its value", 64),
         content_label="TILES",
-        series_description=series_description("AI annotations", making.manifest),
+        series_description=series_description("AI annotations", making.manifest, making.source),
         specific_character_set=UTF_8,
     )
     name_specimen(annotations, names)

@@ -48,7 +48,7 @@ def _image(making: Making, sheet: Sheet, segmentation: Dataset, nth: int) -> SOP
         instance_number=1,
         modality="GM",
         transfer_syntax_uid=JPEGBaseline8Bit,
-        series_description=series_description("AI picture", making.manifest),
+        series_description=series_description("AI picture", making.manifest, making.source),
         specific_character_set=UTF_8,
     )
     # All of the specimen's module or none of it: its attributes need each other.

@@ -71,7 +71,7 @@ def _image(
         instance_number=1,
         modality="SM",
         transfer_syntax_uid=JPEGBaseline8Bit,
-        series_description=series_description("AI overlay", making.manifest),
+        series_description=series_description("AI overlay", making.manifest, making.source),
         specific_character_set=UTF_8,
     )
     for keyword in _COPIED:

@@ -76,7 +76,7 @@ def _map(making: Making, result: Prediction, segmentation: Dataset, nth: int) ->
         tile_pixel_array=True,
         tile_size=(_FRAME_PX, _FRAME_PX),
         dimension_organization_type="TILED_SPARSE",
-        series_description=series_description("AI map", making.manifest),
+        series_description=series_description("AI map", making.manifest, making.source),
         specific_character_set=UTF_8,
     )
     # As in the Segmentation: viewers compare the origin with the slide's.
