@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -199,6 +201,13 @@ def test_what_a_held_out_patient_died_of_does_not_reach_the_self_twins_target():
 # -- nobody who is scored is in a fit -----------------------------------------------------------
 
 
+def write_features(path: Path, bags: Mapping[str, Any]) -> None:
+    """Bags of slides in the one file that a cohort reads."""
+    ends = np.cumsum([0, *map(len, bags.values())])
+    feats = np.concatenate(list(bags.values())).astype(np.float32)
+    np.savez(path, feats=feats, offsets=ends, slide_id=np.array(list(bags)))
+
+
 def cohort(name: str, draw: int, folder: Path, *, strangers: bool = False) -> Cohort:
     """Eighty drawn patients of ten sites; with `strangers` some of sites and ids of cohort one."""
     group = drawn(80, 20 + draw)
@@ -213,7 +222,7 @@ def cohort(name: str, draw: int, folder: Path, *, strangers: bool = False) -> Co
         f"{patient}-01Z": np.pad(bag.numpy(), ((0, 0), (0, FEATURES - bag.shape[1])))
         for patient, bag in zip(ids, group.bags, strict=True)
     }
-    np.savez(path, **bags)
+    write_features(path, bags)
     index = pd.Index(ids, name="patient")
     patients = pd.DataFrame(
         {
@@ -515,7 +524,7 @@ def test_one_cohort_and_cohorts_of_unlike_width_are_refused(two, tmp_path, capsy
 
     wide = {patient: np.pad(bag, ((0, 0), (0, 1))) for patient, bag in two[1].bags.items()}
     slides = two[1].slides.drop(columns="instances")
-    np.savez(tmp_path / "wide.npz", **{f"{patient}-01Z": bag for patient, bag in wide.items()})
+    write_features(tmp_path / "wide.npz", {f"{patient}-01Z": bag for patient, bag in wide.items()})
     slides["file"] = str(tmp_path / "wide.npz")
     material = Material("wide", two[1].task, two[1].patients, two[1].genes, slides,
                         {f"{patient}-01Z": bag for patient, bag in wide.items()},
