@@ -13,25 +13,17 @@ from PIL import Image
 from pydicom import Dataset, dcmread
 
 from dicom_node.view.items import evidence_of
+from inference.overview import reduced
 from inference.slide.frames import Level, read_rectangles
 from inference.slide.slide import Slide
 from inference.types import SlideGeometry
 
 
 def thumbnail(slide: Slide, width_px: int) -> NDArray[np.uint8]:
-    """RGB [H, W, 3] of the whole slide, at least `width_px` wide where the slide is.
-
-    Reads a strip at a time: memory stays flat even where only a large level exists.
-    """
+    """RGB [H, W, 3] of the whole slide, at least `width_px` wide where the slide is."""
     wide = [level for level in slide.levels if level.cols >= width_px]
     level = min(wide or slide.levels, key=lambda v: v.cols)
-    factor = max(1, level.cols // width_px)
-    height = factor * max(1, level.frame_rows // factor)
-    tops = np.arange(0, level.rows, height)
-    strips = np.array([(top, 0, min(top + height, level.rows), level.cols) for top in tops])
-    return np.concatenate(
-        [np.asarray(Image.fromarray(s).reduce(factor)) for s in read_rectangles(level, strips)]
-    )
+    return reduced(level, max(1, level.cols // width_px))
 
 
 def patch(slide: Slide, outline_px: NDArray[np.float64], side_px: int) -> NDArray[np.uint8]:
