@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from form_inputs import EDITS, built, predicted, slide_files
 from pydicom import Dataset, dcmread
-from pydicom.uid import ExplicitVRLittleEndian, JPEGLSLossless
-from result_inputs import STRIDE, geometry, to_bytes
+from pydicom.uid import ExplicitVRLittleEndian
+from result_inputs import STRIDE, geometry
 
 from dicom_node import implementation
 from dicom_node.commands.studies_of_files import Unusable, find_studies
@@ -21,7 +21,6 @@ from dicom_node.results.ann import geojson
 from dicom_node.results.files import write
 from dicom_node.results.identity import Provenance
 from dicom_node.results.overlay.drawing import FAINTEST, STRONGEST
-from dicom_node.results.seg.syntax import explicit
 from dicom_node.services.store.status import STATUS_OF, StoreStatus
 from dicom_node.spool.identity import read_identity
 from dicom_node.spool.refusals import Refused, Why
@@ -218,28 +217,6 @@ def test_the_set_names_the_slide_and_everything_that_was_made_of_it(shown):
     }
     assert listed == named
     assert selection.ConceptNameCodeSequence[0].CodeMeaning == "For Research"
-
-
-def test_a_segmentation_is_the_same_object_in_explicit_vr(phantom_study, tmp_path):
-    slide = slide_files(phantom_study.folder, tmp_path / "slide", EDITS["latin"])
-    segmentation = built(slide, wanted=frozenset())["heatmap-tumor"].dataset
-    before = to_bytes(segmentation)
-    native = explicit(segmentation)
-    assert segmentation.file_meta.TransferSyntaxUID == JPEGLSLossless
-    assert to_bytes(segmentation) == before, "the object that was given stays as it is"
-    write(native, tmp_path / "native.dcm")
-    read = dcmread(tmp_path / "native.dcm")
-    assert read.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
-    assert read.SOPInstanceUID == segmentation.SOPInstanceUID
-    assert read.file_meta.MediaStorageSOPInstanceUID == segmentation.SOPInstanceUID
-    assert (read.pixel_array == segmentation.pixel_array).all()
-    assert explicit(read).PixelData == read.PixelData
-    write(segmentation, tmp_path / "compressed.dcm")
-    compressed = dcmread(tmp_path / "compressed.dcm").to_json_dict()
-    changed = {tag for tag, one in read.to_json_dict().items() if one != compressed.get(tag)}
-    assert changed == {"7FE00010"}
-    with pytest.raises(ValueError, match="expected a Segmentation"):
-        explicit(Dataset())
 
 
 # ---- QuPath ------------------------------------------------------------------------------------
