@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
-from nodes import Node, node, storescp, storescu, study_of, wait_for
+from nodes import Node, free_port, node, storescp, storescu, study_of, wait_for
 from sick_pacs import accepts_nothing_more, answers_no_request
 
 from dicom_node.ledger.counted import Evidence
@@ -19,6 +20,10 @@ SICK = {
     "hangs in C-ECHO and C-STORE": lambda: answers_no_request(echoes=False),
     "hangs in C-STORE": lambda: answers_no_request(echoes=True),
 }
+
+LINGERING = str(Path(__file__).parents[1] / "support" / "lingering.py")
+READY = {"ingest": "listening", "worker": "model_ready", "egress": "egress_started"}
+"""What the log of a process says when it is at work."""
 
 
 def second_destination(port: int) -> str:
@@ -69,6 +74,14 @@ def test_a_stop_does_not_wait_for_a_destination_that_hangs(phantom_study, tmp_pa
         assert n.stop() == 0
         assert time.monotonic() - asked_at < 15
         assert n.ledger.queries.revision(study).state is State.DELIVERING
+
+
+@pytest.mark.parametrize("role", ["ingest", "worker", "egress"])
+def test_a_stop_waits_for_no_thread_that_a_library_left_behind(role, tmp_path):
+    with node(tmp_path / "node", free_port()) as n:
+        n.launch(role, LINGERING)
+        wait_for(lambda: READY[role] in n.log, what="the process at work")
+        assert n.stop() == 0
 
 
 def test_a_result_file_that_is_gone_holds_back_no_other_study(phantom_study, tmp_path):
