@@ -12,6 +12,8 @@ from result_inputs import PROVENANCE, manifest, prediction, refusal, values
 from dicom_node.results import kinds
 from dicom_node.results.build import objects_of
 from dicom_node.results.making import BuiltObject, Making
+from engines.manifest.outputs import HeatmapOutput
+from engines.manifest.whole import Manifest
 from inference.slide.files import SlideFiles
 from inference.types import Heatmap, Patch, Prediction
 
@@ -70,6 +72,16 @@ def slide_files(folder: Path, into: Path, edit: Callable[[Dataset], None]) -> Sl
     return SlideFiles("slide", tuple(paths), uids, paths[base])
 
 
+def with_region() -> Manifest:
+    """A student whose map has a threshold, so that a region is drawn."""
+    plain = manifest()
+    drawn = [
+        o.model_copy(update={"threshold": 0.5, "floor": 0.1}) if isinstance(o, HeatmapOutput) else o
+        for o in plain.outputs
+    ]
+    return plain.model_copy(update={"outputs": tuple(drawn)})
+
+
 def predicted(source: Dataset) -> Prediction:
     """A heatmap on the grid of the slide, with two marked places."""
     places = (Patch(1, 1, 1.0), Patch(3, 4, 0.9))
@@ -85,12 +97,14 @@ def built(
     without_place: bool = False,
     number: int = 0,
     wanted: frozenset[str] = ALL_KINDS,
+    student: Manifest | None = None,
 ) -> dict[str, BuiltObject]:
     """Every object of the slide by its kind; nothing that was asked for may be lacking."""
     source = dcmread(slide.base_path, stop_before_pixels=True)
     result = refusal(None if without_place else source) if refused else predicted(source)
+    says = student or manifest()
     objects, trouble = objects_of(
-        result, lambda r: Making(source, r, manifest(), PROVENANCE, slide, number, wanted=wanted)
+        result, lambda r: Making(source, r, says, PROVENANCE, slide, number, wanted=wanted)
     )
     assert trouble == ""
     found: dict[str, BuiltObject] = {b.kind: b for b in objects}

@@ -1,0 +1,198 @@
+"""Every kind of object over many inputs, by every validator there is: what each finds.
+
+python tests/long/validators.py [--dciodvfy FILE] [--dcmqi FOLDER] [--dcmjs FOLDER] [--inputs N]
+
+dciodvfy, dsr2html and DicomSRValidator are those of the Debian packages that tests/run.sh installs.
+The flags add a second dciodvfy (of the Python package dicom3tools), dcmqi's reader of reports (of
+the Python package dcmqi; its reader of Segmentations knows no slides) and a node_modules folder
+that holds dcmjs. What is not given is not run, and said. What dciodvfy finds in the slide itself
+(a slide without a specimen) is counted apart: its objects can say no more than it does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parents[1] / "support"), str(Path(__file__).parents[2])]
+
+import highdicom as hd
+from form_inputs import EDITS, built, slide_files, with_region
+from letters_of_the_world import DECODED, MARKED, Written
+from pydicom import Dataset, dcmread
+from pydicom.uid import BasicTextSRStorage
+from validators import ended, template_errors
+
+from dicom_node.results.files import write
+from inference.phantom.draw import MPP, draw
+from slides import write_slide
+
+Check = Callable[[Path], list[str]]
+REPORTS = ("report", "report-enhanced", "report-text")
+WITH_TEMPLATES = ("report", "report-enhanced")
+JS = """
+const dcmjs = require('dcmjs'), fs = require('fs');
+const bytes = fs.readFileSync(process.argv[1]);
+const file = dcmjs.data.DicomMessage.readFile(bytes.buffer.slice(bytes.byteOffset,
+  bytes.byteOffset + bytes.byteLength));
+const ds = dcmjs.data.DicomMetaDictionary.naturalizeDataset(file.dict);
+if (!ds.SOPInstanceUID) throw new Error('no SOPInstanceUID');
+"""
+
+
+def named(written: Written, path: Path) -> None:
+    """Puts the octets as they are into the patient's name of a file."""
+    ds, size = dcmread(path), len(written.octets) + len(written.octets) % 2
+    del ds.SpecificCharacterSet
+    if written.sets:
+        ds.SpecificCharacterSet = list(written.sets)
+    ds.PatientName = "P" * size
+    buffer = io.BytesIO()
+    ds.save_as(buffer)
+    content = buffer.getvalue()
+    assert content.count(b"P" * size) == 1
+    path.write_bytes(content.replace(b"P" * size, written.octets.ljust(size)))
+
+
+def inputs(folder: Path, into: Path) -> Iterator[tuple[str, Path, dict[str, Dataset]]]:
+    """Name of an input, a file of its slide, and all objects of it by their kinds."""
+    for name, edit in EDITS.items():
+        slide = slide_files(folder, into / name, edit)
+        made = built(slide, number=len(name), student=with_region())
+        yield name, slide.base_path, {k: b.dataset for k, b in made.items()}
+    slide = slide_files(folder, into / "refused", EDITS["japanese"])
+    for without_place in (False, True):
+        made = built(slide, refused=True, without_place=without_place)
+        yield f"refused{without_place}", slide.base_path, {k: b.dataset for k, b in made.items()}
+    for name, written in (DECODED | MARKED).items():
+        slide = slide_files(folder, into / name, lambda ds: None)
+        for path in slide.paths:
+            named(written, path)
+        made = built(slide, student=with_region())
+        yield name, slide.base_path, {k: b.dataset for k, b in made.items()}
+
+
+def highdicom_reads(path: Path) -> list[str]:
+    """Errors of the reader of the object's class; none where highdicom has no reader."""
+    readers: dict[str, Callable[[Path], object]] = {
+        "SEG": hd.seg.segread,
+        "SR": hd.sr.srread,
+        "ANN": hd.ann.annread,
+        "OT": hd.imread,
+        "KO": lambda p: hd.ko.KeyObjectSelectionDocument.from_dataset(dcmread(p)),
+    }
+    header = dcmread(path, stop_before_pixels=True)
+    has_reader = header.SOPClassUID != BasicTextSRStorage
+    try:
+        readers.get(header.Modality if has_reader else "", dcmread)(path)
+    except (ValueError, TypeError, AttributeError, KeyError, RuntimeError) as error:
+        return [f"{type(error).__name__}: {error}"]
+    return []
+
+
+def said_by(*command: object) -> list[str]:
+    """What a program says when it fails, and the lines that it calls errors."""
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, errors="replace",
+        check=False,
+    )  # fmt: skip
+    lines = (done.stdout + done.stderr).splitlines()
+    found = [line for line in lines if line.startswith(("Error", "ERROR", "E:"))]
+    return found or ([lines[-1] if lines else "failed"] if done.returncode else [])
+
+
+def checks(asked: argparse.Namespace, scratch: Path) -> dict[str, tuple[Check, tuple[str, ...]]]:
+    """Validators by name, with the kinds they look at (empty: all)."""
+    found: dict[str, tuple[Check, tuple[str, ...]]] = {
+        "dciodvfy (Debian)": (lambda p: _iod(said_by("dciodvfy", "-new", p)), ()),
+        "dsr2html": (lambda p: _shown(p, scratch), REPORTS),
+        "DicomSRValidator": (template_errors, WITH_TEMPLATES),
+        "highdicom": (highdicom_reads, ()),
+    }
+    if asked.dciodvfy:
+        found["dciodvfy (2026)"] = (lambda p: _iod(said_by(asked.dciodvfy, "-new", p)), ())
+    if asked.dcmqi:
+        program, told = asked.dcmqi / "tid1500reader", scratch / "told.json"
+        found["dcmqi tid1500reader"] = (
+            lambda p: said_by(program, "--inputDICOM", p, "--outputMetadata", told),
+            WITH_TEMPLATES,
+        )
+    if asked.dcmjs:
+        found["dcmjs"] = (lambda p: _by_dcmjs(p, asked.dcmjs), ())
+    return found
+
+
+def _iod(lines: list[str]) -> list[str]:
+    return [line for line in lines if "Error" in line]
+
+
+def _shown(path: Path, scratch: Path) -> list[str]:
+    done = ended("dsr2html", path, scratch / "page.html")
+    return [done.stderr] if done.returncode else []
+
+
+def _by_dcmjs(path: Path, modules: Path) -> list[str]:
+    done = subprocess.run(
+        ["node", "-e", JS, str(path)],
+        capture_output=True, text=True, check=False, env={"NODE_PATH": str(modules), "PATH": _PATH},
+    )  # fmt: skip
+    return [done.stderr.strip().splitlines()[-1]] if done.returncode else []
+
+
+_PATH = "/usr/local/bin:/usr/bin:/bin"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dciodvfy")
+    parser.add_argument("--dcmqi", type=Path)
+    parser.add_argument("--dcmjs", type=Path)
+    parser.add_argument("--inputs", type=int, default=1000, help="the first N inputs")
+    asked = parser.parse_args()
+    ran, failed = Counter[str](), Counter[str]()
+    of_slides, objects = Counter[str](), Counter[str]()
+    with tempfile.TemporaryDirectory() as place:
+        folder, scratch = Path(place) / "slide", Path(place) / "scratch"
+        folder.mkdir()
+        scratch.mkdir()
+        write_slide(draw(3, rows=2048, cols=3072).pixels, folder, mpp=MPP, levels=3, seed="v")
+        all_checks = checks(asked, scratch)
+        for number, (name, source, made) in enumerate(inputs(folder, Path(place) / "in"), start=1):
+            if number > asked.inputs:
+                break
+            own = {line for line in said_by("dciodvfy", "-new", source) if "Error" in line}
+            for kind, dataset in made.items():
+                path = scratch / f"{kind}.dcm"
+                write(dataset, path)
+                objects[kind] += 1
+                for validator, (check, kinds) in all_checks.items():
+                    if kinds and kind.partition("-tumor")[0] not in kinds:
+                        continue
+                    ran[validator] += 1
+                    for line in check(path):
+                        if line in own:
+                            of_slides[validator] += 1
+                            continue
+                        failed[validator] += 1
+                        print(f"{name} | {kind} | {validator} | {line}", flush=True)
+            print(
+                f"{number} inputs, {objects.total()} objects, {failed.total()} errors", flush=True
+            )
+    for validator, count in ran.items():
+        print(
+            f"{validator}: {count} objects, {failed[validator]} errors, {of_slides[validator]} of slides"
+        )
+    for flag in ("dciodvfy", "dcmqi", "dcmjs"):
+        if getattr(asked, flag) is None:
+            print(f"not run: --{flag} was not given")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
