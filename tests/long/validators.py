@@ -18,6 +18,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "support"), str(Path(__file__).parents[2])]
@@ -148,50 +149,63 @@ def _by_dcmjs(path: Path, modules: Path) -> list[str]:
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
+class Found:
+    """What all validators found so far."""
+
+    def __init__(self, checks: dict[str, tuple[Check, tuple[str, ...]]], scratch: Path) -> None:
+        self.checks, self.scratch = checks, scratch
+        self.ran, self.failed = Counter[str](), Counter[str]()
+        self.of_slides, self.objects = Counter[str](), Counter[str]()
+
+    def look(self, name: str, source: Path, made: dict[str, Dataset]) -> None:
+        """Show all objects of one input to all validators."""
+        own = set(_iod(said_by("dciodvfy", "-new", source)))
+        for kind, dataset in made.items():
+            path = self.scratch / f"{kind}.dcm"
+            write(dataset, path)
+            self.objects[kind] += 1
+            for validator, (check, kinds) in self.checks.items():
+                if not kinds or kind in kinds:
+                    self.ran[validator] += 1
+                    lines = check(path)
+                    self.of_slides[validator] += len(own & set(lines))
+                    self._failed(f"{name} | {kind}", validator, sorted(set(lines) - own))
+
+    def _failed(self, what: str, validator: str, lines: list[str]) -> None:
+        self.failed[validator] += len(lines)
+        for line in lines:
+            print(f"{what} | {validator} | {line}", flush=True)
+
+    def told(self) -> Iterator[str]:
+        """A line for each validator."""
+        for name, count in self.ran.items():
+            apart = f", {self.of_slides[name]} that the slides have" if self.of_slides[name] else ""
+            yield f"{name}: {count} objects, {self.failed[name]} errors{apart}"
+
+
 def main() -> int:
+    """Look at all inputs; 1 where an error was found."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dciodvfy")
     parser.add_argument("--dcmqi", type=Path)
     parser.add_argument("--dcmjs", type=Path)
     parser.add_argument("--inputs", type=int, default=1000, help="the first N inputs")
     asked = parser.parse_args()
-    ran, failed = Counter[str](), Counter[str]()
-    of_slides, objects = Counter[str](), Counter[str]()
     with tempfile.TemporaryDirectory() as place:
         folder, scratch = Path(place) / "slide", Path(place) / "scratch"
         folder.mkdir()
         scratch.mkdir()
         write_slide(draw(3, rows=2048, cols=3072).pixels, folder, mpp=MPP, levels=3, seed="v")
-        all_checks = checks(asked, scratch)
-        for number, (name, source, made) in enumerate(inputs(folder, Path(place) / "in"), start=1):
-            if number > asked.inputs:
-                break
-            own = {line for line in said_by("dciodvfy", "-new", source) if "Error" in line}
-            for kind, dataset in made.items():
-                path = scratch / f"{kind}.dcm"
-                write(dataset, path)
-                objects[kind] += 1
-                for validator, (check, kinds) in all_checks.items():
-                    if kinds and kind.partition("-tumor")[0] not in kinds:
-                        continue
-                    ran[validator] += 1
-                    for line in check(path):
-                        if line in own:
-                            of_slides[validator] += 1
-                            continue
-                        failed[validator] += 1
-                        print(f"{name} | {kind} | {validator} | {line}", flush=True)
-            print(
-                f"{number} inputs, {objects.total()} objects, {failed.total()} errors", flush=True
-            )
-    for validator, count in ran.items():
-        print(
-            f"{validator}: {count} objects, {failed[validator]} errors, {of_slides[validator]} of slides"
-        )
+        found = Found(checks(asked, scratch), scratch)
+        shown = islice(inputs(folder, Path(place) / "in"), asked.inputs)
+        for number, one in enumerate(shown, start=1):
+            found.look(*one)
+            print(f"{number} inputs, {found.objects.total()} objects", flush=True)
+    print(*found.told(), dict(found.objects), sep="\n")
     for flag in ("dciodvfy", "dcmqi", "dcmjs"):
         if getattr(asked, flag) is None:
             print(f"not run: --{flag} was not given")
-    return 1 if failed else 0
+    return 1 if found.failed.total() else 0
 
 
 if __name__ == "__main__":
