@@ -2,6 +2,7 @@
 # Passes every check of the project on a fresh machine: installs what the tests need, then runs
 # format, lint, types and tests, in this order, and stops at the first failure.
 #   sh tests/run.sh [ARGUMENTS]        arguments for pytest
+#   sh tests/run.sh whole [ARGUMENTS]  the same with the tests that are marked long
 #   sh tests/run.sh long [ARGUMENTS]   the long hunt (tests/long/kills.py) in place of the checks;
 #                                      what it prints is kept in build/long-*.log
 #   VENV=DIR            where the virtual environment goes (default .venv)
@@ -45,6 +46,13 @@ if [ "${1:-}" = long ]; then
     exit "$(tail -n 1 "$kept")"
 fi
 
+# Of tests that kill a node at every point there is, a part is enough for every day.
+marked="not long"
+if [ "${1:-}" = whole ]; then
+    shift
+    marked=""
+fi
+
 echo "== format, lint, types"
 "$VENV/bin/ruff" format --check .
 "$VENV/bin/ruff" check .
@@ -52,4 +60,5 @@ echo "== format, lint, types"
 
 # Most tests wait for nodes, PACS and browsers of their own: three files at a time.
 echo "== tests"
-exec "$VENV/bin/python" -m pytest -n "${TEST_PROCESSES:-3}" --dist loadfile --no-loadscope-reorder "$@"
+exec "$VENV/bin/python" -m pytest -n "${TEST_PROCESSES:-3}" --dist loadfile \
+    --no-loadscope-reorder -m "$marked" "$@"

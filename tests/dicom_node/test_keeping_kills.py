@@ -7,12 +7,13 @@ import signal
 import pytest
 from crashing import PROOF_POINTS, PURGE_POINTS
 from keeping_pacs import keeping_pacs
+from matrix import thinned
 from nodes import ROOT, node, orthanc, storescp, storescu, study_of, wait_for
 
 from dicom_node.ledger.states import Proof, State
 
 
-@pytest.mark.parametrize("point", PROOF_POINTS)
+@pytest.mark.parametrize("point", thinned(PROOF_POINTS, 2))
 def test_after_kill_9_every_object_is_proven_and_asked_for_under_one_uid(
     point, phantom_study, tmp_path
 ):
@@ -35,7 +36,7 @@ def test_after_kill_9_every_object_is_proven_and_asked_for_under_one_uid(
         assert ledger.commitments.unsent("pacs") == []
 
 
-@pytest.mark.parametrize("point", PURGE_POINTS)
+@pytest.mark.parametrize("point", thinned(PURGE_POINTS, 2))
 def test_after_kill_9_a_purge_goes_on_and_no_file_is_left_that_nobody_knows(
     point, phantom_study, tmp_path
 ):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from crashing import EGRESS_POINTS, POINTS
+from matrix import thinned
 from nodes import dicom_node, node, storescp, storescu, study_of, wait_for
 from pydicom.uid import generate_uid
 from wsm_files import write_wsm
@@ -37,7 +38,7 @@ FEW_POINTS = [
 ]
 
 
-@pytest.mark.parametrize("point", FEW_POINTS)
+@pytest.mark.parametrize("point", thinned(FEW_POINTS, 2))
 def test_a_study_that_a_kill_interrupts_is_done_once_on_postgresql(
     point, postgres, phantom_study, tmp_path
 ):
