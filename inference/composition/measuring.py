@@ -110,7 +110,8 @@ def measure(output: MeasureOutput, counted: Sequence[Counted]) -> Measured:
             f"found{where}; {output.least_tiles} are needed."
         )
         return Measured(None, tiles, of, why)
-    return Measured(area / other, tiles, of)
+    value = area / other
+    return Measured(min(value, 1.0) if output.quantity == "share" else value, tiles, of)
 
 
 def tile_mm2(told: Prediction) -> float:
