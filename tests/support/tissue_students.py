@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from bundles import TILE_PX, write_probe, write_sums
 from onnx import TensorProto, helper, load, numpy_helper, save
+from pydicom import dcmread
 from several import ORGANS, student
 from specimens import code
-from pydicom import dcmread
 
 from dicom_node.demo.wsm import write_slide
 from inference.slide.files import SlideFiles
