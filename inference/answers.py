@@ -5,7 +5,7 @@ from __future__ import annotations
 from engines.bundle import Bundle
 from engines.errors import BundleRejected
 from engines.manifest.outputs import ClassOutput, HeatmapOutput, MeasureOutput, Output
-from engines.manifest.uncertainty import Calibrated, Unknown
+from engines.manifest.uncertainty import Calibrated, Interval, Unknown
 from engines.manifest.whole import Manifest
 from inference.seen import COARSE, POSITIONS
 
@@ -25,9 +25,7 @@ def require_answerable(bundle: Bundle) -> Bundle:
 def unanswered(manifest: Manifest) -> str:
     """What of the student would be left out in silence; empty where nothing would."""
     found = [f"output {o.name} (of kind {o.kind})" for o in manifest.outputs
-             if isinstance(o, ClassOutput | MeasureOutput)]  # fmt: skip
-    found += [f"map {o.name} of several classes" for o in manifest.outputs
-              if isinstance(o, HeatmapOutput) and o.classes]  # fmt: skip
+             if isinstance(o, ClassOutput)]  # fmt: skip
     for output in manifest.outputs:
         if not _is_told(output):
             found.append(f"what is known of the uncertainty of {output.name}")
@@ -42,8 +40,11 @@ def unanswered(manifest: Manifest) -> str:
 
 def _is_told(output: Output) -> bool:
     """Whether a report says what the manifest states of the uncertainty: an interval of a map has
-    no place in its picture."""
+    no place in its picture, and a quantity that the node counts has none that a graph gives."""
     known = output.uncertainty
     if isinstance(output, HeatmapOutput):
         return isinstance(known, Unknown | Calibrated)
+    if isinstance(output, MeasureOutput):
+        is_constant = isinstance(known, Interval) and known.half_width is not None
+        return isinstance(known, Unknown) or is_constant
     return True

@@ -13,10 +13,12 @@ import numpy as np
 
 from inference.durable import whole
 from inference.types import (
+    ClassMap,
     Condition,
     Found,
     Heatmap,
     LevelAccount,
+    Measured,
     NotAssessable,
     Patch,
     Prediction,
@@ -89,6 +91,9 @@ def _take_apart(result: Prediction | NotAssessable) -> tuple[dict[str, Any], dic
     for n, heatmap in enumerate(result.heatmaps):
         del meta["heatmaps"][n]["values"]
         arrays[f"heatmap-{n}"] = heatmap.values
+    meta["class_maps"] = [found.name for found in result.class_maps]
+    for n, found in enumerate(result.class_maps):
+        arrays[f"classes-{n}"], arrays[f"shares-{n}"] = found.classes, found.shares
     meta["tissue_outlines"] = len(result.tissue_outlines)
     for n, outline in enumerate(result.tissue_outlines):
         arrays[f"outline-{n}"] = outline
@@ -117,6 +122,13 @@ def _prediction(meta: dict[str, Any], arrays: dict[str, Any]) -> Prediction:
         base=meta.get("base", ""),  # not kept before 0.1.2
         condition=_condition(meta.get("condition")),
         intervals=intervals_of(meta),
+        # what follows was not kept before 0.1.2
+        class_maps=tuple(
+            ClassMap(name, arrays[f"classes-{n}"], arrays[f"shares-{n}"])
+            for n, name in enumerate(meta.get("class_maps", ()))
+        ),
+        measures={name: Measured(**m) for name, m in meta.get("measures", {}).items()},
+        not_assessed=meta.get("not_assessed", {}),
     )
 
 

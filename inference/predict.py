@@ -16,11 +16,13 @@ from engines.manifest.tensors import Tensor
 from engines.manifest.whole import Manifest
 from inference import quality
 from inference.archive import load, save
+from inference.composition.composing import with_classes, with_measures
+from inference.composition.scope import asks_for_organs, organ_of
 from inference.condition.focus import FOCUS
 from inference.condition.shares import condition_of
 from inference.encoded import Encoded, encode
 from inference.errors import FramesUnreadable, Refused, Stopped, is_of_the_machine, without_path
-from inference.seen import COARSE, Seen, aggregator_inputs, numbers, tile_values_of
+from inference.seen import COARSE, Seen, aggregator_inputs, class_values_of, numbers, tile_values_of
 from inference.slide.slide import Slide, open_slide
 from inference.tiles.encoding import Runtime
 from inference.tiles.planning import LEAST_TISSUE_SHARE, Plan, plan_tiles
@@ -70,10 +72,13 @@ def predict(
     manifest = runtime.manifest
     outputs = runtime.run("aggregator", aggregator_inputs(manifest, seen.cells, seen.values))
     tile_values = {h.name: tile_values_of(h, seen.values, outputs) for h in manifest.heatmaps}
-    refusal = quality.output_refusal(manifest, outputs, tile_values)
+    classes = {m.name: class_values_of(m, seen.values, outputs) for m in manifest.class_maps}
+    refusal = quality.output_refusal(manifest, outputs, tile_values, classes)
     if refusal:
         return seen.refused(*refusal)
-    return replace(seen.with_maps(manifest, tile_values), **numbers(manifest, outputs))
+    told = replace(seen.with_maps(manifest, tile_values), **numbers(manifest, outputs))
+    composed = with_classes(told, manifest, classes, seen.cells[0], seen.shape, seen.origin)
+    return with_measures(composed, manifest)
 
 
 def look(
@@ -149,9 +154,10 @@ def _too_little(
 
 
 def _wanted(manifest: Manifest) -> list[Tensor]:
-    """Encoder tensors that the aggregator takes, heatmaps show, or the comparison needs."""
+    """Encoder tensors that the aggregator takes, maps show, or the comparison needs."""
     taken = {t.name.removesuffix(COARSE) for t in manifest.graphs["aggregator"].inputs}
-    shown = {h.tensor for h in manifest.heatmaps if h.graph == "encoder"}
+    maps = (*manifest.heatmaps, *manifest.class_maps)
+    shown = {m.tensor for m in maps if m.graph == "encoder"}
     reference = manifest.out_of_distribution
     compared = {_FEATURES} if reference and reference.is_proven else set()
     wanted = taken | shown | compared
@@ -177,7 +183,8 @@ def _seen(slide: Slide, manifest: Manifest, plan: Plan, encoded: Encoded) -> See
         base=slide.base_uid,
         condition=condition_of(plan.marks, cells, encoded.values[0].get(FOCUS)),
     )
-    return Seen(told, grid, encoded.cells, encoded.values)
+    origin = organ_of(slide) if asks_for_organs(manifest) else None
+    return Seen(told, grid, encoded.cells, encoded.values, origin)
 
 
 def _out_of_distribution(

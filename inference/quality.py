@@ -16,6 +16,7 @@ from engines.manifest.claims import Applicability
 from engines.manifest.tensors import TileInput
 from engines.manifest.values import Code
 from engines.manifest.whole import Manifest
+from inference.composition.classes import classes_fault
 from inference.slide.terms import substance_name
 from inference.types import Reason
 from inference.uncertainty import wrong_interval
@@ -123,10 +124,12 @@ def output_refusal(
     manifest: Manifest,
     slide_outputs: Mapping[str, NDArray[np.float32]],
     heatmaps: Mapping[str, NDArray[np.float32]],
+    class_values: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> tuple[Reason, str] | None:
     """MODEL_OUTPUT when a number is missing, infinite or outside of its range.
 
-    `slide_outputs` by tensor name of the aggregator; `heatmaps` [N] by output name.
+    `slide_outputs` by tensor name of the aggregator; `heatmaps` [N] and
+    `class_values` [N, K] by output name.
     """
     ranges = [(s.name, slide_outputs[s.tensor], -inf, inf) for s in manifest.scores]
     ranges += [(s.name, slide_outputs[s.tensor], 0.0, 1.0) for s in manifest.survivals]
@@ -143,6 +146,9 @@ def output_refusal(
         return Reason.MODEL_OUTPUT, (
             f"The model gave an interval for {outside} that does not hold its value."
         )
+    for name, values in (class_values or {}).items():
+        if fault := classes_fault(name, values):
+            return Reason.MODEL_OUTPUT, fault
     for survival in manifest.survivals:
         if np.any(np.diff(slide_outputs[survival.tensor].ravel()) > SURVIVAL_RISE):
             return Reason.MODEL_OUTPUT, f"The model gave a curve for {survival.name} that rises."

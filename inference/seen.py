@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from engines.manifest.outputs import HeatmapOutput
 from engines.manifest.whole import Manifest
 from inference.heatmap import assemble
+from inference.specimen.deciding import Decision
 from inference.tiles.grid import TileGrid
 from inference.types import NotAssessable, Prediction, Reason
 from inference.uncertainty import intervals
@@ -34,6 +35,13 @@ class Seen:
     """[N, 2] (row, col) of the tiles that are judged, by source."""
     values: tuple[Mapping[str, Array], ...]
     """[N, ...] by tensor name of the encoder, by source; maybe in files."""
+    origin: Decision | None = None
+    """The organ of the slide; None where no output asks for it."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the grid."""
+        return self.grid.rows, self.grid.cols
 
     def refused(self, reason: Reason, detail: str) -> NotAssessable:
         """Why the slide is not assessable all the same."""
@@ -46,7 +54,7 @@ class Seen:
                 output.name,
                 self.cells[0],
                 np.clip(tile_values[output.name], 0, 1).astype(np.float32),
-                shape=(self.grid.rows, self.grid.cols),
+                shape=self.shape,
                 top=output.top_patches,
             )
             for output in manifest.heatmaps
@@ -77,6 +85,14 @@ def tile_values_of(
 ) -> Array:
     """[N] of a map, for the tiles of the first source: of the encoder, or of the aggregator."""
     return (values[0] if output.graph == "encoder" else outputs)[output.tensor].reshape(-1)
+
+
+def class_values_of(
+    output: HeatmapOutput, values: Sequence[Mapping[str, Array]], outputs: Mapping[str, Array]
+) -> Array:
+    """[N, K] of a map of K classes, for the tiles of the first source."""
+    found = (values[0] if output.graph == "encoder" else outputs)[output.tensor]
+    return found.reshape(-1, len(output.classes))
 
 
 def numbers(manifest: Manifest, outputs: Mapping[str, Array]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The frozen values that cross the doors of inference.
 
-Letters in shapes: N tiles, H and W pixels, R and C rows and columns of the tile grid, K points.
+Letters in shapes: N tiles, H and W pixels, R and C rows and columns of the tile grid, K points or
+classes.
 Pixel coordinates are 0-based on the base level's total pixel matrix, (row, col), measured from the
 top left corner of the top left pixel. Grid coordinates are 0-based.
 """
@@ -12,6 +13,9 @@ from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
+
+NOTHING = 255
+"""In the place of a class where nothing was analyzed."""
 
 
 class Reason(StrEnum):
@@ -103,6 +107,38 @@ class Heatmap:
 
 
 @dataclass(frozen=True, slots=True)
+class ClassMap:
+    """The classes of the tiles of a slide, as a map of the manifest names them."""
+
+    name: str
+    classes: NDArray[np.uint8]
+    """[R, C] on the tile grid: place of the most probable class among those of the manifest, of
+    equal ones the first; NOTHING where nothing was analyzed."""
+    shares: NDArray[np.float32]
+    """[N, K] in [0, 1]: probability of each class in each tile analyzed, in raster order."""
+
+    def tiles_of(self, place: int) -> int:
+        """How many tiles are of the class in that place."""
+        return int((self.classes == place).sum())
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A quantity that was counted, or why it has no value."""
+
+    value: float | None
+    """mm2, a share in [0, 1], or a ratio; None where there is no sound one."""
+    tiles: int
+    """Tiles of its classes, where it is counted."""
+    of: int
+    """All tiles of tissue there; of a ratio, those of its other side."""
+    why: str = ""
+    """A sentence; empty where there is a value."""
+    beside: str = ""
+    """What of a case it leaves out, in a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """In how many of the tiles that were looked at something was found."""
 
@@ -157,6 +193,12 @@ class Prediction:
     """None where it was not measured: in results of earlier versions."""
     intervals: dict[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
     """Low and high of each number of an output that has an interval, by output name."""
+    class_maps: tuple[ClassMap, ...] = ()
+    """Maps of several classes; of one that must not speak of this organ `not_assessed` says why."""
+    measures: dict[str, Measured] = field(default_factory=dict)
+    """What was counted on them, by output name."""
+    not_assessed: dict[str, str] = field(default_factory=dict)
+    """Why an output says nothing of this slide, in a sentence, by output name."""
 
 
 @dataclass(frozen=True, slots=True)

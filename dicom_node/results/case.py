@@ -65,7 +65,7 @@ def _built(
 def _of_slide(making: CaseMaking, one: CaseSlide) -> Making:
     """What objects of one slide alone are made from; a slide without maps has none."""
     slide, told = making.slides[one.key], one.result
-    is_shown = isinstance(told, Prediction) and bool(told.heatmaps)
+    is_shown = isinstance(told, Prediction) and bool(told.heatmaps or told.class_maps)
     return Making(
         source=in_unicode(slide.header),
         result=told,
@@ -104,9 +104,9 @@ def _not_representable(result: CaseResult) -> CaseResult:
         "The case was analyzed, but its results cannot be put into DICOM objects; the log of the "
         "node says why."
     )
-    without_maps = tuple(
-        CaseSlide(s.key, replace(s.result, heatmaps=()) if isinstance(s.result, Prediction)
-                  else s.result)
-        for s in result.slides
-    )  # fmt: skip
+    without_maps = tuple(CaseSlide(s.key, _without_maps(s.result)) for s in result.slides)
     return CaseResult(without_maps, (Reason.RESULTS_FAILED, detail))
+
+
+def _without_maps(told: Prediction | NotAssessable) -> Prediction | NotAssessable:
+    return replace(told, heatmaps=(), class_maps=()) if isinstance(told, Prediction) else told

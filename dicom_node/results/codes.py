@@ -49,6 +49,9 @@ SHARE_ABOVE = _private("SHARE-ABOVE", "Share of tiles in the region")
 INTERVAL = _private("INTERVAL", "Interval of the number")
 UNCERTAINTY = _private("UNCERTAINTY", "Uncertainty of the numbers")
 NOT_KNOWN = _private("NOT-KNOWN", "Not known")
+NOT_ASSESSED = _private("NOT-ASSESSED", "Not assessed")
+CLASSES_COUNTED = _private("CLASSES-COUNTED", "Classes counted")
+TILES_COUNTED = _private("TILES-COUNTED", "Tiles counted")
 # What a report says first, in sentences, each under its own name.
 SAID_SLIDE = _private("SLIDE", "Slide")
 SAID_CASE = _private("CASE", "Case")
@@ -122,6 +125,9 @@ PRIVATE: tuple[Code, ...] = (
     INTERVAL,
     UNCERTAINTY,
     NOT_KNOWN,
+    NOT_ASSESSED,
+    CLASSES_COUNTED,
+    TILES_COUNTED,
     SAID_SLIDE,
     SAID_CASE,
     SAID_STATUS,

@@ -32,6 +32,7 @@ _FINDING = ("121071", "DCM")
 _COMMENT = ("121106", "DCM")
 _PERCENTILE = ("121415", "DCM")
 _RESEARCH = ("113009", "DCM")
+_CLASSES_COUNTED = ("CLASSES-COUNTED", "99DICOMNODE")
 _ALGORITHM = {
     ("111001", "DCM"): "Algorithm",
     ("111003", "DCM"): "Version",
@@ -58,6 +59,8 @@ class Measurement:
     """Value and scheme of the name."""
     details: tuple[Named, ...] = ()
     """What the report says below the number, such as the ends of its interval."""
+    counted: str = ""
+    """Of what is counted over classes of tissue: which; empty for other numbers."""
 
     @property
     def is_percentile(self) -> bool:
@@ -210,7 +213,8 @@ def _measurement(item: Dataset) -> Measurement:
     unit = values[0].MeasurementUnitsCodeSequence[0]
     below = [i for i in items_of(item) if i.ValueType in ("NUM", "TEXT", "CODE")]
     details = tuple((label_of(i), _said(i)) for i in below)
-    return Measurement(name, str(values[0].NumericValue), unit_of(unit), code, details)
+    counted = text_of(below, _CLASSES_COUNTED)
+    return Measurement(name, str(values[0].NumericValue), unit_of(unit), code, details, counted)
 
 
 def _said(item: Dataset) -> str:

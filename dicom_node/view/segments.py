@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,12 +100,12 @@ def _heatmaps(
 ) -> Iterator[HeatmapPicture]:
     """Each pixel of the picture is looked up by its place on the slide, through the
     Segmentation's own origin, orientation and spacing."""
-    theirs = _geometry_of(path, seg, geometry)
+    theirs = geometry_of(path, seg, geometry)
     matrix = seg.get_total_pixel_matrix(rescale_fractional=True)
-    at = _places(theirs, geometry, shape)
+    at = places_of(theirs, geometry, shape)
     for index, segment in enumerate(seg.SegmentSequence):
         values = matrix[..., index]
-        found = _look_up(values, at).reshape(shape)
+        found = look_up(values, at).reshape(shape)
         known = found > 0
         pixels = np.zeros((*shape, 4), np.uint8)
         pixels[..., :3] = color(found.astype(np.float32))
@@ -123,10 +124,12 @@ def _heatmaps(
 
 
 def _regions(path: Path, seg: hd.seg.Segmentation, geometry: SlideGeometry) -> Iterator[Region]:
-    theirs = _geometry_of(path, seg, geometry)
+    theirs = geometry_of(path, seg, geometry)
     numbers = range(1, seg.number_of_segments + 1)
     matrix = seg.get_total_pixel_matrix(combine_segments=False, segment_numbers=list(numbers))
     for index, segment in enumerate(seg.SegmentSequence):
+        if class_of(segment):
+            continue
         mask = matrix[..., index] > 0
         area = float(mask.sum()) * theirs.spacing_row_mm * theirs.spacing_col_mm
         pieces = np.array(list(border(mask)), np.float64).reshape(-1, 2)
@@ -137,6 +140,13 @@ def _regions(path: Path, seg: hd.seg.Segmentation, geometry: SlideGeometry) -> I
             area_mm2=area,
             borders=tuple(((a[0], a[1]), (b[0], b[1])) for a, b in placed.tolist()),
         )
+
+
+def class_of(segment: Dataset) -> tuple[str, str] | None:
+    """The map and the class that a segment of classes of tissue is of, by its Tracking ID; None
+    for another segment."""
+    found = re.fullmatch(r"class (.+?): (.+)", str(segment.get("TrackingID", "")))
+    return (found[1], found[2]) if found else None
 
 
 def border(mask: NDArray[np.bool_]) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
@@ -157,7 +167,7 @@ def _runs(line: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
     yield from ((start, end) for start, end in edges.reshape(-1, 2).tolist())
 
 
-def _geometry_of(path: Path, seg: Dataset, slide: SlideGeometry) -> SlideGeometry:
+def geometry_of(path: Path, seg: Dataset, slide: SlideGeometry) -> SlideGeometry:
     """Where the Segmentation says it lies; ValueError where that is not on this slide."""
     if seg.FrameOfReferenceUID != slide.frame_of_reference_uid:
         raise ValueError(
@@ -188,7 +198,9 @@ def _to_mm(geometry: SlideGeometry, corners: NDArray[np.float64]) -> NDArray[np.
     return origin + corners[:, :1] * down + corners[:, 1:] * right
 
 
-def _places(theirs: SlideGeometry, ours: SlideGeometry, shape: tuple[int, int]) -> NDArray[np.intp]:
+def places_of(
+    theirs: SlideGeometry, ours: SlideGeometry, shape: tuple[int, int]
+) -> NDArray[np.intp]:
     """(row, col) [H * W, 2] of their matrix under the pixel centers of a picture of the slide."""
     row = (np.arange(shape[0]) + 0.5) * ours.rows / shape[0]
     col = (np.arange(shape[1]) + 0.5) * ours.cols / shape[1]
@@ -196,7 +208,7 @@ def _places(theirs: SlideGeometry, ours: SlideGeometry, shape: tuple[int, int]) 
     return np.floor(to_pixels(theirs, _to_mm(ours, grid))).astype(np.intp)
 
 
-def _look_up(values: NDArray[np.float64], at: NDArray[np.intp]) -> NDArray[np.float64]:
+def look_up(values: NDArray[np.float64], at: NDArray[np.intp]) -> NDArray[np.float64]:
     """Values [N] at places [N, 2]; 0 outside."""
     r, c = at.T
     inside = (r >= 0) & (r < values.shape[0]) & (c >= 0) & (c < values.shape[1])

@@ -83,17 +83,59 @@ class HeatmapOutput(_Named):
     type: Code
     description: Annotated[str, Field(max_length=1024)]
     """How the values came about, for Content Description."""
-    classes: tuple[Code, ...] = ()
-    """Of the second axis of a [N, C] tensor; empty for [N]."""
+    classes: Annotated[tuple[Code, ...], Field(max_length=32)] = ()
+    """Of the second axis of a [N, C] tensor, whose rows sum to 1; empty for [N]."""
+    background: tuple[str, ...] = ()
+    """Meanings of classes that are no tissue: never drawn, and never part of a measure."""
+    organs: tuple[Code, ...] = ()
+    """Where a map of classes was measured, as organs of `applicability`; empty: everywhere."""
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
     """At and above it a tile belongs to the region that is drawn; None where there is none."""
     floor: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Below it nothing is stored."""
     top_patches: Annotated[int, Field(ge=0, le=20)] = 5
+    """Of a map of one value; a map of classes has no highest places."""
+
+    @model_validator(mode="after")
+    def _classes_are_told_apart(self) -> HeatmapOutput:
+        meanings = [code.meaning for code in self.classes]
+        if not meanings and (self.background or self.organs):
+            raise ValueError(f"{self.name}: expected `background` and `organs` only with `classes`")
+        if not meanings:
+            return self
+        if len(set(meanings)) != len(meanings) or len(meanings) < 2:
+            raise ValueError(
+                f"{self.name}: expected two or more classes of different meanings, found "
+                f"{', '.join(meanings)}"
+            )
+        unknown = set(self.background) - set(meanings)
+        if unknown or not self.tissue:
+            raise ValueError(
+                f"{self.name}: expected as background some of its classes and not all, found "
+                f"{', '.join(self.background)}"
+            )
+        if self.threshold is not None or self.floor or self.shows != "finding":
+            raise ValueError(
+                f"{self.name}: a map of classes shows a finding, without threshold and floor: each "
+                "tile is of its most probable class"
+            )
+        return self
+
+    @property
+    def tissue(self) -> tuple[Code, ...]:
+        """Its classes that are tissue, in their order."""
+        return tuple(code for code in self.classes if code.meaning not in self.background)
+
+
+_UNITS = {"area": {"mm2"}, "share": {"%", "1"}, "ratio": {"{ratio}", "1"}}
+"""UCUM, by quantity."""
 
 
 class MeasureOutput(_Named):
-    """A quantity of tissue counted over the tiles of a map of classes."""
+    """A quantity of tissue counted over the tiles of a map of classes.
+
+    A tile belongs to its most probable class, and is as large as its place in the grid.
+    """
 
     kind: Literal["measure"]
     code: Code
@@ -105,11 +147,29 @@ class MeasureOutput(_Named):
     classes: Annotated[tuple[str, ...], Field(min_length=1)]
     """Meanings of its classes."""
     over: tuple[str, ...] = ()
+    near: tuple[str, ...] = ()
+    """Where it is counted: in tiles of these classes and in the eight around each; empty:
+    everywhere."""
+    organs: tuple[Code, ...] = ()
+    """Where it was measured, as organs of `applicability`; empty: everywhere."""
+    least_tiles: Annotated[int, Field(ge=1)] = 10
+    """A share or a ratio of fewer tiles is not told."""
 
     @model_validator(mode="after")
     def _a_ratio_has_two_sides(self) -> MeasureOutput:
         if bool(self.over) != (self.quantity == "ratio"):
             raise ValueError(f"{self.name}: expected `over` for a ratio and only there")
+        if set(self.over) & set(self.classes):
+            raise ValueError(f"{self.name}: expected other classes in `over` than in `classes`")
+        return self
+
+    @model_validator(mode="after")
+    def _its_unit_is_that_of_its_quantity(self) -> MeasureOutput:
+        if self.unit.scheme != "UCUM" or self.unit.value not in _UNITS[self.quantity]:
+            raise ValueError(
+                f"{self.name}: found unit {self.unit.value} ({self.unit.scheme}), expected "
+                f"{' or '.join(sorted(_UNITS[self.quantity]))} of UCUM for {self.quantity}"
+            )
         return self
 
 

@@ -90,19 +90,27 @@ class Manifest(Strict):
             for graph, tensor in _tensors(output):
                 if tensor not in {t.name for t in self.graphs[graph].outputs}:
                     raise ValueError(f"output {output.name}: graph {graph} has no tensor {tensor}")
+        for output in self.class_maps:
+            shape = next(t.shape for t in self.graphs[output.graph].outputs
+                         if t.name == output.tensor)  # fmt: skip
+            if len(shape) != 2 or shape[1] != len(output.classes):
+                raise ValueError(
+                    f"output {output.name}: found {len(output.classes)} classes for tensor "
+                    f"{output.tensor} of shape {list(shape)}, expected [N, {len(output.classes)}]"
+                )
         return self
 
     @model_validator(mode="after")
     def _measures_count_maps(self) -> Manifest:
-        maps = {o.name: {c.meaning for c in o.classes} for o in self.heatmaps}
-        for output in self.outputs:
-            if isinstance(output, MeasureOutput):
-                unknown = {*output.classes, *output.over} - maps.get(output.map, set())
-                if unknown:
-                    raise ValueError(
-                        f"output {output.name}: map {output.map} has no class "
-                        f"{', '.join(sorted(unknown))}"
-                    )
+        maps = {o.name: {c.meaning for c in o.tissue} for o in self.class_maps}
+        for output in self.measures:
+            named = {*output.classes, *output.over, *output.near}
+            unknown = named - maps.get(output.map, set())
+            if unknown:
+                raise ValueError(
+                    f"output {output.name}: map {output.map} has no class "
+                    f"{', '.join(sorted(unknown))} that is tissue"
+                )
         return self
 
     @model_validator(mode="after")
@@ -177,8 +185,13 @@ class Manifest(Strict):
 
     @property
     def heatmaps(self) -> tuple[HeatmapOutput, ...]:
-        """Heatmaps in the order of the manifest."""
-        return tuple(o for o in self.outputs if isinstance(o, HeatmapOutput))
+        """Maps of one value a tile in the order of the manifest."""
+        return tuple(o for o in self.outputs if isinstance(o, HeatmapOutput) and not o.classes)
+
+    @property
+    def class_maps(self) -> tuple[HeatmapOutput, ...]:
+        """Maps of several classes in the order of the manifest."""
+        return tuple(o for o in self.outputs if isinstance(o, HeatmapOutput) and o.classes)
 
     @property
     def classifications(self) -> tuple[ClassOutput, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,9 @@ from engines.manifest.claims import Applicability
 from engines.manifest.whole import Manifest
 from inference import quality
 from inference.case.values import CaseResult, CaseSlide
-from inference.seen import Seen, aggregator_inputs, numbers, tile_values_of
+from inference.composition.composing import with_classes
+from inference.composition.measuring import Composed, measures_of
+from inference.seen import Seen, aggregator_inputs, class_values_of, numbers, tile_values_of
 from inference.tiles.encoding import Runtime
 from inference.types import NotAssessable, Prediction, Reason
 
@@ -50,23 +52,50 @@ def predict_case(
         else tile_values_of(h, (), outputs)
         for h in manifest.heatmaps
     }
-    refusal = quality.output_refusal(manifest, outputs, values)
+    classes = {
+        m.name: np.concatenate([class_values_of(m, seen.values, outputs) for seen in used])
+        if m.graph == "encoder"
+        else class_values_of(m, (), outputs)
+        for m in manifest.class_maps
+    }
+    refusal = quality.output_refusal(manifest, outputs, values, classes)
     if refusal:
         return _refused(ordered, refusal)
-    ends = np.cumsum([len(seen.cells[0]) for seen in used])
-    parts = {name: iter(np.split(all_tiles, ends[:-1])) for name, all_tiles in values.items()}
+    composed = _composed(manifest, used, values, classes)
+    measures, silent = measures_of(manifest, composed)
+    maps = iter(composed)
     return CaseResult(
         slides=tuple(
-            CaseSlide(
-                key,
-                seen.with_maps(manifest, {name: next(part) for name, part in parts.items()})
-                if isinstance(seen, Seen)
-                else seen,
-            )
+            CaseSlide(key, next(maps).told if isinstance(seen, Seen) else seen)
             for key, seen in ordered
         ),
-        numbers=replace(_together(used), **numbers(manifest, outputs)),
+        numbers=replace(
+            _together(used), **numbers(manifest, outputs), measures=measures, not_assessed=silent
+        ),
     )
+
+
+def _composed(
+    manifest: Manifest,
+    used: Sequence[Seen],
+    values: Mapping[str, Array],
+    classes: Mapping[str, Array],
+) -> list[Composed]:
+    """Each slide with its maps, of values [N] and [N, K] of all tiles one slide after the other."""
+    ends = np.cumsum([len(seen.cells[0]) for seen in used])[:-1]
+    of_maps = {name: np.split(tiles, ends) for name, tiles in values.items()}
+    of_classes = {name: np.split(tiles, ends) for name, tiles in classes.items()}
+    return [
+        with_classes(
+            seen.with_maps(manifest, {name: parts[n] for name, parts in of_maps.items()}),
+            manifest,
+            {name: parts[n] for name, parts in of_classes.items()},
+            seen.cells[0],
+            seen.shape,
+            seen.origin,
+        )
+        for n, seen in enumerate(used)
+    ]
 
 
 def bag(manifest: Manifest, slides: Sequence[Seen]) -> dict[str, Array]:

@@ -19,6 +19,9 @@ from engines.names import ENGINES
 
 ADIPOSE = {"value": "55603005", "scheme": "SCT", "meaning": "Adipose tissue"}
 TUMOR = {"value": "108369006", "scheme": "SCT", "meaning": "Neoplasm"}
+GLASS = {"value": "glass", "scheme": "99TEST", "meaning": "Glass"}
+RATIO = {"value": "{ratio}", "scheme": "UCUM", "meaning": "ratio"}
+PERCENT = {"value": "%", "scheme": "UCUM", "meaning": "Percent"}
 
 
 def second_version() -> dict[str, Any]:
@@ -26,17 +29,17 @@ def second_version() -> dict[str, Any]:
 
 
 def of_classes(**changes: Any) -> dict[str, Any]:
-    """A map of two classes, over the features of the tiny student."""
+    """A map of three classes, over the features of the tiny student."""
     return {
         "kind": "map", "name": "tissue", "shows": "finding", "graph": "encoder",
         "tensor": "features", "category": TUMOR, "type": TUMOR, "description": "Tests.",
-        "classes": [ADIPOSE, TUMOR],
+        "classes": [ADIPOSE, TUMOR, GLASS], "background": ["Glass"],
     } | changes  # fmt: skip
 
 
 def measure(**changes: Any) -> dict[str, Any]:
     return {
-        "kind": "measure", "name": "adipose", "code": ADIPOSE, "unit": ADIPOSE,
+        "kind": "measure", "name": "adipose", "code": ADIPOSE, "unit": PERCENT,
         "quantity": "share", "map": "tissue", "classes": ["Adipose tissue"],
     } | changes  # fmt: skip
 
@@ -172,18 +175,60 @@ def test_a_map_of_classes_can_be_measured() -> None:
     ("changes", "sentence"),
     [
         ({"map": "nothing"}, "map nothing has no class Adipose tissue"),
+        ({"map": "tumor"}, "map tumor has no class Adipose tissue"),
         ({"classes": ["Bone"]}, "map tissue has no class Bone"),
+        ({"classes": ["Glass"]}, "map tissue has no class Glass that is tissue"),
+        ({"near": ["Bone"]}, "map tissue has no class Bone"),
         ({"quantity": "ratio"}, "expected `over` for a ratio and only there"),
         ({"over": ["Neoplasm"]}, "expected `over` for a ratio and only there"),
-        ({"quantity": "ratio", "over": ["Bone"]}, "map tissue has no class Bone"),
+        ({"quantity": "ratio", "unit": RATIO, "over": ["Bone"]}, "map tissue has no class Bone"),
+        ({"quantity": "ratio", "unit": RATIO, "over": ["Adipose tissue"]},
+         "expected other classes in `over` than in `classes`"),
+        ({"quantity": "area"}, r"found unit % \(UCUM\), expected mm2 of UCUM for area"),
+        ({"unit": TUMOR}, "expected % or 1 of UCUM for share"),
         ({"name": "tissue"}, "names must differ"),
     ],
-)
+)  # fmt: skip
 def test_a_measure_of_what_no_map_shows_is_refused(changes: dict[str, Any], sentence: str) -> None:
     content = second_version()
     content["outputs"] += [of_classes(), measure(**changes)]
     with pytest.raises(BundleRejected, match=sentence):
         manifest_of(content)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"classes": [ADIPOSE, TUMOR], "background": []}, r"expected \[N, 2\]"),
+        ({"classes": [ADIPOSE, TUMOR, TUMOR], "background": []}, "classes of different meanings"),
+        ({"background": ["Bone"]}, "expected as background some of its classes and not all"),
+        ({"background": ["Adipose tissue", "Neoplasm", "Glass"]}, "some of its classes and not"),
+        ({"threshold": 0.5}, "without threshold and floor"),
+        ({"floor": 0.1}, "without threshold and floor"),
+        ({"shows": "attention"}, "a map of classes shows a finding"),
+        ({"classes": [], "background": []}, None),
+        ({"classes": [], "background": ["Glass"]}, "only with `classes`"),
+        ({"classes": [], "background": [], "organs": [ADIPOSE]}, "only with `classes`"),
+    ],
+)
+def test_a_map_of_classes_says_which_they_are_and_which_are_no_tissue(
+    changes: dict[str, Any], sentence: str | None
+) -> None:
+    content = second_version()
+    content["outputs"].append(of_classes(**changes))
+    if sentence is None:
+        assert manifest_of(content).class_maps == ()
+        return
+    with pytest.raises(BundleRejected, match=sentence):
+        manifest_of(content)
+
+
+def test_of_a_map_of_classes_it_is_known_what_is_tissue() -> None:
+    content = second_version()
+    content["outputs"].append(of_classes())
+    [found] = manifest_of(content).class_maps
+    assert [code.meaning for code in found.tissue] == ["Adipose tissue", "Neoplasm"]
+    assert [o.name for o in manifest_of(content).heatmaps] == ["tumor"]
 
 
 def test_a_class_has_a_probability_for_each_of_two_or_more() -> None:

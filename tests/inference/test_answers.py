@@ -16,7 +16,10 @@ from engines.manifest.first import upgraded
 from inference.answers import require_answerable
 
 TUMOR = {"value": "108369006", "scheme": "SCT", "meaning": "Neoplasm"}
-CLASSES = [TUMOR, TUMOR]
+OTHER = {"value": "1", "scheme": "99TEST", "meaning": "Other"}
+STROMA = {"value": "2", "scheme": "99TEST", "meaning": "Stroma"}
+CLASSES = [TUMOR, OTHER, STROMA]
+PERCENT = {"value": "%", "scheme": "UCUM", "meaning": "Percent"}
 MAP = {
     "kind": "map", "name": "tissue", "shows": "finding", "graph": "encoder", "tensor": "features",
     "category": TUMOR, "type": TUMOR, "description": "Tests.", "classes": CLASSES,
@@ -27,8 +30,10 @@ CALIBRATED = SPOTS | {
     "uncertainty": {"how": "calibration", "slope": 1, "intercept": 0, "data": "tests", "count": 9}
 }
 SURE = SPOTS | {"uncertainty": {"how": "interval", "source": "tests", "half_width": 0.1}}
-MEASURE = {"kind": "measure", "name": "area", "code": TUMOR, "unit": TUMOR, "quantity": "area",
+MEASURE = {"kind": "measure", "name": "share", "code": TUMOR, "unit": PERCENT, "quantity": "share",
            "map": "tissue", "classes": ["Neoplasm"]}  # fmt: skip
+UNSURE = {"uncertainty": SURE["uncertainty"]}
+BY_MEMBERS = {"uncertainty": {"how": "ensemble", "source": "tests", "tensor": "risk"}}
 CLASS = {"kind": "class", "name": "grade", "tensor": "survival", "code": TUMOR, "classes": CLASSES}
 
 
@@ -36,8 +41,8 @@ CLASS = {"kind": "class", "name": "grade", "tensor": "survival", "code": TUMOR, 
     ("more", "changes", "sentence"),
     [
         ([CLASS], {}, r"output grade \(of kind class\) cannot be reported"),
-        ([MAP], {}, "map tissue of several classes cannot be reported"),
-        ([MAP, MEASURE], {}, r"output area \(of kind measure\), map tissue of several classes"),
+        ([MAP | UNSURE], {}, "what is known of the uncertainty of tissue cannot be reported"),
+        ([MAP, MEASURE | BY_MEMBERS], {}, "what is known of the uncertainty of share cannot be"),
         ([SURE], {}, "what is known of the uncertainty of spots cannot be reported"),
     ],
 )
@@ -53,13 +58,15 @@ def test_a_student_whose_answer_would_be_left_out_is_refused(
         require_answerable(open_bundle(root))
 
 
-@pytest.mark.parametrize("more", [FLOORED, CUT, CALIBRATED])
-def test_a_map_with_a_floor_a_threshold_or_a_calibration_is_answered(
-    more: dict[str, Any], tmp_path: Path
+@pytest.mark.parametrize(
+    "more", [[FLOORED], [CUT], [CALIBRATED], [MAP], [MAP, MEASURE], [MAP, MEASURE | UNSURE]]
+)
+def test_a_map_of_values_or_classes_and_what_is_counted_on_it_is_answered(
+    more: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     root = write_bundle(tmp_path / "tiny")
     values = upgraded(tiny())
-    values["outputs"] = [*values["outputs"], more]
+    values["outputs"] = [*values["outputs"], *more]
     (root / "manifest.json").write_text(json.dumps(values))
     write_sums(root)
     bundle = open_bundle(root)

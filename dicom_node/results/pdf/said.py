@@ -32,6 +32,8 @@ _CASE = (codes.SAID_CASE.value, codes.SCHEME)
 _ASSESSMENT = (codes.ASSESSMENT.value, codes.SCHEME)
 _REFUSED = (codes.NOT_PREDICTABLE.value, codes.SCHEME)
 _REASON = (codes.REASON.value, codes.SCHEME)
+_COUNTED = (codes.CLASSES_COUNTED.value, codes.SCHEME)
+_INTERVAL = (codes.INTERVAL.value, codes.SCHEME)
 _COMMENT = (codes.COMMENT.value, codes.COMMENT.scheme_designator)
 
 
@@ -42,6 +44,10 @@ class Number:
     name: str
     value: str
     beside: tuple[str, ...] = ()
+    counted: str = ""
+    """Of what is counted over classes of tissue: which."""
+    interval: tuple[str, ...] = ()
+    """Those of `beside` that say how sure it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,16 +140,20 @@ def _outline(region: Dataset) -> tuple[tuple[float, float], ...]:
 
 
 def _number(item: Dataset) -> Number:
-    beside = []
+    beside, interval, counted = [], [], ""
     for child in children(item):
+        if name_of(child) == _COUNTED:
+            counted = str(child.TextValue)
         if child.ValueType == "NUM":
             beside.append(f"{meaning_of(child)}: {' '.join(filter(None, number_of(child)))}")
         elif child.ValueType == "TEXT":
             beside.append(f"{meaning_of(child)}: {child.TextValue}")
         elif child.ValueType == "CODE":
             beside.append(f"{meaning_of(child)}: {_meaning(child)}")
+        if name_of(child) == _INTERVAL:
+            interval.append(beside[-1])
     value = " ".join(part for part in number_of(item) if part)
-    return Number(meaning_of(item), value, tuple(beside))
+    return Number(meaning_of(item), value, tuple(beside), counted, tuple(interval))
 
 
 def _statements(items: list[Dataset]) -> Iterator[tuple[str, str]]:

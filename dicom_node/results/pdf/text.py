@@ -9,6 +9,7 @@ from reportlab.lib.styles import ParagraphStyle
 from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import Paragraph
 
+from dicom_node.results.pdf.composition import together
 from dicom_node.results.pdf.fonts import font, paragraph
 from dicom_node.results.pdf.said import Number, Said, Section
 
@@ -16,7 +17,8 @@ mm = 72 / 25.4
 """In points, which a page is measured in."""
 _INK, _FAINT, _REFUSAL = HexColor("#1f2933"), HexColor("#5f6c7b"), HexColor("#8a5a00")
 _SIZES = (9.0, 8.5, 8.0, 7.5, 7.0, 6.5)
-_MOST_NUMBERS = 14
+_MOST_NUMBERS, _MOST_COUNTED = 14, 14
+"""Those counted over classes of tissue are smaller."""
 MOST_PLACES = 5
 """So many of the marked places are on the page."""
 
@@ -36,10 +38,10 @@ class Column:
         found.drawOn(self.canvas, self.left + indent, self.y - height)
         self.y -= height + gap
 
-    def pair(self, name: Paragraph, value: Paragraph, gap: float) -> None:
-        """A name, and at the right of it its value."""
+    def pair(self, name: Paragraph, value: Paragraph, gap: float, *, split: float = 0.62) -> None:
+        """A name, and at the right of it its value, which begins at that share of the width."""
         width = self.right - self.left
-        split = 0.62 * width
+        split *= width
         heights = [height_of(name, split), height_of(value, width - split)]
         name.drawOn(self.canvas, self.left, self.y - heights[0])
         value.drawOn(self.canvas, self.left + split, self.y - heights[1])
@@ -65,8 +67,9 @@ def finding_of(column: Column, said: Said) -> None:
     if said.reason:
         box = style(13, _REFUSAL, bold=True)
         column.put(paragraph(f"Not predictable: {said.reason}", box, bold=True), 2 * mm)
-    left = _MOST_NUMBERS
+    left, hidden = _MOST_NUMBERS, 0
     last = ""
+    told: set[tuple[str, str]] = set()
     for section in said.sections:
         if said.is_of_case and section.is_of_specimen:
             continue
@@ -75,14 +78,20 @@ def finding_of(column: Column, said: Said) -> None:
             head = style(10.5, bold=True)
             column.put(paragraph(title, head, bold=True), 1 * mm)
             last = title
-        for number in section.numbers[:left]:
+        numbers = together(section.numbers)
+        counted = [n for n in numbers if n.counted]
+        others = [n for n in numbers if not n.counted]
+        for number in others[:left]:
             _number(column, number)
-        left -= min(left, len(section.numbers))
+        for number in counted[:_MOST_COUNTED]:
+            _counted(column, number)
+        hidden += len(others[left:]) + len(counted[_MOST_COUNTED:])
+        left -= min(left, len(others))
         for name, value in section.statements:
-            if said.reason and value == said.reason:
+            if (said.reason and value == said.reason) or (name, value) in told:
                 continue
+            told.add((name, value))
             column.put(paragraph(f"{name}: {value}", style(8.5)), 0.6 * mm)
-    hidden = sum(len(s.numbers) for s in said.sections) - (_MOST_NUMBERS - left)
     if hidden > 0:
         column.put(paragraph(f"{hidden} more values stand in the report.", style(8, _FAINT)))
     _places(column, said.places)
@@ -94,6 +103,15 @@ def _number(column: Column, number: Number) -> None:
     column.pair(name, value, 0.4 * mm)
     for beside in number.beside:
         column.put(paragraph(beside, style(7.5, _FAINT)), 0.3 * mm, indent=2 * mm)
+
+
+def _counted(column: Column, number: Number) -> None:
+    """A line of the tissue; which tiles were counted stands in the report."""
+    name = paragraph(number.name, style(8))
+    value = paragraph(number.value, style(8.5, bold=True), bold=True)
+    column.pair(name, value, 0.2 * mm, split=0.5)
+    for beside in number.interval:
+        column.put(paragraph(beside, style(7, _FAINT)), 0.2 * mm, indent=2 * mm)
 
 
 def _places(column: Column, places: tuple[Section, ...]) -> None:

@@ -6,6 +6,7 @@ from highdicom.color import CIELabColor
 
 from dicom_node.results.modules import plain
 from engines.manifest.outputs import HeatmapOutput
+from engines.manifest.values import Code
 from engines.manifest.whole import Manifest
 
 _ROOM = 64
@@ -13,6 +14,13 @@ _ROOM = 64
 _FINDING, _ATTENTION = (230, 120, 0), (0, 114, 178)
 """Orange and blue of a palette that people with color blindness tell apart; neither is a color of
 hematoxylin or eosin."""
+
+_CLASSES = (
+    (240, 228, 66), (70, 70, 70), (0, 114, 178), (86, 180, 233), (204, 121, 167), (0, 158, 115),
+    (230, 159, 0), (213, 94, 0), (153, 153, 153),
+)  # fmt: skip
+"""Colors of Okabe and Ito, which people with color blindness tell apart; black is lighter here, so
+that it is seen on a dark page."""
 
 
 def quantity(output: HeatmapOutput) -> str:
@@ -30,6 +38,18 @@ def of_heatmap(output: HeatmapOutput, manifest: Manifest) -> str:
 def of_region(output: HeatmapOutput, manifest: Manifest) -> str:
     """Segment Label (LO) of a region, such as "Tumor probability >= 0.5 (research)"."""
     return _marked(f"{quantity(output)} >= {output.threshold:g}", manifest)
+
+
+def of_class(code: Code, manifest: Manifest) -> str:
+    """Segment Label (LO) of a class of tissue, such as "Stroma (research)"."""
+    return _marked(code.meaning, manifest)
+
+
+def class_color(nth: int) -> CIELabColor:
+    """The color of the `nth` class of a map, 0-based; those after the ninth are lighter."""
+    lighter = nth // len(_CLASSES)
+    rgb = (c + (255 - c) * min(lighter, 3) // 4 for c in _CLASSES[nth % len(_CLASSES)])
+    return CIELabColor.from_rgb(*rgb)
 
 
 def color(output: HeatmapOutput) -> CIELabColor:

@@ -1,4 +1,4 @@
-"""One Segmentation of one segment over the grid of a map: one pixel a tile, the whole slide."""
+"""One Segmentation over the grid of a map: one pixel a tile, the whole slide."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Literal
 
 import numpy as np
 from highdicom import AlgorithmIdentificationSequence
+from highdicom.color import CIELabColor
 from highdicom.seg import Segmentation, SegmentDescription
+from highdicom.sr import CodedConcept
 from numpy.typing import NDArray
 from pydicom import Dataset
 
@@ -47,6 +49,24 @@ class Layer:
     pixels: NDArray[np.float64] | NDArray[np.uint8]
     """[R, C]."""
     transfer_syntax_uid: str
+    first: Part | None = None
+    """The first segment, where it is not what the map itself is called and coded."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A further BINARY segment over the same grid."""
+
+    label: str
+    """Segment Label."""
+    description: str
+    tracking: str
+    """Tracking ID."""
+    category: CodedConcept
+    type: CodedConcept
+    color: CIELabColor
+    pixels: NDArray[np.float64] | NDArray[np.uint8]
+    """[R, C]."""
 
 
 def build_layer(
@@ -59,8 +79,9 @@ def build_layer(
     input_uids: Sequence[str],
     series_number: int,
     read: Sequence[Dataset] = (),
+    more: Sequence[Part] = (),
 ) -> Dataset:
-    """A Segmentation of one segment and one pixel a tile, laid over the whole slide.
+    """A Segmentation of one pixel a tile, laid over the whole slide: one segment, and `more`.
 
     `read` are references to every instance that was read, where that is more than `source`.
     """
@@ -71,11 +92,14 @@ def build_layer(
     own = in_unicode(source)
     segmentation: Dataset = Segmentation(
         source_images=[blank_header(own, result.geometry)],
-        pixel_array=layer.pixels[np.newaxis],
+        pixel_array=_pixels(layer, more),
         segmentation_type=layer.segmentation_type,
         fractional_type="PROBABILITY",
         max_fractional_value=MAXIMUM,
-        segment_descriptions=[_segment(output, result, manifest, provenance, layer, names)],
+        segment_descriptions=[
+            _segment(number, part, result, manifest, provenance, names)
+            for number, part in enumerate((layer.first or _first(output, layer), *more), start=1)
+        ],
         series_instance_uid=names.uid("series"),
         series_number=series_number,
         sop_instance_uid=names.uid("instance"),
@@ -97,6 +121,8 @@ def build_layer(
     )
     # highdicom parses the origin; viewers compare it with the slide's
     segmentation.TotalPixelMatrixOriginSequence = deepcopy(source.TotalPixelMatrixOriginSequence)
+    if more:  # by what they mean, also where on this slide they do not
+        segmentation.SegmentsOverlap = "YES"
     segmentation.PatientOrientation = None  # type 2C, left out by highdicom
     _fix_dimension_uid(segmentation, names.uid("dimensions"))
     set_sources(segmentation, read or [source])
@@ -124,19 +150,38 @@ def _short(label: str) -> str:
     return label.partition(" (")[0].replace(" per tile", " map")[:32]
 
 
+def _pixels(layer: Layer, more: Sequence[Part]) -> NDArray[np.float64] | NDArray[np.uint8]:
+    """[1, R, C], or [1, R, C, K] of K segments."""
+    if not more:
+        return layer.pixels[np.newaxis]
+    return np.stack([layer.pixels, *(part.pixels for part in more)], axis=-1)[np.newaxis]
+
+
+def _first(output: HeatmapOutput, layer: Layer) -> Part:
+    return Part(
+        label=layer.label,
+        description=layer.description,
+        tracking=plain(layer.kind, 64),
+        category=codes.concept(output.category),
+        type=codes.concept(output.type),
+        color=labels.color(output),
+        pixels=layer.pixels,
+    )
+
+
 def _segment(
-    output: HeatmapOutput,
+    number: int,
+    part: Part,
     result: Prediction,
     manifest: Manifest,
     provenance: Provenance,
-    layer: Layer,
     names: ResultNames,
 ) -> SegmentDescription:
     segment = SegmentDescription(
-        segment_number=1,
-        segment_label=layer.label,
-        segmented_property_category=codes.concept(output.category),
-        segmented_property_type=codes.concept(output.type),
+        segment_number=number,
+        segment_label=part.label,
+        segmented_property_category=part.category,
+        segmented_property_type=part.type,
         algorithm_type="AUTOMATIC",
         algorithm_identification=AlgorithmIdentificationSequence(
             name=plain(manifest.title, 64),
@@ -145,11 +190,11 @@ def _segment(
             source=plain(manifest.manufacturer, 64),
             parameters=algorithm_parameters(manifest, provenance, result.stride_px),
         ),
-        tracking_uid=names.uid("tracking"),
-        tracking_id=plain(layer.kind, 64),
-        display_color=labels.color(output),
+        tracking_uid=names.uid("tracking", number - 1),
+        tracking_id=part.tracking,
+        display_color=part.color,
     )
-    segment.SegmentDescription = layer.description
+    segment.SegmentDescription = part.description
     return segment
 
 

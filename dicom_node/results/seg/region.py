@@ -18,19 +18,22 @@ from dicom_node.results.kinds import REGION
 from dicom_node.results.making import BuiltObject, Making
 from dicom_node.results.modules import plain
 from dicom_node.results.seg import labels
+from dicom_node.results.seg.classes import parts_of
 from dicom_node.results.seg.heatmap import grid_of, output_of
-from dicom_node.results.seg.layer import Layer, build_layer
+from dicom_node.results.seg.layer import Layer, Part, build_layer
 from engines.manifest.outputs import HeatmapOutput
 from engines.manifest.whole import Manifest
 from inference.types import Heatmap, Prediction
 
 
 def make(making: Making) -> Iterator[BuiltObject]:
-    """A Segmentation for each map with a threshold; empty where no tile reaches it."""
+    """A Segmentation for each map with a threshold, empty where no tile reaches it; the classes of
+    tissue are further segments of the first, or have one of their own where there is none."""
     result, manifest = making.result, making.manifest
     if not isinstance(result, Prediction) or manifest is None:
         return
     maps = [h for h in result.heatmaps if output_of(manifest, h).threshold is not None]
+    classes = parts_of(result, manifest)
     for number, heatmap in enumerate(maps, start=len(making.made) + 1):
         region = build_region(
             making.source,
@@ -41,8 +44,12 @@ def make(making: Making) -> Iterator[BuiltObject]:
             input_uids=making.slide.input_uids,
             series_number=making.series_number + number,
             read=making.read,
+            classes=classes,
         )
+        classes = []
         yield BuiltObject(f"{REGION.name}-{heatmap.name}", making.slide.key, region)
+    if classes:
+        yield _of_classes_alone(making, result, manifest, classes)
 
 
 def build_region(
@@ -55,8 +62,10 @@ def build_region(
     input_uids: Sequence[str],
     series_number: int,
     read: Sequence[Dataset] = (),
+    classes: Sequence[Part] = (),
 ) -> Dataset:
-    """The region on the grid of its heatmap, in the slide's frame of reference (PS3.3 A.51).
+    """The region on the grid of its heatmap, in the slide's frame of reference (PS3.3 A.51), and
+    the `classes` of tissue on the same grid.
 
     Raises ValueError like `heatmap.build_segmentation`, and for a map without a threshold.
     """
@@ -71,8 +80,48 @@ def build_region(
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
     return build_layer(
-        source, result, output, manifest, provenance, layer, input_uids, series_number, read
+        source,
+        result,
+        output,
+        manifest,
+        provenance,
+        layer,
+        input_uids,
+        series_number,
+        read,
+        classes,
     )
+
+
+def _of_classes_alone(
+    making: Making, result: Prediction, manifest: Manifest, classes: Sequence[Part]
+) -> BuiltObject:
+    """Classes of tissue of a student without a threshold."""
+    output = next(m for m in manifest.class_maps if m.name == result.class_maps[0].name)
+    first = classes[0]
+    layer = Layer(
+        kind=f"region {output.name}",
+        label=first.label,
+        description=first.description,
+        content_label="REGION",
+        segmentation_type="BINARY",
+        pixels=first.pixels,
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        first=first,
+    )
+    region = build_layer(
+        making.source,
+        result,
+        output,
+        manifest,
+        making.provenance,
+        layer,
+        making.slide.input_uids,
+        making.series_number + len(making.made) + 1,
+        making.read,
+        classes[1:],
+    )
+    return BuiltObject(f"{REGION.name}-{output.name}", making.slide.key, region)
 
 
 def members(heatmap: Heatmap, result: Prediction, output: HeatmapOutput) -> NDArray[np.uint8]:

@@ -23,6 +23,7 @@ from dicom_node.results.modules import plain
 from dicom_node.results.seg.layer import algorithm_parameters
 from dicom_node.results.sr import regions
 from dicom_node.results.sr.figures import heatmap_of, rounded
+from dicom_node.results.sr.measured import measured_groups
 from dicom_node.results.sr.measurements import measurements_of, number
 from engines.manifest.outputs import HeatmapOutput
 from engines.manifest.uncertainty import Unknown
@@ -46,7 +47,8 @@ def prediction_groups(
     names: ResultNames,
     notes: Sequence[str],
 ) -> list[PlanarROIMeasurementsAndQualitativeEvaluations]:
-    """Groups of the slide on its tissue outline, then one per top patch, on its grid cell.
+    """Groups of the slide on its tissue outline, what is counted of its tissue, then one per top
+    patch, on its grid cell.
 
     The first one names the algorithm: it is the same for all.
     """
@@ -63,6 +65,7 @@ def prediction_groups(
         if index == 0:
             _comment(group, [*_slide_comments(result, manifest), *notes])
         groups.append(group)
+    groups += measured_groups(result, manifest, names, _intended_use(manifest))
     for output in manifest.heatmaps:
         groups += _patch_groups(heatmap_of(result, output), output, result, names)
     return groups

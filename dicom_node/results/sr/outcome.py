@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dicom_node.results.seg import labels
+from dicom_node.results.sr import composition
 from dicom_node.results.sr.figures import above, heatmap_of, percent, rounded
 from engines.manifest.outputs import HeatmapOutput, ScoreOutput, SurvivalOutput
 from engines.manifest.uncertainty import Calibrated, Ensemble, Interval, Uncertainty
@@ -13,20 +14,24 @@ from inference.types import Prediction
 
 
 def results_of(result: Prediction, manifest: Manifest) -> Iterator[str]:
-    """Scores, then curves, then maps; a model that gives no score says so."""
+    """The composition of the tissue, scores, curves, what is counted, maps; a model that gives no
+    score says so."""
+    yield from composition.of_tissue([result], manifest)
     yield from numbers_of(result, manifest)
     yield from maps_of(result, manifest)
     yield from calibrations_of(manifest)
 
 
 def numbers_of(result: Prediction, manifest: Manifest) -> Iterator[str]:
-    """Scores, then curves."""
+    """Scores, then curves, then what is counted on maps of classes."""
     for score in manifest.scores:
         yield _score(result, score, manifest)
     for curve in manifest.survivals:
         yield from _curve(result, curve)
     if not manifest.scores and not manifest.survivals:
-        yield f"No score of the {manifest.unit} is given: this model gives a map only."
+        gives = "maps and what is counted on them" if manifest.measures else "a map"
+        yield f"No score of the {manifest.unit} is given: this model gives {gives} only."
+    yield from composition.of_measures(result, manifest)
 
 
 def maps_of(result: Prediction, manifest: Manifest) -> Iterator[str]:
@@ -43,6 +48,9 @@ def calibrations_of(manifest: Manifest) -> Iterator[str]:
             name = labels.quantity(output)
             known = _calibration(output.uncertainty)
             yield f"Calibration of the {name[:1].lower()}{name[1:]}: {known}"
+    for output in manifest.class_maps:
+        known = _calibration(output.uncertainty)
+        yield f"Calibration of the classes of {output.name}: {known}"
 
 
 def _score(result: Prediction, score: ScoreOutput, manifest: Manifest) -> str:

@@ -134,7 +134,7 @@ def pictures(segmentations: Sequence[Dataset]) -> Iterator[ImageContentItem]:
             name=CodedConcept.from_code(names[segmentation.ContentLabel]),
             referenced_sop_class_uid=segmentation.SOPClassUID,
             referenced_sop_instance_uid=segmentation.SOPInstanceUID,
-            referenced_segment_numbers=1,
+            referenced_segment_numbers=[int(s.SegmentNumber) for s in segmentation.SegmentSequence],
             relationship_type=RelationshipTypeValues.CONTAINS,
         )
 

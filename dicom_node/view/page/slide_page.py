@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 
 from dicom_node.view import pictures
+from dicom_node.view.classes import class_maps
 from dicom_node.view.page import identity
 from dicom_node.view.page.close_ups import close_ups, places
+from dicom_node.view.page.composition import class_cards
 from dicom_node.view.page.condition import condition_rows
 from dicom_node.view.page.drawn import drawn_card
 from dicom_node.view.page.glossary import glossary
@@ -105,11 +107,13 @@ def _which(header: Dataset, sr: Dataset) -> str:
 def _pictures(slide: Slide, seg_paths: Sequence[Path], report: Report, name: str) -> str:
     pixels = pictures.thumbnail(slide, _WIDTH_PX)
     uri = pictures.data_uri(pixels, "jpeg")
-    shown = overlays(seg_paths, slide.geometry, (pixels.shape[0], pixels.shape[1]))
+    shape = (pixels.shape[0], pixels.shape[1])
+    shown = overlays(seg_paths, slide.geometry, shape)
     maps = map_cards(
         slide.geometry, pixels, uri, shown, report.groups, has_numbers=has_numbers(report)
     )
-    return maps + slide_card(slide, pixels, uri, name)
+    classes = class_cards(class_maps(seg_paths, slide.geometry, shape), pixels, uri, slide.geometry)
+    return maps + classes + slide_card(slide, pixels, uri, name)
 
 
 def _technical(report: Report) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 
 from dicom_node.view.page import numbers
+from dicom_node.view.page.composition import composition_table
 from dicom_node.view.page.markup import Named, card, facts, note, sentences
 from dicom_node.view.page.words import USE, Words, of_a_model, of_the_slide, words_of
 from dicom_node.view.reading import Group, Measurement, Report
@@ -114,7 +115,8 @@ def _says_how_sure(report: Report, words: Words) -> bool:
 def _group(group: Group, words: Words, *, mark: bool) -> str:
     """Heading, numbers and coded statements of a group of the slide."""
     of_the_model = [m for m in group.measurements if not numbers.is_of_the_analysis(m.name)]
-    rows = numbers.rows(of_the_model, words.with_numbers, mark=mark)
+    table, others = composition_table(of_the_model, mark=mark)
+    rows = numbers.rows(others, words.with_numbers, mark=mark)
     said_above = {USE, "Caution"} if words.cautions else {USE}
     rows += "".join(
         f'<tr><th scope="row">{escape(name)}</th>'
@@ -123,7 +125,7 @@ def _group(group: Group, words: Words, *, mark: bool) -> str:
         if name not in said_above
     )
     heading = f"<h3>{escape(group.finding)}</h3>" if group.finding else ""
-    return heading + (f"<table>{rows}</table>" if rows else "")
+    return heading + table + (f"<table>{rows}</table>" if rows else "")
 
 
 def _reasons(groups: Sequence[Group]) -> Sequence[str]:

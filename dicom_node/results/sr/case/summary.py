@@ -14,7 +14,7 @@ from pydicom import Dataset
 
 from dicom_node.results import codes
 from dicom_node.results.modules import plain
-from dicom_node.results.sr import analyzed, outcome
+from dicom_node.results.sr import analyzed, composition, outcome
 from dicom_node.results.sr.figures import rounded
 from dicom_node.results.sr.summary import Said, items, of_the_model, slide_of, status_of
 from engines.manifest.whole import Manifest
@@ -100,6 +100,8 @@ def _answer(
     if len(used) < len(slides):
         warned = " ".join(filter(None, ["Not all slides were used.", warned]))
     yield codes.SAID_CASE_JUDGED, f"Yes, with caution. {warned}" if warned else "Yes."
+    for text in composition.of_tissue([slide for _, slide in used], manifest):
+        yield codes.SAID_RESULT, text
     for text in outcome.numbers_of(result.numbers, manifest):
         yield codes.SAID_RESULT, text
     for one, slide in used:

@@ -1,0 +1,89 @@
+"""Classes of tissue over the picture of a slide, by the segments of the region Segmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import highdicom as hd
+import numpy as np
+from highdicom.color import CIELabColor
+from numpy.typing import NDArray
+from pydicom import Dataset
+
+from dicom_node.view.segments import class_of, geometry_of, look_up, places_of
+from inference.types import SlideGeometry
+
+_ALPHA = 255
+"""What is drawn over is the color of the legend; the page lets the slide shine through."""
+_UNCOLORED = (120, 120, 120)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassShown:
+    """A class of tissue, as its segment says."""
+
+    name: str
+    rgb: tuple[int, int, int]
+    area_mm2: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClassMap:
+    """All classes of one map on the pixels of a slide's picture."""
+
+    name: str
+    description: str
+    """Of the first class: how it came about."""
+    pixels: NDArray[np.uint8]
+    """RGBA [H, W, 4]; transparent where no tissue was analyzed."""
+    classes: tuple[ClassShown, ...]
+
+    @property
+    def area_mm2(self) -> float:
+        """Of all of them."""
+        return sum(one.area_mm2 for one in self.classes)
+
+
+def class_maps(
+    paths: Sequence[Path], geometry: SlideGeometry, shape: tuple[int, int]
+) -> tuple[ClassMap, ...]:
+    """The maps of classes in the Segmentations, for a picture [H, W] that shows the whole slide.
+
+    Raises ValueError for one that lies in another frame of reference.
+    """
+    return tuple(found for path in paths for found in _of_file(path, geometry, shape))
+
+
+def _of_file(path: Path, geometry: SlideGeometry, shape: tuple[int, int]) -> list[ClassMap]:
+    seg = hd.seg.segread(path)
+    segments = [(n, s, of) for n, s in enumerate(seg.SegmentSequence) if (of := class_of(s))]
+    if not segments:
+        return []
+    theirs = geometry_of(path, seg, geometry)
+    numbers = [n + 1 for n, _, _ in segments]
+    matrix = seg.get_total_pixel_matrix(combine_segments=False, segment_numbers=numbers)
+    at = places_of(theirs, geometry, shape)
+    cell_mm2 = theirs.spacing_row_mm * theirs.spacing_col_mm
+    maps = []
+    for name in dict.fromkeys(of[0] for _, _, of in segments):
+        own = [(k, s, of[1]) for k, (_, s, of) in enumerate(segments) if of[0] == name]
+        pixels = np.zeros((*shape, 4), np.uint8)
+        shown = []
+        for k, segment, meaning in own:
+            mask = matrix[..., k] > 0
+            rgb = _color_of(segment)
+            pixels[look_up(mask, at).reshape(shape) > 0] = (*rgb, _ALPHA)
+            shown.append(ClassShown(meaning, rgb, float(mask.sum()) * cell_mm2))
+        described = str(own[0][1].get("SegmentDescription", ""))
+        maps.append(ClassMap(name, described, pixels, tuple(shown)))
+    return maps
+
+
+def _color_of(segment: Dataset) -> tuple[int, int, int]:
+    value = segment.get("RecommendedDisplayCIELabValue")
+    if value is None:
+        return _UNCOLORED
+    red, green, blue = CIELabColor.from_dicom_value(value).to_rgb()
+    return int(red), int(green), int(blue)

@@ -1,0 +1,60 @@
+"""Whether an output may speak of a slide: it is silent on organs that it was not measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from engines.manifest.values import Code
+from engines.manifest.whole import Manifest
+from inference.slide.attributes import BadValue
+from inference.slide.slide import Slide
+from inference.specimen.codes import Coded
+from inference.specimen.deciding import Decision, agreed, decide
+from inference.specimen.organs import is_covered
+from inference.specimen.says import SlideSays, read_specimens
+
+UNREAD = Decision(None, "What the slide says of its specimen cannot be read.")
+
+
+def asks_for_organs(manifest: Manifest) -> bool:
+    """Whether anything of the student is for some organs only."""
+    of_maps = any(output.organs for output in manifest.class_maps)
+    return of_maps or any(output.organs for output in manifest.measures)
+
+
+def organ_of(slide: Slide) -> Decision:
+    """The organ that all levels of an open slide are of, or why that is undecided; as the models
+    for a slide are chosen."""
+    try:
+        return agreed([decide(says) for says in _says(slide)])
+    except BadValue:
+        return UNREAD
+
+
+def _says(slide: Slide) -> list[SlideSays]:
+    return [read_specimens(image.dataset) for image in slide.images_of("VOLUME")]
+
+
+def out_of_scope(organs: Sequence[Code], origin: Decision | None) -> str:
+    """Why what was measured on these organs says nothing of a slide, in a sentence; empty where it
+    may. `origin` is what is known of the slide's organ."""
+    if not organs:
+        return ""
+    known = [Coded(code.value, code.scheme, code.meaning).organ for code in organs]
+    organ = origin.organ if origin else None
+    if organ is not None and is_covered(organ, [one for one in known if one is not None]):
+        return ""
+    start = f"Not assessed, because it was measured on {names_of(organs)} only"
+    if organ is not None:
+        return f"{start}; the slide is of {organ.name}."
+    return f"{start}. {origin.sentence if origin else UNREAD.sentence}"
+
+
+def names_of(organs: Sequence[Code]) -> str:
+    """Organs in words, such as "colon and breast"."""
+    found = []
+    for code in organs:
+        organ = Coded(code.value, code.scheme, code.meaning).organ
+        found.append(organ.name if organ else code.meaning)
+    *first, last = dict.fromkeys(found)
+    return f"{', '.join(first)} and {last}" if first else last
