@@ -117,6 +117,7 @@ def _prediction(meta: dict[str, Any], arrays: dict[str, Any]) -> Prediction:
         base=meta.get("base", ""),  # not kept before 0.1.2
         condition=_condition(meta.get("condition")),
         intervals=intervals_of(meta),
+        left_out=dict(meta.get("left_out", {})),
     )
 
 

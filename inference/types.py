@@ -166,6 +166,9 @@ class Prediction:
     """None where it was not measured: in results of earlier versions."""
     intervals: dict[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
     """Low and high of each number of an output that has an interval, by output name."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """Cells of the grid that are no tile, by the reason (`inference.tiles.left_out.Why`); empty in
+    results of earlier versions."""
 
 
 @dataclass(frozen=True, slots=True)

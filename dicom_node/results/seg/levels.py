@@ -91,7 +91,7 @@ def fitting(
                 f"{level.shape[0]} px, more than {MOST_PX // 2**20} million pixels"
             )
         rows, cols = level.cells(geometry, stride_px)
-        has_row, has_col = shown.any(axis=1).nonzero()[0], shown.any(axis=0).nonzero()[0]
+        has_row, has_col = np.unique(np.argwhere(shown)[:, 0]), np.unique(np.argwhere(shown)[:, 1])
         if np.isin(has_row, rows).all() and np.isin(has_col, cols).all():
             return level
     return "on no level of the slide has each tile a pixel"

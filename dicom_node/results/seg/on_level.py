@@ -40,7 +40,7 @@ def make(making: Making) -> Iterator[BuiltObject]:
     levels = levels_of(making)
     for nth, built in enumerate(usual):
         values = _values(built.dataset)
-        level = fitting(levels, values.any(axis=2), result.geometry, result.stride_px)
+        level = fitting(levels, values.max(axis=2) > 0, result.geometry, result.stride_px)
         if isinstance(level, str):
             log.warning("no_level_fits", slide=making.slide.key, kind=built.kind, reason=level)
             continue
