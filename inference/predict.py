@@ -25,6 +25,7 @@ from inference.errors import FramesUnreadable, Refused, Stopped, is_of_the_machi
 from inference.seen import COARSE, Seen, aggregator_inputs, class_values_of, numbers, tile_values_of
 from inference.slide.slide import Slide, open_slide
 from inference.tiles.encoding import Runtime
+from inference.tiles.left_out import counted
 from inference.tiles.planning import LEAST_TISSUE_SHARE, Plan, plan_tiles
 from inference.tiles.values import discard
 from inference.tissue.outlines import outlines
@@ -182,6 +183,7 @@ def _seen(slide: Slide, manifest: Manifest, plan: Plan, encoded: Encoded) -> See
         warnings=plan.warnings + encoded.warnings + unusual,
         base=slide.base_uid,
         condition=condition_of(plan.marks, cells, encoded.values[0].get(FOCUS)),
+        left_out=counted(plan.reasons, len(cells)),
     )
     origin = organ_of(slide) if asks_for_organs(manifest) else None
     return Seen(told, grid, encoded.cells, encoded.values, origin)

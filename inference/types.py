@@ -71,6 +71,10 @@ class SlideGeometry:
         return self.origin_x_mm + x, self.origin_y_mm + y, z
 
 
+NOT_NEEDED = "left aside: other levels were nearer to the wanted scale"
+"""`LevelAccount.used_as` of a level that nothing is wrong with."""
+
+
 @dataclass(frozen=True, slots=True)
 class LevelAccount:
     """What became of one instance handed in: read, or left aside and why."""
@@ -84,6 +88,11 @@ class LevelAccount:
     frames: int
     used_as: str
     """'tiles', 'tissue', 'tiles and tissue', or why it was left aside."""
+
+    @property
+    def is_level(self) -> bool:
+        """Whether it is a level of the slide that was read, or could have been."""
+        return self.used_as == NOT_NEEDED or not self.used_as.startswith("left aside")
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +208,9 @@ class Prediction:
     """What was counted on them, by output name."""
     not_assessed: dict[str, str] = field(default_factory=dict)
     """Why an output says nothing of this slide, in a sentence, by output name."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """Cells of the grid that are no tile, by the reason (`inference.tiles.left_out.Why`); empty in
+    results of earlier versions."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,9 @@ class Destination(Section):
     seg_syntax: Literal["jpeg-ls", "explicit"] = "jpeg-ls"
     """`explicit`: segmentations are sent uncompressed, also where it would take JPEG-LS: importers
     built on DCMTK refuse that."""
+    heatmap_grid: Literal["tile", "level"] = "tile"
+    """`level`: segmentations have the grid of a level of the slide, for viewers that lay them over
+    a level of the same spacing only (Slim before 0.42); where no level fits, that of the tiles."""
     reports_as: AETitle | None = None
     """AE title that its reports come from, 1 to 16 characters; `ae_title` by default. It has to be
     among [[senders]] to report on an association of its own."""

@@ -59,17 +59,27 @@ class Plan:
 
     choices: Mapping[str, tuple[Choice, ...]]
     """By the name of the destination."""
+    on_level: frozenset[str] = frozenset()
+    """Names of the destinations whose segmentations have the grid of a level of the slide."""
 
     @property
     def asked(self) -> frozenset[str]:
         """Names of the kinds that are made for somebody who asks for them."""
         sent = {choice.sent for choices in self.choices.values() for choice in choices}
+        laid = {c.sent for name in self.on_level for c in self.choices[name]}
+        if any(kind.name in laid for kind in kinds.USUAL_SEGMENTATIONS):
+            sent.add(kinds.LEVEL.name)
         return frozenset(k.name for k in kinds.KINDS if k.asked and k.name in sent)
 
     def routes(self, made: Sequence[Result]) -> dict[str, frozenset[str]]:
         """SOP Instance UIDs of what each destination is sent, by its name."""
+        laid = _on_level(made)
         return {
-            name: frozenset(r.sop_instance_uid for r in made if _is_among(r.kind, choices))
+            name: frozenset(
+                (laid.get(_what(r), r) if name in self.on_level else r).sop_instance_uid
+                for r in made
+                if _is_among(r.kind, choices)
+            )
             for name, choices in self.choices.items()
         }
 
@@ -92,10 +102,25 @@ class Plan:
         """What is sent otherwise than asked, by destination; only those where something is."""
         names = {kind.name for r in made if (kind := kinds.kind_of(r.kind))}
         lines = {
-            name: [c.told_of(names) for c in choices if c.told_of(names)]
+            name: [
+                *(c.told_of(names) for c in choices if c.told_of(names)),
+                *(self._not_laid(made, choices) if name in self.on_level else ()),
+            ]
             for name, choices in self.choices.items()
         }
         return {name: said for name, said in lines.items() if said}
+
+    def _not_laid(self, made: Sequence[Result], choices: Sequence[Choice]) -> list[str]:
+        """Which segmentations keep the grid of the tiles at a destination that wants another."""
+        laid = _on_level(made)
+        return [
+            f"{r.kind} of slide {r.slide} is sent on the grid of the tiles: no level of the slide "
+            "fits it; the log says why"
+            for r in made
+            if kinds.kind_of(r.kind) in kinds.USUAL_SEGMENTATIONS
+            and _is_among(r.kind, choices)
+            and _what(r) not in laid
+        ]
 
 
 def plan(destinations: Sequence[Destination], seen: Mapping[str, DestinationSeen]) -> Plan:
@@ -105,7 +130,10 @@ def plan(destinations: Sequence[Destination], seen: Mapping[str, DestinationSeen
     the study. An earlier version asked for fewer classes.
     """
     answers = {name: one.accepted for name, one in seen.items() if one.reachable or one.accepted}
-    return Plan({d.name: choices_of(d, answers.get(d.name)) for d in destinations})
+    return Plan(
+        {d.name: choices_of(d, answers.get(d.name)) for d in destinations},
+        frozenset(d.name for d in destinations if d.heatmap_grid == "level"),
+    )
 
 
 def choices_of(destination: Destination, accepted: Accepted | None) -> tuple[Choice, ...]:
@@ -183,3 +211,21 @@ def _takes(destination: Destination, sop_class: SopClass, accepted: Accepted) ->
 def _is_among(own_kind: str, choices: Sequence[Choice]) -> bool:
     kind = kinds.kind_of(own_kind)
     return kind is None or any(choice.sent == kind.name for choice in choices)
+
+
+_What = tuple[str, str, str]
+"""Slide, model and own kind of an object."""
+
+
+def _what(result: Result) -> _What:
+    return result.slide, result.model, result.kind
+
+
+def _on_level(made: Sequence[Result]) -> dict[_What, Result]:
+    """Segmentations on the grid of a level, by what they are a variant of."""
+    prefix = f"{kinds.LEVEL.name}-"
+    return {
+        (r.slide, r.model, r.kind.removeprefix(prefix)): r
+        for r in made
+        if kinds.kind_of(r.kind) == kinds.LEVEL
+    }

@@ -1,8 +1,8 @@
 """Kinds of result objects: one pure table that delivery, `check` and the builders read.
 
 To add a kind: a module with `make(making) -> Iterable[BuiltObject]`, and one line here. Its Series
-Number is `making.series_number` and 1 to 9 more, one that no other kind takes; that of a kind which
-is made only where it is asked for is `making.asked_series_number`.
+Numbers are `making.usual_series_number`, from 1 on over all kinds; those of a kind which is made
+only where it is asked for are `making.asked_series_number`, by a `place` of its own.
 """
 
 from __future__ import annotations
@@ -42,6 +42,9 @@ class Kind:
     """Made only where a destination, or a person, asks for it."""
     instead_of: str = ""
     """The kind that it can stand for, where a destination does not take that one."""
+    place: int = 0
+    """Of one that is made where asked for: which of its slide's Series Numbers it has. No other has
+    it, and it never changes."""
 
 
 HEATMAP = Kind("heatmap", SEGMENTATION, "dicom_node.results.seg.heatmap", needs_prediction=True)
@@ -57,6 +60,7 @@ REPORT_ENHANCED = Kind(
     needs_prediction=False,
     asked=True,
     instead_of="report",
+    place=0,
 )
 REPORT_TEXT = Kind(
     "report-text",
@@ -65,6 +69,7 @@ REPORT_TEXT = Kind(
     needs_prediction=False,
     asked=True,
     instead_of="report",
+    place=1,
 )
 SUMMARY = Kind(
     "summary",
@@ -73,6 +78,7 @@ SUMMARY = Kind(
     needs_prediction=False,
     asked=True,
     instead_of="report",
+    place=2,
 )
 OVERLAY = Kind(
     "overlay",
@@ -81,6 +87,7 @@ OVERLAY = Kind(
     needs_prediction=True,
     asked=True,
     instead_of="heatmap",
+    place=3,
 )
 CAPTURE = Kind(
     "capture",
@@ -89,6 +96,7 @@ CAPTURE = Kind(
     needs_prediction=True,
     asked=True,
     instead_of="overlay",
+    place=4,
 )
 ANNOTATIONS = Kind(
     "annotations",
@@ -96,6 +104,7 @@ ANNOTATIONS = Kind(
     "dicom_node.results.ann.annotations",
     needs_prediction=True,
     asked=True,
+    place=5,
 )
 MAP = Kind(
     "map",
@@ -103,6 +112,7 @@ MAP = Kind(
     "dicom_node.results.pm.parametric_map",
     needs_prediction=True,
     asked=True,
+    place=6,
 )
 SET = Kind(
     "set",
@@ -110,7 +120,19 @@ SET = Kind(
     "dicom_node.results.ko.selection",
     needs_prediction=False,
     asked=True,
+    place=7,
 )
+LEVEL = Kind(
+    "level",
+    SEGMENTATION,
+    "dicom_node.results.seg.on_level",
+    needs_prediction=True,
+    asked=True,
+    place=8,
+)
+"""Every Segmentation once more, on the grid of a level of the slide: `level-heatmap-tumor`."""
+USUAL_SEGMENTATIONS = (HEATMAP, REGION, ATTENTION)
+"""Those that are made unasked, on the grid of the tiles."""
 
 KINDS = (
     HEATMAP,
@@ -124,11 +146,11 @@ KINDS = (
     CAPTURE,
     ANNOTATIONS,
     MAP,
+    LEVEL,
     SET,
 )
 """In the order in which they are made: the report after the heatmaps that it cites, then what is
-made of these, the set of all last. One that is asked for keeps its place among those, since its
-Series Number follows from it: a new one comes at the end."""
+made of these, the set of all last."""
 
 
 def kind_of(name: str) -> Kind | None:

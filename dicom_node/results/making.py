@@ -9,14 +9,18 @@ from datetime import datetime
 from pydicom import Dataset
 
 from dicom_node.results.identity import Provenance, ResultNames
-from dicom_node.results.kinds import KINDS, REPORT, Kind
+from dicom_node.results.kinds import LEVEL, REPORT, Kind, kind_of
 from dicom_node.sop_classes import SEGMENTATION
 from engines.manifest.whole import Manifest
 from inference.slide.files import SlideFiles
 from inference.types import NotAssessable, Prediction
 
-_FIRST_SERIES_NUMBER = 9001
-_FIRST_ASKED_SERIES_NUMBER = 20001
+_FIRST_SERIES_NUMBER, _NEAR_SLIDES = 9001, 1100
+_FIRST_ASKED_SERIES_NUMBER, _NEAR_ASKED_SLIDES = 20001, 299
+_FIRST_FAR_SERIES_NUMBER = 1_000_001
+_NEAR, _NEAR_PLACES = 10, 10
+_FAR, _FAR_PLACES = 500, 20
+"""Objects of a kind that have a number of their own, near its slide's and far away, and kinds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +87,16 @@ class Making:
         """Series Number of the report; that of each other object follows it."""
         return series_number_of(self.number)
 
+    def usual_series_number(self, nth: int) -> int:
+        """Series Number of the `nth` object, from 1, that is made unasked beside the report."""
+        return series_number_of(self.number, nth)
+
     def asked_series_number(self, kind: Kind, nth: int = 0) -> int:
-        """Series Number of the `nth` object, 0 to 9, of a kind that is made where asked for."""
-        place = [k.name for k in KINDS if k.asked].index(kind.name)
-        return _FIRST_ASKED_SERIES_NUMBER + 100 * self.number + 10 * place + nth
+        """Series Number of the `nth` object, from 0, of a kind that is made where asked for."""
+        is_near = nth < _NEAR and kind.place < _NEAR_PLACES and self.number < _NEAR_ASKED_SLIDES
+        if is_near:
+            return _FIRST_ASKED_SERIES_NUMBER + 100 * self.number + 10 * kind.place + nth
+        return _far(self.number, 1 + kind.place, nth)
 
     @property
     def report(self) -> Dataset:
@@ -98,8 +108,12 @@ class Making:
 
     @property
     def heatmaps(self) -> tuple[Dataset, ...]:
-        """The FRACTIONAL Segmentations of the slide, made before."""
-        made = [b.dataset for b in self.made if b.dataset.SOPClassUID == SEGMENTATION.uid]
+        """The FRACTIONAL Segmentations of the slide, made before, each once: on the tiles' grid."""
+        made = [
+            b.dataset
+            for b in self.made
+            if b.dataset.SOPClassUID == SEGMENTATION.uid and kind_of(b.kind) != LEVEL
+        ]
         return tuple(seg for seg in made if seg.SegmentationType == "FRACTIONAL")
 
     def names_after(self, origin: Dataset, kind: str) -> ResultNames:
@@ -112,6 +126,19 @@ class Making:
         return replace(self, made=(*self.made, *more))
 
 
-def series_number_of(number: int) -> int:
-    """Series Number of the report of the `number`-th thing of a study (0-based) that has one."""
-    return _FIRST_SERIES_NUMBER + 10 * number
+def series_number_of(number: int, nth: int = 0) -> int:
+    """Series Number of the `number`-th thing of a study (0-based) that has a report: of the report,
+    or of the `nth` object beside it."""
+    if nth < _NEAR and number < _NEAR_SLIDES:
+        return _FIRST_SERIES_NUMBER + 10 * number + nth
+    return _far(number, 0, nth)
+
+
+def _far(number: int, place: int, nth: int) -> int:
+    """A number that no other object has, for what finds no room among the near ones."""
+    if not (0 <= nth < _FAR and 0 <= place < _FAR_PLACES):
+        raise ValueError(
+            f"found object {nth} of kind {place} of one slide, expected fewer than {_FAR} of each "
+            f"of {_FAR_PLACES} kinds: no Series Number is left"
+        )
+    return _FIRST_FAR_SERIES_NUMBER + _FAR * (_FAR_PLACES * number + place) + nth

@@ -22,7 +22,7 @@ from inference.slide.images import SlideImage, read_images
 from inference.slide.levels import LevelFault, open_level
 from inference.slide.rules import flavors, identity, pyramids, scale
 from inference.slide.rules.pyramids import Pyramid
-from inference.types import LevelAccount, NotAssessable, Reason, SlideGeometry
+from inference.types import NOT_NEEDED, LevelAccount, NotAssessable, Reason, SlideGeometry
 
 __all__ = ["Level", "Refused", "Slide", "SlideUnreadable", "open_slide"]
 
@@ -214,4 +214,4 @@ def _accounts(images: Iterable[SlideImage], uses: Mapping[str, str]) -> tuple[Le
 
 def _use(gave_tiles: bool, gave_tissue: bool) -> str:
     names = [n for n, gave in (("tiles", gave_tiles), ("tissue", gave_tissue)) if gave]
-    return " and ".join(names) or "left aside: other levels were nearer to the wanted scale"
+    return " and ".join(names) or NOT_NEEDED

@@ -20,6 +20,7 @@ from inference.slide.rules.presence import tissue_missing
 from inference.slide.slide import Slide
 from inference.tiles.agreement import Expected, expected_of, is_of, outside_contradicted
 from inference.tiles.grid import TileGrid
+from inference.tiles.left_out import reasons_of
 from inference.tiles.order import Source
 from inference.tissue.presence import lost_tissue, shown_by, unknown_to_all
 from inference.tissue.regions import halved
@@ -50,6 +51,8 @@ class Plan:
     levels: tuple[LevelAccount, ...]
     marks: Marks
     """Folds, pen and bubbles in the cells of the first source."""
+    reasons: NDArray[np.uint8]
+    """[rows, cols] of the first source: why a cell is no tile, as `left_out` says it."""
 
 
 def plan_tiles(slide: Slide, wanted: TileInput, warnings: tuple[str, ...]) -> Plan:
@@ -73,8 +76,9 @@ def plan_tiles(slide: Slide, wanted: TileInput, warnings: tuple[str, ...]) -> Pl
         has_tissue = tissue.cell_shares(grid.stride_px, grid.rows, grid.cols) >= LEAST_TISSUE_SHARE
         lost = _lost(tissue, has_tissue, slide.levels, level, grid)
         sources.append(Source.of(grid, level, np.argwhere(has_tissue & ~lost).astype(np.int32)))
-        missing.append((int(lost.sum()), int((has_tissue | lost).sum())))
-    refusal, caution = tissue_missing(*missing[0])
+        missing.append((lost, int((has_tissue | lost).sum())))
+    lost, of = missing[0]
+    refusal, caution = tissue_missing(int(lost.sum()), of)
     if refusal:
         raise _refused(slide, Reason.TISSUE_MISSING, refusal)
     around, doubt = _around(sources[0], tissue, view)
@@ -84,6 +88,7 @@ def plan_tiles(slide: Slide, wanted: TileInput, warnings: tuple[str, ...]) -> Pl
     looked_at = dict.fromkeys((*tiles_from, half.level))
     conflicts = tuple(filter(None, (color_conflict(level) for level in looked_at)))
     first = sources[0].grid
+    marks = find_marks(half, tissue, first.stride_px, first.rows, first.cols)
     return Plan(
         tissue=_there(tissue, sources[0].level),
         sources=tuple(sources),
@@ -98,7 +103,8 @@ def plan_tiles(slide: Slide, wanted: TileInput, warnings: tuple[str, ...]) -> Pl
             *dispute_warning(tissue.disputed_mm2),
         ),
         levels=slide.accounts_for(tiles=tiles_from, tissue=half.level),
-        marks=find_marks(half, tissue, first.stride_px, first.rows, first.cols),
+        marks=marks,
+        reasons=reasons_of(tissue, marks, lost, sources[0].cells, first.stride_px),
     )
 
 

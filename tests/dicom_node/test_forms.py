@@ -25,6 +25,7 @@ IOD = {
     "capture": "SCImage",
     "annotations": "MicroscopyBulkSimpleAnnotations",
     "map": "ParametricMap",
+    "level": "Segmentation",
     "set": "KeyObjectSelectionDocument",
 }
 """What dciodvfy calls them."""
@@ -46,9 +47,8 @@ def objects(
         without_place="without" in request.param,
         number=int(request.param == "second slide"),
     )
-    expected = (
-        OF_A_REFUSAL if "refused" in request.param else {*IOD} - {"heatmap"} | {"heatmap-tumor"}
-    )
+    shown = {*IOD} - {"heatmap", "level"} | {"heatmap-tumor", "level-heatmap-tumor"}
+    expected = OF_A_REFUSAL if "refused" in request.param else shown
     assert set(made) == expected
     for name, one in made.items():
         write(one.dataset, folder / f"{name}.dcm")
@@ -57,7 +57,7 @@ def objects(
 
 def test_dciodvfy_knows_each_and_finds_no_error(objects):
     for name, path in objects.items():
-        if name == "heatmap-tumor" and not dcmread(path).get("SpecimenDescriptionSequence"):
+        if name.endswith("heatmap-tumor") and not dcmread(path).get("SpecimenDescriptionSequence"):
             continue  # as the slide, which lacks it
         lines = run("dciodvfy", "-new", path).splitlines()
         kind = kinds.kind_of(name)

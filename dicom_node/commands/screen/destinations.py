@@ -16,6 +16,11 @@ from dicom_node.ledger.errors import LedgerFailed
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.results.kinds import result_classes
 
+_ON_LEVEL = (
+    "segmentations are sent on the grid of the smallest level on which each tile has a pixel; of a "
+    "slide without such a level, on that of the tiles, which its story then says"
+)
+
 
 def destinations(config: Config) -> Iterator[Finding]:
     """What each accepts, and a line for whatever it is sent otherwise than asked.
@@ -43,6 +48,8 @@ def destinations(config: Config) -> Iterator[Finding]:
         )
         echo = "echoes" if answer.echoes else "DOES NOT ECHO"
         yield Finding(destination.name, answer.echoes, f"{where} {echo}; {taken}")
+        if destination.heatmap_grid == "level":
+            yield Finding(destination.name, True, _ON_LEVEL)
         for choice in answer.choices:
             if choice.told:
                 is_well = not choice.is_hopeless

@@ -43,7 +43,7 @@ def maps_of(
             manifest,
             making.provenance,
             input_uids=making.slide.input_uids,
-            series_number=making.series_number + number,
+            series_number=making.usual_series_number(number),
             read=making.read,
         )
         name = kind if heatmap.name == kind else f"{kind}-{heatmap.name}"

@@ -116,7 +116,7 @@ def build_layer(
         tile_size=(FRAME_PX, FRAME_PX),
         dimension_organization_type="TILED_SPARSE",
         omit_empty_frames=False,
-        series_description=series_description(_short(layer.label), manifest, own),
+        series_description=series_description(short(layer.label), manifest, own),
         specific_character_set=UTF_8,
     )
     # highdicom parses the origin; viewers compare it with the slide's
@@ -124,7 +124,7 @@ def build_layer(
     if more:  # by what they mean, also where on this slide they do not
         segmentation.SegmentsOverlap = "YES"
     segmentation.PatientOrientation = None  # type 2C, left out by highdicom
-    _fix_dimension_uid(segmentation, names.uid("dimensions"))
+    fix_dimension_uid(segmentation, names.uid("dimensions"))
     set_sources(segmentation, read or [source])
     complete(segmentation, own, manifest, provenance)
     return segmentation
@@ -145,7 +145,7 @@ def check_same_slide(source: Dataset, geometry: SlideGeometry) -> None:
         )
 
 
-def _short(label: str) -> str:
+def short(label: str) -> str:
     """Of a label what leaves room for model and version, and what the model's status says."""
     return label.partition(" (")[0].replace(" per tile", " map")[:32]
 
@@ -213,7 +213,7 @@ def algorithm_parameters(
     return parameters
 
 
-def _fix_dimension_uid(segmentation: Dataset, uid: str) -> None:
+def fix_dimension_uid(segmentation: Dataset, uid: str) -> None:
     """Puts a derived UID in place of the random one."""
     for sequence in ("DimensionOrganizationSequence", "DimensionIndexSequence"):
         for item in segmentation[sequence].value:

@@ -42,7 +42,7 @@ def make(making: Making) -> Iterator[BuiltObject]:
             manifest,
             making.provenance,
             input_uids=making.slide.input_uids,
-            series_number=making.series_number + number,
+            series_number=making.usual_series_number(number),
             read=making.read,
             classes=classes,
         )

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pydicom import Dataset
 from pydicom.uid import RLELossless
 
-from dicom_node.results.kinds import Kind, kind_of
+from dicom_node.results.kinds import LEVEL, Kind, kind_of
 from dicom_node.results.making import BuiltObject
 from dicom_node.results.selfcheck import bulk, frames, slide, tables, tree
 from inference.types import SlideGeometry
@@ -79,7 +79,8 @@ def faults(
     if "PixelData" in ds:
         yield from frames.faults(ds)
     if source is not None and "TotalPixelMatrixRows" in ds:
-        yield from slide.faults(ds, source, geometry)
+        # The spacing of a level of the slide is what it is: a viewer has that level, too.
+        yield from slide.faults(ds, source, None if kind == LEVEL else geometry)
     yield from bulk.faults(ds)
 
 

@@ -6,11 +6,22 @@ from collections.abc import Iterator, Sequence
 
 from dicom_node.results.sr.figures import percent, rounded, tile_mm
 from engines.manifest.whole import Manifest
+from inference.tiles.left_out import Why
 from inference.tiles.planning import LEAST_TISSUE_SHARE
 from inference.types import Condition, LevelAccount, Prediction
 
 _READ = ("tiles", "tissue", "tiles and tissue")
 _MOST_LEVELS = 6
+_WHY: dict[str, str] = {
+    Why.GLASS: "glass",
+    Why.EDGE: f"edge of tissue, less than {LEAST_TISSUE_SHARE:.0%} in them",
+    Why.PEN: "pen marks or black dirt",
+    Why.FOLD: "folds",
+    Why.BUBBLE: "air bubbles",
+    Why.NOT_SCANNED: "not scanned",
+    Why.NO_FRAMES: "tissue that is not in the files",
+    Why.NOT_READ: "pixels that could not be read or that levels contradict",
+}
 
 
 def analyzed(result: Prediction, manifest: Manifest) -> Iterator[str]:
@@ -41,16 +52,28 @@ def left_out(result: Prediction, manifest: Manifest) -> Iterator[str]:
 
 def left_out_of(result: Prediction) -> Iterator[str]:
     """Cells of the grid without a tile, levels left aside, and what befell tiles."""
-    for heatmap in result.heatmaps[:1]:
-        others = heatmap.values.size - result.tiles_analyzed
-        if others:
-            yield (
-                f"{others} of {heatmap.values.size} places for a tile: less than "
-                f"{LEAST_TISSUE_SHARE:.0%} tissue in them, or their pixels could not be read, "
-                "which a caution says."
-            )
+    yield from _places(result)
     yield from levels_left_out(result.levels)
     yield from _found(result.condition)
+
+
+def _places(result: Prediction) -> Iterator[str]:
+    """Cells of the grid without a tile, by reason, with their areas, glass in them included."""
+    size = next((heatmap.values.size for heatmap in result.heatmaps), 0)
+    if result.left_out:
+        height, width = tile_mm(result)
+        counts = [(why, result.left_out[why]) for why in _WHY if result.left_out.get(why)]
+        parts = [f"{_WHY[why]} {n} ({rounded(n * height * width)} mm2)" for why, n in counts]
+        others = sum(n for _, n in counts)
+        yield (
+            f"{others} of {others + result.tiles_analyzed} places for a tile "
+            f"({rounded(others * height * width)} mm2): {', '.join(parts)}."
+        )
+    elif others := max(0, size - result.tiles_analyzed):  # a result of an earlier version
+        yield (
+            f"{others} of {size} places for a tile: less than {LEAST_TISSUE_SHARE:.0%} tissue in "
+            "them, or their pixels could not be read, which a caution says."
+        )
 
 
 def not_judged(manifest: Manifest) -> Iterator[str]:

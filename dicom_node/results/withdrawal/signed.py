@@ -15,7 +15,7 @@ from dicom_node.results.identity import ResultNames
 from dicom_node.results.modules import plain
 from dicom_node.results.withdrawal.told import Told
 
-_NUMBERS_FROM = 50000
+_NUMBERS_FROM, _FAR_NUMBERS_FROM = 50_000, 1_000_000_000
 """Added to the Series Number of what is withdrawn: nothing else of the node has one as high."""
 
 
@@ -28,7 +28,8 @@ def names_of(withdrawn: Dataset, told: Told, kind: str) -> ResultNames:
 
 def number_of_series(withdrawn: Dataset) -> int:
     """Series Number of what takes an object back."""
-    return _NUMBERS_FROM + int(withdrawn.get("SeriesNumber") or 0)
+    own = int(withdrawn.get("SeriesNumber") or 0)
+    return own + (_NUMBERS_FROM if own <= _NUMBERS_FROM else _FAR_NUMBERS_FROM)
 
 
 def described(what: str, withdrawn: Dataset) -> str:
