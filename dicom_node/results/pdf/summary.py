@@ -43,7 +43,9 @@ def make(making: Making) -> Iterator[BuiltObject]:
         instance_number=1,
         modality="DOC",
         transfer_syntax_uid=ExplicitVRLittleEndian,
-        series_description=series_description("AI summary", making.manifest, making.of_one),
+        series_description=series_description(
+            "AI summary", making.manifest, making.of_one, making.provenance.language
+        ),
         specific_character_set=UTF_8,
     )
     document.ConversionType = "WSD"

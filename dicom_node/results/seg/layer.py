@@ -15,6 +15,7 @@ from pydicom import Dataset
 
 from dicom_node.results import codes
 from dicom_node.results.identity import Provenance, ResultNames
+from dicom_node.results.language.speaking import phrase, sentences
 from dicom_node.results.modules import (
     blank_header,
     complete,
@@ -85,14 +86,16 @@ def build_layer(
         software_versions=device.software_version,
         device_serial_number=device.serial,
         content_label=layer.content_label,
-        content_description=layer.label,
+        content_description=plain(phrase(layer.label, provenance.language), 64),
         transfer_syntax_uid=layer.transfer_syntax_uid,
         pixel_measures=pixel_measures(source, base_mm, times=result.stride_px),
         tile_pixel_array=True,
         tile_size=(FRAME_PX, FRAME_PX),
         dimension_organization_type="TILED_SPARSE",
         omit_empty_frames=False,
-        series_description=series_description(_short(layer.label), manifest, own),
+        series_description=series_description(
+            _short(layer.label), manifest, own, provenance.language
+        ),
         specific_character_set=UTF_8,
     )
     # highdicom parses the origin; viewers compare it with the slide's
@@ -134,7 +137,7 @@ def _segment(
 ) -> SegmentDescription:
     segment = SegmentDescription(
         segment_number=1,
-        segment_label=layer.label,
+        segment_label=plain(phrase(layer.label, provenance.language), 64),
         segmented_property_category=codes.concept(output.category),
         segmented_property_type=codes.concept(output.type),
         algorithm_type="AUTOMATIC",
@@ -149,7 +152,9 @@ def _segment(
         tracking_id=plain(layer.kind, 64),
         display_color=labels.color(output),
     )
-    segment.SegmentDescription = layer.description
+    segment.SegmentDescription = plain(
+        sentences(layer.description, provenance.language), 1024
+    )
     return segment
 
 
