@@ -187,7 +187,11 @@ def series_description(
     what = phrase(what, language)
     end, title = f": {phrase('no model applies', language)}", ""
     if manifest is not None:
-        status = "" if manifest.status == "product" else f" ({phrase(manifest.status.upper(), language)})"
+        status = (
+            ""
+            if manifest.status == "product"
+            else f" ({phrase(manifest.status.upper(), language)})"
+        )
         title, end = f": {manifest.title}", f" {manifest.version}{status}"
     container = plain(str(source.get("ContainerIdentifier") or "")) if source else ""
     room = min(_MOST_OF_CONTAINER, 64 - len(what) - 1 - len(end))

@@ -4,8 +4,8 @@ A sentence is said once, in English, where it arises: in the results, and in the
 words are stored and go to logs. The catalog has its template in each language. In a template
 `{name}` stands for text that stays as it is and is part of one sentence, `{name:n}` for a number or
 several (`3`, `0.5`, `50%`, `2 x 3`), `{name:s}` for a phrase that the catalog has, too, or several
-in a list, `{name:said}` for whole sentences that it may have, and `{name:all}` for words of others
-to the end.
+in a list, `{name:word}` for one without a colon, `{name:said}` for whole sentences that it may
+have, and `{name:all}` for words of others to the end.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ _KINDS = {
     None: _SENTENCE_ENDS,
     "s": _SENTENCE_ENDS,
     "n": rf"(?:{_NUMBER}(?: x {_NUMBER})*%?|-?inf|nan)",
+    "word": r"[^:.]+?",
     "said": r".+?",
     "all": r".+",
 }

@@ -66,7 +66,9 @@ def _first_said(pieces: list[str], at: int, language: Language) -> tuple[int, st
 
 
 def _marked(words: list[str], language: Language) -> list[str]:
-    return [_ORIGINAL[language] + " ".join(words)] if words else []
+    """Words of others; a single one is a name."""
+    text = " ".join(words)
+    return [_ORIGINAL[language] + text if " " in text else text] if words else []
 
 
 @lru_cache(maxsize=4096)
@@ -100,6 +102,6 @@ def _filled(entry: Entry, found: dict[str, str], language: Language) -> str:
 def _value(text: str, kind: str | None, language: Language) -> str:
     if kind == "n":
         return number(text, language)
-    if kind == "s":
+    if kind in ("s", "word"):
         return _phrase(text, language)
     return _sentences(text, language) if kind == "said" else text

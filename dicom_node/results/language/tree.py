@@ -41,13 +41,13 @@ def stated(language: Language) -> LanguageOfContentItemAndDescendants:
     return LanguageOfContentItemAndDescendants(_STATED[language])
 
 
-def language_of(report: Dataset) -> Language:
-    """The language that a report says it is in; English where it says none that is known here."""
+def language_of(report: Dataset, otherwise: Language = "en") -> Language:
+    """The language that a report says it is in; where it says none that is known here, another."""
     for item in report.get("ContentSequence") or ():
         if _name(item) == _LANGUAGE:
             value = str(item.ConceptCodeSequence[0].CodeValue)
-            return next((one for one in LANGUAGES if value.startswith(one)), "en")
-    return "en"
+            return next((one for one in LANGUAGES if value.startswith(one)), otherwise)
+    return otherwise
 
 
 def speak(items: Iterable[Dataset], language: Language) -> None:

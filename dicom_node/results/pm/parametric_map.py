@@ -70,7 +70,9 @@ def _map(making: Making, result: Prediction, segmentation: Dataset, nth: int) ->
             VOILUTTransformation(window_center=(_MOST + 1) / 2, window_width=_MOST + 1)
         ],
         content_label="HEATMAP",
-        content_description=plain(phrase(f"{label}; stored 0: no value", making.provenance.language), 64),
+        content_description=plain(
+            phrase(f"{label}; stored 0: no value", making.provenance.language), 64
+        ),
         content_qualification="PRODUCT" if is_product else "RESEARCH",
         derived_pixel_contrast="NONE",  # older validators do not know QUANTITY
         pixel_measures=pixel_measures(making.source, base_mm, times=result.stride_px),

@@ -152,9 +152,7 @@ def _segment(
         tracking_id=plain(layer.kind, 64),
         display_color=labels.color(output),
     )
-    segment.SegmentDescription = plain(
-        sentences(layer.description, provenance.language), 1024
-    )
+    segment.SegmentDescription = plain(sentences(layer.description, provenance.language), 1024)
     return segment
 
 
