@@ -16,6 +16,7 @@ from dicom_node.commands import flags
 from dicom_node.commands.cases.of_files import analyze_case, tell_case
 from dicom_node.commands.cases.slide_of_files import analyze_slide, progress_on
 from dicom_node.commands.studies_of_files import Found, Unusable, find_studies
+from dicom_node.config.languages import Language
 from dicom_node.exit_status import FAILED, REFUSED
 from dicom_node.observe.log import configure, os_reason, place_of
 from dicom_node.study.evidence import PatientsDiffer, gather_evidence, missing_of, slides_of
@@ -43,6 +44,7 @@ class Analyze:
     threads: int
     objects: frozenset[str]
     """Kinds that are made because they are asked for."""
+    language: Language
     as_json: bool
 
 
@@ -52,6 +54,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--bundle", default="default", help="a shipped name or a directory")
     flags.add_objects(parser)
+    flags.add_language(parser)
     flags.add_engine(parser)
     flags.add_json(parser)
     flags.gives(parser, Analyze)
@@ -130,7 +133,9 @@ def _analyze_slides(
     for place, slide in enumerate(s for s in slides if s.key not in lacking):
         folder = Path(f"{name}-slide-{slide.key}")
         try:
-            yield analyze_slide(slide, place, folder, pages, asked.objects, runtime, console)
+            yield analyze_slide(
+                slide, place, folder, pages, asked.objects, asked.language, runtime, console
+            )
         except SlideUnreadable as error:  # the other slides have their turn
             without.append(f"slide {slide.key} could not be analyzed: {error}")
             yield _trouble(error)
@@ -145,7 +150,7 @@ def _analyze_case(
     """One study, all slides together."""
     slides, lacking = _slides(files)
     with progress_on(console) as progress:
-        case = analyze_case(slides, lacking, runtime, progress, asked.objects)
+        case = analyze_case(slides, lacking, runtime, progress, asked.objects, asked.language)
     if case.trouble:
         yield case.trouble
     if case.objects:

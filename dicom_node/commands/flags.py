@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from dicom_node.config.languages import LANGUAGES
 from dicom_node.results import kinds
 from engines.names import ENGINE_NAMES, PRECISION_NAMES
 
@@ -48,6 +49,16 @@ def add_objects(parser: argparse.ArgumentParser) -> None:
         default=frozenset(),
         metavar="KIND,...",
         help=f"make these as well: {', '.join(kinds.asked_names())}, or all",
+    )
+
+
+def add_language(parser: argparse.ArgumentParser) -> None:
+    """`--language`: that of what people read in the objects."""
+    parser.add_argument(
+        "--language",
+        default="en",
+        choices=LANGUAGES,
+        help="of titles and sentences in the objects; default: en",
     )
 
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, StringConstraints, field_validator, model_validator
 
 from dicom_node.config.fields import AETitle, Port, Section
+from dicom_node.config.languages import LANGUAGES, Language
 from dicom_node.config.tls import NodeTls
 from engines.names import EngineName, PrecisionName
 
@@ -132,6 +133,24 @@ class AnalysisSection(Section):
     most_memory_mb: Annotated[int, Field(ge=0)] = 0
     """Mebibytes. A study during whose analysis the worker uses more is parked, and the worker
     started anew. 0 means three quarters of what the machine has left when the worker is ready."""
+
+
+class ReportsSection(Section):
+    """What results say to people."""
+
+    language: Language = "en"
+    """Of titles and sentences in reports, maps and pictures: `en` or `de`. Codes are the same in
+    all, and what a bundle says of itself stays in its own language."""
+
+    @field_validator("language", mode="before")
+    @classmethod
+    def _is_spoken(cls, value: object) -> object:
+        if value not in LANGUAGES:
+            raise ValueError(
+                f"found {value!r}, which results do not speak; expected one of "
+                f"{', '.join(LANGUAGES)}"
+            )
+        return value
 
 
 class DeliverySection(Section):

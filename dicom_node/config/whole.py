@@ -20,6 +20,7 @@ from dicom_node.config.sections import (
     LogSection,
     ModelSection,
     NodeSection,
+    ReportsSection,
 )
 
 
@@ -34,6 +35,7 @@ class Config(Section):
     models: tuple[ModelEntry, ...] = ()
     """In the place of `model`: several, each with the slides that it is for."""
     analysis: AnalysisSection = AnalysisSection()
+    reports: ReportsSection = ReportsSection()
     delivery: DeliverySection = DeliverySection()
     notify: NotifySection = NotifySection()
     retention: RetentionSection = RetentionSection()

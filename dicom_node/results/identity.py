@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import product
 
+from dicom_node.config.languages import Language
 from inference.types import NotAssessable, Prediction, Reason
 
 NAMESPACE = uuid.UUID("3a9e5cf9-fbff-4cb6-bccd-0af4f401ffd7")
@@ -65,6 +66,8 @@ class Provenance:
     variant: str = ""
     """What tells these results from others of the same bundle and the same slide: what was set
     aside for them, or that they are silent. Empty for ordinary ones."""
+    language: Language = "en"
+    """In which they speak to people."""
 
     @property
     def device(self) -> Device:

@@ -11,12 +11,14 @@ from pydicom import DataElement, Dataset
 from pydicom.uid import UID
 
 from dicom_node import implementation
+from dicom_node.config.languages import Language
 from dicom_node.results import codes
 from dicom_node.results.carried.dates import set_dates
 from dicom_node.results.carried.equipment import set_equipment
 from dicom_node.results.carried.orders import set_orders
 from dicom_node.results.carried.specimens import set_specimens
 from dicom_node.results.identity import Provenance
+from dicom_node.results.language.speaking import phrase
 from engines.manifest.whole import Manifest
 from inference.errors import MALFORMED
 from inference.slide.characters.header import UTF_8
@@ -171,15 +173,25 @@ def complete(
     dataset.file_meta.ImplementationVersionName = f"DICOMNODE_{provenance.node_version}"[:16]
 
 
-def series_description(what: str, manifest: Manifest | None, source: Dataset | None = None) -> str:
+def series_description(
+    what: str,
+    manifest: Manifest | None,
+    source: Dataset | None = None,
+    language: Language = "en",
+) -> str:
     """Series Description (LO, 64 characters): result, container, model, version; what is no product
     says so last.
 
     Of a container without room its end: that tells slides apart. `source` is the slide's header.
     """
-    end, title = ": no model applies", ""
+    what = phrase(what, language)
+    end, title = f": {phrase('no model applies', language)}", ""
     if manifest is not None:
-        status = "" if manifest.status == "product" else f" ({manifest.status.upper()})"
+        status = (
+            ""
+            if manifest.status == "product"
+            else f" ({phrase(manifest.status.upper(), language)})"
+        )
         title, end = f": {manifest.title}", f" {manifest.version}{status}"
     container = plain(str(source.get("ContainerIdentifier") or "")) if source else ""
     room = min(_MOST_OF_CONTAINER, 64 - len(what) - 1 - len(end))

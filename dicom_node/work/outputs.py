@@ -11,6 +11,7 @@ from pathlib import Path
 import structlog
 from pydicom import Dataset, dcmread, dcmwrite
 
+from dicom_node.config.languages import Language
 from dicom_node.config.whole import Config
 from dicom_node.ledger.errors import LedgerFailed
 from dicom_node.ledger.ledger import WorkerLedger
@@ -48,6 +49,11 @@ class ResultObjects:
         self._roster = roster
         self._assigning = assigning
         self._earlier = Earlier(config, ledger, roster)
+
+    @property
+    def language(self) -> Language:
+        """In which the objects speak to people."""
+        return self._config.reports.language
 
     def slides(self, run: Run, moved: Callable[[], None]) -> tuple[SlideFiles, ...]:
         """The slides of a revision that get a report; `moved` is called after each file.
@@ -125,7 +131,7 @@ class ResultObjects:
     ) -> Making:
         # No time of this attempt: a killed one must come to the same bytes under the same UIDs.
         at = self._earlier.dated(run, one, self.closed(run))
-        provenance = provenance_of(self._roster, one.known, one.taken, at)
+        provenance = provenance_of(self._roster, one.known, one.taken, at, self.language)
         notes: tuple[str, ...] = one.taken.notes if one.taken else ()
         if one.taken and isinstance(result, NotAssessable):
             notes = (*one.taken.cautions, *notes)

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from dicom_node import __version__
 from dicom_node.commands.screen.shown import shown
+from dicom_node.config.languages import Language
 from dicom_node.results.carried.dates import taken_at
 from dicom_node.results.carried.equipment import undated
 from dicom_node.results.case import objects_of_case
@@ -39,7 +40,7 @@ class CaseOfFiles:
     trouble: str
 
 
-def provenance_of(runtime: Runtime, base: Dataset) -> Provenance:
+def provenance_of(runtime: Runtime, base: Dataset, language: Language) -> Provenance:
     """What computes a result from files; `base` is the header of the base image."""
     # Not the clock: what is made of the same files in the same way is the same objects.
     bundle = runtime.bundle
@@ -51,6 +52,7 @@ def provenance_of(runtime: Runtime, base: Dataset) -> Provenance:
         node_version=__version__,
         created_at=taken_at(base),
         made_then=False,
+        language=language,
     )
 
 
@@ -60,6 +62,7 @@ def analyze_case(
     runtime: Runtime,
     progress: Callable[[Progress], None],
     wanted: frozenset[str] = frozenset(),
+    language: Language = "en",
 ) -> CaseOfFiles:
     """Analyze the slides of one study together; `lacking` says by key why some are left out,
     `wanted` are kinds that are made because they are asked for.
@@ -89,13 +92,13 @@ def analyze_case(
         for one in result.slides
     }
     first = headers[result.used[0][0] if result.used else result.slides[0].key]
-    provenance = provenance_of(runtime, first)
+    provenance = provenance_of(runtime, first, language)
     built, trouble = objects_of_case(
         result,
         lambda r: CaseMaking(
             result=r,
             slides={
-                key: OneSlide(by_key[key], header, place, provenance_of(runtime, header))
+                key: OneSlide(by_key[key], header, place, provenance_of(runtime, header, language))
                 for place, (key, header) in enumerate(headers.items(), start=1)
             },
             manifest=runtime.manifest,

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from dicom_node.commands.cases.of_files import provenance_of
+from dicom_node.config.languages import Language
 from dicom_node.results import kinds
 from dicom_node.results.ann import geojson
 from dicom_node.results.build import objects_of
@@ -34,20 +35,21 @@ def analyze_slide(
     folder: Path,
     pages: StudyPages,
     wanted: frozenset[str],
+    language: Language,
     runtime: Runtime,
     console: Console,
 ) -> dict[str, Any]:
     """Analyze one slide, write its objects and its page, and print its report.
 
     `number` is its 0-based place in the study, `wanted` are kinds that are made because they are
-    asked for. Gives what `analyze --json` says of it. Raises SlideUnreadable where nothing can be
-    made of it.
+    asked for; all speak `language`. Gives what `analyze --json` says of it. Raises SlideUnreadable
+    where nothing can be made of it.
     """
     with progress_on(console) as progress:
         result = predict.predict(slide.paths, runtime, progress=progress)
     bundle = runtime.bundle
     base = dcmread(slide.path_of(result.base), stop_before_pixels=True)
-    provenance = provenance_of(runtime, base)
+    provenance = provenance_of(runtime, base, language)
     built, trouble = objects_of(
         result,
         lambda r: Making(
@@ -69,7 +71,7 @@ def analyze_slide(
     written = {item.kind: folder / f"{item.kind}.dcm" for item in built}
     for item in built:
         write(item.dataset, written[item.kind])
-    _write_regions(folder, result, built)
+    _write_regions(folder, result, built, provenance.language)
     condition = result.condition if isinstance(result, Prediction) else None
     report_at = written[kinds.REPORT.name]
     page = pages.add(folder, slide.paths, report_at, written.values(), condition)
@@ -84,12 +86,15 @@ def analyze_slide(
 
 
 def _write_regions(
-    folder: Path, result: Prediction | NotAssessable, built: Sequence[BuiltObject]
+    folder: Path,
+    result: Prediction | NotAssessable,
+    built: Sequence[BuiltObject],
+    language: Language,
 ) -> None:
     """The regions for QuPath beside the objects; none where nothing was predicted."""
     heatmaps = [b.dataset for b in built if kinds.kind_of(b.kind) is kinds.HEATMAP]
     if isinstance(result, Prediction) and heatmaps:
-        text = geojson.to_text(result, heatmaps)
+        text = geojson.to_text(result, heatmaps, language)
         (folder / "regions.geojson").write_text(text, encoding="utf-8")
 
 

@@ -63,7 +63,11 @@ class Withdrawing:
         """What becomes of the study; the files of what is to be sent are written then."""
         self.choose(answers)
         told = Told(
-            self.asked.cause, self.asked.because, datetime.fromtimestamp(at, UTC), __version__
+            self.asked.cause,
+            self.asked.because,
+            datetime.fromtimestamp(at, UTC),
+            __version__,
+            self.config.reports.language,
         )
         kept = [a for a in answers if a not in self.chosen]
         reports = [a for a in self.chosen if is_report(a.result.kind) and _is_last(a, kept)]

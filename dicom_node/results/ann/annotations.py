@@ -18,6 +18,7 @@ from dicom_node.results import codes
 from dicom_node.results.carried.specimens import name_specimen
 from dicom_node.results.identity import ResultNames
 from dicom_node.results.kinds import ANNOTATIONS
+from dicom_node.results.language.speaking import phrase
 from dicom_node.results.making import BuiltObject, Making
 from dicom_node.results.modules import blank_header, complete, plain, series_description
 from dicom_node.results.seg.layers import values_of
@@ -51,9 +52,13 @@ def make(making: Making) -> Iterator[BuiltObject]:
         manufacturer_model_name=device.model,
         software_versions=device.software_version,
         device_serial_number=device.serial,
-        content_description=plain("Every tile that was analyzed, with its value", 64),
+        content_description=plain(
+            phrase("Every tile that was analyzed, with its value", making.provenance.language), 64
+        ),
         content_label="TILES",
-        series_description=series_description("AI annotations", making.manifest, making.source),
+        series_description=series_description(
+            "AI annotations", making.manifest, making.source, making.provenance.language
+        ),
         specific_character_set=UTF_8,
     )
     name_specimen(annotations, names)

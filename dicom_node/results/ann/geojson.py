@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
+from dicom_node.config.languages import Language
 from dicom_node.results.identity import NAMESPACE
+from dicom_node.results.language.speaking import phrase
 from dicom_node.results.seg.layers import layer_of
 from inference.heatmap import color
 from inference.types import Prediction
@@ -25,15 +27,24 @@ _TISSUE_COLOR = [60, 110, 200]
 _PLACE_COLOR = [220, 60, 30]
 
 
-def to_text(result: Prediction, heatmaps: Sequence[Dataset]) -> str:
+def to_text(result: Prediction, heatmaps: Sequence[Dataset], language: Language = "en") -> str:
     """The file: tissue, the highest places of each heatmap, and every tile with its value.
 
     `heatmaps` are the FRACTIONAL Segmentations of the slide: what they do not show is not told.
     """
     features = [*_tissue(result), *_places(result, heatmaps), *_tiles(result, heatmaps)]
     # One feature a line: readable, and not a tenth larger.
+    for feature in features:
+        _name_in(feature["properties"], language)
     lines = ",\n".join(json.dumps(f, ensure_ascii=False, allow_nan=False) for f in features)
     return f'{{"type": "FeatureCollection", "features": [\n{lines}\n]}}\n'
+
+
+def _name_in(properties: dict[str, Any], language: Language) -> None:
+    properties["name"] = phrase(properties["name"], language)
+    if "classification" in properties:
+        kind = properties["classification"]
+        kind["name"] = phrase(kind["name"], language)
 
 
 def _tissue(result: Prediction) -> Iterator[dict[str, Any]]:

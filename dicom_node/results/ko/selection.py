@@ -39,7 +39,10 @@ def make(making: Making) -> Iterator[BuiltObject]:
         instance_number=1,
         manufacturer=making.provenance.device.manufacturer,
         series_description=series_description(
-            f"AI results of a {'case' if making.parts else 'slide'}", making.manifest, making.of_one
+            f"AI results of a {'case' if making.parts else 'slide'}",
+            making.manifest,
+            making.of_one,
+            making.provenance.language,
         ),
         specific_character_set=UTF_8,
     )

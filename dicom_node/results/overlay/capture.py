@@ -48,7 +48,9 @@ def _image(making: Making, sheet: Sheet, segmentation: Dataset, nth: int) -> SOP
         instance_number=1,
         modality="GM",
         transfer_syntax_uid=JPEGBaseline8Bit,
-        series_description=series_description("AI picture", making.manifest, making.source),
+        series_description=series_description(
+            "AI picture", making.manifest, making.source, making.provenance.language
+        ),
         specific_character_set=UTF_8,
     )
     # All of the specimen's module or none of it: its attributes need each other.
@@ -66,6 +68,6 @@ def _image(making: Making, sheet: Sheet, segmentation: Dataset, nth: int) -> SOP
         for mm in (sheet.geometry.spacing_row_mm, sheet.geometry.spacing_col_mm)
     ]
     put_pixels(image, blank_header(making.source, making.result.geometry), [sheet.pixels])
-    derive(image, making.source, segmentation, sheet.label)
+    derive(image, making.source, segmentation, sheet.label, making.provenance.language)
     complete(image, making.source, making.manifest, making.provenance)
     return image

@@ -13,7 +13,9 @@ from pydicom import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.valuerep import DSfloat
 
+from dicom_node.config.languages import Language
 from dicom_node.results import codes
+from dicom_node.results.language.speaking import phrase
 from dicom_node.results.modules import plain
 
 _QUALITY = 90
@@ -38,12 +40,14 @@ def put_pixels(image: Dataset, source: Dataset, tiles: Sequence[NDArray[np.uint8
     _lossy(image, source, sum(tile.nbytes for tile in tiles) / sum(map(len, frames)))
 
 
-def derive(image: Dataset, source: Dataset, segmentation: Dataset, label: str) -> None:
+def derive(
+    image: Dataset, source: Dataset, segmentation: Dataset, label: str, language: Language
+) -> None:
     """What a picture was made of, and that it is no photograph (PS3.3 C.7.6.1, C.12.4)."""
     image.BurnedInAnnotation = "NO"  # none of the patient
     image.RecognizableVisualFeatures = "NO"
     told = f"Heatmap {label} drawn over the slide, with its legend"
-    image.DerivationDescription = plain(told, 1024)
+    image.DerivationDescription = plain(phrase(told, language), 1024)
     image.SourceImageSequence = [_reference(source), _reference(segmentation)]
     for item in image.SourceImageSequence:
         item.PurposeOfReferenceCodeSequence = [CodedConcept.from_code(codes.SOURCE_IMAGE)]

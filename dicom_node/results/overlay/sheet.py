@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from pydicom import Dataset
 
+from dicom_node.results.language.speaking import sentences
 from dicom_node.results.making import Making
 from dicom_node.results.overlay.drawing import (
     FAINTEST,
@@ -112,6 +113,7 @@ def _banner(canvas: Image.Image, making: Making) -> None:
     drawing = ImageDraw.Draw(canvas)
     is_product = making.manifest is not None and making.manifest.status == "product"
     text = "AI result, not verified" if is_product else _BANNER
+    text = sentences(text, making.provenance.language)
     paint, ink = (_PLAIN, _INK) if is_product else (_WARNING, _PAPER)
     drawing.rectangle((0, 0, canvas.width, _BANNER_PX - 1), fill=paint)
     drawing.text(
@@ -132,8 +134,11 @@ def _explain(canvas: Image.Image, making: Making, layer: Layer, top: int, column
     y += 40
     found = layer.drawn
     drawn = f"Drawn here: {found.min():.2g} to {found.max():.2g}. " if found.size else ""
-    covers = f"Color covers {FAINTEST:.0%} (0) to {STRONGEST:.0%} (1) of the tissue; no color: "
-    drawing.text((left, y), f"{drawn}{covers}no value.", fill=_INK, font=_font(22))
+    covers = (
+        f"Color covers {FAINTEST:.0%} (0) to {STRONGEST:.0%} (1) of the tissue; no color: no value."
+    )
+    told = sentences(f"{drawn}{covers}", making.provenance.language)
+    drawing.text((left, y), told, fill=_INK, font=_font(22))
     if making.manifest is not None:
         whose = f"{making.manifest.title} {making.manifest.version}, {making.provenance.engine}"
         drawing.text((left, y + 30), whose, fill=_INK, font=_font(22))

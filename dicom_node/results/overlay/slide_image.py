@@ -71,7 +71,9 @@ def _image(
         instance_number=1,
         modality="SM",
         transfer_syntax_uid=JPEGBaseline8Bit,
-        series_description=series_description("AI overlay", making.manifest, making.source),
+        series_description=series_description(
+            "AI overlay", making.manifest, making.source, making.provenance.language
+        ),
         specific_character_set=UTF_8,
     )
     for keyword in _COPIED:
@@ -84,7 +86,7 @@ def _image(
     _place(image, sheet)
     _groups(image, making.source, sheet, names)
     _pixels(image, header, sheet)
-    derive(image, making.source, segmentation, sheet.label)
+    derive(image, making.source, segmentation, sheet.label, making.provenance.language)
     complete(image, making.source, making.manifest, making.provenance)
     return image
 

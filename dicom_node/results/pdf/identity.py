@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from pydicom import Dataset
 from pydicom.valuerep import PersonName
 
+from dicom_node.config.languages import Language
+from dicom_node.results.language.speaking import phrase
 from dicom_node.results.pdf.said import Said
 
 _DATE = re.compile(r"(\d{4})\.?(\d{2})\.?(\d{2})")
@@ -23,15 +25,20 @@ def identity_of(
     container = _of_all(said, "Slide") or _listed(
         str(source.get("ContainerIdentifier") or "") for source in sources
     )
-    return (
+    told = (
         ("Patient", person(report.get("PatientName"))),
         ("Slide", container or _UNKNOWN),
         ("Patient ID", str(report.get("PatientID") or _UNKNOWN)),
         ("Specimen", _of_all(said, "Specimen") or _UNKNOWN),
-        ("Born, sex", _born(report)),
+        ("Born, sex", _born(report, said.language)),
         ("Stain", _listed(map(_stain, sources)) or _UNKNOWN),
         ("Accession", str(report.get("AccessionNumber") or _UNKNOWN)),
         ("Study date", date(report.get("StudyDate"))),
+    )
+    unknown = phrase(_UNKNOWN, said.language)
+    return tuple(
+        (phrase(name, said.language), unknown if value == _UNKNOWN else value)
+        for name, value in told
     )
 
 
@@ -57,9 +64,11 @@ def date(value: object) -> str:
     return "-".join(found.groups()) if found else text or _UNKNOWN
 
 
-def _born(report: Dataset) -> str:
+def _born(report: Dataset, language: Language) -> str:
     stated = [date(report.get("PatientBirthDate")), _sex(report)]
-    return ", ".join(stated) if stated != [_UNKNOWN] * 2 else _UNKNOWN
+    if stated == [_UNKNOWN] * 2:
+        return _UNKNOWN
+    return ", ".join(phrase(one, language) for one in stated)
 
 
 def _sex(report: Dataset) -> str:

@@ -14,6 +14,8 @@ from reportlab.lib.styles import ParagraphStyle
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
 
+from dicom_node.config.languages import Language
+from dicom_node.results.language.speaking import phrase, sentences
 from dicom_node.results.overlay.drawing import FAINTEST, STRONGEST, legend, over
 from dicom_node.results.pdf.fonts import font, paragraph
 from dicom_node.results.pdf.said import Said
@@ -69,10 +71,17 @@ def page_bytes(page: Page) -> bytes:
     """The PDF file. Raises FontsMissing."""
     stream = io.BytesIO()
     # Invariant: no clock and no name of this machine in the file.
-    canvas = Canvas(stream, pagesize=A4, invariant=True, pageCompression=1, initialFontName=_name())
-    canvas.setTitle(f"AI summary of {page.subject}")
+    canvas = Canvas(
+        stream,
+        pagesize=A4,
+        invariant=True,
+        pageCompression=1,
+        initialFontName=_name(),
+        lang=page.said.language,
+    )
+    canvas.setTitle(_title(page))
     canvas.setAuthor(page.maker)
-    canvas.setSubject(f"Summary of report {page.report_uid}")
+    canvas.setSubject(phrase(f"Summary of report {page.report_uid}", page.said.language))
     canvas.setCreator(page.maker)
     top = _head(canvas, page)
     foot = _foot(canvas, page)
@@ -84,6 +93,10 @@ def page_bytes(page: Page) -> bytes:
     canvas.showPage()
     canvas.save()
     return stream.getvalue()
+
+
+def _title(page: Page) -> str:
+    return phrase(f"AI summary of {page.subject}", page.said.language)
 
 
 def _name(*, bold: bool = False) -> str:
@@ -98,16 +111,17 @@ def _head(canvas: Canvas, page: Page) -> float:
         canvas.rect(EDGE, y - 9 * mm, _INNER, 9 * mm, stroke=0, fill=1)
         canvas.setFillColor(white)
         canvas.setFont(_name(bold=True), 12)
-        canvas.drawCentredString(WIDTH / 2, y - 6.3 * mm, _BANNER)
+        canvas.drawCentredString(WIDTH / 2, y - 6.3 * mm, sentences(_BANNER, page.said.language))
         y -= 12 * mm
     canvas.setFillColor(_INK)
     canvas.setFont(_name(bold=True), 15)
-    canvas.drawString(EDGE, y - 5.5 * mm, f"AI summary of {page.subject}")
+    canvas.drawString(EDGE, y - 5.5 * mm, _title(page))
     canvas.setFont(_name(), 8.5)
     canvas.setFillColor(_FAINT)
     day = page.made_on
     dated = f"{day[:4]}-{day[4:6]}-{day[6:8]}"
-    canvas.drawRightString(WIDTH - EDGE, y - 5.5 * mm, f"{page.maker}, {dated}, not verified")
+    told = phrase(f"{page.maker}, {dated}, not verified", page.said.language)
+    canvas.drawRightString(WIDTH - EDGE, y - 5.5 * mm, told)
     return _identity(canvas, page, y - 9 * mm) - 5 * mm
 
 
@@ -162,7 +176,7 @@ def _picture(canvas: Canvas, page: Page, top: float) -> float:
         _marks(canvas, page.said, geometry, (x, y, width, height))
         _scale_bar(canvas, geometry, x, y - 4.5 * mm, width)
         y -= 6 * mm
-    return _legend(canvas, picture, y, style) if layer is not None else y
+    return _legend(canvas, picture, y, style, page.said.language) if layer is not None else y
 
 
 def _marks(
@@ -200,7 +214,9 @@ def _scale_bar(canvas: Canvas, geometry: SlideGeometry, x: float, y: float, widt
     canvas.drawString(end + 2 * mm, y - 2.5, told)
 
 
-def _legend(canvas: Canvas, picture: Picture, top: float, style: ParagraphStyle) -> float:
+def _legend(
+    canvas: Canvas, picture: Picture, top: float, style: ParagraphStyle, language: Language
+) -> float:
     """Bar, ends and what the colors stand for; where it ends."""
     layer = picture.layer
     if layer is None:
@@ -217,8 +233,8 @@ def _legend(canvas: Canvas, picture: Picture, top: float, style: ParagraphStyle)
     others = picture.heatmaps - 1
     more = f" {others} more heatmap{'s' if others > 1 else ''} not shown." if others else ""
     covers = f"Color covers {FAINTEST:.0%} (0) to {STRONGEST:.0%} (1) of the tissue."
-    text = f"{layer.name}. {found} {covers} No color: no value.{more}"
-    caption = paragraph(text, style)
+    text = sentences(f"{found} {covers} No color: no value.{more}", language)
+    caption = paragraph(f"{layer.name}. {text}", style)
     height = height_of(caption, _PICTURE_WIDTH)
     caption.drawOn(canvas, EDGE, y - 1.5 * mm - height)
     return y - 1.5 * mm - height
@@ -226,10 +242,16 @@ def _legend(canvas: Canvas, picture: Picture, top: float, style: ParagraphStyle)
 
 def _foot(canvas: Canvas, page: Page) -> float:
     """What was computed by what; where it begins."""
-    parts = [f"{label} {value}" for label, value in page.said.algorithm if label != "parameter"]
-    made = "; ".join(filter(None, [" ".join(parts), page.engine, f"bundle {page.bundle_digest}"]))
-    text = f"{made}. Summary of report {page.report_uid}, which holds all that is said; where they "
-    text += "differ, the report counts."
+    language = page.said.language
+    algorithm = [(n, value) for n, value in page.said.algorithm if n != "parameter"]
+    parts = [phrase(f"{label} {value}", language) for label, value in algorithm]
+    bundle = phrase(f"bundle {page.bundle_digest}", language)
+    made = "; ".join(filter(None, [" ".join(parts), page.engine, bundle]))
+    told = (
+        f"Summary of report {page.report_uid}, which holds all that is said; where they differ, "
+        "the report counts."
+    )
+    text = f"{made}. {sentences(told, language)}"
     style = ParagraphStyle("foot", fontName=_name(), fontSize=6.5, leading=8, textColor=_FAINT)
     found = paragraph(text, style)
     height = height_of(found, _INNER)

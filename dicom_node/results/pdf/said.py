@@ -11,7 +11,10 @@ from dataclasses import dataclass
 
 from pydicom import Dataset
 
+from dicom_node.config.languages import Language
 from dicom_node.results import codes
+from dicom_node.results.language.speaking import number, phrase
+from dicom_node.results.language.tree import language_of
 from dicom_node.results.sr.derived import children, meaning_of, name_of, number_of
 
 _LIBRARY = ("111028", "DCM")
@@ -81,11 +84,14 @@ class Said:
     algorithm: tuple[tuple[str, str], ...]
     is_of_case: bool = False
     """Whether it is of several slides together."""
+    language: Language = "en"
+    """In which its sentences are."""
 
 
 def said_by(report: Dataset) -> Said:
     """What a report of the node says, in its order."""
-    sections = [s for s in _sections(report) if s.numbers or s.statements or s.sentences]
+    language = language_of(report)
+    sections = [s for s in _sections(report, language) if s.numbers or s.statements or s.sentences]
     coded = {(*name_of(i), *_value_of(i)) for i in _walk(report) if i.ValueType == "CODE"}
     is_of_case = any(name_of(i) == _CASE for i in children(report))
     texts = [i for i in _walk(report) if i.ValueType == "TEXT"]
@@ -97,11 +103,12 @@ def said_by(report: Dataset) -> Said:
     return Said(
         slide=tuple(dict.fromkeys(slide)),
         is_research=any(c[2:] == (use.value, use.scheme_designator) for c in coded),
-        reason=_reason(report),
+        reason=phrase(_reason(report), language),
         sections=tuple(s for s in sections if not s.place_mm),
         places=() if is_of_case else tuple(s for s in sections if s.place_mm),
         algorithm=tuple(dict.fromkeys(algorithm)),
         is_of_case=is_of_case,
+        language=language,
     )
 
 
@@ -116,22 +123,27 @@ def _reason(report: Dataset) -> str:
     return ""
 
 
-def _sections(container: Dataset) -> Iterator[Section]:
-    """A container's own section, then those below it."""
+def _sections(container: Dataset, language: Language) -> Iterator[Section]:
+    """A container's own section, then those below it; names in the language of the report."""
     items = [i for i in children(container) if i.ValueType != "CONTAINER"]
     yield Section(
-        title=next((str(i.TextValue) for i in items if name_of(i) == _TRACKING), "")
-        or meaning_of(container),
-        finding=next((_meaning(i) for i in items if name_of(i) == _FINDING), ""),
-        numbers=tuple(_number(i) for i in items if i.ValueType == "NUM"),
-        statements=tuple(_statements(items)),
-        sentences=tuple(_sentences(items)),
+        title=phrase(
+            next((str(i.TextValue) for i in items if name_of(i) == _TRACKING), "")
+            or meaning_of(container),
+            language,
+        ),
+        finding=phrase(next((_meaning(i) for i in items if name_of(i) == _FINDING), ""), language),
+        numbers=tuple(_number(i, language) for i in items if i.ValueType == "NUM"),
+        statements=tuple(
+            (phrase(name, language), phrase(value, language)) for name, value in _statements(items)
+        ),
+        sentences=tuple(_sentences(items, language)),
         place_mm=next((_outline(i) for i in items if i.get("GraphicType") == "POLYGON"), ()),
         is_of_specimen=any(name_of(i) == _SUBJECT for i in items),
     )
     for part in children(container):
         if part.ValueType == "CONTAINER" and name_of(part) != _LIBRARY:
-            yield from _sections(part)
+            yield from _sections(part, language)
 
 
 def _outline(region: Dataset) -> tuple[tuple[float, float], ...]:
@@ -139,21 +151,30 @@ def _outline(region: Dataset) -> tuple[tuple[float, float], ...]:
     return tuple(zip(data[::3], data[1::3], strict=True))
 
 
-def _number(item: Dataset) -> Number:
+def _number(item: Dataset, language: Language) -> Number:
     beside, interval, counted = [], [], ""
     for child in children(item):
+        told = ""
         if name_of(child) == _COUNTED:
             counted = str(child.TextValue)
         if child.ValueType == "NUM":
-            beside.append(f"{meaning_of(child)}: {' '.join(filter(None, number_of(child)))}")
+            told = _written(child, language)
         elif child.ValueType == "TEXT":
-            beside.append(f"{meaning_of(child)}: {child.TextValue}")
+            told = str(child.TextValue)
         elif child.ValueType == "CODE":
-            beside.append(f"{meaning_of(child)}: {_meaning(child)}")
+            told = phrase(_meaning(child), language)
+        if told:
+            beside.append(f"{phrase(meaning_of(child), language)}: {told}")
         if name_of(child) == _INTERVAL:
             interval.append(beside[-1])
-    value = " ".join(part for part in number_of(item) if part)
-    return Number(meaning_of(item), value, tuple(beside), counted, tuple(interval))
+    name = phrase(meaning_of(item), language)
+    return Number(name, _written(item, language), tuple(beside), counted, tuple(interval))
+
+
+def _written(item: Dataset, language: Language) -> str:
+    """Value and unit of a number, or why it has none."""
+    value, unit = number_of(item)
+    return " ".join(filter(None, [number(phrase(value, language), language), unit]))
 
 
 def _statements(items: list[Dataset]) -> Iterator[tuple[str, str]]:
@@ -164,14 +185,15 @@ def _statements(items: list[Dataset]) -> Iterator[tuple[str, str]]:
             yield meaning_of(item), _meaning(item)
 
 
-def _sentences(items: list[Dataset]) -> Iterator[str]:
+def _sentences(items: list[Dataset], language: Language) -> Iterator[str]:
     for item in items:
         if item.ValueType != "TEXT" or item.RelationshipType != "CONTAINS":
             continue
         name = name_of(item)
         if name not in _ALGORITHM and name != _TRACKING:
             text = str(item.TextValue)
-            yield text if name == _COMMENT else f"{meaning_of(item)}: {text}"
+            named = f"{phrase(meaning_of(item), language)}: {text}"
+            yield text if name == _COMMENT else named
 
 
 def _walk(parent: Dataset) -> Iterator[Dataset]:

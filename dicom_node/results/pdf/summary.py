@@ -12,6 +12,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node.results import codes
 from dicom_node.results.kinds import SUMMARY
+from dicom_node.results.language.speaking import sentences
 from dicom_node.results.making import BuiltObject, Making
 from dicom_node.results.modules import complete, plain, series_description
 from dicom_node.results.overlay.drawing import slide_picture
@@ -43,7 +44,9 @@ def make(making: Making) -> Iterator[BuiltObject]:
         instance_number=1,
         modality="DOC",
         transfer_syntax_uid=ExplicitVRLittleEndian,
-        series_description=series_description("AI summary", making.manifest, making.of_one),
+        series_description=series_description(
+            "AI summary", making.manifest, making.of_one, making.provenance.language
+        ),
         specific_character_set=UTF_8,
     )
     document.ConversionType = "WSD"
@@ -68,10 +71,13 @@ def make(making: Making) -> Iterator[BuiltObject]:
 
 def _page(making: Making, report: Dataset, uid: str) -> Page:
     said = said_by(report)
+    picture = _picture(making)
+    if isinstance(picture, str):
+        picture = sentences(picture, said.language)
     return Page(
         identity=identity_of(report, [p.source for p in making.parts or (making,)], said),
         said=said,
-        picture=_picture(making),
+        picture=picture,
         subject="a case" if making.parts else "one slide",
         made_on=str(report.ContentDate),
         maker=f"dicom-node {making.provenance.node_version}",

@@ -9,6 +9,8 @@ from reportlab.lib.styles import ParagraphStyle
 from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import Paragraph
 
+from dicom_node.config.languages import Language
+from dicom_node.results.language.speaking import phrase, sentences
 from dicom_node.results.pdf.composition import together
 from dicom_node.results.pdf.fonts import font, paragraph
 from dicom_node.results.pdf.said import Number, Said, Section
@@ -66,7 +68,7 @@ def finding_of(column: Column, said: Said) -> None:
     of the case: those of its single slides are many, and stand in the sentences."""
     if said.reason:
         box = style(13, _REFUSAL, bold=True)
-        column.put(paragraph(f"Not predictable: {said.reason}", box, bold=True), 2 * mm)
+        column.put(paragraph(_refused(said), box, bold=True), 2 * mm)
     left, hidden = _MOST_NUMBERS, 0
     last = ""
     told: set[tuple[str, str]] = set()
@@ -93,8 +95,13 @@ def finding_of(column: Column, said: Said) -> None:
             told.add((name, value))
             column.put(paragraph(f"{name}: {value}", style(8.5)), 0.6 * mm)
     if hidden > 0:
-        column.put(paragraph(f"{hidden} more values stand in the report.", style(8, _FAINT)))
-    _places(column, said.places)
+        more = sentences(f"{hidden} more values stand in the report.", said.language)
+        column.put(paragraph(more, style(8, _FAINT)))
+    _places(column, said.places, said.language)
+
+
+def _refused(said: Said) -> str:
+    return f"{phrase('Not predictable', said.language)}: {said.reason}"
 
 
 def _number(column: Column, number: Number) -> None:
@@ -114,18 +121,18 @@ def _counted(column: Column, number: Number) -> None:
         column.put(paragraph(beside, style(7, _FAINT)), 0.2 * mm, indent=2 * mm)
 
 
-def _places(column: Column, places: tuple[Section, ...]) -> None:
+def _places(column: Column, places: tuple[Section, ...], language: Language) -> None:
     """The places that the report marks: the first ones, by their values."""
     if not places:
         return
     column.y -= 1.5 * mm
-    head = f"Marked on the slide: {len(places)}"
+    head = phrase(f"Marked on the slide: {len(places)}", language)
     column.put(paragraph(head, style(9, bold=True), bold=True), 0.6 * mm)
     for number, place in enumerate(places[:MOST_PLACES], start=1):
         values = "; ".join(f"{n.name} {n.value}" for n in place.numbers)
         column.put(paragraph(f"{number}  {place.finding}: {values}", style(8)), 0.2 * mm)
     if len(places) > MOST_PLACES:
-        told = f"{len(places) - MOST_PLACES} more stand in the report."
+        told = sentences(f"{len(places) - MOST_PLACES} more stand in the report.", language)
         column.put(paragraph(told, style(8, _FAINT)))
 
 
@@ -136,32 +143,33 @@ def sentences_of(canvas: Canvas, said: Said, box: tuple[float, float, float, flo
     are left out.
     """
     left, bottom, right, top = box
-    sentences = list(dict.fromkeys(s for part in said.sections for s in part.sentences))
-    if not sentences:
+    told = list(dict.fromkeys(s for part in said.sections for s in part.sentences))
+    if not told:
         return
-    head = paragraph("What the report says", style(10.5, bold=True), bold=True)
+    title = phrase("What the report says", said.language)
+    head = paragraph(title, style(10.5, bold=True), bold=True)
     top -= height_of(head, right - left) + 1 * mm
     for size in _SIZES:
-        made = [paragraph(f"• {s}", style(size)) for s in sentences]
+        made = [paragraph(f"• {s}", style(size)) for s in told]
         heights = [height_of(p, right - left) + 0.8 * mm for p in made]
         if sum(heights) <= top - bottom:
             break
     else:
-        made = _cut(sentences, heights, top - bottom)
+        made = _cut(told, heights, top - bottom, said.language)
     column = Column(canvas, left, right, box[3])
     column.put(head, 1 * mm)
     for found in made:
         column.put(found, 0.8 * mm)
 
 
-def _cut(sentences: list[str], heights: list[float], room: float) -> list[Paragraph]:
+def _cut(told: list[str], heights: list[float], room: float, language: Language) -> list[Paragraph]:
     """The first sentences that have room at the smallest size, and how many there are besides."""
     small = style(_SIZES[-1])
     kept = 0
     room -= 2 * small.leading
     while kept < len(heights) and sum(heights[: kept + 1]) <= room:
         kept += 1
-    made = [paragraph(f"• {s}", small) for s in sentences[:kept]]
-    told = f"{len(sentences) - kept} more sentences have no room here: read the report."
-    made.append(paragraph(told, style(_SIZES[-1], bold=True), bold=True))
+    made = [paragraph(f"• {s}", small) for s in told[:kept]]
+    more = f"{len(told) - kept} more sentences have no room here: read the report."
+    made.append(paragraph(sentences(more, language), style(_SIZES[-1], bold=True), bold=True))
     return made

@@ -19,6 +19,7 @@ from pydicom import Dataset
 from dicom_node.results import codes
 from dicom_node.results.carried.specimens import name_specimen
 from dicom_node.results.kinds import MAP
+from dicom_node.results.language.speaking import phrase
 from dicom_node.results.making import BuiltObject, Making
 from dicom_node.results.modules import (
     blank_header,
@@ -69,14 +70,18 @@ def _map(making: Making, result: Prediction, segmentation: Dataset, nth: int) ->
             VOILUTTransformation(window_center=(_MOST + 1) / 2, window_width=_MOST + 1)
         ],
         content_label="HEATMAP",
-        content_description=plain(f"{label}; stored 0: no value", 64),
+        content_description=plain(
+            phrase(f"{label}; stored 0: no value", making.provenance.language), 64
+        ),
         content_qualification="PRODUCT" if is_product else "RESEARCH",
         derived_pixel_contrast="NONE",  # older validators do not know QUANTITY
         pixel_measures=pixel_measures(making.source, base_mm, times=result.stride_px),
         tile_pixel_array=True,
         tile_size=(_FRAME_PX, _FRAME_PX),
         dimension_organization_type="TILED_SPARSE",
-        series_description=series_description("AI map", making.manifest, making.source),
+        series_description=series_description(
+            "AI map", making.manifest, making.source, making.provenance.language
+        ),
         specific_character_set=UTF_8,
     )
     # As in the Segmentation: viewers compare the origin with the slide's.

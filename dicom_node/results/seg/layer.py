@@ -17,6 +17,7 @@ from pydicom import Dataset
 
 from dicom_node.results import codes
 from dicom_node.results.identity import Provenance, ResultNames
+from dicom_node.results.language.speaking import phrase, sentences
 from dicom_node.results.modules import (
     blank_header,
     complete,
@@ -109,14 +110,16 @@ def build_layer(
         software_versions=device.software_version,
         device_serial_number=device.serial,
         content_label=layer.content_label,
-        content_description=layer.label,
+        content_description=plain(phrase(layer.label, provenance.language), 64),
         transfer_syntax_uid=layer.transfer_syntax_uid,
         pixel_measures=pixel_measures(source, base_mm, times=result.stride_px),
         tile_pixel_array=True,
         tile_size=(FRAME_PX, FRAME_PX),
         dimension_organization_type="TILED_SPARSE",
         omit_empty_frames=False,
-        series_description=series_description(short(layer.label), manifest, own),
+        series_description=series_description(
+            short(layer.label), manifest, own, provenance.language
+        ),
         specific_character_set=UTF_8,
     )
     # highdicom parses the origin; viewers compare it with the slide's
@@ -179,7 +182,7 @@ def _segment(
 ) -> SegmentDescription:
     segment = SegmentDescription(
         segment_number=number,
-        segment_label=part.label,
+        segment_label=plain(phrase(part.label, provenance.language), 64),
         segmented_property_category=part.category,
         segmented_property_type=part.type,
         algorithm_type="AUTOMATIC",
@@ -194,7 +197,7 @@ def _segment(
         tracking_id=part.tracking,
         display_color=part.color,
     )
-    segment.SegmentDescription = part.description
+    segment.SegmentDescription = plain(sentences(part.description, provenance.language), 1024)
     return segment
 
 

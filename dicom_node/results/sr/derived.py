@@ -34,7 +34,9 @@ def in_form(making: Making, kind: Kind, what: str, tree: Iterable[Dataset]) -> D
     form.SOPInstanceUID = names.uid("instance")
     form.SeriesInstanceUID = names.uid("series")
     form.SeriesNumber = making.asked_series_number(kind)
-    form.SeriesDescription = series_description(what, making.manifest, making.of_one)
+    form.SeriesDescription = series_description(
+        what, making.manifest, making.of_one, making.provenance.language
+    )
     if making.predecessor is not None:  # its own, at whoever gets this form
         form.PredecessorDocumentsSequence = predecessors(making.predecessor)
     form.ContentSequence = list(tree)

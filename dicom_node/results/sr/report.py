@@ -20,6 +20,7 @@ from pydicom import Dataset
 from dicom_node.results import codes
 from dicom_node.results.identity import Provenance, is_preliminary, report_names
 from dicom_node.results.kinds import REPORT
+from dicom_node.results.language.tree import speak, stated
 from dicom_node.results.making import BuiltObject, Making
 from dicom_node.results.modules import (
     blank_header,
@@ -95,6 +96,7 @@ def build_report(
     content = MeasurementReport(
         observation_context=observation_context(provenance, subject_of(own)),
         procedure_reported=codes.IMAGING_PROCEDURE,
+        language_of_content_item_and_descendants=stated(provenance.language),
         imaging_measurements=groups,
         referenced_images=[header],
     )
@@ -103,6 +105,7 @@ def build_report(
     name_specimens(content, own)
     root = content[0]
     tree = [*summary(own, result, manifest), *root.ContentSequence, *pictures(segmentations)]
+    speak(tree, provenance.language)
     root.ContentSequence = []
     report: Dataset = Comprehensive3DSR(
         evidence=[header, *read, *segmentations],
@@ -117,7 +120,7 @@ def build_report(
         is_final=False,
         is_verified=False,
         previous_versions=None if predecessor is None else [predecessor],
-        series_description=series_description("AI report", manifest, own),
+        series_description=series_description("AI report", manifest, own, provenance.language),
         specific_character_set=UTF_8,
     )
     report.ContentSequence = tree

@@ -12,6 +12,7 @@ from pydicom import Dataset
 
 from dicom_node.results import codes
 from dicom_node.results.content import settle
+from dicom_node.results.language.speaking import sentences
 from dicom_node.results.withdrawal.signed import described, names_of, number_of_series, sign
 from dicom_node.results.withdrawal.told import TITLES, Told
 from dicom_node.sop_classes import (
@@ -77,7 +78,9 @@ def rejection_of(rejected: Sequence[Rejected], one: Dataset, told: Told, kind: s
                 serial_number=device.serial,
             ),
         ),
-        description=f"These objects must not be used, because {told.why}.",
+        description=sentences(
+            f"These objects must not be used, because {told.why}.", told.language
+        ),
     )
     note: Dataset = KeyObjectSelectionDocument(
         evidence=evidence,
@@ -87,7 +90,7 @@ def rejection_of(rejected: Sequence[Rejected], one: Dataset, told: Told, kind: s
         sop_instance_uid=names.uid("instance"),
         instance_number=1,
         manufacturer=device.manufacturer,
-        series_description=described("REJECTED", one),
+        series_description=described("REJECTED", one, told.language),
         specific_character_set=UTF_8,
     )
     note.ContinuityOfContent = "SEPARATE"

@@ -9,10 +9,11 @@ from pydicom import Dataset
 
 from dicom_node.results import codes
 from dicom_node.results.content import settle
+from dicom_node.results.language.speaking import sentences as sentences_in
 from dicom_node.results.modules import plain
 from dicom_node.results.sr.derived import children, name_of, predecessors
 from dicom_node.results.sr.report import observation_context
-from dicom_node.results.withdrawal.signed import replaced
+from dicom_node.results.withdrawal.signed import replaced, spoken_by
 from dicom_node.results.withdrawal.told import Told, sentences
 
 _OBSERVER = {"121005", "121012", "121013", "121014", "121015", "121016", "121017"}
@@ -39,11 +40,12 @@ def withdrawal_of(report: Dataset, told: Told, kind: str) -> Dataset:
 
 
 def content(withdrawn: Dataset, slide: str, told: Told) -> list[Dataset]:
-    """The sentences, as items for the root of a document."""
+    """The sentences, as items for the root of a document; `slide` is in its language already."""
+    language = spoken_by(withdrawn, told)
     return [
         TextContentItem(
             name=CodedConcept.from_code(name),
-            value=plain(text),
+            value=plain(text if name == codes.SAID_SLIDE else sentences_in(text, language)),
             relationship_type=RelationshipTypeValues.CONTAINS,
         )
         for name, text in sentences(withdrawn, slide, told)

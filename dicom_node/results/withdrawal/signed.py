@@ -9,9 +9,12 @@ from pydicom import Dataset
 from pydicom.uid import UID
 
 from dicom_node import implementation
+from dicom_node.config.languages import Language
 from dicom_node.results import codes
 from dicom_node.results.carried.dates import set_dates
 from dicom_node.results.identity import ResultNames
+from dicom_node.results.language.speaking import phrase
+from dicom_node.results.language.tree import language_of
 from dicom_node.results.modules import plain
 from dicom_node.results.withdrawal.told import Told
 
@@ -26,15 +29,22 @@ def names_of(withdrawn: Dataset, told: Told, kind: str) -> ResultNames:
     return ResultNames.of(study, made_from, told.provenance(withdrawn), kind)
 
 
+def spoken_by(withdrawn: Dataset, told: Told) -> Language:
+    """The language in which an object is taken back: its own, where it names one."""
+    return language_of(withdrawn, told.language)
+
+
 def number_of_series(withdrawn: Dataset) -> int:
     """Series Number of what takes an object back."""
     own = int(withdrawn.get("SeriesNumber") or 0)
     return own + (_NUMBERS_FROM if own <= _NUMBERS_FROM else _FAR_NUMBERS_FROM)
 
 
-def described(what: str, withdrawn: Dataset) -> str:
+def described(what: str, withdrawn: Dataset, language: Language) -> str:
     """Series Description (LO) that says first that something is withdrawn."""
-    return plain(f"{what}: {withdrawn.get('SeriesDescription') or ''}".rstrip(": "), 64)
+    return plain(
+        f"{phrase(what, language)}: {withdrawn.get('SeriesDescription') or ''}".rstrip(": "), 64
+    )
 
 
 def replaced(withdrawn: Dataset, without: set[str], told: Told, kind: str) -> Dataset:
@@ -47,7 +57,7 @@ def replaced(withdrawn: Dataset, without: set[str], told: Told, kind: str) -> Da
     names = names_of(withdrawn, told, kind)
     new.SOPInstanceUID, new.SeriesInstanceUID = names.uid("instance"), names.uid("series")
     new.SeriesNumber = number_of_series(withdrawn)
-    new.SeriesDescription = described("WITHDRAWN", withdrawn)
+    new.SeriesDescription = described("WITHDRAWN", withdrawn, spoken_by(withdrawn, told))
     new.file_meta = deepcopy(withdrawn.file_meta)
     new.file_meta.MediaStorageSOPInstanceUID = UID(new.SOPInstanceUID)
     return sign(new, withdrawn, told)

@@ -7,6 +7,8 @@ from pydicom import Dataset
 
 from dicom_node.results import codes
 from dicom_node.results.content import settle
+from dicom_node.results.language.speaking import sentences
+from dicom_node.results.language.tree import stated
 from dicom_node.results.modules import plain
 from dicom_node.results.pdf.identity import identity_of
 from dicom_node.results.pdf.page import Page, page_bytes
@@ -23,7 +25,7 @@ def withdrawal_of_page(summary: Dataset, told: Told, kind: str) -> Dataset:
     """An Encapsulated PDF (PS3.3 A.45.1) in the place of `summary`. Raises FontsMissing."""
     new = replaced(summary, _NOT_KEPT, told, kind)
     container = summary.get("ContainerIdentifier")
-    slide = f"Container {container}." if container else ""
+    slide = sentences(f"Container {container}." if container else "", told.language)
     page = page_bytes(_page(summary, slide, told))
     new.DocumentTitle = plain(str(new.SeriesDescription), 1024)
     new.PredecessorDocumentsSequence = predecessors(summary)
@@ -35,12 +37,12 @@ def withdrawal_of_page(summary: Dataset, told: Told, kind: str) -> Dataset:
 def _page(summary: Dataset, slide: str, told: Told) -> Page:
     root = Dataset()
     root.ConceptNameCodeSequence = [CodedConcept.from_code(codes.WITHDRAWN)]
-    root.ContentSequence = content(summary, slide, told)
+    root.ContentSequence = [*stated(told.language), *content(summary, slide, told)]
     said = said_by(root)
     return Page(
         identity=identity_of(summary, [summary], said),
         said=said,
-        picture="Withdrawn: no picture.",
+        picture=sentences("Withdrawn: no picture.", told.language),
         made_on=told.at.strftime("%Y%m%d"),
         maker=f"dicom-node {told.node_version}",
         engine="",

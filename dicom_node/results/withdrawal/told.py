@@ -11,6 +11,7 @@ from enum import StrEnum
 from pydicom import Dataset
 from pydicom.sr.coding import Code
 
+from dicom_node.config.languages import Language
 from dicom_node.results import codes
 from dicom_node.results.carried.dates import zone_of
 from dicom_node.results.identity import Provenance
@@ -51,6 +52,8 @@ class Told:
     at: datetime
     """When, with a time zone: from the ledger."""
     node_version: str
+    language: Language = "en"
+    """In which it is said where the object that is withdrawn names none."""
 
     @property
     def why(self) -> str:

@@ -11,7 +11,8 @@ from dicom_node.view.page.markup import Named
 from dicom_node.view.reading import Measurement, Report
 
 USE = "Intended use"
-_CAUTION = "Caution: "
+_CAUTION = re.compile(r"(Caution|Vorsicht): ")
+"""How a comment that is a caution begins, in each language of reports."""
 _OF_USE = re.compile(rf"^{USE}|may be used for", re.I)
 _OF_LIMITS = re.compile(r"\blimit|performance", re.I)
 _ASSESSED = re.compile(r"assess", re.I)
@@ -48,7 +49,7 @@ def words_of(report: Report) -> Words:
     comments = list(dict.fromkeys(c for group in report.groups for c in group.comments))
     in_groups = [remark for group in report.groups for remark in group.remarks]
     named = list(dict.fromkeys((*report.remarks, *in_groups)))
-    cautions = [c for c in comments if c.startswith(_CAUTION)]
+    cautions = [c for c in comments if _CAUTION.match(c)]
     stated_use = [c for c in comments if c.startswith(f"{USE}: ")]
     of_numbers = [c for c in comments if numbers.said_of_a_number(c, of_the_slide(report))]
     plain = [c for c in comments if c not in (*cautions, *stated_use, *of_numbers)]
@@ -62,7 +63,7 @@ def words_of(report: Report) -> Words:
     analyzed = [r for r in everything if _is_of_the_analysis(r)]
     use = [text for name, text in named if _OF_USE.search(name)]
     return Words(
-        cautions=tuple(c.removeprefix(_CAUTION) for c in cautions),
+        cautions=tuple(_CAUTION.sub("", c, count=1) for c in cautions),
         use=tuple(dict.fromkeys((*use, *(c.removeprefix(f"{USE}: ") for c in stated_use)))),
         assessed=tuple((name, _without(text, cautions)) for name, text in assessed),
         results=tuple(text for _, text in results),
@@ -76,7 +77,7 @@ def words_of(report: Report) -> Words:
 def _without(text: str, cautions: Sequence[str]) -> str:
     """A sentence without the cautions in it, which stand in a box of their own."""
     for caution in cautions:
-        text = text.replace(caution.removeprefix(_CAUTION), "")
+        text = text.replace(_CAUTION.sub("", caution, count=1), "")
     return " ".join(text.split())
 
 

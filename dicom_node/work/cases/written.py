@@ -122,7 +122,7 @@ class CaseObjects:
 
     def _provenance(self, run: Run, one: Written) -> Provenance:
         at = self._earlier.dated(run, one, self._objects.closed(run))
-        return provenance_of(self._roster, one.known, one.taken, at)
+        return provenance_of(self._roster, one.known, one.taken, at, self._objects.language)
 
     def _beside(self, assigned: Iterable[Assigned]) -> frozenset[str]:
         """Models of cases whose reports of the study are sent."""

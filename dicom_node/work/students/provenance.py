@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dicom_node import __version__
+from dicom_node.config.languages import Language
 from dicom_node.results.identity import Provenance
 from dicom_node.work.routing.values import Taken
 from dicom_node.work.students.jobs import Job
@@ -35,7 +36,11 @@ class Written:
 
 
 def provenance_of(
-    roster: Roster, known: Known | None, taken: Taken | None, created_at: datetime
+    roster: Roster,
+    known: Known | None,
+    taken: Taken | None,
+    created_at: datetime,
+    language: Language,
 ) -> Provenance:
     """What computed a result, and when; without a student, what chose none."""
     if known is None:
@@ -46,6 +51,7 @@ def provenance_of(
             engine="",
             node_version=__version__,
             created_at=created_at,
+            language=language,
         )
     return Provenance(
         bundle_name=known.bundle.manifest.name,
@@ -55,6 +61,7 @@ def provenance_of(
         node_version=__version__,
         created_at=created_at,
         variant=_variant(known, taken),
+        language=language,
     )
 
 

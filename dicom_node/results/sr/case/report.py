@@ -25,6 +25,7 @@ from pydicom import Dataset
 from dicom_node.results import codes, kinds
 from dicom_node.results.case_making import CaseMaking
 from dicom_node.results.identity import ResultNames, report_names
+from dicom_node.results.language.tree import speak, stated
 from dicom_node.results.making import BuiltObject, series_number_of
 from dicom_node.results.modules import blank_header, complete, plain, series_description
 from dicom_node.results.seg.layer import check_same_slide
@@ -76,6 +77,7 @@ def build_case_report(making: CaseMaking) -> Dataset:
     content = MeasurementReport(
         observation_context=observation_context(provenance, None),
         procedure_reported=codes.IMAGING_PROCEDURE,
+        language_of_content_item_and_descendants=stated(provenance.language),
         imaging_measurements=groups,
         referenced_images=used or None,
     )
@@ -85,6 +87,7 @@ def build_case_report(making: CaseMaking) -> Dataset:
     maps = [item for item in making.made if item.dataset.SOPClassUID == SEGMENTATION.uid]
     first = case_summary(result, told, manifest, making.cautions)
     tree = [*first, *root.ContentSequence, *_pictures_of(told, maps)]
+    speak(tree, provenance.language)
     root.ContentSequence = []
     others = [headers[one.number] for one in told if one is not main]
     read = [
@@ -104,7 +107,9 @@ def build_case_report(making: CaseMaking) -> Dataset:
         is_final=False,
         is_verified=False,
         previous_versions=None if making.predecessor is None else [making.predecessor],
-        series_description=series_description("AI case report", manifest),
+        series_description=series_description(
+            "AI case report", manifest, language=provenance.language
+        ),
         specific_character_set=UTF_8,
     )
     report.ContentSequence = tree

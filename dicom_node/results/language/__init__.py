@@ -1,0 +1,1 @@
+"""The language in which results speak: one catalog of every title and sentence that people read."""
