@@ -85,6 +85,8 @@ class HeatmapOutput(_Named):
     """How the values came about, for Content Description."""
     classes: tuple[Code, ...] = ()
     """Of the second axis of a [N, C] tensor; empty for [N]."""
+    organs: tuple[Code, ...] = ()
+    """Where a map of classes was measured, as `applicability.organs`; empty: everywhere."""
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
     """At and above it a tile belongs to the region that is drawn; None where there is none."""
     floor: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -105,6 +107,10 @@ class MeasureOutput(_Named):
     classes: Annotated[tuple[str, ...], Field(min_length=1)]
     """Meanings of its classes."""
     over: tuple[str, ...] = ()
+    near: tuple[str, ...] = ()
+    """Only tiles of these classes and the tiles that touch them (8 neighbors) count; empty: all."""
+    organs: tuple[Code, ...] = ()
+    """Where it was measured, as `applicability.organs`; empty: everywhere."""
 
     @model_validator(mode="after")
     def _a_ratio_has_two_sides(self) -> MeasureOutput:

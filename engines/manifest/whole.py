@@ -97,7 +97,9 @@ class Manifest(Strict):
         maps = {o.name: {c.meaning for c in o.classes} for o in self.heatmaps}
         for output in self.outputs:
             if isinstance(output, MeasureOutput):
-                unknown = {*output.classes, *output.over} - maps.get(output.map, set())
+                unknown = {*output.classes, *output.over, *output.near} - maps.get(
+                    output.map, set()
+                )
                 if unknown:
                     raise ValueError(
                         f"output {output.name}: map {output.map} has no class "
