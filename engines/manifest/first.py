@@ -56,7 +56,7 @@ def _list(content: dict[str, Any], key: str) -> list[Any]:
 def _output(output: Any) -> Any:
     if not isinstance(output, dict):
         return output
-    _no_key(output, "outputs", "uncertainty", "shows", "classes", "threshold", "floor")
+    _no_key(output, "outputs", "uncertainty", "shows", "classes", "threshold", "floor", "organs")
     kind = output.get("kind")
     if kind not in ("score", "survival", "heatmap"):
         raise ValueError(f"outputs: version 1 of the manifest has no kind {kind}")

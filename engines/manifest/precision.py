@@ -19,6 +19,8 @@ class PrecisionLimits(Strict):
     """Most."""
     heatmap_spearman: Annotated[float, Field(gt=0, le=1)] = 0.999
     """Least."""
+    tile_classes: Annotated[float, Field(gt=0, le=1)] = 0.97
+    """Least."""
 
 
 class Precision(Strict):
@@ -48,6 +50,9 @@ class Precision(Strict):
     """Slides whose predicted class changed."""
     heatmap_spearman: Annotated[float, Field(ge=-1, le=1)]
     """Smallest rank correlation of a slide's heatmap with its fp32 heatmap."""
+    tile_classes: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Smallest share of a slide's tiles whose most probable class is that of fp32: what a map of
+    classes has to keep in place of ranks, which its rare classes have none of."""
     data: str
     """On which tiles and slides this was measured."""
     tolerance: dict[str, Annotated[float, Field(gt=0)]]
@@ -82,5 +87,10 @@ class Precision(Strict):
             return (
                 f"{self.name}: heatmap rank correlation {self.heatmap_spearman:.5g} is below the "
                 f"bundle's limit {limits.heatmap_spearman:.5g}"
+            )
+        if self.tile_classes < limits.tile_classes:
+            return (
+                f"{self.name}: share of tiles that keep their class {self.tile_classes:.4g} is "
+                f"below the bundle's limit {limits.tile_classes:.4g}"
             )
         return ""

@@ -20,6 +20,9 @@ from inference.phantom.plan import Kind
 
 SHIPPED = Path(__file__).parents[2] / "engines" / "bundles" / "default"
 LUNG_AUC_FLOOR = 0.98
+CLASSES = ("ADI", "BACK", "DEB", "LYM", "MUC", "MUS", "NORM", "STR", "TUM")
+TISSUES = ["Adipose tissue", "Debris", "Lymphocytic tissue", "Mucus", "Smooth muscle",
+           "Normal mucosa", "Stroma", "Tumor epithelium"]  # fmt: skip
 PROBE_KINDS = [kind for kind in Kind if kind != Kind.GLASS]
 
 
@@ -181,20 +184,68 @@ def test_the_card_states_every_metric_of_the_manifest_with_its_interval(bundle):
         assert f"| {metric.figure} | {interval} {who}" in card
 
 
-def test_figures_of_the_student_stand_beside_its_undistilled_twin_and_a_null():
+def test_figures_of_the_student_stand_beside_those_of_twin_null_and_teacher():
     card = (SHIPPED / "card.md").read_text(encoding="utf-8")
-    for figure in ("tumor AUC", "Spearman with epithelium"):
-        assert all(f"| {figure}, {role} |" in card for role in ("twin", "null", "teacher"))
+    assert "| figure | data | student | twin | null | teacher |" in card
+    for figure in ("tumor AUC", "Spearman with epithelium", "tissue class accuracy"):
+        rows = re.findall(rf"^\| {figure} \|[^|]+\|(.+)\|$", card, re.MULTILINE)
+        beside = [row for row in rows if row.count("|") == 3]
+        assert beside
+        assert all(re.match(r" \d\.\d{3} \(", cell) for r in beside for cell in r.split("|")[:3])
 
 
-def test_the_map_of_tumor_is_all_it_gives_and_the_card_says_why(bundle):
-    (output,) = bundle.manifest.outputs
-    assert (output.name, output.kind, output.threshold, output.floor) == ("tumor", "map", 0.5, 0.1)
+def test_it_gives_a_map_of_tumor_and_one_of_tissue_that_is_measured(bundle):
+    tumor, tissue = bundle.manifest.heatmaps
+    assert (tumor.name, tumor.threshold, tumor.floor, tumor.classes) == ("tumor", 0.5, 0.1, ())
+    assert (tissue.name, tissue.threshold, tissue.floor, tissue.top_patches) == (
+        "tissue", None, 0, 0
+    )  # fmt: skip
+    assert [code.meaning for code in tissue.classes] == [*TISSUES[:1], "Background", *TISSUES[1:]]
+    measures = bundle.manifest.measures
+    for quantity, unit in (("area", "mm2"), ("share", "1")):
+        of_one = [m for m in measures if m.quantity == quantity and not m.near]
+        assert [m.classes for m in of_one] == [(name,) for name in TISSUES]
+        assert {m.unit.value for m in of_one} == {unit}
+    (ratio,) = (m for m in measures if m.quantity == "ratio")
+    assert (ratio.classes, ratio.over) == (("Tumor epithelium",), ("Stroma",))
+    (around,) = (m for m in measures if m.near)
+    assert (around.classes, around.near) == (("Lymphocytic tissue",), ("Tumor epithelium",))
+    assert len(measures) == 18
     assert bundle.manifest.graphs["aggregator"].outputs[0].name == "center"
-    card = " ".join((SHIPPED / "card.md").read_text(encoding="utf-8").split())
-    assert "No score, no percentile and no survival" in card
-    assert "No expression output is shipped" in card
-    assert "beyond total counts" in card.lower()
+
+
+def test_classes_and_measures_are_of_the_large_intestine_alone_where_they_were_measured(bundle):
+    for output in (bundle.manifest.heatmaps[1], *bundle.manifest.measures):
+        assert [(organ.value, organ.scheme) for organ in output.organs] == [("14742008", "SCT")]
+    assert bundle.manifest.heatmaps[0].organs == bundle.manifest.applicability.organs == ()
+
+
+def test_every_share_has_an_interval_and_none_is_certain(bundle):
+    shares = [m for m in bundle.manifest.measures if m.quantity == "share" and not m.near]
+    assert all(0.02 < m.uncertainty.half_width < 0.5 for m in shares)
+
+
+def test_no_code_value_is_used_for_two_outputs(bundle):
+    values = [m.code.value for m in bundle.manifest.measures]
+    assert len(set(values)) == len(values)
+
+
+def test_the_tissue_of_the_colon_tiles_is_told_as_often_as_the_card_says(bundle, runtime, shared):
+    paths = sorted((shared / "data" / "tiles_crc_val_he_7k_32").glob("*.png"))
+    tiles = np.stack([pixels(path) for path in paths])
+    told = runtime.run("encoder", {"tiles": tiles})["classes"]
+    assert told.sum(axis=1) == pytest.approx(1, abs=1e-5)
+    truth = np.array([CLASSES.index(path.name.split("-")[0]) for path in paths])
+    right = told.argmax(axis=1) == truth
+    rows = {(m.figure, m.subgroup): m for m in bundle.manifest.performance}
+    assert rows["tissue class accuracy", "colon"].value == pytest.approx(right.mean(), abs=1e-4)
+    assert right.sum() >= 27  # at most two fewer than the network that taught it
+    assert rows["tumor AUC by tissue class", "colon"].value == pytest.approx(
+        auc(truth == 8, told[:, 8]), abs=1e-4
+    )
+    with open_runtime(bundle, engine="openvino", precision="int8", threads=1) as cheap:
+        same = cheap.run("encoder", {"tiles": tiles})["classes"].argmax(axis=1)
+    assert (same == told.argmax(axis=1)).sum() >= 31
 
 
 def test_the_calibration_it_states_is_that_of_the_shipped_graph(bundle, runtime, shared):

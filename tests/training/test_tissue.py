@@ -11,8 +11,26 @@ import pytest
 import torch
 from PIL import Image
 
-from training.default_student.tissue import counts, densenet, gather, learn, tiles, views
+from engines.manifest.reading import manifest_of
+from training.default_student import data
+from training.default_student.encoder import PrincipalAxes
+from training.default_student.tissue import (
+    card,
+    counts,
+    densenet,
+    export,
+    figures,
+    gather,
+    held,
+    learn,
+    manifest,
+    simulate,
+    student,
+    tiles,
+    views,
+)
 from training.default_student.tissue.densenet import CLASSES
+from training.default_student.tissue.said import Said, by_student, softmax
 from training.default_student.tissue.tiles import SOURCES
 from training.errors import TrainingError
 
@@ -162,3 +180,153 @@ def test_a_training_gives_three_models_and_the_twin_never_hears_the_teachers(fit
     assert not torch.equal(models["student"].expression.bias, before["student"])
     assert fit.log["steps"] == 2
     assert {"student", "twin", "null"} <= set(fit.log["agreement"][-1])
+
+
+def _held(count: int) -> held.Held:
+    """Tiles of lung and of spots by turns, whose tumor is known and whose classes are not."""
+    rng = np.random.default_rng(0)
+    names = np.where(np.arange(count) % 2, SOURCES.index("spots"), SOURCES.index("lung"))
+    return held.Held(
+        np.zeros((count, 1, 1, 3), np.uint8),
+        names,
+        rng.integers(0, 2, count).astype(float),
+        np.full((count, 9), np.nan),
+    )
+
+
+def test_temperatures_undo_logits_that_are_too_large_and_every_source_weighs_the_same():
+    rng = np.random.default_rng(1)
+    logits = rng.normal(size=(4000, 9))
+    known = replace(_held(4000), tumor=(rng.random(4000) < 1 / (1 + np.exp(-logits[:, 0]))) * 1.0)
+    drawn = np.array([rng.choice(9, p=p) for p in softmax(logits)])
+    known = replace(known, classes=np.eye(9)[drawn])
+    said = Said(np.zeros((4000, 134)), 3 * logits[:, 0], 2 * logits)
+    assert held.temperatures(known, said) == pytest.approx((3, 2), rel=0.15)
+
+
+def test_the_role_with_the_highest_mean_of_its_held_figures_is_shipped():
+    def figure(value: float) -> held.Figure:
+        return held.Figure("x", value, value, value, "data", "lung", 1)
+
+    by_role = {"student": [figure(0.9), figure(0.5)], "twin": [figure(1.0), figure(0.2)]}
+    assert held.chosen(by_role) == "student"
+
+
+def test_a_held_figure_counts_only_tiles_of_its_source_whose_class_is_known():
+    known = _held(40)
+    lung = known.of("lung")
+    known.classes[lung[:10]] = np.eye(9)[3]
+    logits = np.zeros((40, 9))
+    logits[lung[:7], 3] = 1
+    logits[lung[7:], 4] = 1
+    found = held._same(known, logits.argmax(axis=1), "lung", "same", "lung", "data")
+    assert (found.value, found.count) == (0.7, 10)
+    assert found.low < 0.7 < found.high
+
+
+def test_a_share_is_off_by_what_is_taken_for_it_and_never_by_nothing():
+    truth = np.repeat([CLASSES.index(name) for name in figures.SHOWN], 4)
+    perfect = figures.share_errors(truth, truth, 0)
+    assert set(perfect) == set(figures.SHOWN)
+    assert all(0.02 < error < 0.15 for error in perfect.values())
+    confused = np.where(truth == CLASSES.index("STR"), CLASSES.index("MUS"), truth)
+    found = figures.share_errors(truth, confused, 0)
+    assert found["STR"] > 0.25 > 0.15 > found["ADI"]
+    assert found["MUS"] > 0.25
+
+
+def test_slides_of_one_source_are_bags_of_one_unit_and_the_limit_holds_nearly_all():
+    rng = np.random.default_rng(0)
+
+    def library(center: float) -> simulate.Library:
+        features = rng.normal(center, 1, (2, 50, 5)).astype(np.float32)
+        return simulate.Library(features, rng.dirichlet(np.ones(9), 50).astype(np.float32))
+
+    slides = simulate.means([[library(0), library(100)], [library(50)]], 400, 0)
+    near = np.abs(slides[:, :1] - [0, 50, 100]).min(axis=1)
+    assert near.max() < 3
+    reference = simulate.reference(slides)
+    far = simulate.distance(slides, reference.mean, reference.std) > reference.limit
+    assert far.sum() == 1
+    away = simulate.distance(slides + 500, reference.mean, reference.std)
+    assert away.min() > reference.limit
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    torch.manual_seed(0)
+    return student.TissueEncoder().eval()
+
+
+def test_temperatures_of_an_encoder_divide_what_it_says(encoder):
+    tiles_ = np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), dtype=np.uint8)
+    plain = by_student(encoder, tiles_)
+    encoder.temperature.fill_(2)
+    encoder.class_temperature.fill_(4)
+    try:
+        cooled = by_student(encoder, tiles_)
+    finally:
+        encoder.temperature.fill_(1)
+        encoder.class_temperature.fill_(1)
+    expected = plain.cooled(2, 4)
+    assert cooled.tumor == pytest.approx(expected.tumor, abs=1e-5)
+    assert cooled.classes == pytest.approx(expected.classes, abs=1e-5)
+    assert cooled.raw == pytest.approx(plain.raw, abs=1e-5)
+
+
+def test_the_written_graphs_give_what_the_network_says_and_the_manifest_knows_them(
+    encoder, tmp_path
+):
+    from training.learning.graphs import run
+
+    raw = np.random.default_rng(0).normal(size=(200, 134)).astype(np.float32)
+    axes = PrincipalAxes(torch.from_numpy(raw))
+    export.write(student.DeployedTissue(encoder, axes).eval(), tmp_path)
+    tiles_ = np.stack([image for image, _ in data.fields(1000)[:3]])
+    found = run(tmp_path / "encoder.onnx", {"tiles": tiles_})
+    said = by_student(encoder, tiles_)
+    assert list(found) == list(manifest.OUTPUTS["encoder"])
+    assert found["classes"] == pytest.approx(said.probabilities(), abs=1e-4)
+    assert found["tumor"] == pytest.approx(figures.probability(said), abs=1e-4)
+    assert found["features"].shape == (3, 64)
+    content = manifest.manifest(
+        digest="0", figures=[held.Figure("x", 0.5, 0.4, 0.6, "d", "lung", 3)], limits=[],
+        calibration=(1, 0), spots=3, errors=dict.fromkeys(figures.SHOWN, 0.1),
+        reference=simulate.Reference(np.zeros(64), np.ones(64), 2.0),
+    )  # fmt: skip
+    whole = manifest_of(content)
+    assert whole.performance[0].count == 3
+    assert [tensor.name for tensor in whole.graphs["encoder"].outputs] == list(found)
+
+
+def test_the_card_says_what_each_tissue_was_taken_for():
+    truth = np.repeat([CLASSES.index(name) for name in figures.SHOWN], 4)
+    told = np.eye(9)[truth]
+    stroma = np.flatnonzero(truth == CLASSES.index("STR"))
+    told[stroma[1:]] = np.eye(9)[CLASSES.index("MUS")]
+    rows = [
+        held.Figure(name, 0.5, 0.4, 0.6, "d", who, 32)
+        for name, who in (
+            ("tissue class accuracy", "colon"), ("tumor AUC by tissue class", "colon"),
+            ("tumor AUC", "breast"), ("Spearman with epithelium", "breast"),
+            ("tumor AUC", "colon"), ("tumor accuracy", "colon"), ("tumor AUC", "lung"),
+        )
+    ]  # fmt: skip
+    role = card.OfRole(rows, rows, told)
+    found = card.Told(
+        "student", {"student": role, "twin": role}, card.OfRole([], rows[:2], told), truth,
+        (1.0, 1.0), (1.0, 0.0), 3, dict.fromkeys(figures.SHOWN, 0.1), 2.0, 0.1,
+        {"steps": 1, "batch": 2, "seconds": 3.0, "device": "cpu", "seed": 0},
+    )  # fmt: skip
+    text = card.card(found)
+    assert "| stroma | 1 of 4 | 1 of 4 | 1 of 4 | smooth muscle (3) | 0.100 |" in text
+    assert "| all | 29 of 32 | 29 of 32 | 29 of 32 | | |" in text
+    limits = " ".join(card.limits(found))
+    assert "29 were right. Of 4 tiles of stroma 1 was told as such" in limits
+    assert "wrong on 16 of 32" in limits
+
+
+def test_a_slide_is_held_on_its_right_side_alone(shared):
+    images, kept = gather.real_slide(shared / "data", "cmu-1-small-region")
+    assert len(images) == len(kept)
+    assert 0.1 < kept.mean() < 0.4

@@ -18,23 +18,21 @@ from typing import Any
 import numpy as np
 import structlog
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
 
 from engines.bundle import MANIFEST_FILE, open_bundle
 from engines.errors import BundleRejected, EngineMissing
 from engines.known import ENGINES
-from engines.manifest.outputs import HeatmapOutput
 from engines.manifest.precision import Precision, PrecisionLimits
 from engines.manifest.reading import manifest_of, newest
 from engines.names import Engine, FormName
 from engines.runtime import Runtime, open_unexamined
+from training.bundle.costs import Bags, costs
 from training.bundle.forms import Tiles, halve, quantize
 from training.errors import TrainingError
 from training.learning.graphs import write_manifest, write_sums
 
 log = structlog.get_logger()
 
-Bags = Sequence[NDArray[np.intp]]
 NAMES: tuple[FormName, ...] = ("bf16", "fp16", "int8")
 _FILES = {"fp16": "encoder.fp16.onnx", "int8": "encoder.int8.onnx"}
 TAKEN_BY: dict[str, tuple[Engine, ...]] = {
@@ -108,7 +106,7 @@ def table(found: Sequence[Precision], limits: PrecisionLimits) -> str:
     """The figures for people, as a section of the model card."""
     rows = [
         f"| {p.name} | {p.feature_cosine:.5f} | {p.score_shift:.4f} | {p.heatmap_spearman:.5f} "
-        f"| {p.within(limits) or 'inside'} |"
+        f"| {p.tile_classes:.4f} | {p.within(limits) or 'inside'} |"
         for p in found
     ]
     head = [
@@ -118,8 +116,9 @@ def table(found: Sequence[Precision], limits: PrecisionLimits) -> str:
         "interquartile ranges of the reference cohort, of survival in probability.",
         "",
         f"| precision | feature cosine >= {limits.feature_cosine:g} | score shift <= "
-        f"{limits.score_shift:g} | heatmap rank correlation >= {limits.heatmap_spearman:g} | |",
-        "|---|---|---|---|---|",
+        f"{limits.score_shift:g} | heatmap rank correlation >= {limits.heatmap_spearman:g} | tiles "
+        f"that keep their class >= {limits.tile_classes:g} | |",
+        "|---|---|---|---|---|---|",
     ]
     told = found[0].data.partition(_MEAN)[0] if found else "nothing"
     return "\n".join([*head, *rows]) + f"\n\nMeasured on {told}.\n"
@@ -169,7 +168,7 @@ def _measured(candidate: Path, name: FormName, material: Material) -> Precision:
             open_unexamined(bundle, engine, "fp32", 1) as exact,
         ):
             found, wanted = (_encoded(r, material.held_out) for r in (cheap, exact))
-            slides = [_shifts(exact, found, wanted, bag) for bag in material.bags]
+            cost = costs(exact, found, wanted, material.bags)
     except BundleRejected as error:
         raise TrainingError(f"{name}: {error}; leave this precision out") from error
     features = next(iter(wanted)) if "features" not in wanted else "features"
@@ -180,8 +179,9 @@ def _measured(candidate: Path, name: FormName, material: Material) -> Precision:
     return precision.model_copy(
         update={
             "feature_cosine": _floor(cosines.min()),
-            "score_shift": _ceil(max(shift for shift, _ in slides)),
-            "heatmap_spearman": _floor(min(rank for _, rank in slides)),
+            "score_shift": _ceil(cost.score_shift),
+            "heatmap_spearman": _floor(cost.heatmap_spearman),
+            "tile_classes": _floor(cost.tile_classes),
             "data": f"{material.told}{_MEAN}{cosines.mean():.5f}",
             "tolerance": {
                 key: max(least, _ceil(_MARGIN * float(np.abs(found[n] - wanted[n]).max())))
@@ -198,47 +198,6 @@ def _encoded(runtime: Runtime, tiles: Tiles) -> Mapping[str, NDArray[Any]]:
     """Every encoder output [N, ...] of the tiles."""
     taken = runtime.manifest.graphs["encoder"].inputs[0].name
     return runtime.run("encoder", {taken: tiles})
-
-
-def _shifts(
-    runtime: Runtime,
-    found: Mapping[str, NDArray[Any]],
-    wanted: Mapping[str, NDArray[Any]],
-    bag: NDArray[np.intp],
-) -> tuple[float, float]:
-    """Largest shift of a slide's scores, and the least rank correlation of its heatmaps."""
-    manifest = runtime.manifest
-    inputs = [t.name for t in manifest.graphs["aggregator"].inputs]
-    if missing := sorted(set(inputs) - set(wanted)):
-        raise TrainingError(
-            f"bundle {manifest.name}: found aggregator inputs {missing}, expected encoder outputs "
-            "of one magnification: its precisions cannot be measured on bags of tiles"
-        )
-    answers = [
-        {**runtime.run("aggregator", {n: values[n][bag] for n in inputs}),
-         **{n: values[n][bag] for n in values}}
-        for values in (found, wanted)
-    ]  # fmt: skip
-    shift = 0.0
-    for score in manifest.scores:
-        p = score.percentiles
-        unit = 1.0 if p is None else max(p[75] - p[25], 1e-12)
-        shift = max(
-            shift, float(np.abs(answers[0][score.tensor] - answers[1][score.tensor]).max() / unit)
-        )
-    for curve in manifest.survivals:
-        shift = max(shift, float(np.abs(answers[0][curve.tensor] - answers[1][curve.tensor]).max()))
-    ranks = [_rank(h, answers[0], answers[1]) for h in manifest.heatmaps]
-    return shift, min(ranks, default=1.0)
-
-
-def _rank(
-    heatmap: HeatmapOutput, found: Mapping[str, NDArray[Any]], wanted: Mapping[str, NDArray[Any]]
-) -> float:
-    a, b = found[heatmap.tensor].ravel(), wanted[heatmap.tensor].ravel()
-    if np.ptp(a) == 0 or np.ptp(b) == 0:  # a flat heatmap has no ranks
-        return float(np.array_equal(a, b))
-    return float(spearmanr(a, b).statistic)
 
 
 def _cosines(found: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.float64]:

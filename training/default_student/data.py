@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import csv
 import hashlib
 from dataclasses import dataclass
@@ -14,11 +13,9 @@ from PIL import Image
 
 from inference.phantom.draw import MPP as PHANTOM_MPP
 from inference.phantom.draw import STEP, Kind, draw
-from training.default_student.expression import TARGETS
 
 TILE_PX = 224
 TISSUES = ("lung_n", "lung_aca", "lung_scc")
-LYMPHOID = ("prop_B-cells", "prop_Plasma Cells", "prop_T-cells")
 LOW_EPITHELIUM, HIGH_EPITHELIUM = 0.15, 0.65
 PHANTOM_SEEDS = {"train": range(1000, 1008), "val": range(1008, 1010), "test": range(1010, 1013)}
 FIELDS_PER_KIND = 40
@@ -26,7 +23,7 @@ FIELDS_PER_KIND = 40
 
 @dataclass(frozen=True)
 class TileSet:
-    """N tiles of one source; NaN in `cells`, `expression`, `teacher`, -1 in `tissue`: unknown."""
+    """N labeled tiles of one source."""
 
     source: str
     mpp: float
@@ -35,17 +32,7 @@ class TileSet:
     tumor: NDArray[np.float32]
     """[N] 0 not tumor .. 1 tumor; between where the label is weak or the tile shows both."""
     fraction: NDArray[np.float32]
-    """[N] share of tumor in the tile, for the tumor fraction of a simulated slide."""
-    lymphoid: NDArray[np.float32]
-    """[N] share of lymphoid cells, for simulated slides."""
-    tissue: NDArray[np.int64]
-    """[N] index into TISSUES."""
-    cells: NDArray[np.float32]
-    """[N, 8] cell type proportions, rows sum to 1."""
-    expression: NDArray[np.float32]
-    """[N, G] targets of expression.targets."""
-    teacher: NDArray[np.float32]
-    """[N] logit of tumor by a teacher that did not see the section of the tile."""
+    """[N] share of tumor in the tile; of epithelial cells in a breast spot."""
     split: NDArray[np.str_]
     """[N] train, val or test."""
     group: NDArray[np.str_]
@@ -86,9 +73,6 @@ def lung(folder: Path) -> TileSet:
         images=_images([folder / row["label"] / Path(row["file"]).name for row in rows]),
         tumor=tumor,
         fraction=tumor,
-        lymphoid=np.zeros(len(rows), np.float32),
-        tissue=tissue,
-        **_no_expression(len(rows)),
         split=np.array([row["split"] for row in rows]),
         group=np.array([row["group"] for row in rows]),
     )
@@ -113,9 +97,6 @@ def spots(folder: Path) -> TileSet:
         images=_images([folder / "tiles" / row["tile"] for row in rows]),
         tumor=rise.clip(0, 1).astype(np.float32),
         fraction=epithelium,
-        lymphoid=cells[:, [names.index(name) for name in LYMPHOID]].sum(axis=1),
-        tissue=np.full(len(rows), -1),
-        **{**_no_expression(len(rows)), "cells": cells},
         split=np.select([section == "B4", section == "C6"], ["test", "val"], "train"),
         group=section,
     )
@@ -133,27 +114,22 @@ def colon(folder: Path) -> TileSet:
         images=_images(paths),
         tumor=tumor,
         fraction=tumor,
-        lymphoid=np.array([path.name.startswith("LYM") for path in paths], np.float32),
-        tissue=np.full(len(paths), -1),
-        **_no_expression(len(paths)),
         split=np.full(len(paths), "test"),
         group=np.array([path.name for path in paths]),
     )
 
 
-def phantom() -> TileSet:
+def phantom(split: str) -> TileSet:
     """Fields of drawn slides around points of every kind in equal numbers; no real tissue.
 
     The target reaches 1 where tumor covers half of a field.
     """
-    images, shares, split, group = [], [], [], []
-    for name, seeds in PHANTOM_SEEDS.items():
-        for seed in seeds:
-            drawn = fields(seed)
-            images += [image for image, _ in drawn]
-            shares += [share for _, share in drawn]
-            split += [name] * len(drawn)
-            group += [f"phantom-{seed}"] * len(drawn)
+    images, shares, group = [], [], []
+    for seed in PHANTOM_SEEDS[split]:
+        drawn = fields(seed)
+        images += [image for image, _ in drawn]
+        shares += [share for _, share in drawn]
+        group += [f"phantom-{seed}"] * len(drawn)
     share = np.array(shares, np.float32)
     fraction = share[:, Kind.TUMOR]
     return TileSet(
@@ -162,10 +138,7 @@ def phantom() -> TileSet:
         images=np.array(images),
         tumor=np.minimum(fraction / 0.5, 1),
         fraction=fraction,
-        lymphoid=share[:, Kind.LYMPHOCYTES],
-        tissue=np.full(len(images), -1),
-        **_no_expression(len(images)),
-        split=np.array(split),
+        split=np.full(len(images), split),
         group=np.array(group),
     )
 
@@ -193,32 +166,11 @@ def fields(seed: int) -> list[tuple[NDArray[np.uint8], NDArray[np.float64]]]:
 
 
 def digest(paths: list[Path]) -> str:
-    """SHA-256 over every file in order of name: of data the last two parts of the name and the
-    bytes, of code what it does, so that moving or rewording it changes nothing."""
+    """SHA-256 over the names and bytes of files, in order of name."""
     total = hashlib.sha256()
-    code = sorted(_syntax(path) for path in paths if path.suffix == ".py")
-    rest = [path for path in paths if path.suffix != ".py"]
-    for name, path in sorted(("/".join(path.parts[-2:]), path) for path in rest):
-        total.update(f"{name}\0".encode())
-        total.update(hashlib.sha256(path.read_bytes()).digest())
-    for tree in code:
-        total.update(hashlib.sha256(tree.encode()).digest())
+    for path in sorted(paths, key=lambda path: path.name):
+        total.update(f"{path.name}\0".encode() + path.read_bytes())
     return total.hexdigest()
-
-
-def _syntax(path: Path) -> str:
-    """A module without its imports, docstrings and comments."""
-    tree = ast.parse(path.read_text("utf-8"))
-    for node in ast.walk(tree):
-        for field, children in ast.iter_fields(node):
-            if isinstance(children, list):
-                setattr(node, field, [child for child in children if not _says_only(child)])
-    return ast.unparse(tree)  # not `dump`, which differs from one Python to the next
-
-
-def _says_only(node: object) -> bool:
-    is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-    return isinstance(node, (ast.Import, ast.ImportFrom)) or is_text
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -234,11 +186,3 @@ def _images(paths: list[Path]) -> NDArray[np.uint8]:
                 raise ValueError(f"{path}: {image.size} pixels, expected {TILE_PX} x {TILE_PX}")
             images[at] = np.asarray(image.convert("RGB"))
     return images
-
-
-def _no_expression(count: int) -> dict[str, NDArray[np.float32]]:
-    return {
-        "cells": np.full((count, 8), np.nan, np.float32),
-        "expression": np.full((count, TARGETS), np.nan, np.float32),
-        "teacher": np.full(count, np.nan, np.float32),
-    }

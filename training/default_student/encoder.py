@@ -112,20 +112,6 @@ class PrincipalAxes(nn.Module):
         return raw @ self.matrix + self.shift
 
 
-class Deployed(nn.Module):
-    """What is exported: uint8 RGB tiles [N, 224, 224, 3] to features [N, 64], tumor [N] in 0..1."""
-
-    def __init__(self, encoder: Encoder, axes: PrincipalAxes) -> None:
-        super().__init__()
-        self.encoder = folded(encoder)
-        self.axes = axes
-
-    def forward(self, tiles: Tensor) -> tuple[Tensor, Tensor]:
-        """Features and tumor probability."""
-        raw = self.encoder.raw(tiles.permute(0, 3, 1, 2).float())
-        return self.axes(raw), torch.sigmoid(self.encoder.logit(raw[:, COLORS:]))
-
-
 def folded(encoder: Encoder) -> Encoder:
     """A copy whose batch normalizations are folded into the convolutions before them."""
     copied: Encoder = copy.deepcopy(encoder).eval()

@@ -11,6 +11,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 Floats = NDArray[np.float64]
+Figure = Callable[..., float]
+"""From columns [N] to a number."""
 REPEATS = 1000
 
 
@@ -27,41 +29,14 @@ def accuracy(truth: Floats, score: Floats) -> float:
     return float(np.mean((score > 0.5) == (truth > 0.5)))
 
 
+def share(right: Floats) -> float:
+    """Share of ones among zeros."""
+    return float(np.mean(right))
+
+
 def rank_correlation(first: Floats, second: Floats) -> float:
     """Spearman's rank correlation."""
     return float(spearmanr(first, second).statistic)
-
-
-def correlations(first: Floats, second: Floats) -> Floats:
-    """[G] Pearson's correlation of each column of two [N, G]; NaN for a constant one."""
-    first, second = first - first.mean(axis=0), second - second.mean(axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        scale = np.sqrt((first**2).sum(axis=0) * (second**2).sum(axis=0))
-        found: Floats = (first * second).sum(axis=0) / scale
-    return found
-
-
-def mean_correlation(first: Floats, second: Floats) -> float:
-    """Mean over columns [N, G] of Pearson's correlation."""
-    return float(np.nanmean(correlations(first, second)))
-
-
-def left_over(values: Floats, given: Floats) -> Floats:
-    """What a straight line of `given` [N] leaves of the columns of `values` [N, G]."""
-    given = given - given.mean()
-    centered = values - values.mean(axis=0)
-    rest: Floats = centered - np.outer(given, given @ centered / (given @ given))
-    return rest
-
-
-def partial_correlation(first: Floats, second: Floats, given: Floats) -> float:
-    """Mean over columns [N, G] of the correlation of what `given` [N] leaves of both."""
-    return mean_correlation(left_over(first, given), left_over(second, given))
-
-
-def correlation_gain(read: Floats, other: Floats, truth: Floats, given: Floats) -> float:
-    """By how much the partial correlation of `read` exceeds that of `other` on the same spots."""
-    return partial_correlation(read, truth, given) - partial_correlation(other, truth, given)
 
 
 def calibration(truth: Floats, score: Floats) -> tuple[float, float]:
@@ -76,7 +51,7 @@ def calibration(truth: Floats, score: Floats) -> tuple[float, float]:
 
 
 def interval(
-    figure: Callable[..., float], groups: NDArray[np.str_], *columns: Floats, seed: int = 0
+    figure: Figure, groups: NDArray[np.str_], *columns: Floats, seed: int = 0
 ) -> tuple[float, float, float]:
     """The figure on all rows, and its 2.5th and 97.5th percentile over redrawn groups.
 

