@@ -74,6 +74,7 @@ def finding_of(column: Column, said: Said) -> None:
     told: set[tuple[str, str]] = set()
     for section in said.sections:
         if said.is_of_case and section.is_of_specimen:
+            hidden += len(section.numbers)
             continue
         title = section.finding or (section.title if section.numbers else "")
         if title and title != last and (section.numbers or section.statements):
