@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from dicom_node.config.loading import ConfigError, load_config
@@ -102,3 +104,16 @@ def test_a_misspelled_override_is_refused_and_not_ignored(write):
         load_config(write(SMALLEST), {"DICOM_NODE_PORT": "1"})
     with pytest.raises(ConfigError, match=r"node\.portt"):
         load_config(write(SMALLEST), {"DICOM_NODE_NODE_PORTT": "1"})
+
+
+def test_reports_are_english_unless_another_language_is_asked_for(write):
+    assert load_config(write(SMALLEST), {}).reports.language == "en"
+    german = load_config(write(SMALLEST + '[reports]\nlanguage = "de"\n'), {})
+    assert german.reports.language == "de"
+
+
+@pytest.mark.parametrize("language", ["fr", "DE", "de-DE", ""])
+def test_a_language_that_results_do_not_speak_is_refused_with_those_they_do(write, language):
+    expected = f"found {language!r}, which results do not speak; expected one of en, de"
+    with pytest.raises(ConfigError, match=re.escape(expected)):
+        load_config(write(f'{SMALLEST}[reports]\nlanguage = "{language}"\n'), {})

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from pydicom import Dataset, dcmread
 from result_inputs import PROVENANCE, manifest, prediction, refusal, values
 
+from dicom_node.config.languages import Language
 from dicom_node.results import kinds
 from dicom_node.results.build import objects_of
 from dicom_node.results.making import BuiltObject, Making
@@ -98,13 +100,14 @@ def built(
     number: int = 0,
     wanted: frozenset[str] = ALL_KINDS,
     student: Manifest | None = None,
+    language: Language = "en",
 ) -> dict[str, BuiltObject]:
     """Every object of the slide by its kind; nothing that was asked for may be lacking."""
     source = dcmread(slide.base_path, stop_before_pixels=True)
     result = refusal(None if without_place else source) if refused else predicted(source)
-    says = student or manifest()
+    says, told = student or manifest(), replace(PROVENANCE, language=language)
     objects, trouble = objects_of(
-        result, lambda r: Making(source, r, says, PROVENANCE, slide, number, wanted=wanted)
+        result, lambda r: Making(source, r, says, told, slide, number, wanted=wanted)
     )
     assert trouble == ""
     found: dict[str, BuiltObject] = {b.kind: b for b in objects}

@@ -42,6 +42,16 @@ class Entry:
     kinds: dict[str, str | None]
     """Of each hole, by its name."""
 
+    ends: tuple[str, str]
+    """What stands before the first hole and behind the last one."""
+
+    def match(self, text: str) -> dict[str, str] | None:
+        """What is in each hole of a text that it says; None for another text."""
+        if not (text.startswith(self.ends[0]) and text.endswith(self.ends[1])):
+            return None  # as the pattern would say, in a fraction of the time
+        found = self.pattern.fullmatch(text)
+        return None if found is None else found.groupdict()
+
     @property
     def literal(self) -> int:
         """Letters of its own: of two that fit, the one with more is meant."""
@@ -85,7 +95,8 @@ def _entry(table: dict[str, str]) -> Entry:
     for language, text in translated.items():
         if set(holes(text)) != set(kinds):
             raise ValueError(f"catalog, {en!r}: {language} has other holes than English")
-    return Entry(en, translated, re.compile(_matching(en)), kinds)
+    parts = re.split(r"\{[^}]*\}", en)
+    return Entry(en, translated, re.compile(_matching(en)), kinds, (parts[0], parts[-1]))
 
 
 def _matching(template: str) -> str:

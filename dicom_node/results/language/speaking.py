@@ -88,9 +88,9 @@ def _said(text: str, language: Language, *, only_open: bool = False) -> str | No
     for entry in entries():
         if only_open and not entry.is_open:
             continue
-        found = entry.pattern.fullmatch(text)
+        found = entry.match(text)
         if found is not None:
-            return _filled(entry, found.groupdict(), language)
+            return _filled(entry, found, language)
     return None
 
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from pydicom import Dataset
 
-from dicom_node.results.language.speaking import sentences
+from dicom_node.config.languages import Language
+from dicom_node.results.language.speaking import phrase, sentences
 from dicom_node.results.making import Making
 from dicom_node.results.overlay.drawing import (
     FAINTEST,
@@ -130,7 +131,7 @@ def _explain(canvas: Image.Image, making: Making, layer: Layer, top: int, column
     drawing.text((left, y + 14), "0", fill=_INK, font=_font(26), anchor="lm")
     canvas.paste(Image.fromarray(legend(bar_width, 28)), (left + 30, y))
     drawing.text((left + 40 + bar_width, y + 14), "1", fill=_INK, font=_font(26), anchor="lm")
-    _length(drawing, left + bar_width + 110, y + 14, column_mm)
+    _length(drawing, left + bar_width + 110, y + 14, column_mm, making.provenance.language)
     y += 40
     found = layer.drawn
     drawn = f"Drawn here: {found.min():.2g} to {found.max():.2g}. " if found.size else ""
@@ -144,7 +145,9 @@ def _explain(canvas: Image.Image, making: Making, layer: Layer, top: int, column
         drawing.text((left, y + 30), whose, fill=_INK, font=_font(22))
 
 
-def _length(drawing: ImageDraw.ImageDraw, left: int, y: int, column_mm: float) -> None:
+def _length(
+    drawing: ImageDraw.ImageDraw, left: int, y: int, column_mm: float, language: Language
+) -> None:
     """A round length of at most 300 pixels."""
     rounds = [n * 10.0**e for e in range(-4, 4) for n in (1, 2, 5)]
     length = max((mm for mm in rounds if mm / column_mm <= 300), default=column_mm)
@@ -153,7 +156,7 @@ def _length(drawing: ImageDraw.ImageDraw, left: int, y: int, column_mm: float) -
     for x in (left, end):
         drawing.line((x, y - 10, x, y + 10), fill=_INK, width=4)
     told = f"{length:g} mm" if length >= 0.1 else f"{length * 1000:g} um"
-    drawing.text((end + 16, y), told, fill=_INK, font=_font(26), anchor="lm")
+    drawing.text((end + 16, y), phrase(told, language), fill=_INK, font=_font(26), anchor="lm")
 
 
 def _font(size_px: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:

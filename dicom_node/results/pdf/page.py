@@ -174,7 +174,7 @@ def _picture(canvas: Canvas, page: Page, top: float) -> float:
     canvas.rect(x, y, width, height, stroke=1, fill=0)
     if geometry is not None:
         _marks(canvas, page.said, geometry, (x, y, width, height))
-        _scale_bar(canvas, geometry, x, y - 4.5 * mm, width)
+        _scale_bar(canvas, geometry, (x, y - 4.5 * mm), width, page.said.language)
         y -= 6 * mm
     return _legend(canvas, picture, y, style, page.said.language) if layer is not None else y
 
@@ -196,8 +196,15 @@ def _marks(
         canvas.drawString(x + np.ptp(across) + 0.6, y + np.ptp(down) - 5.5, str(number))
 
 
-def _scale_bar(canvas: Canvas, geometry: SlideGeometry, x: float, y: float, width: float) -> None:
-    """A round length, about a fifth of the picture or less, below its left edge."""
+def _scale_bar(
+    canvas: Canvas,
+    geometry: SlideGeometry,
+    at: tuple[float, float],
+    width: float,
+    language: Language,
+) -> None:
+    """A round length, about a fifth of the picture or less, from `at` on to the right."""
+    x, y = at
     across_mm = geometry.cols * geometry.spacing_col_mm
     most = across_mm / 5
     rounds = [n * 10.0**e for e in range(-4, 4) for n in (1, 2, 5) if n * 10.0**e <= most]
@@ -207,11 +214,11 @@ def _scale_bar(canvas: Canvas, geometry: SlideGeometry, x: float, y: float, widt
     canvas.setStrokeColor(_INK)
     canvas.setLineWidth(1.2)
     canvas.line(x, y, end, y)
-    for at in (x, end):
-        canvas.line(at, y - 1 * mm, at, y + 1 * mm)
+    for tick in (x, end):
+        canvas.line(tick, y - 1 * mm, tick, y + 1 * mm)
     canvas.setFillColor(_INK)
     canvas.setFont(_name(), 7.5)
-    canvas.drawString(end + 2 * mm, y - 2.5, told)
+    canvas.drawString(end + 2 * mm, y - 2.5, phrase(told, language))
 
 
 def _legend(
