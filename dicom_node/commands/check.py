@@ -7,6 +7,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from dicom_node.exit_status import FAILED
 from dicom_node.ledger.database.look import Where, exists, name_of, require_sound
 from dicom_node.ledger.errors import LedgerFailed
 from dicom_node.ledger.ledger import Ledger
+from dicom_node.ledger.queries.of_withdrawals import told_of_recalled
 from dicom_node.notify.disk import Room, look
 from dicom_node.observe.log import configure
 from dicom_node.spool.lost_found import LostFound, published_paths
@@ -180,11 +182,17 @@ def _spool(config: Config) -> Iterator[Finding]:
 
 
 def _models(config: Config) -> Iterator[Finding]:
+    recalled: dict[str, float] = {}
+    with suppress(LedgerFailed):  # told elsewhere
+        if exists(config.ledger_at):
+            recalled = Ledger.open(config.ledger_at).queries.recalled()
     for entry in config.students:
-        yield from _model(config, entry, f"{entry.name}: " if config.models else "")
+        yield from _model(config, entry, f"{entry.name}: " if config.models else "", recalled)
 
 
-def _model(config: Config, model: ModelEntry, name: str) -> Iterator[Finding]:
+def _model(
+    config: Config, model: ModelEntry, name: str, recalled: dict[str, float]
+) -> Iterator[Finding]:
     try:
         bundle = require_answerable(open_bundle(model.bundle))
     except BundleRejected as error:
@@ -195,6 +203,8 @@ def _model(config: Config, model: ModelEntry, name: str) -> Iterator[Finding]:
     silent = "; silent: nothing of it is sent" if model.silent else ""
     unit = "; one report of all slides of a study" if manifest.unit == "case" else ""
     yield Finding("bundle", True, f"{name}{label}: every file as listed{unit}{silent}")
+    if told := told_of_recalled(bundle.digest, recalled):
+        yield Finding("bundle", True, f"{name}{told}", warns=True)
     try:
         with open_runtime(
             bundle,

@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from dicom_node.config.whole import Config
 from dicom_node.exit_status import MAY_PASS
 from dicom_node.ledger.errors import LedgerBusy
 from dicom_node.ledger.ledger import WorkerLedger
+from dicom_node.ledger.queries.of_withdrawals import told_of_recalled
 from dicom_node.ledger.rows import Revision
 from dicom_node.observe.log import place_of
 from dicom_node.processes.heartbeat import NOBODY, Heart
@@ -152,6 +153,7 @@ def _serve_studies(
         end=end,
     ).start()
     _note_modes(ledger, students)
+    warn_of_recalled(ledger, [(one.model, one.bundle.digest) for one in students.roster.known])
     _look_back(config, ledger, workflow.working, suspect, losses.settle())
     DBOS(config=_dbos_config(config, ledger))
     DBOS.launch()
@@ -187,6 +189,14 @@ def _serve_studies(
 def _note_modes(ledger: WorkerLedger, students: Students) -> None:
     """Record which models are live or silent from now on: going live is a change that is kept."""
     ledger.analyses.note_modes(students.roster.modes())
+
+
+def warn_of_recalled(ledger: WorkerLedger, bundles: Sequence[tuple[str, str]]) -> None:
+    """A line of the log for each bundle, by model and digest, that was recalled."""
+    recalled = ledger.queries.recalled()
+    for model, digest in bundles:
+        if told := told_of_recalled(digest, recalled):
+            log.warning("recalled_bundle", model=model, reason=told)
 
 
 def _most_memory_bytes(config: Config) -> int:

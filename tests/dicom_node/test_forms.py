@@ -110,6 +110,17 @@ def test_the_text_form_passes_the_validator_of_its_class(phantom_study, tmp_path
         assert [line for line in said.splitlines() if "Error" in line] == []
 
 
+@pytest.mark.parametrize("refused", [False, True])
+def test_the_template_validator_takes_the_set(phantom_study, tmp_path, refused):
+    slide = slide_files(phantom_study.folder, tmp_path / "slide", EDITS["korean"])
+    made = built(slide, refused=refused, wanted=frozenset({"set"}))
+    write(made["set"].dataset, tmp_path / "set.dcm")
+    said = run("DicomSRValidator", tmp_path / "set.dcm", JAVA_TOOL_OPTIONS=JAVA_LIMITS)
+    assert "TID_2010" in said, said
+    assert "IOD validation complete" in said
+    assert [line for line in said.splitlines() if "Error" in line or "Warning" in line] == []
+
+
 def test_a_kind_that_nobody_asks_for_is_not_made(phantom_study, tmp_path):
     slide = slide_files(phantom_study.folder, tmp_path / "slide", EDITS["latin"])
     assert set(built(slide, wanted=frozenset())) == {"heatmap-tumor", "report"}

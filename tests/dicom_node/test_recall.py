@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,12 @@ from nodes import node, storescu, study_of, wait_for
 from pacs_profiles import EXPLICIT, PDF, SEG, SR_3D, SR_TEXT, ProfiledPacs, running
 from pydicom import Dataset
 from result_inputs import PROVENANCE
+from structlog.testing import capture_logs
 
 from dicom_node import cli
+from dicom_node.commands import check
 from dicom_node.commands.keeping import withdrawing
+from dicom_node.commands.screen.findings import Finding
 from dicom_node.config.loading import load_config
 from dicom_node.config.whole import Config
 from dicom_node.deliver import dimse
@@ -27,12 +31,14 @@ from dicom_node.deliver.finishing import tend
 from dicom_node.deliver.lanes import Lanes
 from dicom_node.ledger.counted import Evidence
 from dicom_node.ledger.keeping.withdrawals import Withdrawals
-from dicom_node.ledger.ledger import Ledger
+from dicom_node.ledger.ledger import Ledger, WorkerLedger
 from dicom_node.ledger.rows import ModelRun, ReceivedInstance, Result, Run
 from dicom_node.ledger.states import DeliveryState, State
+from dicom_node.processes.worker import warn_of_recalled
 from dicom_node.results.files import write
 from dicom_node.results.making import BuiltObject
 from dicom_node.results.sources import predecessor_in
+from engines.bundle import open_bundle
 from slides import PhantomStudy
 
 KOS = "1.2.840.10008.5.1.4.1.1.88.59"
@@ -178,6 +184,35 @@ def test_a_report_that_a_pacs_has_is_replaced_and_its_objects_are_rejected(
     assert "WITHDRAWN" in shown
     (event,) = (e for e in here.ledger.queries.events(STUDY) if e.kind == "result_withdrawn")
     assert event.fields["reason"].endswith("found to be faulty: bad threshold")
+    assert here.ledger.queries.recalled() == {DIGEST: event.at}
+
+
+def test_a_bundle_that_was_recalled_and_is_still_configured_is_told_by_check_and_at_the_start(
+    tmp_path,
+):
+    with running(taking(SR_3D)) as pacs:
+        here = Node(tmp_path, pacs)
+    own = open_bundle("default").digest
+    (entry,) = here.config.students
+
+    def told_by_check() -> list[Finding]:
+        recalled = here.ledger.queries.recalled()
+        return list(islice(check._model(here.config, entry, "", recalled), 2))
+
+    assert not any("recalled" in line.says for line in told_by_check())
+    here.ledger.events.record(
+        "result_withdrawn", study_instance_uid=STUDY, cause="bundle", bundle_digest=own
+    )
+    _, line = told_by_check()
+    assert line.ok
+    assert line.warns
+    assert f"{own[:12]} was recalled on" in line.says
+    assert "name another bundle in the configuration and start the node again" in line.says
+    worker = WorkerLedger.open(here.config.ledger_at)
+    with capture_logs() as said:
+        warn_of_recalled(worker, [("", own), ("other", OTHER)])
+    assert [(e["event"], e["log_level"]) for e in said] == [("recalled_bundle", "warning")]
+    assert said[0]["reason"] == line.says
 
 
 def test_each_form_is_replaced_in_its_own_class(objects, tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -84,12 +83,12 @@ def test_pen_edge_and_glass_of_a_slide_are_told_apart(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def broken(tmp_path: Path) -> Iterator[list[Path]]:
+def broken(tmp_path: Path) -> list[Path]:
     pixels = np.full((640, 640, 3), (0, 100, 99), np.uint8)
     pixels[..., 0] = np.random.default_rng(0).integers(128, 157, (640, 640))
     path = write_level(tmp_path / "slide.dcm", pixels, frame=(100, 120))
     path.write_bytes(path.read_bytes()[:-1000])
-    yield [path, write_level(tmp_path / "small.dcm", pixels[:40, :40], mpp=8.0, frame=(40, 40))]
+    return [path, write_level(tmp_path / "small.dcm", pixels[:40, :40], mpp=8.0, frame=(40, 40))]
 
 
 def test_tiles_that_could_not_be_read_are_counted_and_come_back_from_the_file(

@@ -12,7 +12,7 @@ from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.database.dialects import insert_once
 from dicom_node.ledger.database.tables import deliveries, results
 from dicom_node.ledger.events import note
-from dicom_node.ledger.queries.of_withdrawals import Answer, answers_of
+from dicom_node.ledger.queries.of_withdrawals import WITHDRAWN_EVENT, Answer, answers_of
 from dicom_node.ledger.rows import WITHDRAWN, Result, Run
 from dicom_node.ledger.standing import reopen, study_of
 from dicom_node.ledger.statements import record_result
@@ -74,7 +74,7 @@ class Withdrawals:
             for number in sorted({made.revision for made in decided.made if made.to}):
                 reopen(db, at, study, number)
             told = {"withdrawn": list(decided.withdrawn), **decided.told}
-            note(db, at, "result_withdrawn", study, **told)
+            note(db, at, WITHDRAWN_EVENT, study, **told)
         return decided
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
 from dicom_node.ledger.database.analyses import analyses
 from dicom_node.ledger.database.database import Database
-from dicom_node.ledger.database.tables import results, revisions
+from dicom_node.ledger.database.tables import events, results, revisions
 from dicom_node.ledger.queries.of_results import deliveries_of
 from dicom_node.ledger.rows import Delivery, Result
 from dicom_node.ledger.states import DeliveryState
 
 _DIGEST = 64
+WITHDRAWN_EVENT = "result_withdrawn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,19 @@ class Answer:
         return bool(self.had_by) or waits
 
 
+def told_of_recalled(digest: str, recalled: Mapping[str, float]) -> str:
+    """What to do where a bundle is configured that was recalled; empty if it was not."""
+    at = recalled.get(digest.removeprefix("sha256:"))
+    if at is None:
+        return ""
+    day = datetime.fromtimestamp(at, UTC).date().isoformat()
+    return (
+        f"the bundle with digest {digest.removeprefix('sha256:')[:12]} was recalled on {day} and "
+        "is still configured: its new reports would have to be withdrawn as well; name another "
+        "bundle in the configuration and start the node again"
+    )
+
+
 class WithdrawalQueries:
     """Questions of what was answered."""
 
@@ -55,6 +72,16 @@ class WithdrawalQueries:
                 like = column.startswith(beginning, autoescape=True)
                 found |= set(db.scalars(sa.select(column).where(like).distinct()))
         return sorted(digest for digest in found if len(digest) <= _DIGEST)
+
+    def recalled(self) -> dict[str, float]:
+        """Digests of the bundles that `recall --bundle` took back answers of, and when last."""
+        query = sa.select(events).where(events.c.kind == WITHDRAWN_EVENT).order_by(events.c.id)
+        found: dict[str, float] = {}
+        with self._database.read() as db:
+            for row in db.execute(query):
+                if digest := json.loads(row.fields).get("bundle_digest"):
+                    found[digest] = row.at
+        return found
 
     def studies_of(self, digest: str) -> list[str]:
         """Studies that were analyzed with a bundle, in the order in which they came."""

@@ -47,8 +47,16 @@ def make(making: Making) -> Iterator[BuiltObject]:
         specific_character_set=UTF_8,
     )
     document.ContinuityOfContent = "SEPARATE"
+    without_names(document)
     complete(document, making.source, making.manifest, making.provenance)
     yield BuiltObject(SET.name, making.slide.key, document)
+
+
+def without_names(document: Dataset) -> None:
+    """Takes the concept names off the references: TID 2010 has none, and highdicom sets them."""
+    for item in document.ContentSequence:
+        if item.ValueType in ("IMAGE", "COMPOSITE"):
+            item.pop("ConceptNameCodeSequence", None)
 
 
 def _others(making: Making) -> list[Making]:

@@ -13,6 +13,7 @@ from pydicom import Dataset
 from dicom_node.results import codes
 from dicom_node.results.content import settle
 from dicom_node.results.language.speaking import sentences
+from dicom_node.results.ko.selection import without_names
 from dicom_node.results.withdrawal.signed import described, names_of, number_of_series, sign
 from dicom_node.results.withdrawal.told import TITLES, Told
 from dicom_node.sop_classes import (
@@ -94,9 +95,7 @@ def rejection_of(rejected: Sequence[Rejected], one: Dataset, told: Told, kind: s
         specific_character_set=UTF_8,
     )
     note.ContinuityOfContent = "SEPARATE"
-    for item in note.ContentSequence:
-        if item.ValueType in ("IMAGE", "COMPOSITE"):
-            del item.ConceptNameCodeSequence  # highdicom's; TID 2010 has none
+    without_names(note)
     note.copy_patient_and_study_information(one)
     for keyword in ("ReferencedRequestSequence", "AccessionNumber"):
         if keyword in one:

@@ -168,11 +168,18 @@ def _controls(key: str, groups: Sequence[Group], regions: Sequence[Region]) -> s
 
 def _about(heat: HeatmapPicture, regions: Sequence[Region], *, has_numbers: bool) -> list[str]:
     values = f"Values {heat.lowest:.2f} to {heat.highest:.2f} over {heat.area_mm2:.3g} mm²."
-    shows = "" if heat.shows == heat.name else f"Type: {heat.shows}."
+    shows = "" if heat.is_attention else _about_what(heat)
     what = _ATTENTION if heat.is_attention else _FINDING if has_numbers else ""
     described = _ENCODING.sub("", heat.description)
     texts = (what, " ".join(filter(None, (values, shows, described))))
     return [*filter(None, texts), *map(_of_region, regions)]
+
+
+def _about_what(heat: HeatmapPicture) -> str:
+    """The coded type as a sentence; alone it would be read as what was found."""
+    if not heat.shows or heat.shows.casefold() in heat.name.casefold():
+        return ""
+    return f"What the values are about is coded as “{heat.shows}”, which is no finding."
 
 
 def _of_region(region: Region) -> str:
