@@ -84,6 +84,7 @@ def _tissue() -> Json:
         "tile classifier, taught by a network of colorectal tiles. Not validated for any clinical "
         "use.",
         "classes": [TISSUES[name] for name in CLASSES],
+        "background": [_meaning("BACK")],
         "organs": ORGANS,
         "top_patches": 0,
     }
