@@ -265,7 +265,7 @@ def test_cautions_of_the_analysis_and_levels_left_aside_are_german():
         "der Instanz 1.2.3 ist nicht lesbar: der JPEG-Datenstrom endet vor seiner Endmarke."
     ) in said
     out = next(text for text in said if "Nicht gelesen" in text)
-    assert "THUMBNAIL mit 40 x 60 px (THUMBNAIL)." in out
+    assert "THUMBNAIL mit 60 x 40 px (THUMBNAIL)." in out
     assert "(Sie umfasst 1,500 mm, wo die Basisebene 3,000 mm umfasst.)." in out
     assert "Trotzdem untersucht: Kacheln unscharf 3 von 50, mit Luftblasen 1 von 50." in out
 
@@ -308,6 +308,7 @@ def test_the_page_of_view_finds_the_cautions_of_a_german_report():
     )  # fmt: skip
     words = words_of(read_report(report))
     assert words.cautions == (
-        "Die Färbung ist im Schnitt nicht angegeben; das Modell ist für hematoxylin stain bestimmt.",
+        "Die Färbung ist im Schnitt nicht angegeben; das Modell ist für hematoxylin stain "
+        "bestimmt.",
     )
     assert not any("Vorsicht" in text for _, text in words.others)
