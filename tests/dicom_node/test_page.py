@@ -13,7 +13,7 @@ from page_results import HOT, STRIDE, Results, refusal, save, write_results
 from PIL import Image
 from pydicom import Dataset, dcmread
 
-from dicom_node.view.page.condition import told
+from dicom_node.view.page.cards.condition import told
 from dicom_node.view.page.identity import moment
 from dicom_node.view.page.slide_page import write_page
 from dicom_node.view.pictures import to_pixels

@@ -14,8 +14,8 @@ from pydicom.sequence import Sequence
 from specimens import code
 
 from dicom_node.view.names import whole_name
+from dicom_node.view.page.cards.glossary import glossary
 from dicom_node.view.page.drawing import nice_length
-from dicom_node.view.page.glossary import glossary
 from dicom_node.view.page.slide_page import write_page
 from dicom_node.view.reading import read_report
 from dicom_node.view.segments import border, overlays

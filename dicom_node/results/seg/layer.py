@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from highdicom import AlgorithmIdentificationSequence
@@ -157,7 +157,8 @@ def _pixels(layer: Layer, more: Sequence[Part]) -> NDArray[np.float64] | NDArray
     """[1, R, C], or [1, R, C, K] of K segments."""
     if not more:
         return layer.pixels[np.newaxis]
-    return np.stack([layer.pixels, *(part.pixels for part in more)], axis=-1)[np.newaxis]
+    planes: NDArray[Any] = np.stack([layer.pixels, *(part.pixels for part in more)], axis=-1)
+    return planes[np.newaxis]
 
 
 def _first(output: HeatmapOutput, layer: Layer) -> Part:

@@ -12,8 +12,8 @@ from pydicom import Dataset
 
 from dicom_node.results import codes
 from dicom_node.results.content import settle
-from dicom_node.results.language.speaking import sentences
 from dicom_node.results.ko.selection import without_names
+from dicom_node.results.language.speaking import sentences
 from dicom_node.results.withdrawal.signed import described, names_of, number_of_series, sign
 from dicom_node.results.withdrawal.told import TITLES, Told
 from dicom_node.sop_classes import (

@@ -19,11 +19,11 @@ from pydicom import Dataset, dcmread
 from dicom_node.view import pictures
 from dicom_node.view.classes import class_maps
 from dicom_node.view.page import identity
-from dicom_node.view.page.close_ups import close_ups, places
-from dicom_node.view.page.composition import class_cards
-from dicom_node.view.page.condition import condition_rows
-from dicom_node.view.page.drawn import drawn_card
-from dicom_node.view.page.glossary import glossary
+from dicom_node.view.page.cards.close_ups import close_ups, places
+from dicom_node.view.page.cards.composition import class_cards
+from dicom_node.view.page.cards.condition import condition_rows
+from dicom_node.view.page.cards.drawn import drawn_card
+from dicom_node.view.page.cards.glossary import glossary
 from dicom_node.view.page.maps import map_cards, slide_card
 from dicom_node.view.page.markup import Named, card, facts
 from dicom_node.view.page.sheet import write_sheet

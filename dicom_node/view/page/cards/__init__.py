@@ -1,0 +1,1 @@
+"""Cards of a page that stand beside its statement."""
