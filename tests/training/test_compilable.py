@@ -19,7 +19,7 @@ from engines.bundle import SHIPPED  # noqa: E402
 from engines.manifest.tensors import Graph, Tensor  # noqa: E402
 from engines.tensorrt.gate import CAPABILITIES, ask  # noqa: E402
 from engines.tensorrt.plans import BAG  # noqa: E402
-from training.bundle.forms import halve, quantize  # noqa: E402
+from training.bundle.forms import Care, halve, quantize  # noqa: E402
 from training.learning.compilable import compilable  # noqa: E402
 from training.methods.registry import METHODS  # noqa: E402
 
@@ -163,7 +163,7 @@ def test_int8_for_gpus_is_a_graph_of_its_own_that_tensorrt_builds(tmp_path: Path
     graph = Graph(file="int8.onnx", inputs=(given,), outputs=())
     for is_symmetric in (True, False):
         path = tmp_path / "int8.onnx"
-        quantize(encoder, tiles, path, batch=4, is_careful=True, is_symmetric=is_symmetric)
+        quantize(encoder, tiles, path, batch=4, care=Care(1), is_symmetric=is_symmetric)
         said = [ask(path, graph, [(16, 16, 16)], one) for one in CAPABILITIES]
         assert [not refusal for refusal in said] == [is_symmetric] * len(CAPABILITIES)
 

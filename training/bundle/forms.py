@@ -9,6 +9,7 @@ graph.
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,22 +34,35 @@ _STAYS_FP32 = ("LayerNormalization", "InstanceNormalization", "GroupNormalizatio
 _SYMMETRIC = {"ActivationSymmetric": True, "AddQDQPairToWeight": True, "QuantizeBias": False}
 
 
+@dataclass(frozen=True)
+class Care:
+    """What stays in fp32, and which activations may be cut off for the sake of the others."""
+
+    left: int
+    """Convolutions at the beginning, which see raw colors, beside the head; in a graph without
+    convolutions the last matrix product instead. 0: nothing stays in fp32, the head neither."""
+    percentile: float | None = None
+    """Of activations by size, in percent: what lies above is cut off. None: nothing."""
+
+
+CARES = (Care(0), Care(1), Care(1, 99.998), Care(2, 99.999))
+"""In the order in which they cost time; the first that stays inside the limits is taken."""
+
+
 def quantize(
     encoder: Path,
     calibration: Tiles,
     out: Path,
     *,
     batch: int,
-    is_careful: bool,
+    care: Care,
     is_symmetric: bool = False,
 ) -> None:
-    """Writes the int8 Q/DQ graph: weights per channel, activations by the range of calibration.
+    """Writes the int8 Q/DQ graph: weights per channel, activations by the range of calibration;
+    as much of it as `care` says.
 
     With `is_symmetric` as TensorRT takes it: activations around 0, which leaves those behind a ReLU
     seven bits of eight, and biases in floating point.
-
-    With `is_careful` only the body: all convolutions but the first, which sees raw colors; in a
-    graph without such, all matrix products but the last. The head stays in fp32.
     """
     name = onnx.load(encoder).graph.input[0].name
     with tempfile.TemporaryDirectory() as folder:
@@ -57,23 +71,31 @@ def quantize(
         quantize_static(
             prepared,
             out,
-            _Reader(name, calibration, batch),
+            _Reader(name, _even(calibration, batch) if care.percentile else calibration, batch),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             activation_type=QuantType.QInt8 if is_symmetric else QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
-            nodes_to_quantize=_body(prepared) if is_careful else None,
-            extra_options=_SYMMETRIC if is_symmetric else None,
+            calibrate_method=CalibrationMethod.Percentile
+            if care.percentile
+            else CalibrationMethod.MinMax,
+            nodes_to_quantize=_body(prepared, care.left) if care.left else None,
+            extra_options=(_SYMMETRIC if is_symmetric else {})
+            | ({"CalibPercentile": care.percentile} if care.percentile else {}),
         )
     _clean(out)
 
 
-def _body(encoder: Path) -> list[str]:
+def _even(calibration: Tiles, batch: int) -> Tiles:
+    """Whole batches alone, where there is one: histograms take no batch of another size."""
+    return calibration[: len(calibration) // batch * batch or len(calibration)]
+
+
+def _body(encoder: Path, left: int) -> list[str]:
     nodes = onnx.load(encoder).graph.node
     convolutions = [node.name for node in nodes if node.op_type == "Conv"]
     products = [node.name for node in nodes if node.op_type in ("MatMul", "Gemm")]
-    return convolutions[1:] or products[:-1]
+    return convolutions[left:] or products[:-1]
 
 
 def halve(encoder: Path, out: Path) -> None:

@@ -27,7 +27,7 @@ from engines.manifest.reading import manifest_of, newest
 from engines.names import Engine, FormName
 from engines.runtime import Runtime, open_unexamined
 from training.bundle.costs import Bags, costs
-from training.bundle.forms import Tiles, halve, quantize
+from training.bundle.forms import CARES, Care, Tiles, halve, quantize
 from training.errors import TrainingError
 from training.learning.graphs import write_manifest, write_sums
 
@@ -90,10 +90,9 @@ def add_precisions(
 
 
 def _added(root: Path, name: FormName, material: Material, limits: PrecisionLimits) -> Precision:
-    """One form, its file copied into the bundle; int8 more carefully where all of it costs too
-    much."""
-    for is_careful in (False, True) if name == "int8" else (False,):
-        with _candidate(root, name, material, is_careful=is_careful) as candidate:
+    """One form, its file copied into the bundle; int8 the more carefully the more it costs."""
+    for care in CARES if name == "int8" else CARES[:1]:
+        with _candidate(root, name, material, care) as candidate:
             precision = _measured(candidate, name, material)
             if precision.file is not None:
                 shutil.copyfile(candidate / precision.file, root / precision.file)
@@ -130,9 +129,7 @@ def shipped(found: Sequence[Precision], limits: PrecisionLimits) -> str:
 
 
 @contextmanager
-def _candidate(
-    root: Path, name: FormName, material: Material, *, is_careful: bool
-) -> Iterator[Path]:
+def _candidate(root: Path, name: FormName, material: Material, care: Care) -> Iterator[Path]:
     """A copy of the bundle that claims nothing ill of a form, so that it can be measured."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(shutil.copytree(root, Path(folder) / "bundle"))
@@ -144,7 +141,7 @@ def _candidate(
         if name == "int8":
             batch = content["input"].get("batch", 32)
             file = copy / _FILES[name]
-            quantize(encoder, material.calibration, file, batch=batch, is_careful=is_careful)
+            quantize(encoder, material.calibration, file, batch=batch, care=care)
         elif name == "fp16":
             halve(encoder, copy / _FILES[name])
         if name in _FILES:
