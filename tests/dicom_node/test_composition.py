@@ -241,7 +241,7 @@ def test_of_a_map_that_must_not_speak_there_is_no_number_and_no_segment(
     assert {value for _, value in found.composition().evaluations[1:]} == {"Not assessed"}
     assert len(found.built["region-tumor"].dataset.SegmentSequence) == 1
     assert set(found.built) == {"heatmap-tumor", "region-tumor", "report"}
-    assert template_errors(found.files["report"]) == []
+    assert dciodvfy_errors(found.files["report"]) == []
 
 
 def test_what_cannot_be_divided_is_told_without_a_number(
