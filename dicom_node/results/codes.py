@@ -180,6 +180,7 @@ DIAGNOSTIC_REPORT = Code("18748-4", "LN", "Diagnostic imaging report")
 
 PERCENT = Code("%", "UCUM", "Percent")
 NO_UNITS = Code("1", "UCUM", "no units")
+RATIO = Code("{ratio}", "UCUM", "ratio")
 SQUARE_MM = Code("mm2", "UCUM", "square millimeter")
 
 

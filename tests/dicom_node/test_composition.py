@@ -25,6 +25,7 @@ from tissue_students import (
     slide,
     tissue_map,
     tissue_student,
+    unit,
 )
 from validators import dciodvfy_errors, run, template_errors
 
@@ -78,10 +79,14 @@ class Made:
 @pytest.fixture(scope="module")
 def runtimes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Runtime]]:
     folder, colon = tmp_path_factory.mktemp("bundles"), [of_organ("colon")]
+    near = measure(
+        "tumor at lymphocytes", "share", "Tumor", near=["Lymphocytes"], unit=unit("1"),
+        uncertainty=SURE | {"source": "tests", "level": 0.9, "half_width": 0.05}, organs=colon,
+    )  # fmt: skip
     sure = measure("share of Tumor", "share", "Tumor", uncertainty=SURE, organs=colon)
     bundles = {
         "whole": tissue_student(folder / "whole"),
-        "colon": tissue_student(folder / "colon", [tissue_map(), *measures()[2:], sure]),
+        "colon": tissue_student(folder / "colon", [tissue_map(), *measures()[2:], sure, near]),
         "colon map": tissue_student(folder / "map", [tissue_map(organs=colon), *measures()]),
         "classes alone": tissue_student(folder / "alone", threshold=None),
         "case": tissue_student(folder / "case", unit="case"),
@@ -184,15 +189,24 @@ def test_an_interval_and_where_a_number_was_measured_stand_beside_it(
     runtimes: dict[str, Runtime], slides: dict[str, SlideFiles], tmp_path: Path
 ) -> None:
     found = made(runtimes["colon"], slides["colon"], tmp_path)
-    told = next(text for text in found.texts("Result") if text.startswith("share of Tumor"))
+    assert found.texts("Result")[0] == (
+        "Composition of the tissue: Stroma 60.9 % (0.0645 mm2), Tumor 30.4 % (26.4 to 34.4 %; "
+        "0.0323 mm2), Lymphocytes 8.7 % (0.00922 mm2); of 0.106 mm2 in 414 tiles, each counted "
+        "whole for its most probable class. 94 more tiles are Glass. In brackets first the 95 % "
+        "interval of the share: tiles of other slides. The uncertainty of the other shares is not "
+        "known."
+    )
+    told = next(text for text in found.texts("Result") if text.startswith("tumor at"))
     assert told == (
-        "share of Tumor: 30.4 % (Tumor, 126 of 414 tiles of tissue; 95 % interval 26.4 to 34.4 %; "
-        "tiles of other slides). Measured on colon only."
+        "tumor at lymphocytes: 15.6 % (Tumor in and around Lymphocytes, 10 of 64 tiles of tissue; "
+        "90 % interval 10.6 to 20.6 %; tests). Measured on colon only."
     )
     share = next(m for m in found.composition().measurements if m.name == "share of Tumor")
     assert share.details[0] == ("Interval of the number", "26.4 to 34.4")
+    near = next(m for m in found.composition().measurements if m.name == "tumor at lymphocytes")
+    assert (near.value, near.unit, near.details[0][1]) == ("15.6", "%", "10.6 to 20.6")
     assert "Measured on colon only." in found.composition().comments
-    assert template_errors(found.files["report"]) == []
+    assert dciodvfy_errors(found.files["report"]) == []
 
 
 def test_another_organ_is_said_coded_and_in_words_and_the_rest_goes_on(
@@ -200,10 +214,14 @@ def test_another_organ_is_said_coded_and_in_words_and_the_rest_goes_on(
 ) -> None:
     found = made(runtimes["colon"], slides["lung"], tmp_path)
     why = "because it was measured on colon only; the slide is of lung."
-    assert f"share of Tumor: not assessed, {why}" in found.texts("Result")
+    assert f"share of Tumor, tumor at lymphocytes: not assessed, {why}" in found.texts("Result")
+    assert found.texts("Result")[0].startswith(
+        "Composition of the tissue: Stroma 37.5 % (0.0415 mm2), not assessed: Tumor; no tile of "
+        "Lymphocytes; of"
+    )
     group = found.composition()
     assert ("share of Tumor", "Not assessed") in group.evaluations
-    assert f"share of Tumor: Not assessed, {why}" in group.comments
+    assert f"share of Tumor, tumor at lymphocytes: Not assessed, {why}" in group.comments
     assert "share of Tumor" not in {m.name for m in group.measurements}
     assert "share of Stroma" in {m.name for m in group.measurements}
     for kind in ("report", "region-tumor"):
@@ -223,7 +241,7 @@ def test_of_a_map_that_must_not_speak_there_is_no_number_and_no_segment(
     assert {value for _, value in found.composition().evaluations[1:]} == {"Not assessed"}
     assert len(found.built["region-tumor"].dataset.SegmentSequence) == 1
     assert set(found.built) == {"heatmap-tumor", "region-tumor", "report"}
-    assert template_errors(found.files["report"]) == []
+    assert dciodvfy_errors(found.files["report"]) == []
 
 
 def test_what_cannot_be_divided_is_told_without_a_number(
@@ -235,7 +253,7 @@ def test_what_cannot_be_divided_is_told_without_a_number(
     assert ("Lymphocytes at tumor", "Not assessed") in found.composition().evaluations
     assert f"Lymphocytes at tumor: N{why}" in found.composition().comments
     assert "no tile of Tumor, Lymphocytes" in found.texts("Result")[0]
-    assert template_errors(found.files["report"]) == []
+    assert dciodvfy_errors(found.files["report"]) == []
 
 
 def test_the_region_holds_a_segment_a_class_that_covers_its_tiles_and_no_glass(

@@ -5,8 +5,11 @@ Every word of it is here; `measured` puts the same numbers into measurement grou
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from pydicom.sr.coding import Code
+
+from dicom_node.results import codes
 from dicom_node.results.sr.figures import percent, rounded, tile_mm
 from engines.manifest.outputs import HeatmapOutput, MeasureOutput
 from engines.manifest.uncertainty import Interval, Unknown
@@ -15,16 +18,24 @@ from inference.composition.scope import names_of
 from inference.types import ClassMap, Measured, Prediction
 
 _NOT_ASSESSED = "Not assessed, "
+_UNITS = {"area": codes.SQUARE_MM, "ratio": codes.RATIO}
 
 
-def of_tissue(slides: Sequence[Prediction], manifest: Manifest) -> Iterator[str]:
+def of_tissue(slides: Sequence[Prediction], manifest: Manifest, whole: Prediction) -> Iterator[str]:
     """The composition of a slide, or of all slides of a case together: a sentence for each map of
-    classes."""
+    classes. `whole` is the slide or the case, which knows what is counted."""
     for output in manifest.class_maps:
-        found = [(told, one) for told in slides for one in told.class_maps
-                 if one.name == output.name]  # fmt: skip
+        found = [
+            (told, one) for told in slides for one in told.class_maps if one.name == output.name
+        ]
         if found:
-            yield _composition(output, found, len(slides))
+            intervals = _intervals(output, manifest, whole.measures)
+            silent = [
+                m.classes[0]
+                for m in manifest.measures
+                if m.map == output.name and is_plain(m) and m.name in whole.not_assessed
+            ]
+            yield _composition(output, found, len(slides), intervals, set(silent))
         else:
             whys = dict.fromkeys(_why(told, output) for told in slides)
             yield f"Composition of the tissue, and all that is counted on it: {_low(whys)}"
@@ -47,20 +58,25 @@ def of_measures(result: Prediction, manifest: Manifest) -> Iterator[str]:
         yield f"{', '.join(names)}: {_low([why])}"
 
 
+def unit_of(output: MeasureOutput) -> Code:
+    """The unit that a value is told in: a share is one of 100, whatever the manifest writes."""
+    return codes.PERCENT if output.quantity == "share" else _UNITS[output.quantity]
+
+
 def value_of(output: MeasureOutput, value: float) -> float | int:
-    """A value in the unit of its measure, with as many digits as are told."""
-    return percent(value) if output.unit.value == "%" else rounded(value)
+    """A value in that unit, with as many digits as are told."""
+    return percent(value) if output.quantity == "share" else rounded(value)
 
 
 def ends_of(output: MeasureOutput, found: Measured) -> tuple[float, float] | None:
-    """Low and high of the interval of a value, in its unit; None where there is none."""
+    """Low and high of the interval of a value, in that unit; None where there is none."""
     known = output.uncertainty
     if found.value is None or not isinstance(known, Interval) or known.half_width is None:
         return None
-    value = 100 * found.value if output.unit.value == "%" else found.value
-    highest = {"%": 100.0, "1": 1.0}.get(output.unit.value) if output.quantity == "share" else None
-    high = value + known.half_width
-    return max(0.0, value - known.half_width), high if highest is None else min(highest, high)
+    if output.quantity != "share":
+        return max(0.0, found.value - known.half_width), found.value + known.half_width
+    around = known.half_width * (1 if output.unit.value == "%" else 100)
+    return max(0.0, 100 * found.value - around), min(100.0, 100 * found.value + around)
 
 
 def classes_of(output: MeasureOutput) -> str:
@@ -102,13 +118,35 @@ def unassessed(result: Prediction, of_map: HeatmapOutput, manifest: Manifest) ->
             yield f"{', '.join(names)}: {why}"
 
 
+Intervals = dict[str, tuple[tuple[float, float], Interval]]
+"""Low and high of shares, by class, and what is known of them."""
+
+
+def _intervals(
+    of_map: HeatmapOutput, manifest: Manifest, measures: Mapping[str, Measured]
+) -> Intervals:
+    found: Intervals = {}
+    for output in manifest.measures:
+        known, one = output.uncertainty, measures.get(output.name)
+        is_of_map = output.map == of_map.name and output.quantity == "share" and is_plain(output)
+        ends = ends_of(output, one) if is_of_map and one is not None else None
+        if ends is not None and isinstance(known, Interval):
+            found[output.classes[0]] = (ends, known)
+    return found
+
+
 def _composition(
-    output: HeatmapOutput, found: Sequence[tuple[Prediction, ClassMap]], of: int
+    output: HeatmapOutput,
+    found: Sequence[tuple[Prediction, ClassMap]],
+    of: int,
+    intervals: Intervals,
+    silent: set[str],
 ) -> str:
     places = {code.meaning: n for n, code in enumerate(output.classes)}
     tiles = {m: sum(one.tiles_of(n) for _, one in found) for m, n in places.items()}
-    areas = {m: sum(one.tiles_of(n) * _tile_mm2(told) for told, one in found)
-             for m, n in places.items()}  # fmt: skip
+    areas = {
+        m: sum(one.tiles_of(n) * _tile_mm2(told) for told, one in found) for m, n in places.items()
+    }
     tissue = [code.meaning for code in output.tissue]
     whole, count = sum(areas[m] for m in tissue), sum(tiles[m] for m in tissue)
     glass = sum(tiles[m] for m in output.background)
@@ -117,15 +155,40 @@ def _composition(
     if not count:
         return f"Composition of the tissue: not assessable, because no tile is of tissue.{beside}"
     there = sorted((m for m in tissue if tiles[m]), key=lambda m: -areas[m])
-    named = [f"{m} {percent(areas[m] / whole)} % ({rounded(areas[m])} mm2)" for m in there]
-    absent = [m for m in tissue if not tiles[m]]
+    named = [
+        f"{m} {percent(areas[m] / whole)} % ({_between(m, intervals)}{rounded(areas[m])} mm2)"
+        for m in there
+        if m not in silent
+    ]
+    unsaid = [m for m in tissue if m in silent]
+    named += [f"not assessed: {' and '.join(unsaid)}"] if unsaid else []
+    absent = [m for m in tissue if not tiles[m] and m not in silent]
     none = f"; no tile of {', '.join(absent)}" if absent else ""
-    known = " The uncertainty of these shares is not known."
     return (
         f"Composition of the tissue{where}: {', '.join(named)}{none}; of {rounded(whole)} mm2 in "
         f"{count} tiles, each counted whole for its most probable class.{beside}"
-        f"{known if isinstance(output.uncertainty, Unknown) else ''}{_domain(output)}"
+        f"{_sure(output, there, intervals)}{_domain(output)}"
     )
+
+
+def _between(meaning: str, intervals: Intervals) -> str:
+    if meaning not in intervals:
+        return ""
+    low, high = (rounded(end) for end in intervals[meaning][0])
+    return f"{low} to {high} %; "
+
+
+def _sure(output: HeatmapOutput, there: Sequence[str], intervals: Intervals) -> str:
+    """How sure the shares are."""
+    known = dict.fromkeys(
+        f" In brackets first the {100 * intervals[m][1].level:g} % interval of the share: "
+        f"{intervals[m][1].source}."
+        for m in there
+        if m in intervals
+    )
+    unknown = not all(m in intervals for m in there) and isinstance(output.uncertainty, Unknown)
+    which = "the other" if known else "these"
+    return "".join(known) + (f" The uncertainty of {which} shares is not known." if unknown else "")
 
 
 def _why(told: Prediction, output: HeatmapOutput) -> str:
@@ -134,16 +197,21 @@ def _why(told: Prediction, output: HeatmapOutput) -> str:
     return told.not_assessed[output.name]
 
 
+def is_plain(output: MeasureOutput) -> bool:
+    """Whether it is the area or the share of one class on the whole slide."""
+    return not (output.near or output.over) and len(output.classes) == 1
+
+
 def _is_in_composition(output: MeasureOutput, found: Measured) -> bool:
-    """Whether the sentence of the composition says it: an area or share of one class."""
-    is_plain = not (output.near or output.over or found.why or found.beside)
-    return is_plain and len(output.classes) == 1 and isinstance(output.uncertainty, Unknown)
+    """Whether the sentence of the composition says it."""
+    is_told = isinstance(output.uncertainty, Unknown) or output.quantity == "share"
+    return is_plain(output) and is_told and not (found.why or found.beside)
 
 
 def _said(output: MeasureOutput, found: Measured) -> str:
     if found.value is None:
         return found.why[:1].lower() + found.why[1:]
-    unit = {"%": " %", "mm2": " mm2"}.get(output.unit.value, "")
+    unit = {"share": " %", "area": " mm2"}.get(output.quantity, "")
     ends, known = ends_of(output, found), output.uncertainty
     sure = "uncertainty: not known"
     if ends is not None and isinstance(known, Interval):

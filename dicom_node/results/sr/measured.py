@@ -66,7 +66,7 @@ def _numbers(result: Prediction, outputs: Sequence[MeasureOutput]) -> Iterator[M
         one = number(
             codes.concept(output.code),
             composition.value_of(output, found.value),
-            codes.concept(output.unit),
+            composition.unit_of(output),
             composition.ends_of(output, found),
         )
         has = RelationshipTypeValues.HAS_PROPERTIES

@@ -16,7 +16,7 @@ from inference.types import Prediction
 def results_of(result: Prediction, manifest: Manifest) -> Iterator[str]:
     """The composition of the tissue, scores, curves, what is counted, maps; a model that gives no
     score says so."""
-    yield from composition.of_tissue([result], manifest)
+    yield from composition.of_tissue([result], manifest, result)
     yield from numbers_of(result, manifest)
     yield from maps_of(result, manifest)
     yield from calibrations_of(manifest)

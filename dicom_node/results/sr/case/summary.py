@@ -100,7 +100,8 @@ def _answer(
     if len(used) < len(slides):
         warned = " ".join(filter(None, ["Not all slides were used.", warned]))
     yield codes.SAID_CASE_JUDGED, f"Yes, with caution. {warned}" if warned else "Yes."
-    for text in composition.of_tissue([slide for _, slide in used], manifest):
+    slides_used = [slide for _, slide in used]
+    for text in composition.of_tissue(slides_used, manifest, result.numbers):
         yield codes.SAID_RESULT, text
     for text in outcome.numbers_of(result.numbers, manifest):
         yield codes.SAID_RESULT, text
