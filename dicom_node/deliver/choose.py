@@ -18,6 +18,9 @@ from dicom_node.sop_classes import JPEG_LS_LOSSLESS, SEGMENTATION, SopClass
 
 Accepted = Mapping[str, Sequence[str]]
 """Transfer syntaxes that a destination accepts, by SOP class, as UIDs."""
+Refused = Mapping[str, str]
+"""What a destination answered to the objects of a study that it refused for good: the status by the
+name of the kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +34,17 @@ class Choice:
     """Names of the SOP classes that it does not accept and that would have come first."""
     is_hopeless: bool = False
     """Sent although it was not accepted: the report, whose refusal then is the reason."""
+    refused: tuple[str, ...] = ()
+    """What it answered to objects of kinds that would have come first, such as "A900 to report"."""
 
     @property
     def told(self) -> str:
         """A sentence for people; empty where the kind is sent as it is."""
-        if not self.lacks:
+        if not self.lacks and not self.refused:
             return ""
-        why = f"it accepts no {' and no '.join(self.lacks)}"
+        lacks = [f"it accepts no {' and no '.join(self.lacks)}"] if self.lacks else []
+        answers = [f"it answered {' and '.join(self.refused)}"] if self.refused else []
+        why = " and ".join([*answers, *lacks])
         if self.is_hopeless:
             return f"{self.asked} cannot be sent in any form, and so nothing is: {why}"
         if self.sent:
@@ -123,23 +130,34 @@ class Plan:
         ]
 
 
-def plan(destinations: Sequence[Destination], seen: Mapping[str, DestinationSeen]) -> Plan:
-    """By what each destination was last seen to accept.
+def plan(
+    destinations: Sequence[Destination],
+    seen: Mapping[str, DestinationSeen],
+    refused: Mapping[str, Refused] | None = None,
+) -> Plan:
+    """By what each destination was last seen to accept, and what it `refused` of this study.
 
     One that was never asked, or not for a class, is taken to accept it: what it refuses then parks
     the study. An earlier version asked for fewer classes.
     """
     answers = {name: one.accepted for name, one in seen.items() if one.reachable or one.accepted}
     return Plan(
-        {d.name: choices_of(d, answers.get(d.name)) for d in destinations},
+        {
+            d.name: choices_of(d, answers.get(d.name), (refused or {}).get(d.name))
+            for d in destinations
+        },
         frozenset(d.name for d in destinations if d.heatmap_grid == "level"),
     )
 
 
-def choices_of(destination: Destination, accepted: Accepted | None) -> tuple[Choice, ...]:
+def choices_of(
+    destination: Destination, accepted: Accepted | None, refused: Refused | None = None
+) -> tuple[Choice, ...]:
     """One choice for each kind that a destination should get; `accepted` is None where nobody
     knows."""
-    return tuple(_choice(name, destination, accepted) for name in _objects(destination))
+    return tuple(
+        _choice(name, destination, accepted, refused or {}) for name in _objects(destination)
+    )
 
 
 def chain(name: str) -> list[Kind]:
@@ -148,6 +166,20 @@ def chain(name: str) -> list[Kind]:
     for one in found:  # grows meanwhile
         found += [k for k in kinds.KINDS if k.instead_of == one.name and k not in found]
     return found
+
+
+def next_forms(name: str, accepted: Accepted | None) -> list[str]:
+    """Names of the kinds that come after one in a chain, and that may be accepted."""
+    for first in (kind for kind in kinds.KINDS if not kind.instead_of):
+        names = [kind.name for kind in chain(first.name)]
+        if name in names:
+            later = chain(first.name)[names.index(name) + 1 :]
+            return [k.name for k in later if accepted is None or _may_take(k, accepted)]
+    return []
+
+
+def _may_take(kind: Kind, accepted: Accepted) -> bool:
+    return kind.sop_class.uid not in accepted or bool(accepted[kind.sop_class.uid])
 
 
 def is_report(name: str) -> bool:
@@ -189,17 +221,22 @@ def _objects(destination: Destination) -> tuple[str, ...]:
     return tuple(kind.name for kind in kinds.KINDS if not kind.asked)
 
 
-def _choice(name: str, destination: Destination, accepted: Accepted | None) -> Choice:
+def _choice(
+    name: str, destination: Destination, accepted: Accepted | None, refused: Refused
+) -> Choice:
     lacks: list[str] = []
+    answers: list[str] = []
     for kind in chain(name):
+        if kind.name in refused:
+            answers.append(f"{refused[kind.name]} to {kind.name}")
+            continue
         is_known = accepted is not None and kind.sop_class.uid in accepted
         if accepted is None or not is_known or _takes(destination, kind.sop_class, accepted):
-            return Choice(name, kind.name, tuple(lacks))
+            return Choice(name, kind.name, tuple(lacks), refused=tuple(answers))
         if kind.sop_class.name not in lacks:
             lacks.append(kind.sop_class.name)
-    if is_report(name):
-        return Choice(name, name, tuple(lacks), is_hopeless=True)
-    return Choice(name, "", tuple(lacks))
+    sent = name if is_report(name) else ""
+    return Choice(name, sent, tuple(lacks), is_hopeless=bool(sent), refused=tuple(answers))
 
 
 def _takes(destination: Destination, sop_class: SopClass, accepted: Accepted) -> bool:

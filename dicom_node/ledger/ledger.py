@@ -13,6 +13,7 @@ from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.database.look import Where
 from dicom_node.ledger.deliveries import Deliveries
 from dicom_node.ledger.events import Events
+from dicom_node.ledger.fallbacks import Fallbacks
 from dicom_node.ledger.keeping.discards import Discards
 from dicom_node.ledger.keeping.endings import Endings
 from dicom_node.ledger.keeping.holds import Holds
@@ -38,6 +39,7 @@ _PARTS: dict[str, Callable[[Database], Any]] = {
     "switches": Switches,
     "holds": Holds,
     "withdrawals": Withdrawals,
+    "fallbacks": Fallbacks,
 }
 
 
@@ -96,6 +98,7 @@ class EgressLedger(_OnDatabase):
     queries: Queries
     switches: Switches
     holds: Holds
+    fallbacks: Fallbacks
 
 
 @dataclass(frozen=True)

@@ -92,13 +92,35 @@ class Steps:
             if job.is_case:
                 answer = self._analyze_case(run, job, moved)
             else:
-                slide = self._objects.slide(run, job.slide, moved)
-                result, trouble = self._said_of(run, slide, job, moved)
-                archive.save(result, self._objects.prediction_path(run, job))
-                predict.discard(self._objects.tiles_path(run, job))
-                answer = Analyzed(type(result).__name__, trouble)
+                answer = self._known_answer(run, job) or self._analyze_slide(run, job, moved)
         self._note_work(run, job, time.monotonic() - began)
         return answer
+
+    def _analyze_slide(self, run: Run, job: Job, moved: Callable[[], None]) -> Analyzed:
+        """The prediction of one slide, on disk, with what a later attempt must know of it."""
+        slide = self._objects.slide(run, job.slide, moved)
+        result, trouble = self._said_of(run, slide, job, moved)
+        answer = Analyzed(type(result).__name__, trouble)
+        note = {"made_with": self._made_with(), "result": answer.result, "trouble": trouble}
+        archive.save(result, self._objects.prediction_path(run, job), note)
+        predict.discard(self._objects.tiles_path(run, job))
+        return answer
+
+    def _made_with(self) -> str:
+        roster = self._students.roster
+        return f"{roster.digest} on {roster.engine}"
+
+    def _known_answer(self, run: Run, job: Job) -> Analyzed | None:
+        """What an earlier attempt said of a slide, where only other forms of it are to be built."""
+        if not self._ledger.queries.refused_kinds(run.study, run.revision):
+            return None
+        try:
+            note = archive.note_of(self._objects.prediction_path(run, job))
+        except (OSError, ValueError):
+            return None
+        if note.get("made_with") != self._made_with():
+            return None
+        return Analyzed(note["result"], note["trouble"])
 
     def _analyze_case(self, run: Run, job: Job, moved: Callable[[], None]) -> Analyzed:
         """The prediction of all slides together, on disk."""
@@ -116,7 +138,8 @@ class Steps:
             return Stale()
         made: list[Result] = []
         # Once: a destination that answers meanwhile must not be sent what was not made.
-        goes = plan(self._config.destinations, self._ledger.queries.destinations())
+        refused = self._ledger.queries.refused_kinds(run.study, run.revision)
+        goes = plan(self._config.destinations, self._ledger.queries.destinations(), refused)
         seen_to = [self._objects.trouble_of(run), *troubles]
         with self._turn(), self._working.on(run, BUILDING) as moved:
             slides = {slide.key: slide for slide in self._objects.slides(run, moved)}

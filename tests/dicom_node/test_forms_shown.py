@@ -59,7 +59,7 @@ def whole(image: Dataset) -> np.ndarray:
     rows, cols, side = image.TotalPixelMatrixRows, image.TotalPixelMatrixColumns, image.Rows
     across = -(-cols // side)
     full = np.zeros((-(-rows // side) * side, across * side, 3), np.uint8)
-    for n, frame in enumerate(image.pixel_array):
+    for n, frame in enumerate(image.pixel_array.reshape(-1, side, side, 3)):
         top, left = n // across * side, n % across * side
         full[top : top + side, left : left + side] = frame
     return full[:rows, :cols]
@@ -128,6 +128,36 @@ def test_the_picture_lies_on_the_slide_where_it_says(shown):
         np.testing.assert_allclose(found, place.to_slide_mm(*turned[n, m]), atol=2e-3)
     assert [round(float(v)) for v in image.ImageOrientationSlide[3:]] == [1, 0, 0], "upright"
     assert image.FrameOfReferenceUID != source.FrameOfReferenceUID, "it is no level of the slide"
+
+
+def test_the_picture_is_a_pyramid_of_two_levels_in_one_series(shown):
+    _, made = shown
+    first, small = made["overlay"], made["overlay-small"]
+    same = ("SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "FrameOfReferenceUID")
+    for keyword in (*same, "ImageType", "ImageOrientationSlide", "ContainerIdentifier"):
+        assert small[keyword].value == first[keyword].value, keyword
+    assert small.SOPInstanceUID != first.SOPInstanceUID
+    assert (first.InstanceNumber, small.InstanceNumber) == (1, 2)
+    specimens = [ds.SpecimenDescriptionSequence[0].SpecimenUID for ds in (first, small)]
+    assert specimens[0] == specimens[1]
+    spacings = [
+        [
+            float(mm)
+            for mm in ds.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing
+        ]
+        for ds in (first, small)
+    ]
+    np.testing.assert_allclose(spacings[1], [4 * mm for mm in spacings[0]], rtol=1e-7)
+    origins = [ds.TotalPixelMatrixOriginSequence[0] for ds in (first, small)]
+    for axis in "XY":
+        keyword = f"{axis}OffsetInSlideCoordinateSystem"
+        values = [float(o[keyword].value) for o in origins]
+        assert values[0] == pytest.approx(values[1], abs=1e-9)
+    large, reduced = whole(first).astype(float), whole(small).astype(float)
+    assert reduced.shape[:2] == tuple(-(-n // 4) for n in large.shape[:2])
+    rows, cols = (n // 4 for n in large.shape[:2])
+    mean = large[: 4 * rows, : 4 * cols].reshape(rows, 4, cols, 4, 3).mean((1, 3))
+    assert np.abs(mean - reduced[:rows, :cols]).mean() < 3
 
 
 def test_a_picture_says_that_it_is_derived_lossy_and_free_of_patient_data(shown):

@@ -32,6 +32,7 @@ from pacs_profiles import (
 )
 from pydicom import Dataset, dcmread
 from result_inputs import PROVENANCE, manifest, prediction, values
+from structlog.testing import capture_logs
 
 from dicom_node.config.whole import Config
 from dicom_node.deliver.choose import plan
@@ -271,6 +272,89 @@ def test_a_report_that_is_refused_by_status_keeps_the_heatmap_back(ledger, tmp_p
         assert {ds.SOPClassUID for ds in pacs.came} == {SR_3D}
     assert revision.state is State.PARKED
     assert "not sent without its report: pacs answered A900" in str(revision.reason)
+
+
+# -- a class that is taken, and an object that is refused ------------------------------------------
+
+
+def build_again(ledger: Ledger, config: Config, slide: SlideStudy) -> list[Result]:
+    """As the worker does after a form was refused."""
+    revision = ledger.queries.revision(STUDY)
+    assert revision is not None
+    assert revision.state is State.QUEUED
+    refused = ledger.queries.refused_kinds(STUDY, 1)
+    goes = plan(config.destinations, ledger.queries.destinations(), refused)
+    wanted = replace(making_of(slide), wanted=goes.asked)
+    made = [_kept(b, config) for b in build_objects(wanted)]
+    ledger.studies.start_analysis(revision.run, "engine", "digest")
+    assert ledger.deliveries.start(
+        revision.run, made, ["pacs"], only=goes.routes(made), told=goes.told(made)
+    )
+    return made
+
+
+def queued_again(ledger: Ledger) -> bool:
+    revision = ledger.queries.revision(STUDY)
+    return revision is not None and revision.state is State.QUEUED
+
+
+@pytest.mark.parametrize("status", [0x0122, 0xA900, 0xC000])
+def test_a_pacs_that_takes_the_class_and_refuses_the_object_gets_the_next_form(
+    status, ledger, tmp_path, phantom_study
+):
+    refusing = ProfiledPacs(explicit(SR_3D, SR_TEXT, SEG), answers_to={SR_3D: status})
+    with running(refusing) as pacs, capture_logs() as said:
+        config = config_of(tmp_path, pacs)
+        make(ledger, config, phantom_study)
+        with delivering(ledger, config):
+            wait_for(lambda: queued_again(ledger), within_s=30, what="the next form asked for")
+            build_again(ledger, config, phantom_study)
+            revision = ended(ledger)
+        assert revision.state is State.DONE, revision.reason
+        assert [ds.SOPClassUID for ds in pacs.came] == [SR_3D, SR_TEXT, SEG]
+    code = f"{status:04X}"
+    assert f"report-text is sent in the place of report: it answered {code} to report" in told(
+        ledger
+    )
+    (line,) = [e for e in said if e["event"] == "refused_by_status"]
+    assert line["reason"] == (
+        f"pacs answered {code} to report: the next form that it accepts is made, report-text"
+    )
+
+
+def test_a_pacs_that_refuses_every_form_is_not_asked_for_ever(ledger, tmp_path, phantom_study):
+    every = {SR_3D: 0xC000, SR_TEXT: 0xC000}
+    with running(ProfiledPacs(explicit(SR_3D, SR_TEXT, SEG), answers_to=every)) as pacs:
+        config = config_of(tmp_path, pacs)
+        make(ledger, config, phantom_study)
+        with delivering(ledger, config):
+            wait_for(lambda: queued_again(ledger), within_s=30, what="the next form asked for")
+            build_again(ledger, config, phantom_study)
+            revision = ended(ledger)
+        assert revision.state is State.PARKED
+        assert "pacs answered C000" in str(revision.reason)
+        assert [ds.SOPClassUID for ds in pacs.came] == [SR_3D, SR_TEXT]
+    ledger.studies.retry(STUDY)
+    assert ledger.queries.refused_kinds(STUDY, 1) == {}, "a person has asked for a new try"
+
+
+def test_a_node_sends_the_next_form_by_itself_and_analyzes_nothing_twice(phantom_study, tmp_path):
+    study = study_of(phantom_study.folder)
+    refusing = ProfiledPacs(explicit(SR_3D, SR_TEXT, SEG), answers_to={SR_3D: 0xA900})
+    with running(refusing) as pacs, node(tmp_path / "node", pacs.port) as n:
+        n.start()
+        wait_for(lambda: n.ledger.queries.destinations(), what="the destination asked")
+        storescu(n.port, phantom_study.folder)
+        revision = n.finished(study)
+        assert revision.state is State.DONE, revision.reason
+        assert [ds.SOPClassUID for ds in pacs.came][:2] == [SR_3D, SR_TEXT]
+        assert {ds.SOPClassUID for ds in pacs.came[2:]} == {SEG}
+        done = [e for e in n.ledger.queries.events(study) if e.kind == "results_built"]
+        assert len(done) == 2
+        (kept,) = (tmp_path / "node").rglob("prediction-*.npz")
+        assert kept.stat().st_mtime < done[0].at, "what was predicted is used once more"
+        said = n.run("studies", "show", study).stdout
+    assert "report-text is sent in the place of report: it answered A900 to report" in said
 
 
 def test_explicit_segmentations_arrive_so_with_the_same_pixels(ledger, tmp_path, phantom_study):

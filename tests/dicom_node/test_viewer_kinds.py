@@ -35,6 +35,7 @@ SHOWN = {
     "turned": ("heatmap-tumor", "report", "annotations"),
 }
 """Kinds by study; each picture takes seconds."""
+BANNER = (156, 28, 28)
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +48,9 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> list[SeenStudy]:
     folder = tmp_path_factory.mktemp("seen")
     slide = drawn_slide(folder / "drawn")
     asked = frozenset({"annotations", "map"})
-    return [
-        seen_study(name, slide, folder / name, asked & set(kinds)) for name, kinds in SHOWN.items()
-    ]
+    wanted = {name: asked & set(kinds) for name, kinds in SHOWN.items()}
+    wanted["latin"] |= {"overlay"}
+    return [seen_study(name, slide, folder / name, wanted[name]) for name in SHOWN]
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def said(modules: Path, studies: list[SeenStudy]) -> dict[str, list[str]]:
     OUTPUT.mkdir(parents=True, exist_ok=True)
     files = [path for study in studies for path in study.files]
     with serve(files, pages(modules)) as address:
-        jobs = [_job(study, address) for study in studies]
+        jobs = [*(_job(study, address) for study in studies), _picture_alone(studies[0], address)]
         chromium = shutil.which("chromium") or ""
         done = subprocess.run(
             ["node", SUPPORT / "kinds.js", modules, chromium, OUTPUT, json.dumps(jobs)],
@@ -87,6 +88,14 @@ def _job(study: SeenStudy, address: str) -> dict[str, object]:
     ]
     page = f"{address}/viewer.html?study={study.uid}&slide={series}"
     return {"address": page, "name": study.name, "layers": layers}
+
+
+def _picture_alone(study: SeenStudy, address: str) -> dict[str, object]:
+    """The drawn picture, opened as a slide of its own."""
+    (made,) = study.objects.values()
+    series = dcmread(made["overlay"], stop_before_pixels=True).SeriesInstanceUID
+    page = f"{address}/viewer.html?study={study.uid}&slide={series}"
+    return {"address": page, "name": f"{study.name}-picture", "layers": []}
 
 
 def picture(name: str) -> np.ndarray:
@@ -163,3 +172,18 @@ def test_the_map_is_brightest_where_the_value_is_highest(said):
     rows, cols = np.nonzero(light >= np.percentile(light[blue], 99))
     middle = [np.nonzero(blue)[axis].mean() for axis in (0, 1)]
     np.testing.assert_allclose([np.median(rows), np.median(cols)], middle, atol=12)
+
+
+def test_the_drawn_picture_opens_as_a_whole(said):
+    """Its banner from end to end, and white below the legend: nothing lies beyond the window."""
+    seen = picture("latin-picture")
+    banner = np.abs(seen - BANNER).max(axis=2) < 30
+    rows, cols = np.nonzero(banner)
+    assert rows.size > 1000, "the banner is not seen"
+    height, width = seen.shape[:2]
+    assert cols.min() > 0
+    assert cols.max() < width - 1
+    assert cols.max() - cols.min() > width / 4
+    assert rows.min() > 0
+    drawn = np.nonzero((seen < 200).any(axis=2).any(axis=1))[0]
+    assert drawn.max() < height - 1, "the legend ends above the lower edge"

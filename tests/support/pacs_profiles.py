@@ -31,6 +31,8 @@ class ProfiledPacs:
     takes: Mapping[str, Sequence[str]]
     answers: int = _SUCCESS
     """To C-STORE."""
+    answers_to: Mapping[str, int] = field(default_factory=dict)
+    """The same by SOP class, where it differs."""
     takes_s: float = 0.0
     """Seconds that it needs for an object."""
     finds: bool = False
@@ -48,9 +50,10 @@ class ProfiledPacs:
         ds = event.dataset
         ds.file_meta = event.file_meta
         self.came.append(ds)
-        if self.answers == _SUCCESS:
+        answer = self.answers_to.get(str(ds.SOPClassUID), self.answers)
+        if answer == _SUCCESS:
             self.holds[str(ds.SOPInstanceUID)] = ds
-        return self.answers
+        return answer
 
     def on_find(self, event: Any) -> Iterator[tuple[int, Dataset]]:
         held = self.holds.get(str(event.identifier.SOPInstanceUID))

@@ -12,6 +12,8 @@ from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.database.tables import destinations, events, revisions
 from dicom_node.ledger.rows import DestinationSeen, Event
 
+REFUSED_BY_STATUS = "refused_by_status"
+
 
 class EventQueries:
     """Questions of what was noted."""
@@ -56,6 +58,11 @@ class EventQueries:
         built = (e.fields for e in self.events(study) if e.kind == "results_built")
         return found | {digest for f in built if (digest := f.get("bundle_digest"))}
 
+    def refused_kinds(self, study: str, revision: int) -> dict[str, dict[str, str]]:
+        """As `refused_in`."""
+        with self._database.read() as db:
+            return refused_in(db, study, revision)
+
     def last_event(self) -> int:
         """The number of the last event; 0 without any."""
         with self._database.read() as db:
@@ -68,3 +75,24 @@ class EventQueries:
                 row.name: DestinationSeen(row.checked_at, row.reachable, row.accepted, row.reason)
                 for row in db.execute(sa.select(destinations))
             }
+
+
+def refused_in(db: sa.Connection, study: str, revision: int) -> dict[str, dict[str, str]]:
+    """What destinations refused by status of a revision, since somebody last asked for a retry: the
+    status by the name of the kind, by destination."""
+    query = (
+        sa.select(events.c.kind, events.c.fields)
+        .where(
+            events.c.study_instance_uid == study,
+            events.c.kind.in_((REFUSED_BY_STATUS, "retry_asked")),
+        )
+        .order_by(events.c.id)
+    )
+    found: dict[str, dict[str, str]] = {}
+    for kind, text in db.execute(query):
+        fields = json.loads(text)
+        if kind != REFUSED_BY_STATUS:
+            found.clear()
+        elif fields["revision"] == revision:
+            found.setdefault(fields["destination"], {})[fields["form"]] = fields["status"]
+    return found

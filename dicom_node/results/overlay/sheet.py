@@ -40,7 +40,7 @@ class Sheet:
 
     pixels: NDArray[np.uint8]
     """RGB [H, W, 3]."""
-    top_px: int
+    top_px: float
     """Rows above the slide."""
     geometry: SlideGeometry
     """Of the slide as it lies in the picture, in pixels of the picture."""
@@ -69,6 +69,24 @@ def sheet_of(making: Making, segmentation: Dataset) -> Sheet:
     _banner(canvas, making)
     _explain(canvas, making, layer, _BANNER_PX + height, geometry.spacing_col_mm)
     return Sheet(np.asarray(canvas), _BANNER_PX, geometry, layer.name)
+
+
+def smaller(sheet: Sheet, times: int) -> Sheet:
+    """The same picture with pixels `times` as wide and high, from the same corner; what is missing
+    of the last ones is white."""
+    height, width = sheet.pixels.shape[:2]
+    padded = np.pad(
+        sheet.pixels, ((0, -height % times), (0, -width % times), (0, 0)), constant_values=255
+    )
+    geometry = replace(
+        sheet.geometry,
+        rows=padded.shape[0] // times,
+        cols=padded.shape[1] // times,
+        spacing_row_mm=sheet.geometry.spacing_row_mm * times,
+        spacing_col_mm=sheet.geometry.spacing_col_mm * times,
+    )
+    pixels = np.asarray(Image.fromarray(padded).reduce(times))
+    return Sheet(pixels, sheet.top_px / times, geometry, sheet.label)
 
 
 def origin_mm(sheet: Sheet) -> tuple[float, float, float]:

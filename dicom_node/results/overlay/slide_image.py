@@ -1,7 +1,7 @@
 """The drawn picture as a derived VL Whole Slide Microscopy Image (PS3.3 A.32.8).
 
 It has a frame of reference of its own: in the slide's, viewers would take it for one more level of
-the slide, and show it in the place of tissue.
+the slide, and show it in the place of tissue. It is a pyramid of two levels, in one series.
 """
 
 from __future__ import annotations
@@ -16,16 +16,19 @@ from pydicom.uid import JPEGBaseline8Bit
 from pydicom.valuerep import DSfloat
 
 from dicom_node.results.carried.specimens import name_specimen
+from dicom_node.results.content import settle
 from dicom_node.results.identity import ResultNames
 from dicom_node.results.kinds import OVERLAY
 from dicom_node.results.making import BuiltObject, Making
 from dicom_node.results.modules import blank_header, complete, pixel_measures, series_description
 from dicom_node.results.overlay.encoding import derive, put_pixels
-from dicom_node.results.overlay.sheet import Sheet, origin_mm, sheet_of
+from dicom_node.results.overlay.sheet import Sheet, origin_mm, sheet_of, smaller
 from inference.slide.characters.header import UTF_8
 from inference.types import Prediction, SlideGeometry
 
 _TILE_PX = 512
+_TIMES = 4
+"""The smaller level's pixel: with one level alone viewers open a picture at its full size."""
 _KIND = ["DERIVED", "PRIMARY", "VOLUME", "RESAMPLED"]
 # Of the slide's image: what it was stained with and how it was lit is true of the picture, too.
 _COPIED = (
@@ -52,23 +55,32 @@ def make(making: Making) -> Iterator[BuiltObject]:
         return
     for nth, segmentation in enumerate(making.heatmaps):
         sheet = sheet_of(making, segmentation)
-        image = _image(making, result.geometry, sheet, segmentation, nth)
         kind = OVERLAY.name if nth == 0 else f"{OVERLAY.name}-{nth + 1}"
-        yield BuiltObject(kind, making.slide.key, image)
+        # Settled here: the smaller level has its series and its frame of reference.
+        first = settle(_image(making, result.geometry, sheet, segmentation, nth))
+        yield BuiltObject(kind, making.slide.key, first)
+        small = _image(making, result.geometry, smaller(sheet, _TIMES), segmentation, nth, first)
+        yield BuiltObject(f"{kind}-small", making.slide.key, small)
 
 
 def _image(
-    making: Making, geometry: SlideGeometry, sheet: Sheet, segmentation: Dataset, nth: int
+    making: Making,
+    geometry: SlideGeometry,
+    sheet: Sheet,
+    segmentation: Dataset,
+    nth: int,
+    first: Dataset | None = None,
 ) -> SOPClass:
-    names = making.names_after(segmentation, OVERLAY.name)
+    """A level of the picture: the `first`, or a smaller one of the same pyramid."""
+    names = making.names_after(segmentation, f"{OVERLAY.name} small" if first else OVERLAY.name)
     header = blank_header(making.source, geometry)
     image = SOPClass(
         study_instance_uid=making.source.StudyInstanceUID,
-        series_instance_uid=names.uid("series"),
+        series_instance_uid=first.SeriesInstanceUID if first else names.uid("series"),
         series_number=making.asked_series_number(OVERLAY, nth),
         sop_instance_uid=names.uid("instance"),
         sop_class_uid=OVERLAY.sop_class.uid,
-        instance_number=1,
+        instance_number=2 if first else 1,
         modality="SM",
         transfer_syntax_uid=JPEGBaseline8Bit,
         series_description=series_description(
@@ -82,6 +94,10 @@ def _image(
     name_specimen(image, names)
     image.ImageType = _KIND
     image.FrameOfReferenceUID = names.uid("frame of reference")
+    if first is not None:
+        image.FrameOfReferenceUID = first.FrameOfReferenceUID
+        if "SpecimenDescriptionSequence" in first:
+            image.SpecimenDescriptionSequence = deepcopy(first.SpecimenDescriptionSequence)
     image.PositionReferenceIndicator = "SLIDE_CORNER"
     _place(image, sheet)
     _groups(image, making.source, sheet, names)
