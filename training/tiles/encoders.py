@@ -126,7 +126,7 @@ def _bundle_encoder(name: str, threads: int) -> Encoder:
 
     return Encoder(
         name=f"{bundle.manifest.name} {bundle.manifest.version}",
-        digest=_digest_of(bundle.file(graph.file)),
+        digest=digest_of(bundle.file(graph.file)),
         engine=runtime.engine,
         width=tensor.shape[-1],
         tile_px=wanted.tile_px,
@@ -167,7 +167,7 @@ def _onnx_encoder(path: Path, threads: int) -> Encoder:
     width = run(np.zeros((1, tile_px, tile_px, 3), np.uint8)).shape[-1]
     return Encoder(
         name=path.name,
-        digest=_digest_of(path, path.with_name(path.name + ".data")),
+        digest=digest_of(path, path.with_name(path.name + ".data")),
         engine=f"onnxruntime {onnxruntime.__version__} CPU",
         width=width,
         tile_px=tile_px,
@@ -215,7 +215,7 @@ def _timm_encoder(name: str, threads: int) -> Encoder:
     )
 
 
-def _digest_of(*paths: Path) -> str:
+def digest_of(*paths: Path) -> str:
     """SHA-256 over those of the files that are there."""
     digest = hashlib.sha256()
     for path in paths:
