@@ -66,8 +66,8 @@ def require_student(bundle: Bundle) -> Bundle:
     manifest = bundle.manifest
     if manifest.is_encoder_alone:
         raise BundleRejected(
-            f"bundle {manifest.name} {manifest.version}: found an encoder alone, expected a student "
-            "that answers; build one on its features with dicom-train export RUN --encoder "
+            f"bundle {manifest.name} {manifest.version}: found an encoder alone, expected a "
+            "student that answers; build one on its features with dicom-train export RUN --encoder "
             f"{bundle.root}, or name another bundle"
         )
     return bundle

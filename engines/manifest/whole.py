@@ -99,8 +99,8 @@ class Manifest(Strict):
             if "finding" not in self.model_fields_set:
                 raise ValueError("finding: expected one, found none beside an aggregator")
             return self
-        said = [key for key in ("finding", "out_of_distribution") if key in self.model_fields_set]
-        said += [key for key in ("outputs", "performance") if getattr(self, key)]
+        known = ("finding", "outputs", "out_of_distribution", "performance")
+        said = [key for key in known if key in self.model_fields_set and getattr(self, key)]
         if said:
             raise ValueError(f"{said[0]}: found some, expected none of an encoder alone")
         if "features" not in {t.name for t in self.graphs["encoder"].outputs}:

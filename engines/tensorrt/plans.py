@@ -14,7 +14,7 @@ from typing import Any
 
 from engines.bundle import Bundle
 from engines.errors import EngineMissing
-from engines.executor import AGGREGATOR, graph_file, graphs_of, precision_name
+from engines.executor import AGGREGATOR, ENCODER, graph_file, graphs_of, precision_name
 from engines.manifest.precision import Precision
 from engines.tensorrt.compiler import Progress, Sizes, compiled
 from engines.tensorrt.libraries import Target

@@ -105,8 +105,8 @@ def _tile_px(path: Path, model: onnx.ModelProto, colors: Colors | None) -> tuple
             if rest[1] == rest[2]:
                 return rest[1], False
     raise TrainingError(
-        f"{path}: found inputs {kinds}, expected one of uint8 [N, T, T, 3] or float32 [N, 3, T, T]; "
-        "export it so"
+        f"{path}: found inputs {kinds}, expected one of uint8 [N, T, T, 3] or float32 "
+        "[N, 3, T, T]; export it so"
     )
 
 

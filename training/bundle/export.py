@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 
 from engines.bundle import Bundle, open_bundle
 from engines.errors import BundleRejected
+from engines.manifest.values import Code
 from engines.manifest.whole import Manifest
 from training.bundle.card import card
 from training.bundle.manifest import Student, manifest
@@ -34,6 +36,10 @@ class Request:
     version: str = "0.1.0"
     fold: int = 0
     seed: int = 0
+    organs: tuple[Code, ...] = ()
+    """Where the student may be used; empty: what the encoder's bundle says."""
+    is_fixture: bool = False
+    """Its numbers mean nothing, as those of drawn outcomes; no node serves it unasked."""
 
 
 def export(request: Request) -> Path:
@@ -49,6 +55,11 @@ def export(request: Request) -> Path:
         raise TrainingError(f"encoder {request.encoder!r}: {error}") from error
     _require_same_features(student, source)
     content = manifest(request.name, request.version, student, source)
+    if request.organs:
+        organs = [organ.model_dump() for organ in request.organs]
+        content["applicability"] = content["applicability"] | {"organs": organs}
+    if request.is_fixture:
+        content["status"] = "fixture"
     try:
         Manifest.model_validate_json(json.dumps(content))
     except ValidationError as error:
@@ -140,12 +151,26 @@ def _require_same_features(student: Student, source: Bundle) -> None:
             f"encoder {source.manifest.name}: found features of width {widths}, the student was "
             f"trained on {student.unit['width']}; name the encoder that made its features"
         )
-    wanted = source.manifest.input
-    digest = hashlib.sha256(source.file(graph.file).read_bytes()).hexdigest()
-    expected = {"encoder": digest, "mpp": wanted.mpp, "tile_px": wanted.tile_px}
-    if student.run["features"] != [expected]:
-        raise TrainingError(
-            f"encoder {source.manifest.name}: found features made by "
-            f"{student.run['features']} (null: the file does not say), expected all of them by "
-            f"{expected}; name the encoder that made them, or extract the features again"
-        )
+    for made in student.run["features"]:
+        _require_one_origin(made, source)
+
+
+def _require_one_origin(made: Mapping[str, object], source: Bundle) -> None:
+    """Refuses features that say another spacing, tile or encoder than the bundle, or none."""
+    wanted, file = source.manifest.input, source.manifest.graphs["encoder"].file
+    digest = hashlib.sha256(source.file(file).read_bytes()).hexdigest()
+    digests = {digest}
+    if source.manifest.is_encoder_alone:  # features made by the very weights it was made from
+        digests.add(source.manifest.training.digest.removeprefix("sha256:"))
+    for key, expected, unit in (
+        ("mpp", {wanted.mpp}, "um per pixel"),
+        ("tile_px", {wanted.tile_px}, "px a tile"),
+        ("encoder", digests, "(SHA-256)"),
+    ):
+        if made[key] not in expected:
+            named = " or ".join(str(value) for value in sorted(expected))
+            raise TrainingError(
+                f"encoder {source.manifest.name}: found features of {key} {made[key]} (None: the "
+                f"file does not say), expected all of them by {key} {named} {unit}; name the "
+                "encoder that made them, or extract the features again"
+            )

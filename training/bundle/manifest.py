@@ -61,7 +61,7 @@ class Student:
         return "risk" in self.unit["student_outputs"]
 
 
-def manifest(name: str, version: str, student: Student, source: Bundle) -> dict[str, object]:
+def manifest(name: str, version: str, student: Student, source: Bundle) -> dict[str, Any]:
     """The content of `manifest.json`; input and applicability are those of the encoder's bundle."""
     before = newest(json.loads((source.root / MANIFEST_FILE).read_text(encoding="utf-8")))
     run, unit = student.run, student.unit
@@ -77,13 +77,14 @@ def manifest(name: str, version: str, student: Student, source: Bundle) -> dict[
         "version": version,
         "title": what[:64],
         "manufacturer": before["manufacturer"],
-        "status": "research",
+        "status": "fixture" if before["status"] == "fixture" else "research",
         "intended_use": "Research. Not for diagnosis, prognosis or treatment.",
         "limits": [
             "Trained and measured on one cohort; nothing is known of slides of another.",
             _SITES[run["kind"]],
         ],
-        "licence": "That of the data and features the weights were trained on.",
+        "licence": "That of the data and features the weights were trained on. Encoder: "
+        + before["licence"],
         "unit": "slide",
         "input": before["input"],
         "graphs": {"encoder": encoder, "aggregator": aggregator},
@@ -100,7 +101,9 @@ def manifest(name: str, version: str, student: Student, source: Bundle) -> dict[
         "training": {
             "digest": run["cohort_digest"],
             "data": [f"cohort {run['cohort']}, {run['patients']} patients, {run['kind']} folds"],
-            "simulated": "Not known here: the tables of the cohort do not say.",
+            "simulated": before["training"]["simulated"]
+            if source.manifest.is_encoder_alone and before["training"]["simulated"]
+            else "Not known here: the tables of the cohort do not say.",
         },
         "performance": [
             {
