@@ -17,9 +17,10 @@ from engines.errors import BundleRejected
 from engines.manifest.values import Code
 from engines.manifest.whole import Manifest
 from training.bundle.card import card
-from training.bundle.manifest import Student, manifest
+from training.bundle.manifest import Beside, Student, manifest
 from training.errors import TrainingError
 from training.learning.graphs import write_manifest, write_probe, write_sums
+from training.runs.everybody import Everybody
 from training.runs.units import Unit
 from training.scoring import resample, runs
 
@@ -36,6 +37,10 @@ class Request:
     version: str = "0.1.0"
     fold: int = 0
     seed: int = 0
+    everybody: bool = False
+    """The student of everybody (`fit --all`), not that of a fold."""
+    beside: Path | None = None
+    """A run of the same method and cohort on the other kind of folds: its figure stands beside."""
     organs: tuple[Code, ...] = ()
     """Where the student may be used; empty: what the encoder's bundle says."""
     is_fixture: bool = False
@@ -79,15 +84,21 @@ def export(request: Request) -> Path:
         given = {t.name: probe[f"encoder/in/{t.name}"] for t in encoder.inputs}
     write_probe(["encoder", "aggregator"], given, out)
     write_manifest(content, out)
-    (out / "card.md").write_text(card(student.run, student.unit, student.figure, request.name),
-                                 encoding="utf-8")  # fmt: skip
+    (out / "card.md").write_text(card(student, request.name), encoding="utf-8")  # fmt: skip
     write_sums(out)
     open_bundle(str(out))
     return out
 
 
 def _student(request: Request) -> Student:
-    unit = Unit(request.run, request.fold, request.seed)
+    unit: Unit | Everybody = Unit(request.run, request.fold, request.seed)
+    if request.everybody:
+        unit = Everybody(request.run, request.seed)
+    if request.everybody and not unit.done:
+        raise TrainingError(
+            f"{unit.directory}: found no student of everybody, expected one; run dicom-train fit "
+            "--all"
+        )
     if not unit.done:
         raise TrainingError(
             f"{unit.directory}: found no finished unit, expected fold {request.fold} with seed "
@@ -110,7 +121,29 @@ def _student(request: Request) -> Student:
     role = said.get("student_role") or _student_role(units[0], content["method"])
     figure = _figure(units, (role, "inner"))
     scores = {name: np.array(values) for name, values in said["student_scores"].items()}
-    return Student(content, said, unit.directory / "student.onnx", scores, figure)
+    beside = _beside(request.beside, content, role)
+    return Student(content, said, unit.directory / "student.onnx", scores, figure, beside)
+
+
+def _beside(path: Path | None, content: Mapping[str, object], role: str) -> Beside | None:
+    """The figure of the same students on the other kind of folds. Raises TrainingError for a run of
+    something else."""
+    if path is None:
+        return None
+    other, units = runs.read(path)
+    said = json.loads((path / "run.json").read_text(encoding="utf-8"))
+    for key in ("method", "cohort_digest", "task", "settings"):
+        if said[key] != content[key]:
+            raise TrainingError(
+                f"{path}: found a run with {key} = {said[key]}, expected {content[key]} as in the "
+                "run that is exported; name its run on the other folds"
+            )
+    if other.kind == content["kind"] or not units:
+        raise TrainingError(
+            f"{path}: found {len(units)} units on {other.kind} folds, expected some on the other "
+            "kind of folds; name the other run"
+        )
+    return Beside(other.kind, _figure(units, (role, "inner")))
 
 
 def _student_role(unit: runs.Unit, method: str) -> str:

@@ -33,6 +33,8 @@ class Export:
     version: str
     fold: int
     seed: int
+    all: bool
+    beside: Path | None
     organ: list[Code]
     fixture: bool
     engines: list[PlanEngine]
@@ -50,13 +52,17 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version", default="0.1.0")
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--all", action="store_true",
+                        help="the student of everybody, of fit --all")  # fmt: skip
+    parser.add_argument("--beside", type=Path, metavar="RUN",
+                        help="the same on the other folds, for the card")  # fmt: skip
     parser.add_argument(
         "--organ", nargs="+", default=[], type=_organ, metavar="ORGAN",
         help=f"where it may be used: {', '.join(_ORGANS)}, or VALUE:SCHEME:MEANING; default: as "
         "the encoder",
     )  # fmt: skip
     parser.add_argument("--fixture", action="store_true",
-                        help="say that its numbers mean nothing; no node serves it unasked")  # fmt: skip
+                        help="say that its numbers mean nothing")  # fmt: skip
     parser.add_argument(
         "--engines", nargs="+", default=[], choices=_ENGINES, metavar="ENGINE",
         help=f"compile the bundle's plans for {' or '.join(_ENGINES)}; the first needs no GPU",
@@ -105,6 +111,8 @@ def run(arguments: Export) -> int:
             version=arguments.version,
             fold=arguments.fold,
             seed=arguments.seed,
+            everybody=arguments.all,
+            beside=arguments.beside,
             organs=tuple(arguments.organ),
             is_fixture=arguments.fixture,
         )

@@ -61,7 +61,7 @@ def add(parser: argparse.ArgumentParser) -> None:
                         help="patients beside the cohort join the training parts")  # fmt: skip
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes")
     parser.add_argument("--all", action="store_true",
-                        help="then one student of everybody, with the figures of the folds")  # fmt: skip
+                        help="then a student of everybody")  # fmt: skip
     parser.set_defaults(arguments=Fit)
 
 

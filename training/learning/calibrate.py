@@ -93,7 +93,9 @@ def calibrated(student: nn.Module, valid: Patients, kind: str) -> tuple[Calibrat
 
 def bare(student: nn.Module) -> nn.Module:
     """The student under its calibration."""
-    inside = student.student if isinstance(student, CalibratedSurvival | CalibratedClasses) else student
+    inside = (
+        student.student if isinstance(student, CalibratedSurvival | CalibratedClasses) else student
+    )
     assert isinstance(inside, nn.Module)
     return inside
 

@@ -227,4 +227,12 @@ def _patients(
             name: torch.from_numpy(block.iloc[rows][columns[name]].to_numpy(np.float32, copy=True))
             for name, block in cohort.privileged.items()
         },
+        slides=_slides(cohort, table.index),
     )
+
+
+def _slides(cohort: Cohort, patients: pd.Index[str]) -> tuple[tuple[int, ...], ...]:
+    """Instances of each slide of each patient, in the order of the bag."""
+    listed = cohort.slides.sort_values("slide", kind="stable").groupby("patient")["instances"]
+    counts = {str(patient): tuple(int(n) for n in group) for patient, group in listed}
+    return tuple(counts[str(patient)] for patient in patients)

@@ -27,6 +27,7 @@ from training.learning.deployed import INSTANCE_AXIS, Deployed
 from training.learning.fitted import Fitted, Score
 from training.learning.graphs import write_graph
 from training.learning.split import Split
+from training.runs.one_slide import unit_facts
 
 EXAMPLE_INSTANCES = 37
 """Instances in the bag a graph is traced and compared with: an odd number, of the usual size."""
@@ -175,8 +176,13 @@ def _write_student(
     deployed = write_student(student, split, unit.directory if graph else None)
     names: list[str] = deployed.names
     scores = [name for name in names if name == "risk" or name.startswith("probability_")]
+
+    def say(bag: Tensor) -> dict[str, Tensor]:
+        return dict(zip(names, deployed(bag), strict=True))
+
     with torch.inference_mode():
-        said = [dict(zip(names, deployed(bag), strict=True)) for bag in split.test.bags]
+        said = [say(bag) for bag in split.test.bags]
+    facts |= unit_facts(say, split.test, split.task.classes)
     shown = {name: [float(one[name][0]) for one in said] for name in scores}
     return names, shown, _score(split, said, shown)
 
