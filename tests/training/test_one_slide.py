@@ -18,7 +18,7 @@ from training.learning.graphs import run as run_graph  # noqa: E402
 from training.tiles.feature_files import read_bag  # noqa: E402
 
 
-def test_the_cost_of_one_slide_is_that_of_asking_the_graph_slide_by_slide(tmp_path):
+def test_the_cost_of_one_slide_is_that_of_asking_the_graph_slide_by_slide(tmp_path, capsys):
     cohort = draw_cohort(tmp_path, "default", slides=2, skill=0.3)
     run = tmp_path / "run"
     command("fit", "meanpool", "--cohort", cohort, "--out", run, "--fold", 0, "--epochs", 3)
@@ -43,4 +43,5 @@ def test_the_cost_of_one_slide_is_that_of_asking_the_graph_slide_by_slide(tmp_pa
     told = json.loads((tmp_path / "report.json").read_text())["tasks"][0]["facts"]
     (cost,) = [fact["mean"] for fact in told if fact["name"] == "one_slide_costs"]
     assert cost == pytest.approx(whole - np.mean(figures), abs=1e-6)
+    assert "one slide of a patient costs" in capsys.readouterr().out
     assert "one slide costs" in (tmp_path / "report.html").read_text().replace("_", " ")

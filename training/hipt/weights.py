@@ -38,7 +38,8 @@ def loaded(network: Stage, file: str, *, seed: int = 0) -> Stage:
             f"{file}: found no weights of {type(network).__name__} ({first}), expected a published "
             "checkpoint of HIPT; name the file of this stage"
         ) from error
-    return network.eval()
+    network.eval()
+    return network
 
 
 def drawn(network: Stage, seed: int) -> Stage:
@@ -48,7 +49,8 @@ def drawn(network: Stage, seed: int) -> Stage:
         for value in network.parameters():
             if value.ndim > 1:
                 value.copy_(torch.randn(value.shape, generator=generator) * 0.02)
-    return network.eval()
+    network.eval()
+    return network
 
 
 def _plain(held: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -191,7 +191,8 @@ def write_student(student: nn.Module, split: Split, folder: Path | None) -> Depl
     """The student as a bundle carries it, its graph written to the folder where one is given."""
     longest = max(split.train.bags, key=len)
     example = longest[fixed_rows(len(longest), EXAMPLE_INSTANCES)].clone()
-    deployed = Deployed(student, split.task.classes, example).eval()
+    deployed = Deployed(student, split.task.classes, example)
+    deployed.eval()
     axes = {name: {axis: "N"} for name, axis in INSTANCE_AXIS.items() if name in deployed.names}
     if folder is not None:
         write_graph(
