@@ -1,1 +1,1 @@
-"""The two-stage region encoder of HIPT (Chen et al. 2022), as a recipe for weights a site has."""
+"""HIPT's two-stage region encoder, a recipe for weights that a site has."""
