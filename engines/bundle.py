@@ -61,6 +61,18 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
     return Bundle(root=root, manifest=manifest, digest=digest)
 
 
+def require_student(bundle: Bundle) -> Bundle:
+    """The bundle itself. Raises BundleRejected for an encoder alone, which answers nothing."""
+    manifest = bundle.manifest
+    if manifest.is_encoder_alone:
+        raise BundleRejected(
+            f"bundle {manifest.name} {manifest.version}: found an encoder alone, expected a "
+            "student that answers; build one on its features with dicom-train export RUN --encoder "
+            f"{bundle.root}, or name another bundle"
+        )
+    return bundle
+
+
 def _files_named_by(manifest: Manifest) -> list[str]:
     graphs = [graph.file for graph in manifest.graphs.values()]
     precisions = [p.file for p in manifest.precisions if p.file is not None]

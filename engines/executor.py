@@ -53,6 +53,11 @@ def filled(part: NDArray[Any], spare: NDArray[Any]) -> NDArray[Any]:
     return spare
 
 
+def graphs_of(bundle: Bundle) -> list[str]:
+    """Its graphs in the order in which they run; an encoder alone has one."""
+    return [name for name in (ENCODER, AGGREGATOR) if name in bundle.manifest.graphs]
+
+
 def graph_file(bundle: Bundle, graph_name: str, precision: Precision | None) -> str:
     """Name of the ONNX file of a graph; only the encoder has cheaper forms."""
     if graph_name == ENCODER and precision is not None and precision.file is not None:

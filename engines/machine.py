@@ -45,7 +45,8 @@ def available_memory(meminfo: Path = _MEMINFO, cgroup: Path = _CGROUP) -> int | 
 def need_of(bundle: Bundle, file: str, lanes: int) -> int:
     """Bytes that opening a bundle takes at most, its encoder from `file`, on so many lanes."""
     tiles = bundle.manifest.input
-    files = {file, bundle.manifest.graphs["aggregator"].file}
+    aggregator = bundle.manifest.graphs.get("aggregator")  # an encoder alone has none
+    files = {file} if aggregator is None else {file, aggregator.file}
     graphs = sum(bundle.file(name).stat().st_size for name in files)
     activations = lanes * tiles.batch * tiles.tile_px**2 * _BYTES_PER_PIXEL
     return _ENGINE_BYTES + _GRAPH_COPIES * graphs + activations

@@ -24,6 +24,7 @@ from engines.executor import (
     blocks,
     filled,
     graph_file,
+    graphs_of,
     precision_name,
 )
 from engines.machine import available_memory, cores, need_of, require_memory
@@ -96,11 +97,11 @@ class _OnnxRuntime:
         self.description = f"onnxruntime {version} {precision_name(precision)} {device}"
         self.lanes = lanes
         self.batch = bundle.manifest.input.batch
-        self._outputs = {g: bundle.manifest.graphs[g].outputs for g in (ENCODER, AGGREGATOR)}
+        self._outputs = {g: bundle.manifest.graphs[g].outputs for g in graphs_of(bundle)}
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         self._sessions: dict[str, Any] = {}
-        for graph in (ENCODER, AGGREGATOR):
+        for graph in graphs_of(bundle):
             file = bundle.file(graph_file(bundle, graph, precision))
             try:
                 session = onnxruntime.InferenceSession(file, options, providers=list(providers))

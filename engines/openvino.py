@@ -71,10 +71,12 @@ class _OpenVino:
         self._idle: SimpleQueue[_Lane] = SimpleQueue()
         for _ in range(lanes):
             self._idle.put(_Lane(openvino.Tensor, encoder, graph))
+        self._lock = threading.Lock()
+        if AGGREGATOR not in bundle.manifest.graphs:
+            return
         graph = bundle.manifest.graphs[AGGREGATOR]
         self._aggregator = _compile(core, bundle.file(graph.file), graph, "f32", 1, None)
         self._shapes = core.read_model(bundle.file(graph.file))
-        self._lock = threading.Lock()
         self._slide_outputs = [t.name for t in graph.outputs]
 
     def run(self, graph_name: str, arrays: Arrays) -> dict[str, NDArray[Any]]:

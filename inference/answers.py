@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engines.bundle import Bundle
+from engines.bundle import Bundle, require_student
 from engines.errors import BundleRejected
 from engines.manifest.outputs import ClassOutput, HeatmapOutput, MeasureOutput, Output
 from engines.manifest.uncertainty import Calibrated, Interval, Unknown
@@ -11,8 +11,9 @@ from inference.seen import COARSE, POSITIONS
 
 
 def require_answerable(bundle: Bundle) -> Bundle:
-    """The bundle itself. Raises BundleRejected for one with outputs that nobody would report."""
-    missing = unanswered(bundle.manifest)
+    """The bundle itself. Raises BundleRejected for one with outputs that nobody would report,
+    and for an encoder alone."""
+    missing = unanswered(require_student(bundle).manifest)
     if missing:
         manifest = bundle.manifest
         raise BundleRejected(

@@ -26,6 +26,9 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "cohort": Command("training.commands.cohort", "patients, slides, labels and folds"),
+    "encoder": Command(
+        "training.commands.encoder", "a bundle of a tile encoder alone, from ONNX or timm"
+    ),
     "features": Command("training.commands.features", "tile features with the node's own tiling"),
     "fit": Command("training.commands.fit", "train teacher and student on every fold and seed"),
     "pan": Command(

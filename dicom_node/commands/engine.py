@@ -17,7 +17,7 @@ from dicom_node.commands import flags
 from dicom_node.commands.screen.control_slide import control_slide
 from dicom_node.config.loading import load_config
 from dicom_node.exit_status import FAILED, REFUSED
-from engines.bundle import Bundle, open_bundle
+from engines.bundle import Bundle, open_bundle, require_student
 from engines.compare import Comparison, compare, keep
 from engines.errors import BundleRejected, DeviceFailed, EngineMissing
 from engines.here.records import ControlCost, Records
@@ -92,7 +92,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(arguments: Build | Compare) -> int:
     """Compare: 1 when an engine that is present gives wrong numbers. Both: 3 when refused."""
     try:
-        bundle = open_bundle(arguments.bundle)
+        bundle = require_student(open_bundle(arguments.bundle))
         if isinstance(arguments, Build):
             return _build(bundle, arguments)
         return _compare(bundle, arguments)

@@ -28,12 +28,22 @@ from engines.manifest.outputs import (
 )
 from engines.manifest.precision import Precision, PrecisionLimits
 from engines.manifest.tensors import Graph, Probe, Tensor, TileInput
-from engines.manifest.values import Strict
+from engines.manifest.values import Code, Strict
 from engines.names import Engine
+
+NO_FINDING = Finding(
+    code=Code(value="no-finding", scheme="99DICOMNODE", meaning="No finding"),
+    reference_cohort="None: an encoder alone",
+)
+"""Of an encoder alone."""
 
 
 class Manifest(Strict):
-    """Everything the node knows about a student. It knows no method by name."""
+    """Everything the node knows about a student. It knows no method by name.
+
+    A bundle may hold an encoder alone, for training: it has no aggregator, no finding, no outputs
+    and no performance.
+    """
 
     schema_version: Literal[2]
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)]
@@ -50,13 +60,14 @@ class Manifest(Strict):
     """What one prediction is of: a slide, or all slides of a study together."""
     input: TileInput
     graphs: dict[str, Graph]
-    """Exactly `encoder` (tiles to features) and `aggregator` (features to outputs).
+    """`encoder` (tiles to features) and `aggregator` (features to outputs); or `encoder` alone.
 
     The aggregator's inputs are known by name: an output of the encoder over the fine grid
     [N, ...]; `<output>_coarse`, the same over the coarse grid [M, ...]; `positions` and
     `positions_coarse`, int64 [N, 2] and [M, 2], 0-based row and column in the grid.
     """
-    finding: Finding
+    finding: Finding = NO_FINDING
+    """A student must state it."""
     outputs: tuple[Output, ...]
     applicability: Applicability
     out_of_distribution: OutOfDistribution | None = None
@@ -72,13 +83,28 @@ class Manifest(Strict):
 
     @model_validator(mode="after")
     def _graphs_have_their_exam(self) -> Manifest:
-        if set(self.graphs) != {"encoder", "aggregator"}:
+        if set(self.graphs) not in ({"encoder", "aggregator"}, {"encoder"}):
             raise ValueError(
-                f"graphs: expected encoder and aggregator, found {sorted(self.graphs)}"
+                "graphs: expected encoder and aggregator, or encoder alone, found "
+                f"{sorted(self.graphs)}"
             )
         tolerances = {f"{g}/{t.name}" for g, graph in self.graphs.items() for t in graph.outputs}
         if set(self.probe.tolerance) != tolerances:
             raise ValueError(f"probe.tolerance must name exactly {sorted(tolerances)}")
+        return self
+
+    @model_validator(mode="after")
+    def _an_encoder_alone_claims_no_answer(self) -> Manifest:
+        if not self.is_encoder_alone:
+            if "finding" not in self.model_fields_set:
+                raise ValueError("finding: expected one, found none beside an aggregator")
+            return self
+        known = ("finding", "outputs", "out_of_distribution", "performance")
+        said = [key for key in known if key in self.model_fields_set and getattr(self, key)]
+        if said:
+            raise ValueError(f"{said[0]}: found some, expected none of an encoder alone")
+        if "features" not in {t.name for t in self.graphs["encoder"].outputs}:
+            raise ValueError("encoder: expected an output features, found none")
         return self
 
     @model_validator(mode="after")
@@ -130,7 +156,7 @@ class Manifest(Strict):
         known["positions"] = Tensor(name="positions", dtype="int64", shape=("N", 2))
         if self.input.coarse_mpp is not None:
             known |= {f"{name}_coarse": tensor for name, tensor in known.items()}
-        for tensor in self.graphs["aggregator"].inputs:
+        for tensor in self.graphs["aggregator"].inputs if "aggregator" in self.graphs else ():
             source = known.get(tensor.name)
             if source is None:
                 raise ValueError(
@@ -167,6 +193,11 @@ class Manifest(Strict):
             if outside:
                 raise ValueError(f"shipped_precision: {outside[0]}")
         return self
+
+    @property
+    def is_encoder_alone(self) -> bool:
+        """Whether there is no aggregator: something to train on, which answers nothing."""
+        return "aggregator" not in self.graphs
 
     def precision(self, name: str, engine: Engine) -> Precision | None:
         """The form of that name for that engine, None where the bundle has none."""

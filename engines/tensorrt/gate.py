@@ -78,9 +78,10 @@ def compiler() -> str:
 def forms(
     bundle: Bundle, engine: PlanEngine = TENSORRT_RTX.engine
 ) -> Iterator[tuple[str, Precision | None]]:
-    """What TensorRT is given of a bundle: both graphs, the encoder in every precision."""
+    """What TensorRT is given of a bundle: its graphs, the encoder in every precision."""
     yield ENCODER, None
     for precision in bundle.manifest.precisions:
         if engine in precision.engines and not lacks(precision):
             yield ENCODER, precision
-    yield AGGREGATOR, None
+    if AGGREGATOR in bundle.manifest.graphs:
+        yield AGGREGATOR, None

@@ -14,7 +14,7 @@ from typing import Any
 
 from engines.bundle import Bundle
 from engines.errors import EngineMissing
-from engines.executor import AGGREGATOR, ENCODER, graph_file, precision_name
+from engines.executor import AGGREGATOR, ENCODER, graph_file, graphs_of, precision_name
 from engines.manifest.precision import Precision
 from engines.tensorrt.compiler import Progress, Sizes, compiled
 from engines.tensorrt.libraries import Target
@@ -128,12 +128,12 @@ def build_command(bundle: Bundle, precision: Precision | None, target: Target) -
 def build_plans(
     bundle: Bundle, precision: Precision | None, target: Target, trt: Any, progress: Progress
 ) -> Iterator[Path]:
-    """Builds both graphs' plans for a target, where they are not there yet or are damaged.
+    """Builds the plans of all graphs for a target, where they are not there yet or are damaged.
 
     A plan that came with the bundle is taken as it is: its name says graph, library, release and
     kind of GPU. Raises BundleRejected for a graph that TensorRT cannot take.
     """
-    for graph_name in (ENCODER, AGGREGATOR):
+    for graph_name in graphs_of(bundle):
         path = plan_path(bundle, graph_name, precision, target)
         if _whole(path) is None:
             onnx = bundle.file(graph_file(bundle, graph_name, precision))

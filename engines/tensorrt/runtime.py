@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.bundle import Bundle
+from engines.bundle import Bundle, require_student
 from engines.errors import DeviceFailed, EngineMissing
 from engines.executor import AGGREGATOR, ENCODER, Arrays, Executor, precision_name
 from engines.machine import cores
@@ -99,6 +99,7 @@ def open_tensorrt(
     Raises EngineMissing without the library, a GPU that it takes or a plan for it, and DeviceFailed
     when the device cannot take the plan.
     """
+    require_student(bundle)
     trt, cuda = library.load(), load_cuda(library.engine)
     call(cuda, cuda.cudaSetDevice, 0)
     target = library.target(trt.__version__, device_capability(cuda))

@@ -13,6 +13,7 @@ from validators import dciodvfy_errors, template_errors
 
 from dicom_node.ledger.states import State
 from dicom_node.view.reading import read_groups
+from engines.bundle import open_bundle
 
 SR = "1.2.840.10008.5.1.4.1.1.88.34"
 SEG = "1.2.840.10008.5.1.4.1.1.66.4"
@@ -115,6 +116,30 @@ def test_exported_graphs_of_three_methods_answer_for_three_organs_in_one_node(
     assert "NA-MODEL" in reports["X"].to_json()
     for path in pacs.folder.iterdir():
         assert dciodvfy_errors(path) == []
+
+
+def test_fixtures_that_the_commands_of_training_made_answer_for_three_organs_in_one_node(
+    of_four_organs, tmp_path
+):
+    pytest.importorskip("torch")
+    from drawn_cohorts import command, draw_cohort  # which need torch
+
+    cohort = draw_cohort(tmp_path, "default")  # outcomes are drawn: the students are fixtures
+    command("fit", "meanpool", "--cohort", cohort, "--out", tmp_path / "run", "--fold", 0,
+            "--epochs", 1)  # fmt: skip
+    made = {organ: tmp_path / organ for organ in ("lung", "breast", "colon")}
+    for organ, out in made.items():
+        command("export", tmp_path / "run", "--encoder", "default", "--out", out,
+                "--name", f"fixture-{organ}", "--organ", organ, "--fixture")  # fmt: skip
+    models = "".join(model(organ, bundle) for organ, bundle in made.items())
+    pacs, *_ = analyzed(tmp_path, of_four_organs, models)
+    reports = {container(o): o for o in pacs.objects() if o.SOPClassUID == SR}
+    for organ, of in {"lung": "L", "breast": "B", "colon": "C"}.items():
+        assert digest(made[organ]) in reports[of].to_json()
+        assert any(group.measurements for group in read_groups(reports[of]))
+    assert "NA-MODEL" in reports["X"].to_json()
+    for bundle in made.values():
+        assert open_bundle(bundle).manifest.status == "fixture"
 
 
 def test_models_on_one_slide_give_series_of_their_own_and_a_silent_one_changes_nothing_of_them(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from training.bundle.manifest import Student
 from training.scoring.resample import Interval
 
 _TEXT = """# {name}
@@ -20,17 +21,16 @@ treatment.
 
 ## How well
 
-{figure} on the outer {kind} folds ({folds}): {value:.3f} (95 % interval over patients {low:.3f} to
-{high:.3f}, mean of {seeds} seeds). The student in this bundle is that of fold {fold}, seed {seed}.
+{figures}
+
 {trained}
 
 {correlations}
 
 ## Calibration
 
-Probabilities were recalibrated (one scale, one shift per {unit}) on the {validation} inner
-validation patients, each counted once{by}: loss {before:.3f} before, {after:.3f}
-after. {order}
+Probabilities were recalibrated (one scale, one shift per {unit}) on {validation}: loss
+{before:.3f} before, {after:.3f} after. {order}
 
 ## Data
 
@@ -42,6 +42,7 @@ Cohort `{cohort}`, {patients} patients{beside}, digest `{digest}`. Left out: {dr
 - {site}
 - A slide farther than {limit:.2f} from the training slides is unlike them. A report says so only
   where the manifest states how often that was right (`dicom-train ood`).
+- {beside_kind}
 - Weights carry the licence terms of the data and features they were trained on.
 """
 
@@ -53,8 +54,9 @@ _HEATMAP = {
 }
 
 
-def card(run: Mapping[str, Any], unit: Mapping[str, Any], figure: Interval, name: str) -> str:
-    """Markdown text from `run.json`, `unit.json` and the figure over all folds."""
+def card(student: Student, name: str) -> str:
+    """Markdown text from `run.json`, `unit.json` and the figures over all folds."""
+    run, unit = student.run, student.unit
     survival = "risk" in unit["student_outputs"]
     facts = unit["facts"]
     return _TEXT.format(
@@ -63,23 +65,12 @@ def card(run: Mapping[str, Any], unit: Mapping[str, Any], figure: Interval, name
         task=run["task"],
         cohort=run["cohort"],
         says=_says(run, unit),
-        figure="C-index" if survival else "AUC",
-        kind=run["kind"],
-        folds="sites are shared between training and test"
-        if run["kind"] == "official"
-        else "no site is shared",
-        value=figure.value,
-        low=figure.low,
-        high=figure.high,
-        seeds=len(run["seeds"]),
-        fold=unit["fold"],
-        seed=unit["seed"],
-        trained=_trained(unit),
-        by="" if unit["epoch_is_chosen"] else ", by a student that had not seen them",
+        figures="\n".join(_figure(student, kind, figure) for kind, figure in student.figures),
+        trained=_of_everybody(student) if student.is_of_everybody else _of_a_fold(unit),
         beside=f" and {run['patients_beside']} beside it in training"
         if run.get("patients_beside")
         else "",
-        validation=unit["patients"]["inner_validation"],
+        validation=_validation(student),
         correlations="\n".join(
             f"- {key.replace('_', ' ')}: {value:.3f}"
             for key, value in sorted(facts.items())
@@ -100,6 +91,9 @@ def card(run: Mapping[str, Any], unit: Mapping[str, Any], figure: Interval, name
         if run["kind"] == "official"
         else "Folds share no tissue source site.",
         limit=unit["reference"]["limit"],
+        beside_kind="Measured on both kinds of folds."
+        if student.beside
+        else f"Measured on {run['kind']} folds alone (`export --beside` shows the others).",
     )
 
 
@@ -115,6 +109,58 @@ def _trained_on(run: Mapping[str, Any]) -> str:
 def _is_linear(run: Mapping[str, Any]) -> bool:
     """Whether it is a crossfit without an attention branch."""
     return bool(run["method"].startswith("crossfit") and run["settings"].get("epochs") == 0)
+
+
+_SHARED = {
+    "official": "sites are shared between training and test",
+    "site": "no site is shared",
+}
+
+
+def _figure(student: Student, kind: str, figure: Interval) -> str:
+    name = "C-index" if student.survival else "AUC"
+    return (
+        f"- {name} on the outer {kind} folds ({_SHARED[kind]}): {figure.value:.3f} (95 % interval "
+        f"over patients {figure.low:.3f} to {figure.high:.3f}, mean of "
+        f"{len(student.run['seeds'])} seeds)."
+    )
+
+
+def _validation(student: Student) -> str:
+    unit = student.unit
+    if student.is_of_everybody:
+        return (
+            f"{unit['patients']['outer']} patients, each as a student that had not seen the "
+            "patient said it"
+        )
+    by = "" if unit["epoch_is_chosen"] else ", by a student that had not seen them"
+    return (
+        f"the {unit['patients']['inner_validation']} inner validation patients, each counted "
+        f"once{by}"
+    )
+
+
+def _of_everybody(student: Student) -> str:
+    """Only what was measured out of fold: nothing is known of this very student."""
+    training = student.unit["patients"]["inner_training"]
+    validation = student.unit["patients"]["inner_validation"]
+    chosen = (
+        f"trained on {training}, its epoch chosen on {validation} others"
+        if student.unit["epoch_is_chosen"]
+        else "trained on all, no epoch was chosen"
+    )
+    return (
+        f"The student in this bundle was fitted after that on everybody, {training + validation} "
+        f"patients ({chosen}; seed {student.unit['seed']}). The figures are those of the students "
+        "of the folds, each on patients it had not seen; this one could be scored by other "
+        "patients alone."
+    )
+
+
+def _of_a_fold(unit: Mapping[str, Any]) -> str:
+    return f"The student in this bundle is that of fold {unit['fold']}, seed {unit['seed']}. " + (
+        _trained(unit)
+    )
 
 
 def _trained(unit: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +14,13 @@ from pydantic import ValidationError
 
 from engines.bundle import Bundle, open_bundle
 from engines.errors import BundleRejected
+from engines.manifest.values import Code
 from engines.manifest.whole import Manifest
 from training.bundle.card import card
-from training.bundle.manifest import Student, manifest
+from training.bundle.manifest import Beside, Student, manifest
 from training.errors import TrainingError
 from training.learning.graphs import write_manifest, write_probe, write_sums
+from training.runs.everybody import Everybody
 from training.runs.units import Unit
 from training.scoring import resample, runs
 
@@ -34,6 +37,14 @@ class Request:
     version: str = "0.1.0"
     fold: int = 0
     seed: int = 0
+    everybody: bool = False
+    """The student of everybody (`fit --all`), not that of a fold."""
+    beside: Path | None = None
+    """A run of the same method and cohort on the other kind of folds: its figure stands beside."""
+    organs: tuple[Code, ...] = ()
+    """Where the student may be used; empty: what the encoder's bundle says."""
+    is_fixture: bool = False
+    """Its numbers mean nothing, as those of drawn outcomes; no node serves it unasked."""
 
 
 def export(request: Request) -> Path:
@@ -49,6 +60,11 @@ def export(request: Request) -> Path:
         raise TrainingError(f"encoder {request.encoder!r}: {error}") from error
     _require_same_features(student, source)
     content = manifest(request.name, request.version, student, source)
+    if request.organs:
+        organs = [organ.model_dump() for organ in request.organs]
+        content["applicability"] = content["applicability"] | {"organs": organs}
+    if request.is_fixture:
+        content["status"] = "fixture"
     try:
         Manifest.model_validate_json(json.dumps(content))
     except ValidationError as error:
@@ -68,15 +84,21 @@ def export(request: Request) -> Path:
         given = {t.name: probe[f"encoder/in/{t.name}"] for t in encoder.inputs}
     write_probe(["encoder", "aggregator"], given, out)
     write_manifest(content, out)
-    (out / "card.md").write_text(card(student.run, student.unit, student.figure, request.name),
-                                 encoding="utf-8")  # fmt: skip
+    (out / "card.md").write_text(card(student, request.name), encoding="utf-8")  # fmt: skip
     write_sums(out)
     open_bundle(str(out))
     return out
 
 
 def _student(request: Request) -> Student:
-    unit = Unit(request.run, request.fold, request.seed)
+    unit: Unit | Everybody = Unit(request.run, request.fold, request.seed)
+    if request.everybody:
+        unit = Everybody(request.run, request.seed)
+    if request.everybody and not unit.done:
+        raise TrainingError(
+            f"{unit.directory}: found no student of everybody, expected one; run dicom-train fit "
+            "--all"
+        )
     if not unit.done:
         raise TrainingError(
             f"{unit.directory}: found no finished unit, expected fold {request.fold} with seed "
@@ -99,7 +121,29 @@ def _student(request: Request) -> Student:
     role = said.get("student_role") or _student_role(units[0], content["method"])
     figure = _figure(units, (role, "inner"))
     scores = {name: np.array(values) for name, values in said["student_scores"].items()}
-    return Student(content, said, unit.directory / "student.onnx", scores, figure)
+    beside = _beside(request.beside, content, role)
+    return Student(content, said, unit.directory / "student.onnx", scores, figure, beside)
+
+
+def _beside(path: Path | None, content: Mapping[str, object], role: str) -> Beside | None:
+    """The figure of the same students on the other kind of folds. Raises TrainingError for a run of
+    something else."""
+    if path is None:
+        return None
+    other, units = runs.read(path)
+    said = json.loads((path / "run.json").read_text(encoding="utf-8"))
+    for key in ("method", "cohort_digest", "task", "settings"):
+        if said[key] != content[key]:
+            raise TrainingError(
+                f"{path}: found a run with {key} = {said[key]}, expected {content[key]} as in the "
+                "run that is exported; name its run on the other folds"
+            )
+    if other.kind == content["kind"] or not units:
+        raise TrainingError(
+            f"{path}: found {len(units)} units on {other.kind} folds, expected some on the other "
+            "kind of folds; name the other run"
+        )
+    return Beside(other.kind, _figure(units, (role, "inner")))
 
 
 def _student_role(unit: runs.Unit, method: str) -> str:
@@ -140,12 +184,26 @@ def _require_same_features(student: Student, source: Bundle) -> None:
             f"encoder {source.manifest.name}: found features of width {widths}, the student was "
             f"trained on {student.unit['width']}; name the encoder that made its features"
         )
-    wanted = source.manifest.input
-    digest = hashlib.sha256(source.file(graph.file).read_bytes()).hexdigest()
-    expected = {"encoder": digest, "mpp": wanted.mpp, "tile_px": wanted.tile_px}
-    if student.run["features"] != [expected]:
-        raise TrainingError(
-            f"encoder {source.manifest.name}: found features made by "
-            f"{student.run['features']} (null: the file does not say), expected all of them by "
-            f"{expected}; name the encoder that made them, or extract the features again"
-        )
+    for made in student.run["features"]:
+        _require_one_origin(made, source)
+
+
+def _require_one_origin(made: Mapping[str, object], source: Bundle) -> None:
+    """Refuses features that say another spacing, tile or encoder than the bundle, or none."""
+    wanted, file = source.manifest.input, source.manifest.graphs["encoder"].file
+    digest = hashlib.sha256(source.file(file).read_bytes()).hexdigest()
+    digests = {digest}
+    if source.manifest.is_encoder_alone:  # features made by the very weights it was made from
+        digests.add(source.manifest.training.digest.removeprefix("sha256:"))
+    for key, expected, unit in (
+        ("mpp", {wanted.mpp}, "um per pixel"),
+        ("tile_px", {wanted.tile_px}, "px a tile"),
+        ("encoder", digests, "(SHA-256)"),
+    ):
+        if made[key] not in expected:
+            named = " or ".join(str(value) for value in sorted(expected))
+            raise TrainingError(
+                f"encoder {source.manifest.name}: found features of {key} {made[key]} (None: the "
+                f"file does not say), expected all of them by {key} {named} {unit}; name the "
+                "encoder that made them, or extract the features again"
+            )

@@ -32,6 +32,10 @@ _SITES = {
     "official": "Training and test patients share hospitals: part of the figures may be that.",
     "site": "Training and test patients share no hospital.",
 }
+_EVERYBODY = (
+    "Fitted on all patients of its cohort: its figures are those of students like it, each on "
+    "patients it had not seen."
+)
 _ATTENTION = {
     "category": {
         "value": "309825002",
@@ -41,6 +45,14 @@ _ATTENTION = {
     "type": {"value": "attention", "scheme": _SCHEME, "meaning": "Attention of the model"},
 }
 """Not a finding: a viewer must not call it tissue or tumor."""
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What the same students score on the other kind of folds."""
+
+    kind: str
+    figure: resample.Interval
 
 
 @dataclass(frozen=True)
@@ -54,6 +66,18 @@ class Student:
     """Score tensor -> what the graph says of the outer fold, patients it had never seen."""
     figure: resample.Interval
     """C-index or AUC of the exported role over all finished units of the run, mean over folds."""
+    beside: Beside | None = None
+
+    @property
+    def figures(self) -> list[tuple[str, resample.Interval]]:
+        """Kind of folds and figure, each of patients that the student scored had not seen."""
+        others = [] if self.beside is None else [(self.beside.kind, self.beside.figure)]
+        return [(self.run["kind"], self.figure), *others]
+
+    @property
+    def is_of_everybody(self) -> bool:
+        """Whether it was fitted on all patients, with the figures of the students of the folds."""
+        return bool(self.unit["fold"] == "all")
 
     @property
     def survival(self) -> bool:
@@ -61,7 +85,7 @@ class Student:
         return "risk" in self.unit["student_outputs"]
 
 
-def manifest(name: str, version: str, student: Student, source: Bundle) -> dict[str, object]:
+def manifest(name: str, version: str, student: Student, source: Bundle) -> dict[str, Any]:
     """The content of `manifest.json`; input and applicability are those of the encoder's bundle."""
     before = newest(json.loads((source.root / MANIFEST_FILE).read_text(encoding="utf-8")))
     run, unit = student.run, student.unit
@@ -70,20 +94,21 @@ def manifest(name: str, version: str, student: Student, source: Bundle) -> dict[
     tensors = [f"encoder/{t['name']}" for t in encoder["outputs"]]
     tensors += [f"aggregator/{t['name']}" for t in aggregator["outputs"]]
     what = f"{run['method']} student, {run['cohort']} ({run['task']})"
-    low, high = (round(v, 4) for v in (student.figure.low, student.figure.high))
     return {
         "schema_version": 2,
         "name": name,
         "version": version,
         "title": what[:64],
         "manufacturer": before["manufacturer"],
-        "status": "research",
+        "status": "fixture" if before["status"] == "fixture" else "research",
         "intended_use": "Research. Not for diagnosis, prognosis or treatment.",
         "limits": [
             "Trained and measured on one cohort; nothing is known of slides of another.",
             _SITES[run["kind"]],
+            *([_EVERYBODY] if student.is_of_everybody else []),
         ],
-        "licence": "That of the data and features the weights were trained on.",
+        "licence": "That of the data and features the weights were trained on. Encoder: "
+        + before["licence"],
         "unit": "slide",
         "input": before["input"],
         "graphs": {"encoder": encoder, "aggregator": aggregator},
@@ -91,8 +116,7 @@ def manifest(name: str, version: str, student: Student, source: Bundle) -> dict[
             "code": {"value": "C125201", "scheme": "NCIt", "meaning": "Overall Survival"}
             if student.survival
             else _own(run["task"], run["task"].upper()),
-            "reference_cohort": f"{unit['patients']['outer']} patients of {run['cohort']} "
-            f"that the student had not seen (fold {unit['fold']})",
+            "reference_cohort": _reference_cohort(student),
         },
         "outputs": _outputs(student),
         "applicability": before["applicability"],
@@ -100,19 +124,33 @@ def manifest(name: str, version: str, student: Student, source: Bundle) -> dict[
         "training": {
             "digest": run["cohort_digest"],
             "data": [f"cohort {run['cohort']}, {run['patients']} patients, {run['kind']} folds"],
-            "simulated": "Not known here: the tables of the cohort do not say.",
+            "simulated": before["training"]["simulated"]
+            if source.manifest.is_encoder_alone and before["training"]["simulated"]
+            else "Not known here: the tables of the cohort do not say.",
         },
-        "performance": [
-            {
-                "figure": "C-index" if student.survival else "AUC",
-                "value": round(student.figure.value, 4),
-                "low": low,
-                "high": high,
-                "data": f"{run['cohort']}, outer {run['kind']} folds, patients resampled",
-                "count": run["patients"],
-            }
-        ],
+        "performance": [_performance(student, kind, figure) for kind, figure in student.figures],
         "probe": {"file": "probe.npz", "tolerance": dict.fromkeys(tensors, TOLERANCE)},
+    }
+
+
+def _reference_cohort(student: Student) -> str:
+    count, cohort = student.unit["patients"]["outer"], student.run["cohort"]
+    if student.is_of_everybody:
+        return f"{count} patients of {cohort}, each by a student that had not seen the patient"
+    return (
+        f"{count} patients of {cohort} that the student had not seen (fold {student.unit['fold']})"
+    )
+
+
+def _performance(student: Student, kind: str, figure: resample.Interval) -> dict[str, object]:
+    value, low, high = (round(v, 4) for v in (figure.value, figure.low, figure.high))
+    return {
+        "figure": "C-index" if student.survival else "AUC",
+        "value": value,
+        "low": low,
+        "high": high,
+        "data": f"{student.run['cohort']}, outer {kind} folds, patients resampled",
+        "count": student.run["patients"],
     }
 
 

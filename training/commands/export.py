@@ -6,9 +6,18 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from engines.manifest.values import Code
 from engines.tensorrt.libraries import Capability, PlanEngine, read_capability
 
 _ENGINES: tuple[PlanEngine, ...] = ("tensorrt-rtx", "tensorrt")
+_ORGANS = {
+    "bladder": "89837001", "brain": "12738006", "breast": "76752008", "colon": "71854001",
+    "kidney": "64033007", "liver": "10200004", "lung": "39607008", "pancreas": "15776009",
+    "skin": "39937001", "stomach": "69695003", "uterus": "35039007",
+}  # fmt: skip
+"""Of SNOMED CT, as Primary Anatomic Structure Sequence has them (PS3.16 CID 8134)."""
 _ANY_FAMILY: tuple[Capability, ...] = ((8, 9),)
 """One plan of TensorRT for RTX serves 8.6, 8.9 and 12.x."""
 
@@ -24,6 +33,10 @@ class Export:
     version: str
     fold: int
     seed: int
+    all: bool
+    beside: Path | None
+    organ: list[Code]
+    fixture: bool
     engines: list[PlanEngine]
     """Whose plans are compiled into the bundle."""
     targets: list[Capability]
@@ -39,6 +52,17 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version", default="0.1.0")
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--all", action="store_true",
+                        help="the student of everybody, of fit --all")  # fmt: skip
+    parser.add_argument("--beside", type=Path, metavar="RUN",
+                        help="the same on the other folds, for the card")  # fmt: skip
+    parser.add_argument(
+        "--organ", nargs="+", default=[], type=_organ, metavar="ORGAN",
+        help=f"where it may be used: {', '.join(_ORGANS)}, or VALUE:SCHEME:MEANING; default: as "
+        "the encoder",
+    )  # fmt: skip
+    parser.add_argument("--fixture", action="store_true",
+                        help="say that its numbers mean nothing")  # fmt: skip
     parser.add_argument(
         "--engines", nargs="+", default=[], choices=_ENGINES, metavar="ENGINE",
         help=f"compile the bundle's plans for {' or '.join(_ENGINES)}; the first needs no GPU",
@@ -49,6 +73,19 @@ def add(parser: argparse.ArgumentParser) -> None:
         "for 8.6 and 12.x",
     )  # fmt: skip
     parser.set_defaults(arguments=Export)
+
+
+def _organ(text: str) -> Code:
+    value, _, rest = text.partition(":")
+    scheme, _, meaning = rest.partition(":")
+    if text in _ORGANS:
+        value, scheme, meaning = _ORGANS[text], "SCT", text
+    try:
+        return Code(value=value, scheme=scheme, meaning=meaning)
+    except ValidationError as error:
+        raise argparse.ArgumentTypeError(
+            f"found {text!r}, expected one of {', '.join(_ORGANS)}, or VALUE:SCHEME:MEANING"
+        ) from error
 
 
 def _capability(text: str) -> Capability:
@@ -74,6 +111,10 @@ def run(arguments: Export) -> int:
             version=arguments.version,
             fold=arguments.fold,
             seed=arguments.seed,
+            everybody=arguments.all,
+            beside=arguments.beside,
+            organs=tuple(arguments.organ),
+            is_fixture=arguments.fixture,
         )
     )
     print(ask_compilers(out))

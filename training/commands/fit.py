@@ -34,6 +34,7 @@ class Fit:
     published: bool
     extended: bool
     jobs: int
+    all: bool
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -59,12 +60,16 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--extended", action="store_true",
                         help="patients beside the cohort join the training parts")  # fmt: skip
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes")
+    parser.add_argument("--all", action="store_true",
+                        help="then a student of everybody")  # fmt: skip
     parser.set_defaults(arguments=Fit)
 
 
 def run(arguments: Fit) -> int:
     """Fits what is missing and says where it is."""
+    from training.errors import TrainingError
     from training.methods.registry import method
+    from training.runs.everybody import fit_all
     from training.runs.fit import Plan, fit
 
     plan = Plan(
@@ -78,6 +83,11 @@ def run(arguments: Fit) -> int:
         published=arguments.published,
         extended=arguments.extended,
     )
+    if arguments.all and arguments.fold:
+        raise TrainingError("found --all and --fold, expected one: everybody needs every fold")
     units = fit(plan, arguments.fold, seeds=arguments.seeds, jobs=arguments.jobs)
+    if arguments.all:
+        place = fit_all(plan)
+        print(f"{place.directory}: a student of everybody; dicom-train export takes it with --all")
     print(f"{len(units)} units in {arguments.out}; next: dicom-train evaluate {arguments.out}")
     return 0

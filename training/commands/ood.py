@@ -35,7 +35,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: Ood) -> int:
     """Writes the report and prints its text; the bar decides nothing of the exit status."""
-    from engines.bundle import open_bundle
+    from engines.bundle import open_bundle, require_student
     from engines.errors import BundleRejected, EngineMissing
     from engines.runtime import open_runtime
     from training.errors import TrainingError
@@ -48,7 +48,7 @@ def run(arguments: Ood) -> int:
         )
     entries = read_table(arguments.sources or SHIPPED)
     try:
-        with open_runtime(open_bundle(arguments.bundle)) as runtime:
+        with open_runtime(require_student(open_bundle(arguments.bundle))) as runtime:
             found = bench.measured(entries, arguments.data, runtime, arguments.tiles)
             text = report.write(found, runtime, arguments.out)
     except (BundleRejected, EngineMissing) as error:

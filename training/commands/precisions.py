@@ -34,14 +34,14 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: Precisions) -> int:
     """Adds the forms to the bundle in its folder and prints what they cost."""
-    from engines.bundle import open_bundle
+    from engines.bundle import open_bundle, require_student
     from engines.errors import BundleRejected
     from training.bundle.compilers import ask_compilers
     from training.bundle.precisions import NAMES, add_precisions, table
     from training.bundle.slide_material import slide_material
 
     try:
-        bundle = open_bundle(arguments.bundle)
+        bundle = require_student(open_bundle(arguments.bundle))
     except BundleRejected as error:
         raise TrainingError(str(error)) from error
     material = slide_material(arguments.calibration, arguments.measure, bundle.manifest.input)

@@ -50,6 +50,8 @@ class Patients:
     """float32 [P] years; NaN where unknown."""
     privileged: dict[str, Tensor] = field(default_factory=dict)
     """Name -> float32 [P, C] of what only a teacher may see; NaN where unknown."""
+    slides: tuple[tuple[int, ...], ...] = ()
+    """Instances of each slide of each of the P patients; empty where nobody says."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -72,6 +74,7 @@ class Patients:
             self.label[at],
             self.age[at],
             {name: block[at] for name, block in self.privileged.items()},
+            tuple(self.slides[i] for i in at.tolist()) if self.slides else (),
         )
 
     def batch(self, rows: Sequence[int] | Tensor) -> Batch:
@@ -115,6 +118,7 @@ def concatenated(first: Patients, second: Patients) -> Patients:
             name: torch.cat([block, second.privileged[name]])
             for name, block in first.privileged.items()
         },
+        first.slides + second.slides if first.slides and second.slides else (),
     )
 
 

@@ -87,16 +87,42 @@ def calibrated(student: nn.Module, valid: Patients, kind: str) -> tuple[Calibrat
     They are unsampled: every patient once. A weak pull to scale 1 and shift 0 keeps the few
     patients of a rare bin from running away with it.
     """
+    logits = raw_logits(student, valid, kind)
+    return calibrated_by(student, logits, _target(valid, kind), valid.event, kind)
+
+
+def bare(student: nn.Module) -> nn.Module:
+    """The student under its calibration."""
+    inside = (
+        student.student if isinstance(student, CalibratedSurvival | CalibratedClasses) else student
+    )
+    assert isinstance(inside, nn.Module)
+    return inside
+
+
+def raw_logits(student: nn.Module, patients: Patients, kind: str) -> Tensor:
+    """What a bare student says of each patient before any calibration: hazard logits [P, 4] or log
+    probabilities [P, C]."""
     with torch.inference_mode():
-        found = [student(bag) for bag in valid.bags]
+        found = [student(bag) for bag in patients.bags]
     if kind == "survival":
-        logits = torch.stack([hazard_logits(one.survival) for one in found]).clone()
-        wrapped: Calibrated = CalibratedSurvival(student)
-    else:
-        stacked = torch.stack([one.probability for one in found])
-        logits = stacked.clamp(min=_SMALLEST).log().clone()
-        wrapped = CalibratedClasses(student, logits.shape[1])
-    return wrapped.eval(), _fit(wrapped, logits, valid, kind)
+        return torch.stack([hazard_logits(one.survival) for one in found]).clone()
+    return torch.stack([one.probability for one in found]).clamp(min=_SMALLEST).log().clone()
+
+
+def calibrated_by(
+    student: nn.Module, logits: Tensor, target: Tensor, event: Tensor, kind: str
+) -> tuple[Calibrated, Calibration]:
+    """`student` with scale and shift fitted to raw `logits` [P, K] that others said of patients.
+
+    `target` int64 [P] is each patient's time bin or class, `event` float32 [P].
+    """
+    wrapped: Calibrated = (
+        CalibratedSurvival(student)
+        if kind == "survival"
+        else CalibratedClasses(student, logits.shape[1])
+    )
+    return wrapped.eval(), _fit(wrapped, logits, target, event, kind)
 
 
 def calibrated_score(task: Task, logits: Floats, inner: Floats, valid: Patients) -> Score:
@@ -112,7 +138,7 @@ def calibrated_score(task: Task, logits: Floats, inner: Floats, valid: Patients)
     else:
         wrapped = CalibratedClasses(nn.Identity(), logits.shape[1])
         asked, known = (_log_probability(x) for x in (asked, known))
-    _fit(wrapped, known, valid, task.kind)
+    _fit(wrapped, known, _target(valid, task.kind), valid.event, task.kind)
     with torch.inference_mode():
         said = wrapped.calibrated(asked).double().numpy()
     if task.kind != "survival":
@@ -126,18 +152,24 @@ def _log_probability(logits: Tensor) -> Tensor:
     return torch.softmax(logits, dim=-1).clamp(min=_SMALLEST).log()
 
 
-def _fit(wrapped: Calibrated, logits: Tensor, valid: Patients, kind: str) -> Calibration:
-    """Sets scale and shift of `wrapped` by what it said of the inner validation patients."""
+def _target(patients: Patients, kind: str) -> Tensor:
+    return patients.bin if kind == "survival" else patients.label
+
+
+def _fit(
+    wrapped: Calibrated, logits: Tensor, target: Tensor, event: Tensor, kind: str
+) -> Calibration:
+    """Sets scale and shift of `wrapped` by what was said of patients nobody had seen."""
 
     def loss() -> Tensor:
         given = wrapped.calibrated(logits)
         if kind == "survival":
-            return survival.nll(given, valid.bin, valid.event)
-        value: Tensor = cross_entropy(given, valid.label)
+            return survival.nll(given, target, event)
+        value: Tensor = cross_entropy(given, target)
         return value
 
     before = float(loss().detach())
-    _maximize(wrapped, loss, len(valid))
+    _maximize(wrapped, loss, len(target))
     return Calibration(before, float(loss().detach()))
 
 

@@ -22,6 +22,8 @@ from training.learning.bags import Patients, concatenated, has_genes
 Folds = Literal["official", "site"]
 INNER_SHARE = 0.15
 FOLDS = 5
+EVERYBODY = -1
+"""The fold of a split that leaves nobody out."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,19 @@ def prepare(
     left = cohort.patients.index.isin(list(without))
     rest = np.flatnonzero((numbers != fold) & ~left)
     inner_train, inner_valid = _inner(cohort, rest, seed)
+    return _made(cohort, kind, fold, inner_train, inner_valid, outer, without)
+
+
+def _made(
+    cohort: Cohort,
+    kind: Folds,
+    fold: int,
+    inner_train: NDArray[np.int64],
+    inner_valid: NDArray[np.int64],
+    outer: NDArray[np.int64],
+    without: Collection[str] = frozenset(),
+) -> Split:
+    """The parts by rows, with everything fitted on `inner_train`."""
     known = cohort.patients.iloc[inner_train]
     edges = _edges(known) if cohort.task.kind == "survival" else np.arange(5.0)
     genes = fit_genes(cohort.genes.iloc[inner_train], cohort.signatures)
@@ -101,9 +116,21 @@ def prepare(
         _patients(cohort, rows, edges, genes, columns) for rows in (inner_train, inner_valid, outer)
     )
     if cohort.beside is not None:
-        train = concatenated(train, _beside(cohort, kind, outer, without, edges, genes, columns))
+        held = outer if fold != EVERYBODY else outer[:0]
+        train = concatenated(train, _beside(cohort, kind, held, without, edges, genes, columns))
     cuts = tuple(edges.tolist())
     return Split(cohort.name, kind, fold, cohort.task, train, valid, test, cuts, genes)
+
+
+def everybody(cohort: Cohort, *, seed: int = 0) -> Split:
+    """All patients of `cohort`, and those beside it, as training parts: nobody is left to score.
+
+    `test` repeats `valid`, since a method scores something: what it says of them is not of patients
+    it had never seen, and is no figure of anything.
+    """
+    rows = np.arange(len(cohort.patients))
+    inner_train, inner_valid = _inner(cohort, rows, seed)
+    return _made(cohort, "official", EVERYBODY, inner_train, inner_valid, inner_valid)
 
 
 def measured(patients: Patients) -> Patients:
@@ -200,4 +227,12 @@ def _patients(
             name: torch.from_numpy(block.iloc[rows][columns[name]].to_numpy(np.float32, copy=True))
             for name, block in cohort.privileged.items()
         },
+        slides=_slides(cohort, table.index),
     )
+
+
+def _slides(cohort: Cohort, patients: pd.Index[str]) -> tuple[tuple[int, ...], ...]:
+    """Instances of each slide of each patient, in the order of the bag."""
+    listed = cohort.slides.sort_values("slide", kind="stable").groupby("patient")["instances"]
+    counts = {str(patient): tuple(int(n) for n in group) for patient, group in listed}
+    return tuple(counts[str(patient)] for patient in patients)

@@ -17,16 +17,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from inference.durable import whole
 from training.errors import TrainingError
 from training.learning.bags import fixed_rows, has_genes
-from training.learning.calibrate import calibrated
+from training.learning.calibrate import bare, calibrated, raw_logits
 from training.learning.deployed import INSTANCE_AXIS, Deployed
 from training.learning.fitted import Fitted, Score
 from training.learning.graphs import write_graph
 from training.learning.split import Split
+from training.runs.one_slide import unit_facts
 
 EXAMPLE_INSTANCES = 37
 """Instances in the bag a graph is traced and compared with: an odd number, of the usual size."""
@@ -64,10 +65,12 @@ def write_unit(
     facts = dict(fitted.facts)
     shown: dict[str, list[float]] = {}
     outputs: list[str] = []
+    raw: dict[str, object] = {}
     if fitted.student is not None:
         outputs, shown, said = _write_student(unit, split, fitted, facts, graph=graph)
         # What is scored is what is exported, to the last digit and calibration included.
         scores = scores | {(fitted.student_role, "inner"): said}
+        raw = _raw(split, fitted.student)
     table = predictions(split, scores)
     with whole(unit.directory / "predictions.csv") as file:
         file.write(table.to_csv(index=False).encode())
@@ -87,15 +90,29 @@ def write_unit(
         "student_role": fitted.student_role,
         "student_outputs": outputs,
         "student_scores": shown,
+        "raw": raw,
         "epoch_is_chosen": not fitted.is_calibrated,
         "width": split.width,
-        "reference": _reference(split),
+        "reference": reference(split),
         "train": {
             "time": [round(float(t), 4) for t in torch.cat([split.train.time, split.valid.time])],
             "event": [int(e) for e in torch.cat([split.train.event, split.valid.event])],
         },
     }
     write_json(unit.directory / "unit.json", content)
+
+
+def _raw(split: Split, student: nn.Module) -> dict[str, object]:
+    """What the student said of the outer fold before its calibration, with what came true: what a
+    student of everybody is calibrated by."""
+    kind = split.task.kind
+    target = split.test.bin if kind == "survival" else split.test.label
+    return {
+        "patients": list(split.test.ids),
+        "logits": raw_logits(bare(student), split.test, kind).tolist(),
+        "target": target.tolist(),
+        "event": [int(event) for event in split.test.event],
+    }
 
 
 def predictions(split: Split, scores: dict[tuple[str, str], Score]) -> pd.DataFrame:
@@ -128,7 +145,7 @@ def _without_genes(split: Split) -> int:
     return int((~has_genes(genes)).sum()) if genes.shape[1] else 0
 
 
-def _reference(split: Split) -> dict[str, object]:
+def reference(split: Split) -> dict[str, object]:
     """Mean and deviation [D] of the patients' mean features, and how far training ones lie."""
     patients = [*split.train.bags, *split.valid.bags]
     means = torch.stack([bag.mean(dim=0) for bag in patients]).double()
@@ -156,26 +173,38 @@ def _write_student(
     if not fitted.is_calibrated:
         student, change = calibrated(student, split.valid, split.task.kind)
         facts |= {"inner_loss": change.before, "inner_loss_calibrated": change.after}
+    deployed = write_student(student, split, unit.directory if graph else None)
+    names: list[str] = deployed.names
+    scores = [name for name in names if name == "risk" or name.startswith("probability_")]
+
+    def say(bag: Tensor) -> dict[str, Tensor]:
+        return dict(zip(names, deployed(bag), strict=True))
+
+    with torch.inference_mode():
+        said = [say(bag) for bag in split.test.bags]
+    facts |= unit_facts(say, split.test, split.task.classes)
+    shown = {name: [float(one[name][0]) for one in said] for name in scores}
+    return names, shown, _score(split, said, shown)
+
+
+def write_student(student: nn.Module, split: Split, folder: Path | None) -> Deployed:
+    """The student as a bundle carries it, its graph written to the folder where one is given."""
     longest = max(split.train.bags, key=len)
     example = longest[fixed_rows(len(longest), EXAMPLE_INSTANCES)].clone()
-    deployed = Deployed(student, split.task.classes, example).eval()
+    deployed = Deployed(student, split.task.classes, example)
+    deployed.eval()
     axes = {name: {axis: "N"} for name, axis in INSTANCE_AXIS.items() if name in deployed.names}
-    if graph:
+    if folder is not None:
         write_graph(
             "student",
             deployed,
             (example,),
-            unit.directory,
+            folder,
             inputs=["features"],
             outputs=deployed.names,
             dynamic={"features": {0: "N"}} | axes,
         )
-    names: list[str] = deployed.names
-    scores = [name for name in names if name == "risk" or name.startswith("probability_")]
-    with torch.inference_mode():
-        said = [dict(zip(names, deployed(bag), strict=True)) for bag in split.test.bags]
-    shown = {name: [float(one[name][0]) for one in said] for name in scores}
-    return names, shown, _score(split, said, shown)
+    return deployed
 
 
 def _score(split: Split, said: list[dict[str, Tensor]], shown: dict[str, list[float]]) -> Score:

@@ -12,11 +12,10 @@ local-dir:FOLDER        a downloaded copy of such a model (config.json and weigh
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from pickle import UnpicklingError
 from types import TracebackType
 from typing import Any, Literal
 
@@ -34,8 +33,7 @@ FEATURES = "features"
 MPP_TOLERANCE = 0.05
 """Relative spacing difference up to which pixels are used as they are: as in the shipped bundle."""
 _BATCH = 16
-_TIMM_PREFIXES = ("timm:", "hf-hub:", "local-dir:")
-_RANDOM = "random"
+TIMM_PREFIXES = ("timm:", "hf-hub:", "local-dir:")
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +89,7 @@ class Encoder:
 
 def open_encoder(name: str, *, threads: int = 1) -> Encoder:
     """The encoder of that name (see the module). Raises TrainingError."""
-    if name.startswith(_TIMM_PREFIXES):
+    if name.startswith(TIMM_PREFIXES):
         return _timm_encoder(name, threads)
     if name.endswith(".onnx"):
         return _onnx_encoder(Path(name), threads)
@@ -128,7 +126,7 @@ def _bundle_encoder(name: str, threads: int) -> Encoder:
 
     return Encoder(
         name=f"{bundle.manifest.name} {bundle.manifest.version}",
-        digest=_digest_of(bundle.file(graph.file)),
+        digest=digest_of(bundle.file(graph.file)),
         engine=runtime.engine,
         width=tensor.shape[-1],
         tile_px=wanted.tile_px,
@@ -169,7 +167,7 @@ def _onnx_encoder(path: Path, threads: int) -> Encoder:
     width = run(np.zeros((1, tile_px, tile_px, 3), np.uint8)).shape[-1]
     return Encoder(
         name=path.name,
-        digest=_digest_of(path, path.with_name(path.name + ".data")),
+        digest=digest_of(path, path.with_name(path.name + ".data")),
         engine=f"onnxruntime {onnxruntime.__version__} CPU",
         width=width,
         tile_px=tile_px,
@@ -193,37 +191,23 @@ def _onnx_tile_px(session: Any, path: Path) -> int:
 
 
 def _timm_encoder(name: str, threads: int) -> Encoder:
-    timm = _import_timm(name)
     import torch  # seconds to load, and most workers run without it
 
-    source, _, weights = name.partition("@")
-    arch = source.removeprefix("timm:")
+    from training.tiles.timm_models import timm_model  # timm is an extra of its own
+
     torch.set_num_threads(threads)
-    torch.manual_seed(0)  # for @random; loaded weights do not depend on it
-    try:
-        model = timm.create_model(arch, pretrained=not weights, num_classes=0).eval()
-    except (RuntimeError, OSError, ValueError) as error:
-        raise TrainingError(
-            f"encoder {name!r}: timm could not make it ({_first_line(error)}); without a network "
-            "name local weights: timm:ARCH@FILE or local-dir:FOLDER."
-        ) from error
-    if weights not in ("", _RANDOM):
-        _load(model, Path(weights), name)
-    config = timm.data.resolve_model_data_config(model)
-    mean, std = (torch.tensor(config[k]).view(1, 3, 1, 1) for k in ("mean", "std"))
+    model = timm_model(name)
 
     def run(tiles: Tiles) -> Floats:
         with torch.inference_mode():
-            pixels = torch.from_numpy(tiles).permute(0, 3, 1, 2).float() / 255
-            return np.asarray(model((pixels - mean) / std).numpy())
+            return np.asarray(model.module(torch.from_numpy(tiles)).numpy())
 
-    stated = f"{arch} {config['input_size']} {config['mean']} {config['std']}"
     return Encoder(
-        name=name if weights in ("", _RANDOM) else f"{source}@{Path(weights).name}",
-        digest=_digest_weights(model.state_dict(), stated),
-        engine=f"torch {torch.__version__} timm {timm.__version__}",
-        width=int(model.num_features),
-        tile_px=int(config["input_size"][-1]),
+        name=model.name,
+        digest=model.digest,
+        engine=model.engine,
+        width=model.width,
+        tile_px=model.tile_px,
         mpp=None,
         mpp_tolerance=MPP_TOLERANCE,
         batch=_BATCH,
@@ -231,47 +215,10 @@ def _timm_encoder(name: str, threads: int) -> Encoder:
     )
 
 
-def _import_timm(name: str) -> Any:
-    try:
-        import timm  # optional: it needs a torchvision built for the very torch
-    except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision of another build
-        raise TrainingError(
-            f"encoder {name!r}: timm cannot be imported ({_first_line(error)}), expected timm and "
-            "the torchvision built for this torch (CPU torch needs the CPU torchvision); install "
-            "both, or use an ONNX file or a bundle."
-        ) from error
-    return timm
-
-
-def _load(model: Any, path: Path, name: str) -> None:
-    import torch  # as above
-
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        model.load_state_dict(state)
-    except (OSError, UnpicklingError, RuntimeError, TypeError, AttributeError) as error:
-        raise TrainingError(
-            f"encoder {name!r}: found no state dict of this architecture ({_first_line(error)}); "
-            "save model.state_dict() of the timm model with num_classes=0."
-        ) from error
-
-
-def _digest_weights(state: Mapping[str, Any], stated: str) -> str:
-    digest = hashlib.sha256(stated.encode())
-    for key in sorted(state):
-        digest.update(key.encode())
-        digest.update(state[key].contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _digest_of(*paths: Path) -> str:
+def digest_of(*paths: Path) -> str:
     """SHA-256 over those of the files that are there."""
     digest = hashlib.sha256()
     for path in paths:
         if path.is_file():
             digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,1 @@
+"""HIPT's two-stage region encoder, a recipe for weights that a site has."""
