@@ -8,7 +8,7 @@ import structlog
 
 from dicom_node.deliver.choose import next_forms
 from dicom_node.deliver.dimse import ALREADY_THERE
-from dicom_node.ledger.fallbacks import RefusedForm
+from dicom_node.ledger.answers.fallbacks import RefusedForm
 from dicom_node.ledger.ledger import EgressLedger
 from dicom_node.ledger.rows import WITHDRAWN, Delivery, Revision, Run
 from dicom_node.ledger.states import DeliveryState

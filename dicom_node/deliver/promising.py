@@ -12,9 +12,9 @@ from pathlib import Path
 
 import structlog
 
+from dicom_node.ledger.answers.proofs import COMMITTED, MISSING
 from dicom_node.ledger.keeping.inquiries import Inquiry, Kept, Reference
 from dicom_node.ledger.keeping.promises import DUPLICATE
-from dicom_node.ledger.proofs import COMMITTED, MISSING
 from dicom_node.observe.log import place_of
 from dicom_node.sop_classes import VL_WHOLE_SLIDE_MICROSCOPY
 from dicom_node.spool.filing import dataset_digest

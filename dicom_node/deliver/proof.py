@@ -21,9 +21,9 @@ from dicom_node.config.peers import Destination
 from dicom_node.config.whole import Config
 from dicom_node.deliver import dimse
 from dicom_node.deliver.query import has_object
+from dicom_node.ledger.answers.proofs import FOUND, MISSING
 from dicom_node.ledger.errors import LedgerFailed
 from dicom_node.ledger.ledger import EgressLedger
-from dicom_node.ledger.proofs import FOUND, MISSING
 from dicom_node.ledger.rows import CommitmentRequest, Unproven
 from dicom_node.observe.log import os_reason, place_of
 from dicom_node.sop_classes import STORAGE_COMMITMENT, STUDY_ROOT_FIND

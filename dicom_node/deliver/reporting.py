@@ -22,10 +22,10 @@ from dicom_node.deliver.dimse import NETWORK_FAULTS
 from dicom_node.deliver.promising import judge, still_there
 from dicom_node.deliver.retry import GiveUp, Policy, decide
 from dicom_node.deliver.telling import call, may_report, report
+from dicom_node.ledger.answers.proofs import COMMITTED, MISSING
 from dicom_node.ledger.errors import LedgerBusy, LedgerFailed
 from dicom_node.ledger.keeping.inquiries import Inquiry, Unreadable
 from dicom_node.ledger.ledger import EgressLedger
-from dicom_node.ledger.proofs import COMMITTED, MISSING
 from dicom_node.ledger.states import InquiryState
 from dicom_node.observe.log import os_reason, place_of, trace_of
 from dicom_node.spool.pledges import Pledges

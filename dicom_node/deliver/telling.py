@@ -12,8 +12,8 @@ from dicom_node.association.commitment import (
 )
 from dicom_node.association.requestor import request
 from dicom_node.config.peers import Requestor
+from dicom_node.ledger.answers.proofs import COMMITTED
 from dicom_node.ledger.keeping.inquiries import Inquiry
-from dicom_node.ledger.proofs import COMMITTED
 from dicom_node.sop_classes import STORAGE_COMMITMENT
 
 

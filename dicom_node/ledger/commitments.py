@@ -8,6 +8,7 @@ from enum import StrEnum
 
 import sqlalchemy as sa
 
+from dicom_node.ledger.answers.proofs import COMMITTED, settle
 from dicom_node.ledger.database.tables import (
     commitment_items,
     commitments,
@@ -15,7 +16,6 @@ from dicom_node.ledger.database.tables import (
     results,
 )
 from dicom_node.ledger.events import note
-from dicom_node.ledger.proofs import COMMITTED, settle
 from dicom_node.ledger.queries.of_proofs import OPEN, CommitmentQueries
 from dicom_node.ledger.rows import CommitmentRequest, Unproven
 from dicom_node.ledger.states import CommitmentState, DeliveryState, Proof

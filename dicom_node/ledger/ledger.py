@@ -7,13 +7,13 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from dicom_node.ledger.analyses import Analyses
+from dicom_node.ledger.answers.fallbacks import Fallbacks
 from dicom_node.ledger.arrivals import Arrivals
 from dicom_node.ledger.commitments import Commitments
 from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.database.look import Where
 from dicom_node.ledger.deliveries import Deliveries
 from dicom_node.ledger.events import Events
-from dicom_node.ledger.fallbacks import Fallbacks
 from dicom_node.ledger.keeping.discards import Discards
 from dicom_node.ledger.keeping.endings import Endings
 from dicom_node.ledger.keeping.holds import Holds

@@ -36,7 +36,7 @@ SLOPE = {"how": "calibration", "slope": 1.2, "intercept": -0.5, "data": "spots",
 def model(**of_map: Any) -> Manifest:
     """The student of these tests: its map with other keys, and no number of a slide."""
     content = manifest().model_dump(mode="json")
-    (tumor,) = (o for o in content["outputs"] if o["kind"] == "map")
+    (tumor,) = (o for o in content["outputs"] if o["name"] == "tumor")
     content["outputs"] = [tumor | of_map]
     return Manifest.model_validate(content | {"limits": ["One."], "performance": [ROW]})
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from dicom_node.ledger.answers.proofs import MISSING
 from dicom_node.ledger.database.tables import inquiries, inquiry_items, instances
-from dicom_node.ledger.proofs import MISSING
 from dicom_node.ledger.states import InquiryState
 
 Reference = tuple[str, str]

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 
+from dicom_node.ledger.answers.proofs import COMMITTED
 from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.database.tables import inquiries, inquiry_items, instances
 from dicom_node.ledger.errors import LedgerDamaged
@@ -32,7 +33,6 @@ from dicom_node.ledger.keeping.inquiries import (
     title_of,
     write_outcomes,
 )
-from dicom_node.ledger.proofs import COMMITTED
 from dicom_node.ledger.states import InquiryState
 
 DUPLICATE = "0131"
