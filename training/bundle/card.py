@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from training.bundle.manifest import Student
+from training.methods.registry import better_recipe
 from training.scoring.resample import Interval
 
 _TEXT = """# {name}
 
 {method} student, task {task}, cohort {cohort}. Research only: not for diagnosis, prognosis or
-treatment.
+treatment. {recipe}
 
 ## What it says
 
@@ -22,7 +24,7 @@ treatment.
 
 {figure} on the outer {kind} folds ({folds}): {value:.3f} (95 % interval over patients {low:.3f} to
 {high:.3f}, mean of {seeds} seeds). The student in this bundle is that of fold {fold}, seed {seed}.
-{trained}
+{one_slide}{trained}
 
 {correlations}
 
@@ -48,13 +50,14 @@ Cohort `{cohort}`, {patients} patients{beside}, digest `{digest}`. Left out: {dr
 _HEATMAP = {
     False: "Heatmap: attention relative to uniform. It shows where the model looked, not where "
     "tumor is.",
-    True: "Heatmap: none worth the name. The student is linear in the mean of the tiles, its "
-    "attention is even, and the map is of one value.",
+    True: "Heatmap: none worth the name. The student is linear in the mean (and deviation) of the "
+    "tiles, its attention is even, and the map is of one value.",
 }
 
 
-def card(run: Mapping[str, Any], unit: Mapping[str, Any], figure: Interval, name: str) -> str:
-    """Markdown text from `run.json`, `unit.json` and the figure over all folds."""
+def card(student: Student, name: str) -> str:
+    """Markdown text from `run.json`, `unit.json` and the figures over all folds."""
+    run, unit, figure = student.run, student.unit, student.figure
     survival = "risk" in unit["student_outputs"]
     facts = unit["facts"]
     return _TEXT.format(
@@ -62,6 +65,7 @@ def card(run: Mapping[str, Any], unit: Mapping[str, Any], figure: Interval, name
         method=run["method"],
         task=run["task"],
         cohort=run["cohort"],
+        recipe=_recipe(run),
         says=_says(run, unit),
         figure="C-index" if survival else "AUC",
         kind=run["kind"],
@@ -75,6 +79,7 @@ def card(run: Mapping[str, Any], unit: Mapping[str, Any], figure: Interval, name
         fold=unit["fold"],
         seed=unit["seed"],
         trained=_trained(unit),
+        one_slide=_one_slide(student.one_slide),
         by="" if unit["epoch_is_chosen"] else ", by a student that had not seen them",
         beside=f" and {run['patients_beside']} beside it in training"
         if run.get("patients_beside")
@@ -103,6 +108,24 @@ def card(run: Mapping[str, Any], unit: Mapping[str, Any], figure: Interval, name
     )
 
 
+def _one_slide(figure: Interval | None) -> str:
+    """What it costs that a node shows it one slide, where patients have several."""
+    if figure is None:
+        return ""
+    return (
+        f"Patients were scored on all their slides; on the first slide alone it is "
+        f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f}). A node shows it one slide.\n"
+    )
+
+
+def _recipe(run: Mapping[str, Any]) -> str:
+    """What measured best for the task, on the cohorts where that was asked (LOG.md)."""
+    best = better_recipe(run["task"], run["method"])
+    if best is None:
+        return ""
+    return f"On published cohorts another method measured better for {run['task']}: {best}."
+
+
 def _trained_on(run: Mapping[str, Any]) -> str:
     """`pan` in the settings names every cohort with its digest."""
     together = run["settings"].get("pan")
@@ -113,7 +136,9 @@ def _trained_on(run: Mapping[str, Any]) -> str:
 
 
 def _is_linear(run: Mapping[str, Any]) -> bool:
-    """Whether it is a crossfit without an attention branch."""
+    """Whether it has no attention: a linear map, or a crossfit without that branch."""
+    if run["method"] in ("moments", "pooled"):
+        return True
     return bool(run["method"].startswith("crossfit") and run["settings"].get("epochs") == 0)
 
 

@@ -54,6 +54,8 @@ class Student:
     """Score tensor -> what the graph says of the outer fold, patients it had never seen."""
     figure: resample.Interval
     """C-index or AUC of the exported role over all finished units of the run, mean over folds."""
+    one_slide: resample.Interval | None = None
+    """The same where it was shown the first slide of each patient alone; None: all have one."""
 
     @property
     def survival(self) -> bool:

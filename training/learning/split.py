@@ -186,6 +186,7 @@ def _patients(
 ) -> Patients:
     table = cohort.patients.iloc[rows]
     # Without follow-up (label tasks only) a patient is censored at 0 and says nothing of survival.
+    slides = cohort.slides.groupby("patient")["instances"].agg(tuple)
     time = np.nan_to_num(table["time_months"].to_numpy(np.float64), nan=0.0)
     return Patients(
         ids=tuple(table.index),
@@ -200,4 +201,5 @@ def _patients(
             name: torch.from_numpy(block.iloc[rows][columns[name]].to_numpy(np.float32, copy=True))
             for name, block in cohort.privileged.items()
         },
+        slides=tuple(slides.loc[patient] for patient in table.index),
     )
