@@ -72,7 +72,7 @@ def fit(split: Split, settings: Settings, seed: int, journal: Journal) -> Fitted
     for role in roles:
         make = partial(_taught, settings, seed, role)
         scores[role] = scored(split, make(split.everyone), make(split.train))
-    scores["teacher"] = scores["genomic"] = _teacher(split, settings)
+    scores["teacher"] = _teacher(split, settings)
     network = student.student
     assert isinstance(network, MomentsStudent)
     return Fitted(
