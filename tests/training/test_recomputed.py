@@ -7,27 +7,23 @@ again here from the seeds that the report states in its sources.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import (
-    accuracy_score,
-    average_precision_score,
-    f1_score,
-    recall_score,
-    roc_auc_score,
+from recomputed import (
+    check,
+    class_figures,
+    mean_over_folds,
+    pooled_c_index,
+    redrawn,
+    redrawn_fast,
+    survival_figures,
+    units,
 )
 from sksurv.compare import compare_survival
-from sksurv.metrics import (
-    concordance_index_censored,
-    concordance_index_ipcw,
-    cumulative_dynamic_auc,
-    integrated_brier_score,
-)
 from sksurv.nonparametric import kaplan_meier_estimator
 from sksurv.util import Surv
 from training_runs import role_frame, survival_of, write_run_json, write_unit
@@ -115,111 +111,6 @@ def report(paths: dict[str, Path], folder: Path) -> dict[str, Any]:
     return found
 
 
-def units(path: Path, role: str, rule: str) -> dict[tuple[int, int], tuple[Table, Any, Any]]:
-    """(fold, seed) -> rows by patient, training outcome, bin edges."""
-    found = {}
-    for place in sorted(path.glob("fold*")):
-        said = json.loads((place / "unit.json").read_text())
-        table = pd.read_csv(place / "predictions.csv").sort_values("patient")
-        part = table[(table["role"] == role) & (table["rule"] == rule)]
-        train = Surv.from_arrays(np.array(said["train"]["event"]) > 0, said["train"]["time"])
-        found[said["fold"], said["seed"]] = (part, train, said["edges_months"])
-    return found
-
-
-def mean_over_folds(values: dict[tuple[int, int], float]) -> tuple[float, float]:
-    folds: dict[int, list[float]] = {}
-    for (fold, _), value in values.items():
-        folds.setdefault(fold, []).append(value)
-    means = [np.mean(each) for each in folds.values()]
-    return float(np.mean(means)), float(np.std(means))
-
-
-def horizon(train: Any) -> float:
-    """The last time at which a tenth of the training patients would still be watched."""
-    times, watched = kaplan_meier_estimator(~train["event"], train["time"])
-    return float(times[watched >= 0.1].max())
-
-
-def survival_figures(part: Table, train: Any, edges: list[float]) -> dict[str, float]:
-    event, time = part["event"].to_numpy() > 0, part["time_months"].to_numpy()
-    risk, end = part["risk"].to_numpy(), horizon(train)
-    test = Surv.from_arrays(event, time)
-    cut = Surv.from_arrays(event & (time < end), np.minimum(time, end))
-    inside = [t for t in edges[1:-1] if t < cut["time"].max() and (cut["time"] > t).any()
-              and (cut["event"] & (cut["time"] <= t)).any()]  # fmt: skip
-    figures = {
-        "c_index": concordance_index_censored(event, time, risk)[0],
-        "uno": concordance_index_ipcw(train, test, risk, tau=end)[0],
-        "auc_t": cumulative_dynamic_auc(train, cut, risk, inside)[1],
-    }
-    curves = part[["s1", "s2", "s3", "s4"]].to_numpy()
-    if np.isfinite(curves).all():
-        grid = np.linspace(cut["time"].min(), cut["time"].max(), 50, endpoint=False)
-        ends = [0.0, *edges[1:]]
-        shown = [np.interp(grid, ends, [1.0, *curve]) for curve in curves]
-        figures["brier"] = integrated_brier_score(train, cut, np.array(shown), grid)
-    return figures
-
-
-def class_figures(part: Table, classes: int) -> dict[str, float]:
-    label = part["label"].to_numpy()
-    chance = part[[f"p{at}" for at in range(classes)]].to_numpy()
-    guess = chance.argmax(axis=1)
-    if classes == 2:
-        one: Callable[..., Any] = lambda f, x, **more: f(label, x, **more)  # noqa: E731
-        return {
-            "auc": one(roc_auc_score, chance[:, 1]),
-            "ap": one(average_precision_score, chance[:, 1]),
-            "accuracy": one(accuracy_score, guess),
-            "f1": one(f1_score, guess),
-            "sensitivity": one(recall_score, guess),
-            "specificity": one(recall_score, guess, pos_label=0),
-        }
-    hot = np.eye(classes)[label]
-    spared = [np.mean(guess[label != at] != at) for at in range(classes)]
-    return {
-        "auc": roc_auc_score(label, chance, multi_class="ovr", average="macro"),
-        "ap": average_precision_score(hot, chance, average="macro"),
-        "accuracy": accuracy_score(label, guess),
-        "f1": f1_score(label, guess, average="macro"),
-        "sensitivity": recall_score(label, guess, average="macro"),
-        "specificity": float(np.mean(spared)),
-    }
-
-
-def redrawn(found: dict[tuple[int, int], tuple[Table, Any, Any]]) -> np.ndarray:
-    """[1000] C-index, mean over folds of the mean over seeds, patients redrawn in their fold."""
-    folds = []
-    for fold in sorted({fold for fold, _ in found}):
-        parts = [columns(part) for (at, _), (part, _, _) in found.items() if at == fold]
-        size = len(parts[0][0])
-        rng = np.random.default_rng([0, fold, size])
-        counts = rng.multinomial(size, np.full(size, 1 / size), size=1000)
-        rows = [np.repeat(np.arange(size), count) for count in counts]
-        folds.append([
-            np.mean([ranked(*(values[drawn] for values in part)) for part in parts])
-            for drawn in rows
-        ])  # fmt: skip
-    return np.asarray(np.mean(folds, axis=0))
-
-
-def columns(part: Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return part["event"].to_numpy() > 0, part["time_months"].to_numpy(), part["risk"].to_numpy()
-
-
-def ranked(event: np.ndarray, time: np.ndarray, risk: np.ndarray) -> float:
-    """Harrell's C over explicit pairs; ties in risk count half, the censored outlive their time."""
-    outlived = (time[:, None] < time) | ((time[:, None] == time) & ~event)
-    pairs = outlived & event[:, None]
-    above = risk[:, None] - risk
-    return float(((above > 1e-8) + 0.5 * (np.abs(above) <= 1e-8))[pairs].mean())
-
-
-def c_index(part: Table) -> float:
-    return ranked(*columns(part))
-
-
 def task(report: dict[str, Any], name: str) -> dict[str, Any]:
     (found,) = [one for one in report["tasks"] if one["task"] == name]
     return found  # type: ignore[no-any-return]
@@ -253,7 +144,7 @@ def test_every_survival_figure_is_recomputed(
         assert cell["events"] == sum(part["event"].sum() for (_, seed), (part, *_)
                                      in found.items() if seed == 0)  # fmt: skip
         pooled = [
-            c_index(pd.concat([part for (_, at), (part, *_) in found.items() if at == seed]))
+            pooled_c_index(pd.concat([part for (_, at), (part, *_) in found.items() if at == seed]))
             for seed in range(SEEDS)
         ]
         assert cell["pooled"] == pytest.approx(np.mean(pooled), abs=2e-6)
@@ -266,6 +157,7 @@ def test_intervals_and_differences_are_those_of_explicitly_redrawn_patients(
     draws = {(c, role): redrawn(units(paths[c], role, "inner"))
              for c in ("one", "two") for role in ("student", "twin")}  # fmt: skip
     for (cohort, role), drawn in draws.items():
+        assert redrawn_fast(units(paths[cohort], role, "inner"), 0) == pytest.approx(drawn)
         cell = cells(one, role, "inner")[cohort]
         ends = np.quantile(drawn, [0.025, 0.975])
         assert [cell["low"], cell["high"]] == pytest.approx(ends, abs=1e-5)
@@ -375,3 +267,64 @@ def test_a_report_says_how_many_patients_the_roles_with_genes_see_at_the_mean(
         (place / "unit.json").write_text(json.dumps(said))
     (warning,) = evaluate([path]).warnings
     assert "7 of 70 scored patients have no genes" in warning
+
+
+REPORTS = {
+    "pan": ("crossfit-pan", "os", [], ["student", "one_slide", "twin", "self", "null", "teacher"]),
+    "receptors": ("moments", "her2", ["negative", "positive"],
+                  ["student", "one_slide", "twin", "self", "null", "teacher", "genomic"]),
+    "diagnosis": ("pooled", "diagnosis", CLASSES, ["pooled", "one_slide", "genomic", "clinical"]),
+    "grading": ("disentangled", "grading", CLASSES, ["student", "twin", "null", "teacher", "age"]),
+}  # fmt: skip
+"""Name -> method, task, classes and roles of its runs."""
+
+
+def report_run(folder: Path, name: str, cohort: str, kind: str) -> Path:
+    """A run of the method of a report, every role of its own skill."""
+    method, at_task, classes, roles = REPORTS[name]
+    path = folder / f"{method}-{cohort}-{kind}"
+    write_run_json(path, method=method, cohort=cohort, task=at_task, kind=kind, settings={},
+                   classes=classes, patients=PATIENTS, seeds=SEEDS)  # fmt: skip
+    rng = np.random.default_rng([len(cohort), len(kind), len(name)])
+    truth = rng.normal(size=PATIENTS)
+    outside = pd.DataFrame({"survival_months": rng.exponential(20, 40) + 1, "event": True})
+    time = np.round(rng.exponential(30 * np.exp(-truth)) + 0.5, 1)
+    label = np.arange(PATIENTS) // FOLDS % max(len(classes), 1)
+    for fold in range(FOLDS):
+        rows = np.flatnonzero(np.arange(PATIENTS) % FOLDS == fold)
+        for seed in range(SEEDS):
+            parts = []
+            for at, role in enumerate(roles):
+                for rule in ("inner",) if role == "one_slide" else ("inner", "last"):
+                    part = pd.DataFrame({"patient": [f"{cohort}{row:02d}" for row in rows],
+                                         "role": role, "rule": rule})  # fmt: skip
+                    noise = rng.normal(size=(len(rows), max(len(classes), 1))) * (1 + at / 3)
+                    if classes:
+                        noise[np.arange(len(rows)), label[rows]] += 1.5
+                        chance = np.exp(noise) / np.exp(noise).sum(axis=1, keepdims=True)
+                        part[[f"p{k}" for k in range(len(classes))]] = chance
+                    else:
+                        part["risk"] = truth[rows] + noise[:, 0]
+                    part["time_months"], part["event"] = time[rows], rows % 3 > 0
+                    part["label"] = label[rows]
+                    parts.append(part)
+            write_unit(path, fold, seed, pd.concat(parts), outside, {})
+    return path
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_every_number_of_a_report_of_this_kind_is_recomputed(name: str, tmp_path: Path) -> None:
+    made = [report_run(tmp_path, name, cohort, kind)
+            for cohort in ("one", "other") for kind in ("official", "site")]  # fmt: skip
+    write_json(evaluate(made), tmp_path / "report.json")
+    found = json.loads((tmp_path / "report.json").read_text())
+    counts = check(found, made)
+    roles = len(REPORTS[name][3])
+    assert counts["interval"] >= 2 * 4 * roles
+    assert counts["mean"] == counts["mean interval"] / 2 >= 2 * roles
+    if "student" in REPORTS[name][3]:
+        assert counts["difference"] >= 6 * (roles - 1)
+    (row, *_) = [row for row in found["tasks"][0]["rows"] if row["cells"]]
+    row["cells"][0]["is"]["figures"]["c_index" if name == "pan" else "auc"][0] += 0.001
+    with pytest.raises(AssertionError, match="expected"):
+        check(found, made, intervals=False)

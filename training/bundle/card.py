@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from training.bundle.manifest import Student
+from training.methods.registry import better_recipe
 from training.scoring.resample import Interval
 
 _TEXT = """# {name}
 
 {method} student, task {task}, cohort {cohort}. Research only: not for diagnosis, prognosis or
-treatment.
+treatment. {recipe}
 
 ## What it says
 
@@ -22,7 +23,7 @@ treatment.
 ## How well
 
 {figures}
-
+{one_slide}
 {trained}
 
 {correlations}
@@ -49,8 +50,8 @@ Cohort `{cohort}`, {patients} patients{beside}, digest `{digest}`. Left out: {dr
 _HEATMAP = {
     False: "Heatmap: attention relative to uniform. It shows where the model looked, not where "
     "tumor is.",
-    True: "Heatmap: none worth the name. The student is linear in the mean of the tiles, its "
-    "attention is even, and the map is of one value.",
+    True: "Heatmap: none worth the name. The student is linear in the mean (and deviation) of the "
+    "tiles, its attention is even, and the map is of one value.",
 }
 
 
@@ -64,9 +65,11 @@ def card(student: Student, name: str) -> str:
         method=run["method"],
         task=run["task"],
         cohort=run["cohort"],
+        recipe=_recipe(run),
         says=_says(run, unit),
         figures="\n".join(_figure(student, kind, figure) for kind, figure in student.figures),
         trained=_of_everybody(student) if student.is_of_everybody else _of_a_fold(unit),
+        one_slide=_one_slide(student.one_slide),
         beside=f" and {run['patients_beside']} beside it in training"
         if run.get("patients_beside")
         else "",
@@ -97,6 +100,24 @@ def card(student: Student, name: str) -> str:
     )
 
 
+def _one_slide(figure: Interval | None) -> str:
+    """What it costs that a node shows it one slide, where patients have several."""
+    if figure is None:
+        return ""
+    return (
+        f"Patients were scored on all their slides; on the first slide alone it is "
+        f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f}). A node shows it one slide.\n"
+    )
+
+
+def _recipe(run: Mapping[str, Any]) -> str:
+    """What measured best for the task, on the cohorts where that was asked (LOG.md)."""
+    best = better_recipe(run["task"], run["method"])
+    if best is None:
+        return ""
+    return f"On published cohorts another method measured better for {run['task']}: {best}."
+
+
 def _trained_on(run: Mapping[str, Any]) -> str:
     """`pan` in the settings names every cohort with its digest."""
     together = run["settings"].get("pan")
@@ -107,7 +128,9 @@ def _trained_on(run: Mapping[str, Any]) -> str:
 
 
 def _is_linear(run: Mapping[str, Any]) -> bool:
-    """Whether it is a crossfit without an attention branch."""
+    """Whether it has no attention: a linear map, or a crossfit without that branch."""
+    if run["method"] in ("moments", "pooled"):
+        return True
     return bool(run["method"].startswith("crossfit") and run["settings"].get("epochs") == 0)
 
 

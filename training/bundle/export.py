@@ -20,8 +20,9 @@ from training.bundle.card import card
 from training.bundle.manifest import Beside, Student, manifest
 from training.errors import TrainingError
 from training.learning.graphs import write_manifest, write_probe, write_sums
+from training.methods.registry import better_recipe
 from training.runs.everybody import Everybody
-from training.runs.units import Unit
+from training.runs.units import ONE_SLIDE, Unit
 from training.scoring import resample, runs
 
 
@@ -84,10 +85,16 @@ def export(request: Request) -> Path:
         given = {t.name: probe[f"encoder/in/{t.name}"] for t in encoder.inputs}
     write_probe(["encoder", "aggregator"], given, out)
     write_manifest(content, out)
-    (out / "card.md").write_text(card(student, request.name), encoding="utf-8")  # fmt: skip
+    (out / "card.md").write_text(card(student, request.name), encoding="utf-8")
     write_sums(out)
     open_bundle(str(out))
     return out
+
+
+def better_method(run: Path) -> str | None:
+    """What `fit` takes for the run's task where no method is named, if the run has another."""
+    content = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    return better_recipe(content["task"], content["method"])
 
 
 def _student(request: Request) -> Student:
@@ -121,8 +128,12 @@ def _student(request: Request) -> Student:
     role = said.get("student_role") or _student_role(units[0], content["method"])
     figure = _figure(units, (role, "inner"))
     scores = {name: np.array(values) for name, values in said["student_scores"].items()}
+    alone = (ONE_SLIDE, "inner")
+    one_slide = _figure(units, alone) if all(alone in one.predictions for one in units) else None
     beside = _beside(request.beside, content, role)
-    return Student(content, said, unit.directory / "student.onnx", scores, figure, beside)
+    return Student(
+        content, said, unit.directory / "student.onnx", scores, figure, beside, one_slide
+    )
 
 
 def _beside(path: Path | None, content: Mapping[str, object], role: str) -> Beside | None:

@@ -67,6 +67,8 @@ class Student:
     figure: resample.Interval
     """C-index or AUC of the exported role over all finished units of the run, mean over folds."""
     beside: Beside | None = None
+    one_slide: resample.Interval | None = None
+    """The figure where it was shown the first slide of each patient alone; None: all have one."""
 
     @property
     def figures(self) -> list[tuple[str, resample.Interval]]:

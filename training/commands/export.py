@@ -98,7 +98,7 @@ def _capability(text: str) -> Capability:
 def run(arguments: Export) -> int:
     """Writes the bundle and says how to try it."""
     from training.bundle.compilers import ask_compilers
-    from training.bundle.export import Request, export
+    from training.bundle.export import Request, better_method, export
     from training.bundle.plans import add_plans, require_compilers
 
     require_compilers(arguments.engines, arguments.targets)
@@ -120,5 +120,7 @@ def run(arguments: Export) -> int:
     print(ask_compilers(out))
     for plan in add_plans(out, arguments.engines, arguments.targets):
         print(f"{plan}: a plan")
+    if better := better_method(arguments.run):
+        print(f"note: for this task {better} measured better; dicom-train fit takes it by itself")
     print(f"{out}: a bundle; next: dicom-node engine compare {out}")
     return 0

@@ -12,7 +12,7 @@ from training.commands.words import settings_of
 
 METHODS = (
     "abmil", "age", "clam", "clinical", "coxnet", "crossfit", "disentangled", "ghanet",
-    "late-fusion", "mcat", "meanpool", "mkd", "pooled", "snn", "transmil",
+    "late-fusion", "mcat", "meanpool", "mkd", "moments", "pooled", "snn", "transmil",
 )  # fmt: skip
 """Those of the registry, which takes torch to ask."""
 
@@ -21,7 +21,7 @@ METHODS = (
 class Fit:
     """Teacher and student on every fold and seed."""
 
-    method: str
+    method: str | None
     cohort: str
     data: Path
     out: Path
@@ -39,7 +39,9 @@ class Fit:
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Its flags."""
-    parser.add_argument("method", metavar="METHOD", help=", ".join(METHODS))
+    parser.add_argument("method", metavar="METHOD", nargs="?",
+                        help=", ".join(METHODS) + "; left out: what measured best for the task "
+                        "(dicom-train methods)")  # fmt: skip
     parser.add_argument("--cohort", required=True, metavar="C",
                         help="a folder made by `cohort build`, or a published one: blca, brca, "
                         "coadread, gbmlgg, hnsc, kirp, lihc, luad, paad, skcm, ucec")  # fmt: skip
@@ -68,14 +70,15 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(arguments: Fit) -> int:
     """Fits what is missing and says where it is."""
     from training.errors import TrainingError
-    from training.methods.registry import method
+    from training.methods.registry import method, recipe
     from training.runs.everybody import fit_all
     from training.runs.fit import Plan, fit
 
+    name = arguments.method or recipe(arguments.task or "os")
     plan = Plan(
-        method=arguments.method,
+        method=name,
         cohort=arguments.cohort,
-        task=arguments.task or method(arguments.method).task,
+        task=arguments.task or (method(name).task if arguments.method else "os"),
         kind=arguments.folds,
         data=arguments.data,
         run=arguments.out,
@@ -89,5 +92,7 @@ def run(arguments: Fit) -> int:
     if arguments.all:
         place = fit_all(plan)
         print(f"{place.directory}: a student of everybody; dicom-train export takes it with --all")
-    print(f"{len(units)} units in {arguments.out}; next: dicom-train evaluate {arguments.out}")
+    print(
+        f"{name}: {len(units)} units in {arguments.out}; next: dicom-train evaluate {arguments.out}"
+    )
     return 0

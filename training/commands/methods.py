@@ -1,4 +1,4 @@
-"""`dicom-train methods`: every method of `fit`, its task and its settings."""
+"""`dicom-train methods`: every method of `fit`, its task and settings, and the recipe per task."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: Methods) -> int:
-    """Prints a line per method and one per setting with its default."""
-    from training.methods.registry import METHODS, SEVERAL
+    """Prints a line per method and one per setting with its default; then the recipe per task."""
+    from training.methods.registry import METHODS, RECIPES, SEVERAL
 
     for name, method in sorted((METHODS | SEVERAL).items()):
         several = " of several cohorts: dicom-train pan" if name in SEVERAL else ""
@@ -26,4 +26,6 @@ def run(arguments: Methods) -> int:
         for key, value in asdict(method.settings).items():
             word = str(value).lower() if isinstance(value, bool) else value
             print(f"  --set {key}={word}")
+    for task, name in RECIPES.items():
+        print(f"without METHOD, --task {task}: {name}")
     return 0

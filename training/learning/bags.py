@@ -51,7 +51,7 @@ class Patients:
     privileged: dict[str, Tensor] = field(default_factory=dict)
     """Name -> float32 [P, C] of what only a teacher may see; NaN where unknown."""
     slides: tuple[tuple[int, ...], ...] = ()
-    """Instances of each slide of each of the P patients; empty where nobody says."""
+    """Of each patient the instances of each slide, as they follow in the bag; empty: one slide."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -76,6 +76,12 @@ class Patients:
             {name: block[at] for name, block in self.privileged.items()},
             tuple(self.slides[i] for i in at.tolist()) if self.slides else (),
         )
+
+    def first_slides(self) -> tuple[Tensor, ...]:
+        """The bag of each patient's first slide: what a node is shown where it sees one."""
+        if not self.slides:
+            return self.bags
+        return tuple(bag[: of[0]] for bag, of in zip(self.bags, self.slides, strict=True))
 
     def batch(self, rows: Sequence[int] | Tensor) -> Batch:
         """The patients at `rows` (repeats allowed) as one padded batch."""

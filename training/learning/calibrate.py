@@ -5,6 +5,7 @@ Balanced sampling distorts base rates, so hazards and probabilities as trained a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -173,17 +174,24 @@ def _fit(
     return Calibration(before, float(loss().detach()))
 
 
-def _maximize(wrapped: Calibrated, loss: object, patients: int) -> None:
-    assert callable(loss)
-    optimizer = torch.optim.LBFGS([wrapped.log_scale, wrapped.shift], max_iter=_STEPS)
+def _maximize(wrapped: Calibrated, loss: Callable[[], Tensor], patients: int) -> None:
+    """Full steps; where they run away (classes that the inner patients separate), a line search."""
+    parameters = (wrapped.log_scale, wrapped.shift)
+    for search in (None, "strong_wolfe"):
+        optimizer = torch.optim.LBFGS(parameters, max_iter=_STEPS, line_search_fn=search)
 
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        pull = wrapped.log_scale.square() + wrapped.shift.square().sum()
-        total: Tensor = loss() + pull / patients
-        total.backward()
-        return total
+        def closure(optimizer: torch.optim.LBFGS = optimizer) -> Tensor:
+            optimizer.zero_grad()
+            pull = wrapped.log_scale.square() + wrapped.shift.square().sum()
+            total: Tensor = loss() + pull / patients
+            total.backward()
+            return total
 
-    optimizer.step(closure)
-    for parameter in (wrapped.log_scale, wrapped.shift):
+        optimizer.step(closure)
+        if all(bool(torch.isfinite(parameter).all()) for parameter in parameters):
+            break
+        with torch.no_grad():
+            for parameter in parameters:
+                parameter.zero_()
+    for parameter in parameters:
         parameter.requires_grad_(False)

@@ -21,6 +21,7 @@ from training.methods.crossfit import method as crossfit
 from training.methods.disentangled import method as disentangled
 from training.methods.ghanet import method as ghanet
 from training.methods.mkd import method as mkd
+from training.methods.moments import method as moments
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ METHODS: dict[str, Method] = {
         task="er",
     ),
     "crossfit": Method(crossfit.fit, crossfit.Settings()),
+    "moments": Method(moments.fit, moments.Settings(), task="er"),
     "meanpool": Method(partial(baselines.fit, "meanpool"), baselines.Settings()),
     "abmil": Method(partial(baselines.fit, "abmil"), baselines.Settings()),
     "clam": Method(partial(baselines.fit, "clam"), baselines.Settings()),
@@ -73,6 +75,34 @@ def _needs_several(split: Split, settings: Any, seed: int, journal: Journal) -> 
 
 SEVERAL: dict[str, Method] = {"crossfit-pan": Method(_needs_several, crossfit.Settings())}
 """Methods that learn from several cohorts at once: `dicom-train pan`."""
+
+
+RECIPES = {
+    "os": "crossfit",
+    "er": "moments",
+    "pr": "moments",
+    "her2": "moments",
+    "grading": "moments",
+    "diagnosis": "pooled",
+}
+"""Task -> the method that is fitted where none is named: the best that was measured for it on inner
+splits, whether or not it is one of the three that the project was made for (LOG.md)."""
+
+
+def recipe(task: str) -> str:
+    """The method for `task`; a task of one's own has none: raises TrainingError."""
+    if task not in RECIPES:
+        raise TrainingError(
+            f"found task {task!r} and no method, expected a task with a recipe "
+            f"({', '.join(sorted(RECIPES))}) or the name of a method"
+        )
+    return RECIPES[task]
+
+
+def better_recipe(task: str, name: str) -> str | None:
+    """The recipe of `task` where it is another than the method `name`; one of pan is its kin."""
+    best = RECIPES.get(task)
+    return None if best is None or name.startswith(best) else best
 
 
 def method(name: str) -> Method:

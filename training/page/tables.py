@@ -80,9 +80,7 @@ def difference_table(
     return table(_head(columns, kinds_of(columns)), f"<tbody>{''.join(rows)}</tbody>", caption)
 
 
-def facts_table(
-    facts: Sequence[Facts], columns: Sequence[Column], caption: str, head: str = "correlation"
-) -> str:
+def facts_table(facts: Sequence[Facts], columns: Sequence[Column], caption: str) -> str:
     """Numbers the methods reported themselves."""
     columns = display_order(columns)
     rows: dict[tuple[str, str], dict[Column, Facts]] = {}
@@ -98,7 +96,7 @@ def facts_table(
             f'<tr><th scope="row">{escape(method)}</th><td class="word">{escape(word)}</td>'
             f"{''.join(cells)}</tr>"
         )
-    return table(_head(columns, (), head), f"<tbody>{body}</tbody>", caption)
+    return table(_head(columns, (), "correlation"), f"<tbody>{body}</tbody>", caption)
 
 
 def list_table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> str:

@@ -127,7 +127,7 @@ def _more_tables(report: TaskReport, name: str) -> str:
             parts.append(
                 f"<section><h3>{title}</h3>{figure_table(report, figure, words)}</section>"
             )
-    parts += [_facts(report), _one_slide(report), _noise(report), _published(report)]
+    parts += [_facts(report), _noise(report), _published(report)]
     return "\n".join(parts)
 
 
@@ -166,19 +166,6 @@ def _facts(report: TaskReport) -> str:
     )
     rest = facts_table(found, report.columns, words)
     return f"<section><h3>Predicted and true genomic risk</h3>{rest}</section>"
-
-
-def _one_slide(report: TaskReport) -> str:
-    found = [fact for fact in report.facts if "slide" in fact.name]
-    if not found:
-        return ""
-    words = (
-        "A node shows a student one slide at a time; the tables above are of all slides of a "
-        "patient together. The same students on one slide of each patient, mean over the slides; "
-        "what that costs; how many patients of a fold have several slides, mean ± sd over folds."
-    )
-    rest = facts_table(found, report.columns, words, "of")
-    return f"<section><h3>One slide against all</h3>{rest}</section>"
 
 
 def _noise(report: TaskReport) -> str:

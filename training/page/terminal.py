@@ -38,12 +38,6 @@ def _task(report: TaskReport) -> str:
                 for role, words in (("twin", "twin"), ("self", "twin of equal capacity"))
                 for found in own_twins(report.differences, role)
             ]
-            + [
-                f"{fact.method}, {column_name(fact.column, report.columns)}: one slide of a "
-                f"patient costs {fact.mean:+.3f} ±{number(fact.sd)} against all"
-                for fact in report.facts
-                if fact.name == "one_slide_costs"
-            ]
         )
         + "\n"
     )

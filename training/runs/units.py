@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import resource
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,10 +28,13 @@ from training.learning.deployed import INSTANCE_AXIS, Deployed
 from training.learning.fitted import Fitted, Score
 from training.learning.graphs import write_graph
 from training.learning.split import Split
-from training.runs.one_slide import unit_facts
 
 EXAMPLE_INSTANCES = 37
 """Instances in the bag a graph is traced and compared with: an odd number, of the usual size."""
+
+
+ONE_SLIDE = "one_slide"
+"""The role of the student where it sees the first slide of a patient alone, as a node may."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +71,12 @@ def write_unit(
     outputs: list[str] = []
     raw: dict[str, object] = {}
     if fitted.student is not None:
-        outputs, shown, said = _write_student(unit, split, fitted, facts, graph=graph)
+        outputs, shown, said, alone = _write_student(unit, split, fitted, facts, graph=graph)
         # What is scored is what is exported, to the last digit and calibration included.
         scores = scores | {(fitted.student_role, "inner"): said}
         raw = _raw(split, fitted.student)
+        if alone is not None:
+            scores = scores | {(ONE_SLIDE, "inner"): alone}
     table = predictions(split, scores)
     with whole(unit.directory / "predictions.csv") as file:
         file.write(table.to_csv(index=False).encode())
@@ -166,8 +172,11 @@ def write_json(path: Path, content: object) -> None:
 
 def _write_student(
     unit: Unit, split: Split, fitted: Fitted, facts: dict[str, float], *, graph: bool
-) -> tuple[list[str], dict[str, list[float]], Score]:
-    """Writes the calibrated student's graph; its outputs, and what it says of the outer fold."""
+) -> tuple[list[str], dict[str, list[float]], Score, Score | None]:
+    """Writes the calibrated student's graph; its outputs, and what it says of the outer fold.
+
+    The last is what it says of the first slides alone; None where nobody here has several.
+    """
     student = fitted.student
     assert student is not None
     if not fitted.is_calibrated:
@@ -175,16 +184,10 @@ def _write_student(
         facts |= {"inner_loss": change.before, "inner_loss_calibrated": change.after}
     deployed = write_student(student, split, unit.directory if graph else None)
     names: list[str] = deployed.names
-    scores = [name for name in names if name == "risk" or name.startswith("probability_")]
-
-    def say(bag: Tensor) -> dict[str, Tensor]:
-        return dict(zip(names, deployed(bag), strict=True))
-
-    with torch.inference_mode():
-        said = [say(bag) for bag in split.test.bags]
-    facts |= unit_facts(say, split.test, split.task.classes)
-    shown = {name: [float(one[name][0]) for one in said] for name in scores}
-    return names, shown, _score(split, said, shown)
+    shown, score = _said(deployed, split, split.test.bags)
+    several = any(len(of) > 1 for part in (split.test, split.train) for of in part.slides)
+    alone = _said(deployed, split, split.test.first_slides())[1] if several else None
+    return names, shown, score, alone
 
 
 def write_student(student: nn.Module, split: Split, folder: Path | None) -> Deployed:
@@ -205,6 +208,20 @@ def write_student(student: nn.Module, split: Split, folder: Path | None) -> Depl
             dynamic={"features": {0: "N"}} | axes,
         )
     return deployed
+
+
+def _said(
+    deployed: Deployed, split: Split, bags: Sequence[Tensor]
+) -> tuple[dict[str, list[float]], Score]:
+    """What the student says of `bags`, by output and as a score."""
+    with torch.inference_mode():
+        said = [dict(zip(deployed.names, deployed(bag), strict=True)) for bag in bags]
+    shown = {
+        name: [float(one[name][0]) for one in said]
+        for name in deployed.names
+        if name == "risk" or name.startswith("probability_")
+    }
+    return shown, _score(split, said, shown)
 
 
 def _score(split: Split, said: list[dict[str, Tensor]], shown: dict[str, list[float]]) -> Score:

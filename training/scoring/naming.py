@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 ROLES = {
     "student": "student",
+    "one_slide": "shown one slide of the patient",
     "twin": "twin, not distilled",
     "teacher": "teacher",
     "late_fusion": "late fusion",

@@ -7,7 +7,8 @@ that the inner validation patients have chosen is fitted once more with them.
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,8 @@ from training.learning.bags import Patients
 from training.learning.fitted import Fitted, Floats, Score
 from training.learning.journal import Journal
 from training.learning.split import Split
+from training.methods.moments.learners import exported, linear_map, require_classes
+from training.methods.moments.network import moments
 
 _LITTLE, _MUCH = 1e-3, 1.0
 """Ridge penalties of a Cox model of one column, and of many that say the same."""
@@ -69,7 +72,22 @@ def fit_genes(split: Split, settings: Settings, seed: int, journal: Journal) -> 
 
 
 def fit_pooled(split: Split, settings: Settings, seed: int, journal: Journal) -> Fitted:
-    """Mean and deviation of a patient's instances, then the same linear models."""
+    """Mean and deviation of a patient's instances, then the same linear models.
+
+    For classes it is a student as well: it needs the slide alone and exports as one linear map.
+    """
+    if split.task.kind != "survival":
+        require_classes(split, "pooled")
+        make = partial(linear_map, labels_c=settings.logistic_c)
+        student, change, score = exported(split, make)
+        facts = {"inner_loss": change.before, "inner_loss_calibrated": change.after}
+        return replace(
+            _without_epochs("pooled", score),
+            student=student,
+            facts=facts,
+            is_calibrated=True,
+            student_role="pooled",
+        )
     tables = [moments(part) for part in (split.train, split.valid, split.test)]
     scaler = StandardScaler().fit(np.concatenate(tables[:2]))
     return _without_epochs(
@@ -113,15 +131,6 @@ def _cox_or_classes(split: Split, known: Floats, asked: Floats, penalty: float) 
         model = CoxPHSurvivalAnalysis(alpha=penalty).fit(train, _outcome(split.everyone))
         return Score(risk=model.predict(test))
     return Score(probability=_classes(split, train, test, 1.0))
-
-
-def moments(patients: Patients) -> Floats:
-    """[P, 2 D]: mean and standard deviation over the instances of each patient."""
-    rows = []
-    for bag in patients.bags:
-        values = bag.double()
-        rows.append(np.concatenate([values.mean(0).numpy(), values.std(0, correction=0).numpy()]))
-    return np.stack(rows)
 
 
 def univariate_scores(table: Floats, time: Floats, event: Floats) -> Floats:

@@ -1,0 +1,1 @@
+"""Classes by one linear map of a bag's mean and deviation, taught by labels and by genes."""
