@@ -53,8 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _gather(asked: argparse.Namespace) -> None:
-    from training.default_student.tissue import gather
-    # not needed, nor its readers, to fit
+    from training.default_student.tissue import gather  # not needed, nor its readers, to fit
 
     densenet.saved(densenet.read(asked.teacher), asked.out / TEACHER)
     tiles.write(gather.gathered(asked.data), asked.out / TILES)
@@ -71,8 +70,7 @@ def _fit(asked: argparse.Namespace) -> None:
 
 
 def _export(asked: argparse.Namespace) -> None:
-    from training.default_student.bundle import export
-    # needs more than a machine that fits has
+    from training.default_student.bundle import export  # needs more than a machine that fits has
 
     print(export.export(asked.fit, asked.tiles, asked.teacher, asked.data, asked.out))
 
