@@ -80,6 +80,8 @@ def test_a_precision_of_version_1_keeps_the_engines_it_was_used_on() -> None:
         (("outputs", 0), "uncertainty"),
         (("training", "metrics", 0), "count"),
         (("precisions", 0), "engines"),
+        (("precisions", 0), "tile_classes"),
+        (("outputs", 0), "organs"),
         (("applicability",), "specimens"),
     ],
 )
@@ -176,6 +178,7 @@ def test_a_map_of_classes_can_be_measured() -> None:
         ({"quantity": "ratio"}, "expected `over` for a ratio and only there"),
         ({"over": ["Neoplasm"]}, "expected `over` for a ratio and only there"),
         ({"quantity": "ratio", "over": ["Bone"]}, "map tissue has no class Bone"),
+        ({"near": ["Bone"]}, "map tissue has no class Bone"),
         ({"name": "tissue"}, "names must differ"),
     ],
 )
@@ -184,6 +187,21 @@ def test_a_measure_of_what_no_map_shows_is_refused(changes: dict[str, Any], sent
     content["outputs"] += [of_classes(), measure(**changes)]
     with pytest.raises(BundleRejected, match=sentence):
         manifest_of(content)
+
+
+def test_a_map_of_classes_and_a_measure_say_where_they_were_measured_and_what_counts() -> None:
+    colon = {"value": "71854001", "scheme": "SCT", "meaning": "Colon"}
+    content = second_version()
+    content["outputs"] += [
+        of_classes(organs=[colon]), measure(near=["Neoplasm"], organs=[colon]),
+        measure(name="everywhere"),
+    ]  # fmt: skip
+    shown, near, everywhere = manifest_of(content).outputs[-3:]
+    assert isinstance(shown, HeatmapOutput)
+    assert isinstance(near, MeasureOutput)
+    assert isinstance(everywhere, MeasureOutput)
+    assert [code.meaning for code in (*shown.organs, *near.organs)] == ["Colon", "Colon"]
+    assert (near.near, everywhere.near, everywhere.organs) == (("Neoplasm",), (), ())
 
 
 def test_a_class_has_a_probability_for_each_of_two_or_more() -> None:
