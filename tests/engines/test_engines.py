@@ -179,7 +179,6 @@ def test_a_precision_that_the_bundle_lacks_is_refused_with_those_it_has(bundle_d
         ("score_shift", 0.006, r"score shift 0\.006 is above .* limit 0\.005"),
         ("heatmap_spearman", 0.99, r"heatmap rank correlation 0\.99 is below .* 0\.999"),
         ("class_changes", 2, r"class of 2 slide\(s\) changed"),
-        ("tile_classes", 0.96, r"tiles that keep their class 0\.96 is below .* limit 0\.97"),
     ],
 )
 def test_a_precision_outside_of_the_limits_is_refused_by_its_figure(
