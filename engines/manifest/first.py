@@ -70,7 +70,7 @@ def _output(output: Any) -> Any:
 def _precision(row: Any) -> Any:
     if not isinstance(row, dict):
         return row
-    _no_key(row, "precisions", "engines", "hardware")
+    _no_key(row, "precisions", "engines", "hardware", "tile_classes")
     return row | {"engines": list(ENGINES)}
 
 

@@ -83,6 +83,8 @@ def test_a_precision_of_version_1_keeps_the_engines_it_was_used_on() -> None:
         (("outputs", 0), "uncertainty"),
         (("training", "metrics", 0), "count"),
         (("precisions", 0), "engines"),
+        (("precisions", 0), "tile_classes"),
+        (("outputs", 0), "organs"),
         (("applicability",), "specimens"),
     ],
 )
@@ -258,6 +260,16 @@ def cheap(**changes: Any) -> dict[str, Any]:
         "score_shift": 0.001, "heatmap_spearman": 0.9999, "data": "tests",
         "tolerance": {"encoder/features": 1, "encoder/tumor": 1},
     } | changes  # fmt: skip
+
+
+def test_a_precision_that_moves_too_many_tiles_to_another_class_is_not_shipped() -> None:
+    rows = [cheap(engines=["openvino"], tile_classes=0.96)]
+    content = second_version() | {"precisions": rows}
+    assert manifest_of(content).precisions[0].tile_classes == 0.96
+    with pytest.raises(BundleRejected, match=r"keep their class 0\.96 is below .* limit 0\.97"):
+        manifest_of(content | {"shipped_precision": "int8"})
+    content["precision_limits"] = {"tile_classes": 0.95}
+    assert manifest_of(content | {"shipped_precision": "int8"}).shipped_precision == "int8"
 
 
 def test_two_engines_may_have_files_of_their_own_for_one_precision() -> None:

@@ -36,7 +36,7 @@ def scoring_student(folder: Path) -> Path:
         "inputs": [_tensor("tumor", "N")],
         "outputs": [_tensor("risk", 1), _tensor("survival", len(_TIMES))],
     }
-    (tumor,) = (output for output in content["outputs"] if output["name"] == "tumor")
+    tumor = next(output for output in content["outputs"] if output["name"] == "tumor")
     del tumor["floor"], tumor["threshold"], tumor["uncertainty"]
     content["outputs"] = [_score(), _curve(), tumor]
     tolerance = content["probe"]["tolerance"]

@@ -17,6 +17,7 @@ from engines.manifest.precision import PrecisionLimits  # noqa: E402
 from engines.runtime import open_runtime  # noqa: E402
 from inference.phantom.draw import draw  # noqa: E402
 from slides import PhantomStudy  # noqa: E402
+from training.bundle.costs import costs  # noqa: E402
 from training.bundle.precisions import Material, add_precisions, table  # noqa: E402
 from training.cli import main  # noqa: E402
 
@@ -99,6 +100,21 @@ def test_a_form_that_costs_too_much_is_told_but_neither_shipped_nor_run(
         pass
     with open_runtime(opened) as runtime:
         assert runtime.precision == "fp32"
+
+
+def test_of_a_map_of_classes_the_share_of_tiles_that_keep_their_class_is_measured() -> None:
+    opened = open_bundle("default")
+    given = opened.probe()
+    exact = {
+        t.name: given[f"encoder/out/{t.name}"] for t in opened.manifest.graphs["encoder"].outputs
+    }
+    classes = exact["classes"].copy()
+    classes[0] = np.roll(classes[0], 1)
+    bags = [np.arange(1, len(classes)), np.arange(4)]
+    with open_runtime(opened, engine="onnxruntime", precision="fp32", threads=1) as runtime:
+        assert costs(runtime, exact, exact, bags).tile_classes == 1
+        found = costs(runtime, exact | {"classes": classes}, exact, bags)
+    assert (found.tile_classes, found.heatmap_spearman) == (0.75, pytest.approx(1))
 
 
 def test_the_command_calibrates_and_measures_on_slides(

@@ -13,24 +13,11 @@ from PIL import Image
 
 from engines.manifest.reading import manifest_of
 from training.default_student import data
+from training.default_student.bundle import card, export, figures, held, manifest, simulate
+from training.default_student.bundle.said import Said, by_student, softmax
 from training.default_student.encoder import PrincipalAxes
-from training.default_student.tissue import (
-    card,
-    counts,
-    densenet,
-    export,
-    figures,
-    gather,
-    held,
-    learn,
-    manifest,
-    simulate,
-    student,
-    tiles,
-    views,
-)
+from training.default_student.tissue import counts, densenet, gather, learn, student, tiles, views
 from training.default_student.tissue.densenet import CLASSES
-from training.default_student.tissue.said import Said, by_student, softmax
 from training.default_student.tissue.tiles import SOURCES
 from training.errors import TrainingError
 

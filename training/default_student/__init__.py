@@ -1,1 +1,1 @@
-"""The shipped student: a distilled tile encoder that maps tumor."""
+"""The shipped student: a distilled tile encoder that maps tissue and tumor."""

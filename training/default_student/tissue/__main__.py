@@ -70,7 +70,7 @@ def _fit(asked: argparse.Namespace) -> None:
 
 
 def _export(asked: argparse.Namespace) -> None:
-    from training.default_student.tissue import export  # needs more than a machine that fits has
+    from training.default_student.bundle import export  # needs more than a machine that fits has
 
     print(export.export(asked.fit, asked.tiles, asked.teacher, asked.data, asked.out))
 

@@ -16,23 +16,14 @@ from training.bundle.precisions import Material, add_precisions
 from training.default_student import data
 from training.default_student.aggregator import Center
 from training.default_student.augment import centered
+from training.default_student.bundle import card, figures, held, manifest, simulate
+from training.default_student.bundle.figures import Tests
+from training.default_student.bundle.held import Held
+from training.default_student.bundle.said import Said, by_student, by_teacher
 from training.default_student.data import TILE_PX
 from training.default_student.encoder import PrincipalAxes
-from training.default_student.tissue import (
-    card,
-    densenet,
-    figures,
-    gather,
-    held,
-    manifest,
-    simulate,
-    student,
-    tiles,
-)
-from training.default_student.tissue.figures import Tests
-from training.default_student.tissue.held import Held
+from training.default_student.tissue import densenet, gather, student, tiles
 from training.default_student.tissue.learn import ROLES
-from training.default_student.tissue.said import Said, by_student, by_teacher
 from training.learning.graphs import write_graph, write_manifest, write_probe, write_sums
 
 SEED = 0

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from training.default_student.bundle.figures import SHOWN
+from training.default_student.bundle.held import Figure
+from training.default_student.bundle.manifest import VERSION
+from training.default_student.bundle.outputs import FLOOR, THRESHOLD, TISSUES
+from training.default_student.bundle.said import Floats
 from training.default_student.tissue.densenet import CLASSES
-from training.default_student.tissue.figures import SHOWN
-from training.default_student.tissue.held import Figure
-from training.default_student.tissue.manifest import VERSION
-from training.default_student.tissue.outputs import FLOOR, THRESHOLD, TISSUES
-from training.default_student.tissue.said import Floats
 
 
 @dataclass(frozen=True)

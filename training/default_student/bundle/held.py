@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from training.default_student import measure
 from training.default_student.augment import centered
+from training.default_student.bundle.said import Said, by_teacher, softmax
 from training.default_student.tissue.densenet import DenseNet
-from training.default_student.tissue.said import Said, by_teacher, softmax
 from training.default_student.tissue.tiles import SOURCES, TILE_PX, Tiles
 
 TEACHER = "the network that taught it"

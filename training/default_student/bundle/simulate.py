@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from training.default_student.augment import restained, stain
+from training.default_student.bundle.said import by_student
 from training.default_student.encoder import PrincipalAxes
-from training.default_student.tissue.said import by_student
 from training.default_student.tissue.student import TissueEncoder
 
 Floats = NDArray[np.float32]

@@ -8,11 +8,11 @@ from dataclasses import asdict
 import numpy as np
 from numpy.typing import NDArray
 
+from training.default_student.bundle.held import Figure
+from training.default_student.bundle.outputs import OURS, SCT, code, outputs
+from training.default_student.bundle.simulate import Reference
 from training.default_student.encoder import FEATURES
 from training.default_student.tissue.densenet import CLASSES
-from training.default_student.tissue.held import Figure
-from training.default_student.tissue.outputs import OURS, SCT, code, outputs
-from training.default_student.tissue.simulate import Reference
 
 VERSION = "0.7.0"
 TOLERANCE = 1e-3

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from training.default_student import data, measure
 from training.default_student.augment import centered
+from training.default_student.bundle.held import Figure, measured
+from training.default_student.bundle.said import Floats, Said, softmax
 from training.default_student.data import TILE_PX, TileSet
 from training.default_student.tissue.densenet import CLASSES
-from training.default_student.tissue.held import Figure, measured
-from training.default_student.tissue.said import Floats, Said, softmax
 
 LUNG, COLON = "LC25000 test groups", "32 colon tiles, 4 of each of 8 tissues; external"
 DRAWN = "3 drawn slides, fields resampled"

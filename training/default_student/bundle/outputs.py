@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from training.default_student.bundle.figures import SHOWN, SPOTS
 from training.default_student.tissue.densenet import CLASSES
-from training.default_student.tissue.figures import SHOWN, SPOTS
 
 THRESHOLD = 0.5
 """Where the accuracies were measured."""
