@@ -33,7 +33,8 @@ TISSUES = {
 """Of CLASSES: standard codes where there are some of that very meaning."""
 ORGANS = [code("14742008", SCT, "Large intestine")]
 """Where nine classes were compared with the truth; colon and rectum are parts of it."""
-_SQUARE_MM, _ONE = code("mm2", UCUM, "square millimeter"), code("1", UCUM, "no units")
+_SQUARE_MM = code("mm2", UCUM, "square millimeter")
+_PERCENT, _ONE = code("%", UCUM, "percent"), code("1", UCUM, "no units")
 
 
 def outputs(
@@ -116,10 +117,10 @@ def _area(name: str) -> Json:
 def _share(name: str, error: float) -> Json:
     told = code(f"SHARE-{name}", OURS, f"Share of {_meaning(name).lower()} in the tissue")
     slug = f"share of {_meaning(name).lower()}"
-    measure = _measure(slug, {**told}, {**_ONE}, "share", [_meaning(name)])
+    measure = _measure(slug, {**told}, {**_PERCENT}, "share", [_meaning(name)])
     measure["uncertainty"] = {
         "how": "interval",
-        "half_width": round(error, 3),
+        "half_width": round(100 * error, 1),
         "source": "mixtures of 32 colon tiles of known tissue",
     }
     return measure
@@ -134,5 +135,5 @@ def _ratio() -> Json:
 def _lymphocytes() -> Json:
     told = code("LYM-NEAR-TUM", OURS, "Share of lymphocytic tissue in and around tumor")
     slug = "lymphocytic tissue in and around tumor"
-    measure = _measure(slug, {**told}, {**_ONE}, "share", [_meaning("LYM")])
+    measure = _measure(slug, {**told}, {**_PERCENT}, "share", [_meaning("LYM")])
     return measure | {"near": [_meaning("TUM")]}
