@@ -151,10 +151,13 @@ def _short(label: str) -> str:
 
 
 def _pixels(layer: Layer, more: Sequence[Part]) -> NDArray[np.float64] | NDArray[np.uint8]:
-    """[1, R, C], or [1, R, C, K] of K segments."""
+    """[1, R, C], or [1, R, C, K] of K BINARY segments."""
     if not more:
         return layer.pixels[np.newaxis]
-    return np.stack([layer.pixels, *(part.pixels for part in more)], axis=-1)[np.newaxis]
+    stacked: NDArray[np.uint8] = np.stack(
+        [layer.pixels.astype(np.uint8), *(part.pixels.astype(np.uint8) for part in more)], axis=-1
+    )
+    return stacked[np.newaxis]
 
 
 def _first(output: HeatmapOutput, layer: Layer) -> Part:
