@@ -20,7 +20,6 @@ from dicom_node.view import pictures
 from dicom_node.view.classes import class_maps
 from dicom_node.view.page import identity
 from dicom_node.view.page.close_ups import close_ups, places
-from dicom_node.view.page.composition import class_cards
 from dicom_node.view.page.condition import condition_rows
 from dicom_node.view.page.drawn import drawn_card
 from dicom_node.view.page.glossary import glossary
@@ -28,6 +27,7 @@ from dicom_node.view.page.maps import map_cards, slide_card
 from dicom_node.view.page.markup import Named, card, facts
 from dicom_node.view.page.sheet import write_sheet
 from dicom_node.view.page.statement import has_numbers, report_cards
+from dicom_node.view.page.tissue.composition import class_cards
 from dicom_node.view.reading import Report, read_report
 from dicom_node.view.segments import of_the_report, overlays
 from inference.errors import SlideError

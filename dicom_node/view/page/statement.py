@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 
 from dicom_node.view.page import numbers
-from dicom_node.view.page.composition import composition_table
 from dicom_node.view.page.markup import Named, card, facts, note, sentences
+from dicom_node.view.page.tissue.composition import composition_table
 from dicom_node.view.page.words import USE, Words, of_a_model, of_the_slide, words_of
 from dicom_node.view.reading import Group, Measurement, Report
 

@@ -1,0 +1,1 @@
+"""Cards and tables of what tissue a slide is made of."""
