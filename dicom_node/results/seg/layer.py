@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from highdicom import AlgorithmIdentificationSequence
@@ -154,11 +154,13 @@ def short(label: str) -> str:
 
 
 def _pixels(layer: Layer, more: Sequence[Part]) -> NDArray[np.float64] | NDArray[np.uint8]:
-    """[1, R, C], or [1, R, C, K] of K segments."""
+    """[1, R, C], or [1, R, C, K] of K BINARY segments."""
     if not more:
         return layer.pixels[np.newaxis]
-    planes: NDArray[Any] = np.stack([layer.pixels, *(part.pixels for part in more)], axis=-1)
-    return planes[np.newaxis]
+    stacked: NDArray[np.uint8] = np.stack(
+        [layer.pixels.astype(np.uint8), *(part.pixels.astype(np.uint8) for part in more)], axis=-1
+    )
+    return stacked[np.newaxis]
 
 
 def _first(output: HeatmapOutput, layer: Layer) -> Part:

@@ -57,13 +57,13 @@ def _pair(found: Sequence[Measurement]) -> tuple[Measurement, Measurement] | Non
 
 def _row(name: str, area: Measurement, share: Measurement, *, mark: bool) -> str:
     below = bar(float(share.value) / 100, f"{name}: {share.value} % of the tissue")
-    told = dict.fromkeys((*_details(area), *_details(share)))
-    below += "".join(map(note, told))
+    below += note(". ".join(dict.fromkeys((*_details(area), *_details(share)))))
     return (
-        f'<tr><th scope="row">{escape(name)}{below}</th>'
+        f'<tr class="over-note"><th scope="row">{escape(name)}</th>'
         f'<td class="value">{escape(area.value)}</td><td class="unit">{_AREA}</td>'
         f'<td class="value">{escape(share.value)}</td>'
         f'<td class="unit">{_SHARE}{MARK if mark else ""}</td></tr>'
+        f'<tr><td class="below" colspan="5">{below}</td></tr>'
     )
 
 
