@@ -6,9 +6,9 @@ from collections.abc import Collection
 
 import structlog
 
-from dicom_node.deliver.choose import next_forms
 from dicom_node.deliver.dimse import ALREADY_THERE
-from dicom_node.ledger.fallbacks import RefusedForm
+from dicom_node.deliver.forms.chains import next_forms
+from dicom_node.ledger.keeping.fallbacks import RefusedForm
 from dicom_node.ledger.ledger import EgressLedger
 from dicom_node.ledger.rows import WITHDRAWN, Delivery, Revision, Run
 from dicom_node.ledger.states import DeliveryState

@@ -13,9 +13,9 @@ from dicom_node.ledger.database.database import Database
 from dicom_node.ledger.database.look import Where
 from dicom_node.ledger.deliveries import Deliveries
 from dicom_node.ledger.events import Events
-from dicom_node.ledger.fallbacks import Fallbacks
 from dicom_node.ledger.keeping.discards import Discards
 from dicom_node.ledger.keeping.endings import Endings
+from dicom_node.ledger.keeping.fallbacks import Fallbacks
 from dicom_node.ledger.keeping.holds import Holds
 from dicom_node.ledger.keeping.promises import Promises
 from dicom_node.ledger.keeping.retention import Retention
