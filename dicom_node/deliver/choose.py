@@ -11,13 +11,11 @@ from dataclasses import dataclass, replace
 
 from dicom_node.config.loading import ConfigError
 from dicom_node.config.peers import Destination
+from dicom_node.deliver.forms.chains import Accepted, chain, is_report
 from dicom_node.ledger.rows import DestinationSeen, Result
 from dicom_node.results import kinds
-from dicom_node.results.kinds import Kind
 from dicom_node.sop_classes import JPEG_LS_LOSSLESS, SEGMENTATION, SopClass
 
-Accepted = Mapping[str, Sequence[str]]
-"""Transfer syntaxes that a destination accepts, by SOP class, as UIDs."""
 Refused = Mapping[str, str]
 """What a destination answered to the objects of a study that it refused for good: the status by the
 name of the kind."""
@@ -158,34 +156,6 @@ def choices_of(
     return tuple(
         _choice(name, destination, accepted, refused or {}) for name in _objects(destination)
     )
-
-
-def chain(name: str) -> list[Kind]:
-    """A kind and all that can stand for it, or for one of those, in the order of preference."""
-    found = [kind for kind in kinds.KINDS if kind.name == name]
-    for one in found:  # grows meanwhile
-        found += [k for k in kinds.KINDS if k.instead_of == one.name and k not in found]
-    return found
-
-
-def next_forms(name: str, accepted: Accepted | None) -> list[str]:
-    """Names of the kinds that come after one in a chain, and that may be accepted."""
-    for first in (kind for kind in kinds.KINDS if not kind.instead_of):
-        names = [kind.name for kind in chain(first.name)]
-        if name in names:
-            later = chain(first.name)[names.index(name) + 1 :]
-            return [k.name for k in later if accepted is None or _may_take(k, accepted)]
-    return []
-
-
-def _may_take(kind: Kind, accepted: Accepted) -> bool:
-    return kind.sop_class.uid not in accepted or bool(accepted[kind.sop_class.uid])
-
-
-def is_report(name: str) -> bool:
-    """Whether an object, by its own `kind`, is a report or stands for one."""
-    kind = kinds.kind_of(name)
-    return kind is not None and kind in chain(kinds.REPORT.name)
 
 
 def offered(destination: Destination, sop_class: SopClass) -> SopClass:

@@ -11,9 +11,9 @@ import structlog
 from dicom_node.config.peers import Destination
 from dicom_node.config.whole import Config
 from dicom_node.deliver import dimse, order
-from dicom_node.deliver.choose import chain
 from dicom_node.deliver.duplicate.verifying import UNKNOWN, Verdict, verify
 from dicom_node.deliver.finishing import finish
+from dicom_node.deliver.forms.chains import chain
 from dicom_node.deliver.retry import Again, GiveUp, decide, for_delivery
 from dicom_node.ledger.ledger import EgressLedger
 from dicom_node.ledger.rows import DueDelivery

@@ -6,7 +6,6 @@ from collections.abc import Collection
 
 import structlog
 
-from dicom_node.deliver.choose import next_forms
 from dicom_node.deliver.dimse import ALREADY_THERE
 from dicom_node.ledger.answers.fallbacks import RefusedForm
 from dicom_node.ledger.ledger import EgressLedger

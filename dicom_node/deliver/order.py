@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dicom_node.deliver.choose import is_report
+from dicom_node.deliver.forms.chains import is_report
 from dicom_node.ledger.rows import WITHDRAWN, DueDelivery, Standing
 from dicom_node.ledger.states import DeliveryState
 

@@ -31,11 +31,12 @@ from dicom_node.work.interruptions import ANALYZING, BUILDING, DIED, Working, is
 from dicom_node.work.numbers import Numbers
 from dicom_node.work.outputs import ResultObjects
 from dicom_node.work.slides import failed, incomplete
+from dicom_node.work.students.answered import Answered
 from dicom_node.work.students.jobs import Assigning, Job, no_model
 from dicom_node.work.students.opened import Students
 from dicom_node.work.writing.jobs import Writing
 from engines.errors import DeviceFailed
-from inference import archive, predict
+from inference import predict
 from inference.slide.files import SlideFiles
 from inference.types import NotAssessable, Prediction
 
@@ -67,6 +68,7 @@ class Steps:
         )
         self._working = self.tools.working
         roster = students.roster
+        self._answered = Answered(ledger, roster, self._objects)
         self._writing = Writing(ledger, roster, self._working, self._objects, self._cases)
 
     def open(self, run: Run) -> Opened | Stale:
@@ -92,35 +94,18 @@ class Steps:
             if job.is_case:
                 answer = self._analyze_case(run, job, moved)
             else:
-                answer = self._known_answer(run, job) or self._analyze_slide(run, job, moved)
+                known = self._answered.before(run, job)
+                answer = known or self._analyze_slide(run, job, moved)
         self._note_work(run, job, time.monotonic() - began)
         return answer
 
     def _analyze_slide(self, run: Run, job: Job, moved: Callable[[], None]) -> Analyzed:
-        """The prediction of one slide, on disk, with what a later attempt must know of it."""
+        """The prediction of one slide, on disk."""
         slide = self._objects.slide(run, job.slide, moved)
         result, trouble = self._said_of(run, slide, job, moved)
-        answer = Analyzed(type(result).__name__, trouble)
-        note = {"made_with": self._made_with(), "result": answer.result, "trouble": trouble}
-        archive.save(result, self._objects.prediction_path(run, job), note)
+        answer = self._answered.keep(run, job, result, trouble)
         predict.discard(self._objects.tiles_path(run, job))
         return answer
-
-    def _made_with(self) -> str:
-        roster = self._students.roster
-        return f"{roster.digest} on {roster.engine}"
-
-    def _known_answer(self, run: Run, job: Job) -> Analyzed | None:
-        """What an earlier attempt said of a slide, where only other forms of it are to be built."""
-        if not self._ledger.queries.refused_kinds(run.study, run.revision):
-            return None
-        try:
-            note = archive.note_of(self._objects.prediction_path(run, job))
-        except (OSError, ValueError):
-            return None
-        if note.get("made_with") != self._made_with():
-            return None
-        return Analyzed(note["result"], note["trouble"])
 
     def _analyze_case(self, run: Run, job: Job, moved: Callable[[], None]) -> Analyzed:
         """The prediction of all slides together, on disk."""

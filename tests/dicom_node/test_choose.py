@@ -8,7 +8,8 @@ import pytest
 
 from dicom_node.config.loading import ConfigError
 from dicom_node.config.peers import Destination
-from dicom_node.deliver.choose import chain, choices_of, is_report, plan, require_known
+from dicom_node.deliver.choose import choices_of, plan, require_known
+from dicom_node.deliver.forms.chains import chain, is_report
 from dicom_node.ledger.rows import DestinationSeen, Result
 from dicom_node.results import kinds
 from dicom_node.results.kinds import Kind

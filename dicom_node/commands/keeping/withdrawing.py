@@ -12,7 +12,7 @@ from pydicom import Dataset, dcmread
 
 from dicom_node import __version__
 from dicom_node.config.whole import Config
-from dicom_node.deliver.choose import is_report
+from dicom_node.deliver.forms.chains import is_report
 from dicom_node.ledger.keeping.withdrawals import Decided, Made
 from dicom_node.ledger.queries.of_withdrawals import Answer
 from dicom_node.ledger.rows import WITHDRAWN, DestinationSeen, Result, Run
