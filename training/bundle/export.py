@@ -18,6 +18,7 @@ from engines.manifest.values import Code
 from engines.manifest.whole import Manifest
 from training.bundle.card import card
 from training.bundle.manifest import Beside, Student, manifest
+from training.bundle.subgroups import parts
 from training.errors import TrainingError
 from training.learning.graphs import write_manifest, write_probe, write_sums
 from training.runs.everybody import Everybody
@@ -122,7 +123,8 @@ def _student(request: Request) -> Student:
     figure = _figure(units, (role, "inner"))
     scores = {name: np.array(values) for name, values in said["student_scores"].items()}
     beside = _beside(request.beside, content, role)
-    return Student(content, said, unit.directory / "student.onnx", scores, figure, beside)
+    of_parts = tuple(parts(request.run, units, (role, "inner")))
+    return Student(content, said, unit.directory / "student.onnx", scores, figure, beside, of_parts)
 
 
 def _beside(path: Path | None, content: Mapping[str, object], role: str) -> Beside | None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from engines.bundle import MANIFEST_FILE, Bundle
 from engines.manifest.reading import newest
+from training.bundle.subgroups import Part, rows
 from training.learning.deployed import INSTANCE_AXIS
 from training.learning.graphs import run as run_graph
 from training.scoring import resample
@@ -67,6 +68,8 @@ class Student:
     figure: resample.Interval
     """C-index or AUC of the exported role over all finished units of the run, mean over folds."""
     beside: Beside | None = None
+    parts: tuple[Part, ...] = ()
+    """Of the cohort, with the figure in each."""
 
     @property
     def figures(self) -> list[tuple[str, resample.Interval]]:
@@ -128,7 +131,14 @@ def manifest(name: str, version: str, student: Student, source: Bundle) -> dict[
             if source.manifest.is_encoder_alone and before["training"]["simulated"]
             else "Not known here: the tables of the cohort do not say.",
         },
-        "performance": [_performance(student, kind, figure) for kind, figure in student.figures],
+        "performance": [
+            *(_performance(student, kind, figure) for kind, figure in student.figures),
+            *rows(
+                student.parts,
+                "C-index" if student.survival else "AUC",
+                f"{run['cohort']}, outer {run['kind']} folds, pairs of a fold",
+            ),
+        ],
         "probe": {"file": "probe.npz", "tolerance": dict.fromkeys(tensors, TOLERANCE)},
     }
 
