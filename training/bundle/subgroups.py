@@ -108,7 +108,7 @@ def _part(name: str, members: set[str], folds: Sequence[_Fold]) -> Part:
 
 
 def _pooled(folds: Sequence[_Fold], counts: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
-    """Share of pairs won in each draw [B]: pairs inside folds, summed over folds; mean of classes."""
+    """Share of pairs won in each draw [B], pairs of folds summed; the mean of classes."""
     won, pairs = (
         np.sum(
             [
