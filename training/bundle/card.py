@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from training.bundle.manifest import Student
+from training.bundle.subgroups import table
 from training.methods.registry import better_recipe
 from training.scoring.resample import Interval
 
@@ -28,6 +29,7 @@ treatment. {recipe}
 
 {correlations}
 
+{parts}
 ## Calibration
 
 Probabilities were recalibrated (one scale, one shift per {unit}) on {validation}: loss
@@ -94,6 +96,7 @@ def card(student: Student, name: str) -> str:
         if run["kind"] == "official"
         else "Folds share no tissue source site.",
         limit=unit["reference"]["limit"],
+        parts=table(student.parts, "C-index" if survival else "AUC"),
         beside_kind="Measured on both kinds of folds."
         if student.beside
         else f"Measured on {run['kind']} folds alone (`export --beside` shows the others).",

@@ -23,7 +23,7 @@ from engines.runtime import open_runtime
 from training.bundle.encoder_graph import FEATURES, Colors, EncoderGraph, from_timm
 from training.bundle.encoder_onnx import from_onnx
 from training.errors import TrainingError
-from training.learning.graphs import PARITY, run, write_manifest, write_probe, write_sums
+from training.learning.graphs import run, write_manifest, write_probe, write_sums
 from training.tiles.encoders import TIMM_PREFIXES
 
 _PROBES = 3
@@ -198,7 +198,7 @@ def _card(request: EncoderRequest, graph: EncoderGraph, width: int, engine: str)
         width=width,
         colors=graph.colors,
         gap=graph.gap,
-        parity=PARITY,
+        parity=graph.limit,
         engine=engine,
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.errors import TrainingError
-from training.learning.graphs import run, write_graph
+from training.learning.graphs import PARITY, run, write_graph
 
 FEATURES = "features"
 MOST_BYTES = 2_000_000_000
@@ -37,6 +37,8 @@ class EncoderGraph:
     """How colors are normalized, a sentence."""
     gap: float
     """Largest difference of a feature from the source's."""
+    limit: float
+    """What `gap` may be at most."""
     largest: float
     """Largest feature of the tiles that were compared, without its sign."""
     is_random: bool = False
@@ -76,6 +78,7 @@ def from_timm(source: str, out: Path) -> EncoderGraph:
         tile_px=model.tile_px,
         colors=said(Colors((*mean,), (*std,))),
         gap=float(np.abs(given - found.numpy()).max()),
+        limit=PARITY,
         largest=float(np.abs(given).max()),
         is_random=model.is_random,
     )

@@ -59,6 +59,7 @@ def from_onnx(path: Path, colors: Colors | None, out: Path) -> EncoderGraph:
         tile_px=tile_px,
         colors=_RAW if colors is None else said(colors),
         gap=gap,
+        limit=_limit(largest),
         largest=largest,
     )
 
@@ -232,12 +233,17 @@ def _compare(
     require_vectors(path.name, list(together.shape), 3 * len(tiles))
     expected = np.concatenate([wanted] * 3)
     gap = max(_gap(together, expected), _gap(alone, wanted))
-    if not gap <= PARITY * max(1.0, float(np.abs(wanted).max())):
+    if not gap <= _limit(float(np.abs(wanted).max())):
         raise TrainingError(
             f"{path}: found features that differ by {gap:g} from the source's, expected at most "
             f"{PARITY:g} of the largest: the graph computes tiles that are together otherwise"
         )
     return gap, float(np.abs(wanted).max())
+
+
+def _limit(largest: float) -> float:
+    """Largest difference allowed: relative to the largest feature where that is above 1."""
+    return PARITY * max(1.0, largest)
 
 
 def _gap(found: NDArray[np.generic], wanted: NDArray[np.generic]) -> float:

@@ -18,6 +18,7 @@ from engines.manifest.values import Code
 from engines.manifest.whole import Manifest
 from training.bundle.card import card
 from training.bundle.manifest import Beside, Student, manifest
+from training.bundle.subgroups import parts
 from training.errors import TrainingError
 from training.learning.graphs import write_manifest, write_probe, write_sums
 from training.methods.registry import better_recipe
@@ -131,9 +132,9 @@ def _student(request: Request) -> Student:
     alone = (ONE_SLIDE, "inner")
     one_slide = _figure(units, alone) if all(alone in one.predictions for one in units) else None
     beside = _beside(request.beside, content, role)
-    return Student(
-        content, said, unit.directory / "student.onnx", scores, figure, beside, one_slide
-    )
+    of_parts = tuple(parts(request.run, units, (role, "inner")))
+    graph = unit.directory / "student.onnx"
+    return Student(content, said, graph, scores, figure, beside, one_slide, of_parts)
 
 
 def _beside(path: Path | None, content: Mapping[str, object], role: str) -> Beside | None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from engines.bundle import MANIFEST_FILE, Bundle
 from engines.manifest.reading import newest
+from training.bundle.subgroups import Part, rows
 from training.learning.deployed import INSTANCE_AXIS
 from training.learning.graphs import run as run_graph
 from training.scoring import resample
@@ -69,6 +70,8 @@ class Student:
     beside: Beside | None = None
     one_slide: resample.Interval | None = None
     """The figure where it was shown the first slide of each patient alone; None: all have one."""
+    parts: tuple[Part, ...] = ()
+    """Of the cohort, with the figure in each."""
 
     @property
     def figures(self) -> list[tuple[str, resample.Interval]]:
@@ -130,7 +133,14 @@ def manifest(name: str, version: str, student: Student, source: Bundle) -> dict[
             if source.manifest.is_encoder_alone and before["training"]["simulated"]
             else "Not known here: the tables of the cohort do not say.",
         },
-        "performance": [_performance(student, kind, figure) for kind, figure in student.figures],
+        "performance": [
+            *(_performance(student, kind, figure) for kind, figure in student.figures),
+            *rows(
+                student.parts,
+                "C-index" if student.survival else "AUC",
+                f"{run['cohort']}, outer {run['kind']} folds, pairs of a fold",
+            ),
+        ],
         "probe": {"file": "probe.npz", "tolerance": dict.fromkeys(tensors, TOLERANCE)},
     }
 

@@ -15,10 +15,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import structlog
 import torch
 from threadpoolctl import threadpool_limits
 
+from inference.durable import whole
 from training.cohorts.cohort import Cohort, load
 from training.errors import TrainingError
 from training.learning.fitted import Fitted, Score, risk_correlation
@@ -209,6 +211,19 @@ def write_run(
                 )
     plan.run.mkdir(parents=True, exist_ok=True)
     write_json(path, content | {"seeds": list(range(seeds))})
+    with whole(plan.run / "patients.csv") as file:
+        file.write(_who(cohort).to_csv(index_label="patient").encode())
+
+
+def _who(cohort: Cohort) -> pd.DataFrame:
+    """Site and age of every patient, sex and stage where the cohort knows them: the parts of which
+    a card gives figures."""
+    table = cohort.patients[["site", "age"]].copy()
+    clinical = cohort.privileged.get("clinical")
+    for name in ("male", "stage"):
+        if clinical is not None and name in clinical:
+            table[name] = clinical[name]
+    return table
 
 
 def _counted(cohort: Cohort) -> dict[str, int]:
