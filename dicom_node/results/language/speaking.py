@@ -76,11 +76,25 @@ def _phrase(text: str, language: Language) -> str:
     found = _said(text, language)
     if found is not None:
         return found
-    for by, joined in _LISTS:
-        if by in text:
-            parts = [_phrase(part, language) for part in text.split(by)]
-            return joined.format_map(_JOINED_BY[language]).join(parts)
-    return text
+    lists = [_listed(text.split(by), by, joined, language) for by, joined in _LISTS if by in text]
+    return min(lists, key=lambda found: found[0])[1] if lists else text
+
+
+def _listed(parts: list[str], by: str, joined: str, language: Language) -> tuple[int, str]:
+    """A list in the language, and how many of its parts nobody knows: of several ways to take a
+    text apart, the one with the fewest is right."""
+    told: list[str] = []
+    unknown = at = 0
+    while at < len(parts):
+        ends = range(at + 1, len(parts) + 1)
+        runs = ((end, _said(by.join(parts[at:end]), language)) for end in ends)
+        end, found = next((run for run in runs if run[1] is not None), (at + 1, None))
+        if found is None:
+            found = _phrase(parts[at], language)
+            unknown += found == parts[at]
+        told.append(found)
+        at = end
+    return unknown, joined.format_map(_JOINED_BY[language]).join(told)
 
 
 def _said(text: str, language: Language, *, only_open: bool = False) -> str | None:

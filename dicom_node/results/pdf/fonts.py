@@ -39,6 +39,11 @@ def paragraph(text: str, style: ParagraphStyle, *, bold: bool = False) -> Paragr
     return Paragraph(marked(text, bold=bold), bent)
 
 
+def font_name(*, bold: bool = False) -> str:
+    """Of the general font, as ReportLab knows it."""
+    return str(font("", bold=bold).fontName)
+
+
 def needs_shaping(text: str) -> bool:
     """Whether its letters are right only when they are set with regard to each other."""
     return has_to_left(text) or any(ord(c) in _COMPLEX for c in text)

@@ -17,7 +17,8 @@ from dicom_node.results.making import BuiltObject, Making
 from dicom_node.results.modules import complete, plain, series_description
 from dicom_node.results.overlay.drawing import slide_picture
 from dicom_node.results.pdf.identity import identity_of
-from dicom_node.results.pdf.page import Page, Picture, page_bytes
+from dicom_node.results.pdf.page import Page, page_bytes
+from dicom_node.results.pdf.picture import Picture
 from dicom_node.results.pdf.said import said_by
 from dicom_node.results.seg.layers import Layer, layer_of
 from dicom_node.results.sr.derived import predecessors
