@@ -7,6 +7,7 @@ from collections.abc import Collection
 import structlog
 
 from dicom_node.deliver.dimse import ALREADY_THERE
+from dicom_node.deliver.forms.chains import next_forms
 from dicom_node.ledger.answers.fallbacks import RefusedForm
 from dicom_node.ledger.ledger import EgressLedger
 from dicom_node.ledger.rows import WITHDRAWN, Delivery, Revision, Run

@@ -16,7 +16,6 @@ from dicom_node.ledger.deliveries import Deliveries
 from dicom_node.ledger.events import Events
 from dicom_node.ledger.keeping.discards import Discards
 from dicom_node.ledger.keeping.endings import Endings
-from dicom_node.ledger.answers.fallbacks import Fallbacks
 from dicom_node.ledger.keeping.holds import Holds
 from dicom_node.ledger.keeping.promises import Promises
 from dicom_node.ledger.keeping.retention import Retention

@@ -23,7 +23,8 @@ SPEAKERS = (
     *(f"dicom_node/work/{room}" for room in ("cases", "routing", "slides.py", "interruptions.py")),
     "dicom_node/work/students/jobs.py",
     "dicom_node/study/evidence.py",
-    "inference/case/predict.py", "inference/encoded.py", "inference/predict.py",
+    "inference/case/predict.py", "inference/composition", "inference/types.py",
+    "inference/encoded.py", "inference/predict.py",
     "inference/errors.py", "inference/quality.py", "inference/slide", "inference/tiles",
     "inference/tissue", "inference/specimen/deciding.py", "inference/specimen/codes.py",
 )  # fmt: skip
@@ -36,6 +37,7 @@ NOT_FOR_READERS = (
     "Inference with bundle", "Choice among models of digest", "Withdrawal of what was made",
     "px of the base level", "withdrawal of", "top patch", "frame of reference", "/ ",
     # For the log and the operator.
+    "each tile a pixel", "px, more than", "each tile has a pixel",
     "found no font", "of the package weblate-fonts", "no objects can be made",
     "no report can be made", "not made, though asked", "times while analyzing it",
     "of slide ", "unexpected ", "ISO_10918", "FeatureCollection", "<font",

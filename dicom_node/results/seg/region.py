@@ -117,7 +117,7 @@ def _of_classes_alone(
         making.provenance,
         layer,
         making.slide.input_uids,
-        making.series_number + len(making.made) + 1,
+        making.usual_series_number(len(making.made) + 1),
         making.read,
         classes[1:],
     )
