@@ -65,7 +65,7 @@ def without_first(px: int) -> Mask:
 F = letter()
 MOVED = letter(shift=(-200, -300))
 SMALLER = letter(1120 / 1344, 1568 / 1792)
-BASE, OF_MOVED, OF_SMALLER = -0.42, -0.08, -0.80
+BASE, OF_MOVED, OF_SMALLER = 2.01, 1.90, 1.80
 """Scores of these slides, each alone; engines and precisions differ in the second digit."""
 
 
@@ -103,8 +103,8 @@ OUTCOMES: dict[str, tuple[Judge, ...]] = {
         slides_placed(MOVED, says=r"(?i)scan|pyramid", scores=[OF_MOVED], within=0.08),
         refused(r"(?i)scan|pyramid"),
     ),
-    # Coded from the picture without the JPEG noise of the untouched slide; wrong colors give 0.4 or
-    # -2.2.
+    # Coded from the picture without the JPEG noise of the untouched slide; wrong colors give 0.5 or
+    # -0.6.
     "j2k_mct_says_full": (
         right(r"(?i)codestream|stream|JPEG 2000", within=0.45),
         refused(r"(?i)codestream|stream|JPEG 2000"),
