@@ -32,6 +32,8 @@ class SlideAnswer:
     """The class that was predicted."""
     maps: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
     """[R, C] each, NaN where nothing was analyzed."""
+    tile_classes: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
+    """[N] each, of maps of classes: the class of each tile analyzed, in raster order."""
 
 
 def cost(manifest: Manifest, found: SlideAnswer, expected: SlideAnswer) -> ControlCost:
@@ -44,11 +46,13 @@ def cost(manifest: Manifest, found: SlideAnswer, expected: SlideAnswer) -> Contr
     for name, curve in expected.survivals.items():
         shifts += [abs(a - b) for a, b in zip(found.survivals[name], curve, strict=True)]
     ranks = [_rank(found.maps[name], values) for name, values in expected.maps.items()]
+    kept = [_kept(found.tile_classes[name], was) for name, was in expected.tile_classes.items()]
     return ControlCost(
         slide=expected.slide,
         score_shift=float(np.nan_to_num(np.max(shifts), nan=_FAR, posinf=_FAR)),
         class_changes=sum(found.classes[n] != said for n, said in expected.classes.items()),
         heatmap_spearman=min(ranks, default=1.0),
+        tile_classes=min(kept, default=1.0),
     )
 
 
@@ -66,6 +70,11 @@ def outside(found: ControlCost, limits: PrecisionLimits) -> str:
             f"control slide: heatmap rank correlation {found.heatmap_spearman:.5g} is below the "
             f"bundle's limit {limits.heatmap_spearman:.5g}"
         )
+    if not found.tile_classes >= limits.tile_classes:
+        return (
+            f"control slide: the share of tiles that keep their class {found.tile_classes:.4g} is "
+            f"below the bundle's limit {limits.tile_classes:.4g}"
+        )
     return ""
 
 
@@ -79,6 +88,11 @@ def _rank(found: NDArray[np.floating], expected: NDArray[np.floating]) -> float:
         return 1.0 if np.array_equal(x, y) else -1.0
     value = np.corrcoef(_ranks(x), _ranks(y))[0, 1]
     return float(np.clip(value, -1.0, 1.0))
+
+
+def _kept(found: NDArray[np.uint8], expected: NDArray[np.uint8]) -> float:
+    """Share of tiles with the same class; 0 where other tiles were analyzed."""
+    return float(np.mean(found == expected)) if found.shape == expected.shape else 0.0
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:

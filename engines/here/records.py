@@ -32,6 +32,8 @@ class ControlCost(Strict):
     class_changes: int
     heatmap_spearman: float
     """Smallest rank correlation of a heatmap with the other."""
+    tile_classes: float = 1.0
+    """Smallest share of tiles that keep their class in a map of classes."""
 
 
 class Row(Strict):

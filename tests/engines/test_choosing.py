@@ -383,6 +383,14 @@ def test_the_cost_of_a_control_slide_is_in_the_units_of_the_limits(bundle):
     assert cost(m, turned, one).heatmap_spearman == pytest.approx(-1)
     elsewhere = replace(one, maps={"tumor": np.array([[0.1, 0.2], [np.nan, 0.3]])})
     assert "heatmap rank correlation -1" in outside(cost(m, elsewhere, one), m.precision_limits)
+    mapped = np.array([0, 1, 1, 8], np.uint8)
+    of_tissue = replace(one, tile_classes={"tissue": mapped})
+    assert cost(m, of_tissue, of_tissue).tile_classes == 1
+    other = replace(one, tile_classes={"tissue": np.array([0, 0, 1, 8], np.uint8)})
+    assert cost(m, other, of_tissue).tile_classes == 0.75
+    assert "keep their class 0.75 is below" in outside(
+        cost(m, other, of_tissue), m.precision_limits
+    )
     classes = replace(one, classes={"grade": "2"}), replace(one, classes={"grade": "3"})
     assert "class changed" in outside(cost(m, *classes), m.precision_limits)
 

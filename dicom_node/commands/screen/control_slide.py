@@ -5,17 +5,19 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 
 from dicom_node.demo.wsm import write_slide
 from engines.compare import Control
 from engines.here.control import ControlUnusable, SlideAnswer
+from engines.manifest.outputs import HeatmapOutput
 from engines.runtime import Runtime
 from inference.errors import SlideUnreadable
 from inference.phantom.draw import draw
 from inference.predict import predict
 from inference.slide.files import files_in
-from inference.types import NotAssessable
+from inference.types import NOTHING, NotAssessable
 
 _SEED = 13
 _SIDE_TILES = 12
@@ -47,7 +49,7 @@ def _drawn(runtime: Runtime, folder: Path) -> list[Path]:
 
 def _answer(paths: list[Path], runtime: Runtime, slide: str) -> SlideAnswer:
     try:
-        said = predict(paths, runtime)
+        said = predict(paths, _everywhere(runtime))
     except (SlideUnreadable, OSError) as error:
         raise ControlUnusable(
             f"control slide: it cannot be read ({type(error).__name__}); name another with --slide"
@@ -62,4 +64,18 @@ def _answer(paths: list[Path], runtime: Runtime, slide: str) -> SlideAnswer:
         scores=said.scores,
         survivals=said.survivals,
         maps={heatmap.name: heatmap.values for heatmap in said.heatmaps},
+        tile_classes={one.name: one.classes[one.classes != NOTHING] for one in said.class_maps},
     )
+
+
+def _everywhere(runtime: Runtime) -> Runtime:
+    """The same student without the organs that its maps of classes are for: engines are compared
+    here, and nobody is told of this slide."""
+    manifest = runtime.manifest
+    outputs = tuple(
+        output.model_copy(update={"organs": ()}) if isinstance(output, HeatmapOutput) else output
+        for output in manifest.outputs
+    )
+    same = copy(runtime)
+    same.manifest = manifest.model_copy(update={"outputs": outputs})
+    return same
