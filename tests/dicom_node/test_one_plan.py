@@ -48,7 +48,9 @@ def test_a_destination_that_answers_during_the_building_is_sent_what_was_made(tm
             numbered=lambda _run, _slides, jobs: {job: {job: 0} for job in jobs}, write=write
         ),
         "_ledger": SimpleNamespace(
-            queries=SimpleNamespace(destinations=lambda: dict(answers)),
+            queries=SimpleNamespace(
+                destinations=lambda: dict(answers), refused_kinds=lambda *_: {}
+            ),
             deliveries=SimpleNamespace(start=start),
         ),
         "tools": SimpleNamespace(turns=Turns(), kept=SimpleNamespace(discard=lambda _: None)),

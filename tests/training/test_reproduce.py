@@ -66,9 +66,17 @@ def test_full_asks_for_every_method_of_the_tables_and_survival_on_both_kinds(ask
         "er", "pr", "her2",
     }  # fmt: skip
     assert sum(line[0] == "pan" for line in lines) == 2
-    assert sum(line[:2] == ["-m", "training.default_student"] for line in lines) == 1
+    assert not [line for line in lines if "training.default_student.tissue" in line]
     extended = {line[2] for line in named if line[0] == "crossfit" and "--extended" in line}
     assert extended == {"blca", "brca", "gbmlgg", "luad", "ucec"}
+
+
+def test_full_makes_the_shipped_student_where_its_teacher_is_given(asked, tmp_path, monkeypatch):
+    monkeypatch.setenv("TEACHER", "teacher.whl")
+    status, lines, said = asked("full", "DATA", str(tmp_path / "out"))
+    assert status == 0, said
+    steps = [line for line in lines if line[:2] == ["-m", "training.default_student.tissue"]]
+    assert [line[2] for line in steps] == ["gather", "fit", "export"]
 
 
 @pytest.mark.parametrize("kind", ["quick", "full"])
