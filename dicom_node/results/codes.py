@@ -106,6 +106,26 @@ SURVIVAL = tuple(
     for months in (12, 24, 36, 60)
 )
 ATTENTION = _private("attention", "Attention of the model")
+_TISSUES = {
+    "ADI": "Adipose tissue",
+    "DEB": "Debris",
+    "LYM": "Lymphocytic tissue",
+    "MUC": "Mucus",
+    "MUS": "Smooth muscle",
+    "NORM": "Normal mucosa",
+    "STR": "Stroma",
+    "TUM": "Tumor epithelium",
+}
+OF_TISSUE = (
+    _private("TISSUE-MAP", "Tissue and tumor of tiles"),
+    _private("TISSUE-CLASS", "Class of tissue"),
+    # Adipose and lymphocytic tissue have codes of SNOMED CT.
+    *(_private(f"TISSUE-{k}", m) for k, m in _TISSUES.items() if k not in ("ADI", "LYM")),
+    *(_private(f"AREA-{k}", f"Area of {m.lower()}") for k, m in _TISSUES.items()),
+    *(_private(f"SHARE-{k}", f"Share of {m.lower()} in the tissue") for k, m in _TISSUES.items()),
+    _private("TUMOR-STROMA", "Tumor-stroma ratio"),
+    _private("LYM-NEAR-TUM", "Share of lymphocytic tissue in and around tumor"),
+)
 
 PRIVATE: tuple[Code, ...] = (
     INTENDED_USE,
@@ -152,6 +172,7 @@ PRIVATE: tuple[Code, ...] = (
     RISK_SCORE,
     *SURVIVAL,
     ATTENTION,
+    *OF_TISSUE,
 )
 """Every code of our scheme. A published value keeps its meaning for ever."""
 
