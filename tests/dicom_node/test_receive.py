@@ -521,9 +521,12 @@ def test_other_classes_than_whole_slide_images_are_refused_at_negotiation(ingest
 
 def test_one_association_too_many_is_told_to_come_back(make_ingest: Callable[..., Ingest]) -> None:
     ingest = make_ingest(maximum_associations=2)
-    first, second, third = (associate(ingest.port) for _ in range(3))
+    first, second = (associate(ingest.port) for _ in range(2))
     assert first.is_established
     assert second.is_established
+    # On a busy machine the library now and then sees the end of a connection before its answer.
+    tries = (associate(ingest.port) for _ in range(3))
+    third = next(one for one in tries if one.is_rejected or one.is_established)
     assert third.is_rejected
     assert third.acceptor.primitive.result == 2  # transient
     first.release()
