@@ -391,3 +391,25 @@ def test_the_report_of_a_case_sums_over_its_slides(
     assert told.startswith(f"Composition of the tissue: Stroma {100 * stroma / 86:.3g} %")
     regions = [one.dataset for one in built if one.kind == "region-tumor"]
     assert [len(r.SegmentSequence) for r in regions] == [4, 4]
+
+
+def test_a_share_of_too_few_tiles_is_said_nowhere_in_the_report(
+    slides: dict[str, SlideFiles], tmp_path: Path
+):
+    outputs = [
+        tissue_map(background=["Glass", "Stroma"]),
+        measure("area of Tumor", "area", "Tumor"),
+        measure("share of Tumor", "share", "Tumor", uncertainty=SURE),
+    ]
+    root = tissue_student(tmp_path / "few", outputs)
+    few = slide(tmp_path / "dd", ["SSSSSSSS", "SSTSSSSS", "SSSSSSSS", "SSSSSSSS"])
+    with open_runtime(open_bundle(root), engine="onnxruntime") as runtime:
+        found = made(runtime, few, tmp_path / "made")
+    assert found.result.measures["share of Tumor"].value is None
+    [result] = [t for t in found.texts("Result") if t.startswith("Composition")]
+    area = f"{LETTER * TILE_MM2:.3g}"
+    assert result.startswith(
+        f"Composition of the tissue: Tumor {area} mm2 (too few tiles for a share); no tile of "
+        f"Lymphocytes; of {area} mm2 in {LETTER} tiles"
+    )
+    assert "%" not in result and "uncertainty" not in result
