@@ -85,8 +85,8 @@ def _phrase(text: str, language: Language, *, is_alone: bool = False) -> str:
 
 
 def _listed(parts: list[str], by: str, joined: str, language: Language) -> tuple[int, int, str]:
-    """How many of the parts of a list nobody knows, of how many, and the list: of several ways to take a
-    text apart, the one with the fewest is right."""
+    """How many of the parts of a list nobody knows, of how many, and the list in the language: of
+    several ways to take a text apart, the one with the fewest unknown is right."""
     told: list[str] = []
     unknown = at = 0
     while at < len(parts):
