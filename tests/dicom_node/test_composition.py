@@ -29,11 +29,11 @@ from tissue_students import (
 )
 from validators import dciodvfy_errors, run, template_errors
 
-from dicom_node.results import kinds
 from dicom_node.results.build import objects_of
 from dicom_node.results.case import objects_of_case
 from dicom_node.results.case_making import CaseMaking, OneSlide
 from dicom_node.results.files import write
+from dicom_node.results.kinds import kind_of
 from dicom_node.results.making import BuiltObject, Making
 from dicom_node.view.classes import class_maps
 from dicom_node.view.page.slide_page import write_page
@@ -286,8 +286,7 @@ def test_the_region_holds_a_segment_a_class_that_covers_its_tiles_and_no_glass(
 def test_a_slide_has_the_same_three_objects_and_the_report_names_every_segment(
     whole: Made,
 ) -> None:
-    asked = {name for name in whole.built if (kind := kinds.kind_of(name)) and kind.asked}
-    usual = [name for name in whole.built if name not in asked]
+    usual = [name for name in whole.built if (kind := kind_of(name)) and not kind.asked]
     assert usual == ["heatmap-tumor", "region-tumor", "report"]
     pictures = [i for i in whole.built["report"].dataset.ContentSequence if i.ValueType == "IMAGE"]
     named = [i.ReferencedSOPSequence[0].ReferencedSegmentNumber for i in pictures]
@@ -393,3 +392,26 @@ def test_the_report_of_a_case_sums_over_its_slides(
     assert told.startswith(f"Composition of the tissue: Stroma {100 * stroma / 86:.3g} %")
     regions = [one.dataset for one in built if one.kind == "region-tumor"]
     assert [len(r.SegmentSequence) for r in regions] == [4, 4]
+
+
+def test_a_share_of_too_few_tiles_is_said_nowhere_in_the_report(
+    slides: dict[str, SlideFiles], tmp_path: Path
+):
+    outputs = [
+        tissue_map(background=["Glass", "Stroma"]),
+        measure("area of Tumor", "area", "Tumor"),
+        measure("share of Tumor", "share", "Tumor", uncertainty=SURE),
+    ]
+    root = tissue_student(tmp_path / "few", outputs)
+    few = slide(tmp_path / "dd", ["SSSSSSSS", "SSTSSSSS", "SSSSSSSS", "SSSSSSSS"])
+    with open_runtime(open_bundle(root), engine="onnxruntime") as runtime:
+        found = made(runtime, few, tmp_path / "made")
+    assert found.result.measures["share of Tumor"].value is None
+    [result] = [t for t in found.texts("Result") if t.startswith("Composition")]
+    area = f"{LETTER * TILE_MM2:.3g}"
+    assert result.startswith(
+        f"Composition of the tissue: Tumor {area} mm2 (too few tiles for a share); no tile of "
+        f"Lymphocytes; of {area} mm2 in {LETTER} tiles"
+    )
+    assert "%" not in result
+    assert "uncertainty" not in result

@@ -13,6 +13,7 @@ from dicom_node.config.languages import LANGUAGES
 from dicom_node.results import codes
 from dicom_node.results.language.catalog import entries, filled, holes
 from dicom_node.results.language.speaking import number, phrase, sentences
+from inference.specimen.organs import organs
 
 ROOT = Path(__file__).parents[2]
 OTHERS = [language for language in LANGUAGES if language != "en"]
@@ -37,7 +38,7 @@ NOT_FOR_READERS = (
     "Inference with bundle", "Choice among models of digest", "Withdrawal of what was made",
     "px of the base level", "withdrawal of", "top patch", "frame of reference", "/ ",
     # For the log and the operator.
-    "each tile a pixel", "px, more than", "each tile has a pixel",
+    "each tile a pixel", "px, more than", "the origin and the directions", "each tile has a pixel",
     "found no font", "of the package weblate-fonts", "no objects can be made",
     "no report can be made", "not made, though asked", "times while analyzing it",
     "of slide ", "unexpected ", "ISO_10918", "FeatureCollection", "<font",
@@ -95,7 +96,15 @@ def test_every_entry_is_in_every_language_with_the_same_holes():
 
 @pytest.mark.parametrize("language", OTHERS)
 def test_what_is_said_comes_back_to_its_own_line_of_the_catalog(language):
-    samples = {None: "Xyz", "n": "3.5", "s": "Xyz", "word": "Xyz", "said": "Xyz", "all": "A b. C d"}
+    samples = {
+        None: "Xyz",
+        "n": "3.5",
+        "s": "Xyz",
+        "name": "Xyz",
+        "word": "Xyz",
+        "said": "Xyz",
+        "all": "A b. C d",
+    }
     for entry in entries():
         values = {name: samples[kind] for name, kind in entry.kinds.items()}
         said = re.sub(r"\{(\w+)(:\w+)?\}", lambda hole: values[hole[1]], entry.en)  # noqa: B023
@@ -128,16 +137,22 @@ def test_every_code_of_ours_has_a_name_in_every_language():
             )
 
 
+def test_every_organ_has_a_name_in_every_language():
+    for organ in organs():
+        for language in OTHERS:
+            assert phrase(organ, language) != organ, organ
+            told = sentences(f"Measured on {organ} only.", language)
+            assert told == f"Nur an {phrase(organ, language)} gemessen."
+
+
 def test_nothing_is_in_the_catalog_that_the_code_does_not_say():
     named = [c for c in vars(codes).values() if isinstance(c, codes.Code)]
     meanings = [code.meaning for code in (*named, *codes.PRIVATE)]
-    # What shipped students call things, and organs by their names.
-    tables = [
-        *ROOT.glob("engines/bundles/*/manifest.json"),
-        ROOT / "inference/specimen/organs.toml",
+    # What shipped students call things stands in their manifests.
+    shipped = [
+        path.read_text(encoding="utf-8") for path in ROOT.glob("engines/bundles/*/manifest.json")
     ]
-    others = [table.read_text(encoding="utf-8") for table in tables]
-    said = "\n".join([*(text for _, text in literals()), *meanings, *others])
+    said = "\n".join([*(text for _, text in literals()), *meanings, *organs(), *shipped])
     unused = [
         e.en
         for e in entries()
@@ -162,6 +177,33 @@ def test_words_of_others_stay_and_are_marked():
     assert mixed == (
         "Auf dem Schnitt wurde kein Gewebe gefunden. [Originalwortlaut] Blue moon rising."
     )
+
+
+def test_what_is_counted_is_said_wholly_in_the_language_and_names_of_a_bundle_stay():
+    said = {
+        "share of A, B: Not assessable, because 7 tiles of tissue were found; 10 are needed.":
+        "share of A, B: Nicht beurteilbar: 7 Kacheln mit Gewebe gefunden; 10 werden benötigt.",
+        "B: Not assessable, because no tiles of tissue were found in and around A; 10 are needed.":
+        "B: Nicht beurteilbar: keine Kachel mit Gewebe in und um A gefunden; 10 werden benötigt.",
+        "B: not assessable, because no tiles of tissue were found; 10 are needed.":
+        "B: nicht beurteilbar: keine Kachel mit Gewebe gefunden; 10 werden benötigt.",
+        "Share of B in and around a: 4.5 % (B in and around A, 2 of 43 tiles of tissue; "
+        "uncertainty: not known).":
+        "Share of B in and around a: 4,5 % (B in und um A, 2 von 43 Gewebekacheln; "
+        "Unsicherheit: nicht bekannt).",
+        "A-B ratio: 2 (A over B, 28 over 14; uncertainty: not known).":
+        "A-B ratio: 2 (A zu B, 28 zu 14; Unsicherheit: nicht bekannt).",
+        "Area: 2.5 mm2 (A, 5 of 9 tiles of tissue; 95 % interval 2 to 3 mm2; tests).":
+        "Area: 2,5 mm2 (A, 5 von 9 Gewebekacheln; 95-%-Intervall 2 bis 3 mm2; "
+        "[Originalwortlaut] tests).",
+        "A, B: Not assessed, because it was measured on large intestine only. "
+        "The slide names no organ, neither by a code nor in words.":
+        "A, B: Nicht beurteilt, weil nur an Dickdarm gemessen wurde. "
+        + sentences("The slide names no organ, neither by a code nor in words.", "de"),
+    }  # fmt: skip
+    for english, german in said.items():
+        assert sentences(english, "de") == german
+    assert phrase("Share of b in and around a", "de") == "Share of b in and around a"
 
 
 def test_numbers_have_a_comma_in_german_and_versions_do_not():

@@ -235,3 +235,17 @@ def test_eleven_maps_of_a_slide_have_numbers_that_the_next_slide_has_not():
 
     found = [*numbers(0), *numbers(1)]
     assert len(found) == len(set(found)) == 24
+
+
+def test_the_series_of_a_variant_is_named_in_the_language_of_the_results(
+    phantom_study: PhantomStudy, tmp_path: Path
+):
+    slide = slide_files(phantom_study.folder, tmp_path / "slide", EDITS["latin"])
+    found = built(slide, wanted=LEVEL, student=with_region(), language="de")
+    for name, start in {
+        "level-heatmap-tumor": "Tumor-Heatmap auf Ebene ",
+        "level-region-tumor": "Tumorwahrscheinlichkeit >= 0,5 auf Ebene ",
+    }.items():
+        said = str(found[name].dataset.SeriesDescription)
+        assert said.startswith(start)
+        assert "RESEARCH" not in said

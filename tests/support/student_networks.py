@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from training_patients import CLASSES, OS, WIDTH, drawn
@@ -19,9 +20,10 @@ from training.methods.disentangled import student as disentangled
 from training.methods.ghanet import genes as ghanet_genes
 from training.methods.ghanet import method as ghanet
 from training.methods.mkd import networks as mkd
+from training.methods.moments import network as moments
 
 REFERENCES = {
-    "transmil", "snn", "mcat", "late-fusion", "age", "clinical", "coxnet", "pooled",
+    "transmil", "snn", "mcat", "late-fusion", "age", "clinical", "coxnet",
 }  # fmt: skip
 """Methods that have no student to export."""
 _SLIDE_NETWORKS = {
@@ -58,6 +60,12 @@ def _mkd(settings: mkd.Settings) -> nn.Module:
     return mkd.SlideStudent(mkd.Student(WIDTH, settings))
 
 
+def _moments(*, cap: float | None) -> nn.Module:
+    size = 2 * WIDTH
+    drawn_weights = np.random.default_rng(0).normal(size=(size, 2))
+    return moments.MomentsStudent(np.zeros(size), np.ones(size), drawn_weights, np.zeros(2), cap)
+
+
 STUDENTS: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
     "ghanet": (_ghanet, ()),
     "crossfit": (_crossfit, ()),
@@ -70,6 +78,8 @@ STUDENTS: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
         lambda: _mkd(mkd.Settings(pooling="attention+moments", standardize=True)),
         ("negative", "positive"),
     ),
+    "moments": (lambda: _moments(cap=4.0), CLASSES.classes),
+    "pooled": (lambda: _moments(cap=None), CLASSES.classes),
     **{f"{name} survival": (lambda name=name: _baseline(name, OS), ()) for name in _SLIDE_NETWORKS},
     **{
         f"{name} classes": (lambda name=name: _baseline(name, CLASSES), CLASSES.classes)

@@ -66,7 +66,7 @@ def _shifts(
         )
     for curve in manifest.survivals:
         shift = max(shift, float(np.abs(answers[0][curve.tensor] - answers[1][curve.tensor]).max()))
-    ranks = [_rank(h, answers[0], answers[1]) for h in manifest.heatmaps if not h.classes]
+    ranks = [_rank(h, answers[0], answers[1]) for h in manifest.heatmaps]
     return shift, min(ranks, default=1.0)
 
 
@@ -77,8 +77,8 @@ def _kept(
     bag: NDArray[np.intp],
 ) -> float:
     """Least share of a slide's tiles that keep their class, over the encoder's maps of classes."""
-    maps = [h for h in runtime.manifest.heatmaps if h.classes and h.graph == "encoder"]
-    same = [found[h.tensor][bag].argmax(1) == wanted[h.tensor][bag].argmax(1) for h in maps]
+    maps = [m for m in runtime.manifest.class_maps if m.graph == "encoder"]
+    same = [found[m.tensor][bag].argmax(1) == wanted[m.tensor][bag].argmax(1) for m in maps]
     return min((float(kept.mean()) for kept in same), default=1.0)
 
 

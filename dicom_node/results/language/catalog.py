@@ -25,6 +25,7 @@ _KINDS = {
     "s": _SENTENCE_ENDS,
     "n": rf"(?:{_NUMBER}(?: x {_NUMBER})*%?|-?inf|nan)",
     "word": r"[^:.]+?",
+    "name": _SENTENCE_ENDS,
     "said": r".+?",
     "all": r".+",
 }

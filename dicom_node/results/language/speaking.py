@@ -20,8 +20,9 @@ _POINT = re.compile(r"(?<=\d)\.(?=\d)")
 
 
 def phrase(text: str, language: Language) -> str:
-    """A title, a label or a part of a sentence; one that is not in the catalog stays as it is."""
-    return text if language == "en" else _phrase(text, language)
+    """A title, a label or a part of a sentence; one that is not in the catalog stays as it is, and
+    so does a list of which no part is: it may be a name of others."""
+    return text if language == "en" else _phrase(text, language, is_alone=True)
 
 
 def sentences(text: str, language: Language) -> str:
@@ -72,17 +73,20 @@ def _marked(words: list[str], language: Language) -> list[str]:
 
 
 @lru_cache(maxsize=4096)
-def _phrase(text: str, language: Language) -> str:
+def _phrase(text: str, language: Language, *, is_alone: bool = False) -> str:
     found = _said(text, language)
     if found is not None:
         return found
-    lists = [_listed(text.split(by), by, joined, language) for by, joined in _LISTS if by in text]
-    return min(lists, key=lambda found: found[0])[1] if lists else text
+    lists = [_listed(text.split(by), by, glue, language) for by, glue in _LISTS if by in text]
+    if not lists:
+        return text
+    unknown, of, joined = min(lists, key=lambda found: found[0])
+    return text if is_alone and unknown == of else joined
 
 
-def _listed(parts: list[str], by: str, joined: str, language: Language) -> tuple[int, str]:
-    """A list in the language, and how many of its parts nobody knows: of several ways to take a
-    text apart, the one with the fewest is right."""
+def _listed(parts: list[str], by: str, joined: str, language: Language) -> tuple[int, int, str]:
+    """How many of the parts of a list nobody knows, of how many, and the list in the language: of
+    several ways to take a text apart, the one with the fewest unknown is right."""
     told: list[str] = []
     unknown = at = 0
     while at < len(parts):
@@ -94,7 +98,7 @@ def _listed(parts: list[str], by: str, joined: str, language: Language) -> tuple
             unknown += found == parts[at]
         told.append(found)
         at = end
-    return unknown, joined.format_map(_JOINED_BY[language]).join(told)
+    return unknown, len(told), joined.format_map(_JOINED_BY[language]).join(told)
 
 
 def _said(text: str, language: Language, *, only_open: bool = False) -> str | None:
@@ -118,4 +122,6 @@ def _value(text: str, kind: str | None, language: Language) -> str:
         return number(text, language)
     if kind in ("s", "word"):
         return _phrase(text, language)
+    if kind == "name":
+        return _phrase(text, language, is_alone=True)
     return _sentences(text, language) if kind == "said" else text

@@ -86,7 +86,7 @@ def finding_of(column: Column, said: Said) -> None:
         others = [n for n in numbers if not n.counted]
         for number in others[:left]:
             _number(column, number)
-        _counted(column, counted[:_MOST_COUNTED])
+        _counted(column, counted[:_MOST_COUNTED], said.language)
         hidden += len(others[left:]) + len(counted[_MOST_COUNTED:])
         left -= min(left, len(others))
         for name, value in section.statements:
@@ -112,14 +112,15 @@ def _number(column: Column, number: Number) -> None:
         column.put(paragraph(beside, style(7.5, _FAINT)), 0.3 * mm, indent=2 * mm)
 
 
-def _counted(column: Column, numbers: list[Number]) -> None:
+def _counted(column: Column, numbers: list[Number], language: Language) -> None:
     """A line of the tissue each; which tiles were counted stands in the report."""
     for number in numbers:
         name = paragraph(number.name, style(8))
         value = paragraph(number.value, style(8.5, bold=True), bold=True)
         column.pair(name, value, 0.2 * mm, split=0.42)
     if any(number.interval for number in numbers):
-        column.put(paragraph("In brackets: the interval.", style(7, _FAINT)), 0.4 * mm)
+        told = sentences("In brackets: the interval.", language)
+        column.put(paragraph(told, style(7, _FAINT)), 0.4 * mm)
 
 
 def _places(column: Column, places: tuple[Section, ...], language: Language) -> None:

@@ -15,9 +15,10 @@ from highdicom.seg import Segmentation, SegmentDescription
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from dicom_node.results.kinds import LEVEL, USUAL_SEGMENTATIONS, kind_of
+from dicom_node.results.kinds import ATTENTION, HEATMAP, LEVEL, USUAL_SEGMENTATIONS, kind_of
 from dicom_node.results.making import BuiltObject, Making
 from dicom_node.results.modules import blank_header, complete, pixel_measures, series_description
+from dicom_node.results.seg import labels
 from dicom_node.results.seg.layer import MAXIMUM, fix_dimension_uid, short
 from dicom_node.results.seg.levels import GridLevel, fitting, levels_of
 from dicom_node.results.sources import set_sources
@@ -92,7 +93,10 @@ def _variant(
         dimension_organization_type="TILED_SPARSE",
         omit_empty_frames=False,
         series_description=series_description(
-            f"{short(str(origin.ContentDescription))} on level", making.manifest, making.source
+            f"{_name(making, built)} on level",
+            making.manifest,
+            making.source,
+            making.provenance.language,
         ),
         specific_character_set=UTF_8,
     )
@@ -103,6 +107,15 @@ def _variant(
     set_sources(segmentation, making.read or [making.source])
     complete(segmentation, making.source, making.manifest, making.provenance)
     return segmentation
+
+
+def _name(making: Making, built: BuiltObject) -> str:
+    """What the original is, in a few words."""
+    maps = making.manifest.heatmaps if making.manifest else ()
+    for output in maps:
+        if built.kind in (f"{HEATMAP.name}-{output.name}", f"{ATTENTION.name}-{output.name}"):
+            return short(labels.quantity(output) + " per tile")
+    return short(str(built.dataset.ContentDescription))
 
 
 def _on_level(

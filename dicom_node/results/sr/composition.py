@@ -35,7 +35,8 @@ def of_tissue(slides: Sequence[Prediction], manifest: Manifest, whole: Predictio
                 for m in manifest.measures
                 if m.map == output.name and is_plain(m) and m.name in whole.not_assessed
             ]
-            yield _composition(output, found, len(slides), intervals, set(silent))
+            few = _without_share(output, manifest, whole.measures)
+            yield _composition(output, found, len(slides), intervals, set(silent), few)
         else:
             whys = dict.fromkeys(_why(told, output) for told in slides)
             yield f"Composition of the tissue, and all that is counted on it: {_low(whys)}"
@@ -135,12 +136,28 @@ def _intervals(
     return found
 
 
+def _without_share(
+    of_map: HeatmapOutput, manifest: Manifest, measures: Mapping[str, Measured]
+) -> set[str]:
+    """Classes whose share on the slide has no sound value: none is said of them."""
+    return {
+        output.classes[0]
+        for output in manifest.measures
+        if output.map == of_map.name
+        and output.quantity == "share"
+        and is_plain(output)
+        and output.name in measures
+        and measures[output.name].value is None
+    }
+
+
 def _composition(
     output: HeatmapOutput,
     found: Sequence[tuple[Prediction, ClassMap]],
     of: int,
     intervals: Intervals,
     silent: set[str],
+    few: set[str],
 ) -> str:
     places = {code.meaning: n for n, code in enumerate(output.classes)}
     tiles = {m: sum(one.tiles_of(n) for _, one in found) for m, n in places.items()}
@@ -156,10 +173,13 @@ def _composition(
         return f"Composition of the tissue: not assessable, because no tile is of tissue.{beside}"
     there = sorted((m for m in tissue if tiles[m]), key=lambda m: -areas[m])
     named = [
-        f"{m} {percent(areas[m] / whole)} % ({_between(m, intervals)}{rounded(areas[m])} mm2)"
+        f"{m} {rounded(areas[m])} mm2 (too few tiles for a share)"
+        if m in few
+        else f"{m} {percent(areas[m] / whole)} % ({_between(m, intervals)}{rounded(areas[m])} mm2)"
         for m in there
         if m not in silent
     ]
+    shares = [m for m in there if m not in silent | few]
     unsaid = [m for m in tissue if m in silent]
     named += [f"not assessed: {' and '.join(unsaid)}"] if unsaid else []
     absent = [m for m in tissue if not tiles[m] and m not in silent]
@@ -167,7 +187,7 @@ def _composition(
     return (
         f"Composition of the tissue{where}: {', '.join(named)}{none}; of {rounded(whole)} mm2 in "
         f"{count} tiles, each counted whole for its most probable class.{beside}"
-        f"{_sure(output, there, intervals)}{_domain(output)}"
+        f"{_sure(output, shares, intervals)}{_domain(output)}"
     )
 
 
@@ -178,15 +198,15 @@ def _between(meaning: str, intervals: Intervals) -> str:
     return f"{low} to {high} %; "
 
 
-def _sure(output: HeatmapOutput, there: Sequence[str], intervals: Intervals) -> str:
+def _sure(output: HeatmapOutput, shares: Sequence[str], intervals: Intervals) -> str:
     """How sure the shares are."""
     known = dict.fromkeys(
         f" In brackets first the {100 * intervals[m][1].level:g} % interval of the share: "
         f"{intervals[m][1].source}."
-        for m in there
+        for m in shares
         if m in intervals
     )
-    unknown = not all(m in intervals for m in there) and isinstance(output.uncertainty, Unknown)
+    unknown = not all(m in intervals for m in shares) and isinstance(output.uncertainty, Unknown)
     which = "the other" if known else "these"
     return "".join(known) + (f" The uncertainty of {which} shares is not known." if unknown else "")
 
