@@ -144,7 +144,11 @@ def plan(
             d.name: choices_of(d, answers.get(d.name), (refused or {}).get(d.name))
             for d in destinations
         },
-        frozenset(d.name for d in destinations if d.heatmap_grid == "level"),
+        frozenset(
+            d.name
+            for d in destinations
+            if d.heatmap_grid == "level" and kinds.LEVEL.name not in (refused or {}).get(d.name, {})
+        ),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import structlog
 
 from dicom_node.deliver.dimse import ALREADY_THERE
-from dicom_node.deliver.forms.chains import next_forms
+from dicom_node.deliver.forms.chains import forms_after
 from dicom_node.ledger.answers.fallbacks import RefusedForm
 from dicom_node.ledger.ledger import EgressLedger
 from dicom_node.ledger.rows import WITHDRAWN, Delivery, Revision, Run
@@ -60,7 +60,7 @@ def _refused_forms(ledger: EgressLedger, run: Run) -> list[RefusedForm]:
         if kind is None or not is_final or _is_given_up(one):
             continue
         known = seen.get(one.destination)
-        forms = next_forms(kind.name, None if known is None else known.accepted)
+        forms = forms_after(own, None if known is None else known.accepted)
         if forms:
             says = (
                 f"{one.destination} answered {one.status} to {kind.name}: the next form that it "

@@ -18,6 +18,7 @@ from validators import dciodvfy_errors
 
 from dicom_node.config.peers import Destination
 from dicom_node.deliver.choose import plan
+from dicom_node.deliver.forms.chains import forms_after, next_forms
 from dicom_node.ledger.rows import Result
 from dicom_node.results import kinds
 from dicom_node.results.build import build_objects
@@ -179,6 +180,16 @@ def test_a_destination_gets_one_grid_each_and_is_told_where_no_level_fits():
             "it; the log says why"
         ]
     }
+
+
+def test_a_destination_that_refuses_the_grid_of_a_level_gets_that_of_the_tiles():
+    assert forms_after("level-heatmap-tumor", None) == ["heatmap"]
+    assert forms_after("level-region-tumor", {}) == ["region"]
+    assert forms_after("report", None) == next_forms("report", None) != []
+    goes = plan([destination(heatmap_grid="level")], {}, {"pacs": {"level": "A900"}})
+    assert "level" not in goes.asked
+    made = [result(kind, kind) for kind in ("report", "heatmap-tumor")]
+    assert goes.routes(made) == {"pacs": {"report", "heatmap-tumor"}}
 
 
 def test_a_level_of_another_slide_or_model_stands_for_nothing():

@@ -29,6 +29,16 @@ def next_forms(name: str, accepted: Accepted | None) -> list[str]:
     return []
 
 
+def forms_after(own_kind: str, accepted: Accepted | None) -> list[str]:
+    """The same for an object by its own `kind`; after the grid of a level comes that of the
+    tiles."""
+    kind = kinds.kind_of(own_kind)
+    if kind != kinds.LEVEL:
+        return [] if kind is None else next_forms(kind.name, accepted)
+    usual = kinds.kind_of(own_kind.removeprefix(f"{kinds.LEVEL.name}-"))
+    return [] if usual is None else [usual.name]
+
+
 def _may_take(kind: Kind, accepted: Accepted) -> bool:
     return kind.sop_class.uid not in accepted or bool(accepted[kind.sop_class.uid])
 
