@@ -122,9 +122,9 @@ OF_TISSUE = (
     # Adipose and lymphocytic tissue have codes of SNOMED CT.
     *(_private(f"TISSUE-{k}", m) for k, m in _TISSUES.items() if k not in ("ADI", "LYM")),
     *(_private(f"AREA-{k}", f"Area of {m.lower()}") for k, m in _TISSUES.items()),
-    *(_private(f"SHARE-{k}", f"Share of {m.lower()} in the tissue") for k, m in _TISSUES.items()),
+    *(_private(f"SHARE-{k}", f"Share of {m.lower()}") for k, m in _TISSUES.items()),
     _private("TUMOR-STROMA", "Tumor-stroma ratio"),
-    _private("LYM-NEAR-TUM", "Share of lymphocytic tissue in and around tumor"),
+    _private("LYM-NEAR-TUM", "Lymphocytes around tumor"),
 )
 
 PRIVATE: tuple[Code, ...] = (

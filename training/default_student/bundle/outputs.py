@@ -115,7 +115,7 @@ def _area(name: str) -> Json:
 
 
 def _share(name: str, error: float) -> Json:
-    told = code(f"SHARE-{name}", OURS, f"Share of {_meaning(name).lower()} in the tissue")
+    told = code(f"SHARE-{name}", OURS, f"Share of {_meaning(name).lower()}")
     slug = f"share of {_meaning(name).lower()}"
     measure = _measure(slug, {**told}, {**_PERCENT}, "share", [_meaning(name)])
     measure["uncertainty"] = {
@@ -133,7 +133,7 @@ def _ratio() -> Json:
 
 
 def _lymphocytes() -> Json:
-    told = code("LYM-NEAR-TUM", OURS, "Share of lymphocytic tissue in and around tumor")
+    told = code("LYM-NEAR-TUM", OURS, "Lymphocytes around tumor")
     slug = "lymphocytic tissue in and around tumor"
     measure = _measure(slug, {**told}, {**_PERCENT}, "share", [_meaning("LYM")])
     return measure | {"near": [_meaning("TUM")]}
