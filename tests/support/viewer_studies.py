@@ -21,6 +21,8 @@ from dicom_node.results.build import objects_of
 from dicom_node.results.files import write
 from dicom_node.results.making import Making
 from engines.bundle import open_bundle
+from engines.manifest.whole import Manifest
+from inference.composition.scope import out_of_scope
 from inference.slide.files import SlideFiles
 from inference.types import Heatmap, NotAssessable, Patch, Prediction, Reason
 from slides import SlideStudy, base_level, new_study_copy
@@ -94,7 +96,7 @@ def _made(
 ) -> dict[str, Path]:
     source = dcmread(slide.base_path, stop_before_pixels=True)
     manifest = open_bundle("default").manifest
-    result = _refusal(source) if refused else _prediction(source)
+    result = _refusal(source) if refused else _prediction(source, manifest)
     built, trouble = objects_of(
         result, lambda r: Making(source, r, manifest, PROVENANCE, slide, number, wanted=wanted)
     )
@@ -105,7 +107,7 @@ def _made(
     return paths
 
 
-def _prediction(source: Dataset) -> Prediction:
+def _prediction(source: Dataset, manifest: Manifest) -> Prediction:
     place = geometry(source)
     grid = values(-(-place.rows // STRIDE), -(-place.cols // STRIDE))
     top, left, bottom, right = STRIDE, STRIDE, place.rows - STRIDE, place.cols - STRIDE
@@ -125,6 +127,11 @@ def _prediction(source: Dataset) -> Prediction:
         tiles_analyzed=int(np.isfinite(grid).sum()),
         levels=(),
         warnings=(),
+        # No organ is told of the drawn slide.
+        not_assessed={
+            output.name: out_of_scope(output.organs, None)
+            for output in (*manifest.class_maps, *manifest.measures)
+        },
     )
 
 
