@@ -129,8 +129,8 @@ def _prediction(source: Dataset, manifest: Manifest) -> Prediction:
         warnings=(),
         # No organ is told of the drawn slide.
         not_assessed={
-            output.name: out_of_scope(output.organs, None)
-            for output in (*manifest.class_maps, *manifest.measures)
+            **{one.name: out_of_scope(one.organs, None) for one in manifest.class_maps},
+            **{one.name: out_of_scope(one.organs, None) for one in manifest.measures},
         },
     )
 
