@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -97,8 +98,9 @@ def _leave() -> NoReturn:
     """End this process now, all it held is written and closed. A plain exit takes seconds to take
     everything apart, and waits for threads of libraries: the workflow library's may wait for ever
     for a database that is closed."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with suppress(OSError):  # nobody reads what was said
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(0)
 
 
