@@ -46,6 +46,8 @@ _CONTEXT = {"HAS OBS CONTEXT", "HAS CONCEPT MOD", "HAS ACQ CONTEXT"}
 
 Named = tuple[str, str]
 """A name and what is said under it."""
+_FEW = 3
+"""So many statements of one meaning are told one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +205,21 @@ def _evaluations(items: list[Dataset]) -> Iterator[Named]:
     for item in items:
         if item.ValueType == "CODE" and name_of(item) not in _HOW_MADE:
             yield label_of(item), meaning_of(item)
+
+
+def gathered(statements: Iterable[Named]) -> list[Named]:
+    """Coded statements for people: where one thing is said of many, such as that each of them was
+    not assessed, it stands once, with the first name and how many more."""
+    names: dict[str, list[str]] = {}
+    for name, meaning in statements:
+        names.setdefault(meaning, []).append(name)
+    found: list[Named] = []
+    for meaning, of in names.items():
+        if len(of) > _FEW:
+            found.append((f"{of[0]}, and {len(of) - 1} more", meaning))
+        else:
+            found += [(name, meaning) for name in of]
+    return found
 
 
 def _measurement(item: Dataset) -> Measurement:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 from pydicom import Dataset
 from rich.console import Console
 from rich.table import Table
 
-from dicom_node.view.reading import Group, read_groups
+from dicom_node.view.reading import Group, gathered, read_groups
 
 
 def print_report(console: Console, report: Dataset) -> None:
@@ -21,7 +22,8 @@ def print_report(console: Console, report: Dataset) -> None:
     comments: list[str] = []
     for group in read_groups(report):
         title = group.title
-        for name, value, unit in _rows(group):
+        told = (_numbers(group), [(n, said, "") for n, said in gathered(group.evaluations)])
+        for name, value, unit in chain(*told):
             table.add_row(title, name, value, unit)
             title = ""
         comments += [c for c in group.comments if c not in comments]
@@ -43,5 +45,8 @@ def report_as_json(report: Dataset) -> list[dict[str, Any]]:
 
 
 def _rows(group: Group) -> list[tuple[str, str, str]]:
-    numbers = [(m.name, str(m.value), m.unit) for m in group.measurements]
-    return numbers + [(name, meaning, "") for name, meaning in group.evaluations]
+    return _numbers(group) + [(name, meaning, "") for name, meaning in group.evaluations]
+
+
+def _numbers(group: Group) -> list[tuple[str, str, str]]:
+    return [(m.name, str(m.value), m.unit) for m in group.measurements]

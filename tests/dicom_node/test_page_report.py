@@ -17,7 +17,7 @@ from dicom_node.view.names import whole_name
 from dicom_node.view.page.cards.glossary import glossary
 from dicom_node.view.page.drawing import nice_length
 from dicom_node.view.page.slide_page import write_page
-from dicom_node.view.reading import read_report
+from dicom_node.view.reading import gathered, read_report
 from dicom_node.view.segments import border, overlays
 from inference.phantom.draw import Kind
 from inference.slide.slide import open_slide
@@ -231,6 +231,14 @@ def test_what_was_left_out_is_read_from_the_report(report, phantom_study, tmp_pa
     assert "Lung only." in limits
     assert "C-index 0.56 (0.49 to 0.63)." in limits
     assert "Something new What no page knows <yet>." in card(page, "Comments")
+
+
+def test_what_is_said_of_many_numbers_stands_once_and_of_a_few_at_each():
+    few = [(name, "Not assessed") for name in ("a", "b", "c")]
+    assert gathered([*few, ("use", "For Research")]) == [*few, ("use", "For Research")]
+    assert gathered([*few, ("use", "For Research"), ("d", "Not assessed")]) == [
+        ("a, and 3 more", "Not assessed"), ("use", "For Research"),
+    ]  # fmt: skip
 
 
 def test_a_report_that_is_silent_on_what_was_left_out_is_said_to_be(

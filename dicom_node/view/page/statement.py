@@ -10,7 +10,7 @@ from dicom_node.view.page import numbers
 from dicom_node.view.page.cards.composition import composition_table
 from dicom_node.view.page.markup import Named, card, facts, note, sentences
 from dicom_node.view.page.words import USE, Words, of_a_model, of_the_slide, words_of
-from dicom_node.view.reading import Group, Measurement, Report
+from dicom_node.view.reading import Group, Measurement, Report, gathered
 
 _FIRST = 3
 _REFUSED = "No prediction"
@@ -121,8 +121,7 @@ def _group(group: Group, words: Words, *, mark: bool) -> str:
     rows += "".join(
         f'<tr><th scope="row">{escape(name)}</th>'
         f'<td class="words" colspan="2">{escape(value)}</td></tr>'
-        for name, value in group.evaluations
-        if name not in said_above
+        for name, value in gathered(e for e in group.evaluations if e[0] not in said_above)
     )
     heading = f"<h3>{escape(group.finding)}</h3>" if group.finding else ""
     return heading + table + (f"<table>{rows}</table>" if rows else "")
