@@ -6,7 +6,6 @@ inside, any number of tiles at once, proven equal to its source and tried on the
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -14,14 +13,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from engines.bundle import open_bundle
 from engines.errors import BundleRejected, EngineMissing
-from engines.manifest.whole import Manifest
 from engines.runtime import open_runtime
 from training.bundle.encoder_graph import FEATURES, Colors, EncoderGraph, from_timm
 from training.bundle.encoder_onnx import from_onnx
+from training.bundle.manifest import require_manifest
 from training.errors import TrainingError
 from training.learning.graphs import run, write_manifest, write_probe, write_sums
 from training.tiles.encoders import TIMM_PREFIXES
@@ -116,14 +114,7 @@ def _write(request: EncoderRequest, out: Path) -> str:
     tiles = probe_tiles(graph.tile_px)
     features = run(out / "encoder.onnx", {"tiles": tiles})[FEATURES]
     content = _manifest(request, graph, features.shape[-1])
-    try:
-        Manifest.model_validate_json(json.dumps(content))
-    except ValidationError as error:
-        problem = error.errors()[0]
-        raise TrainingError(
-            f"the bundle's manifest: found {problem['input']!r} as "
-            f"{'.'.join(map(str, problem['loc']))}, expected: {problem['msg']}; correct it"
-        ) from error
+    require_manifest(content)
     write_probe(["encoder"], {"tiles": tiles}, out)
     write_manifest(content, out)
     (out / "card.md").write_text("", encoding="utf-8")

@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydantic import ValidationError
 
 from engines.bundle import Bundle, open_bundle
 from engines.errors import BundleRejected
 from engines.manifest.values import Code
-from engines.manifest.whole import Manifest
 from training.bundle.card import card
-from training.bundle.manifest import Beside, Student, manifest
+from training.bundle.manifest import Beside, Student, manifest, require_manifest
 from training.bundle.subgroups import parts
 from training.errors import TrainingError
 from training.learning.graphs import write_manifest, write_probe, write_sums
@@ -67,14 +65,7 @@ def export(request: Request) -> Path:
         content["applicability"] = content["applicability"] | {"organs": organs}
     if request.is_fixture:
         content["status"] = "fixture"
-    try:
-        Manifest.model_validate_json(json.dumps(content))
-    except ValidationError as error:
-        problem = error.errors()[0]
-        raise TrainingError(
-            f"the bundle's manifest: found {problem['input']!r} as "
-            f"{'.'.join(map(str, problem['loc']))}, expected: {problem['msg']}; correct it"
-        ) from error
+    require_manifest(content)
     out = request.out
     out.mkdir(parents=True, exist_ok=True)
     if any(out.iterdir()):

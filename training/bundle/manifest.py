@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from engines.bundle import MANIFEST_FILE, Bundle
 from engines.manifest.reading import newest
+from engines.manifest.whole import Manifest
 from training.bundle.subgroups import Part, rows
+from training.errors import TrainingError
 from training.learning.deployed import INSTANCE_AXIS
 from training.learning.graphs import run as run_graph
 from training.scoring import resample
@@ -88,6 +91,18 @@ class Student:
     def survival(self) -> bool:
         """Whether the student predicts survival."""
         return "risk" in self.unit["student_outputs"]
+
+
+def require_manifest(content: Mapping[str, object]) -> None:
+    """Raises TrainingError, in the user's words, for content that is no manifest."""
+    try:
+        Manifest.model_validate_json(json.dumps(content))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise TrainingError(
+            f"the bundle's manifest: found {problem['input']!r} as "
+            f"{'.'.join(map(str, problem['loc']))}, expected: {problem['msg']}; correct it"
+        ) from error
 
 
 def manifest(name: str, version: str, student: Student, source: Bundle) -> dict[str, Any]:
