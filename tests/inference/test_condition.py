@@ -1,9 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Event
+from typing import Any
 
 import numpy as np
 import pytest
@@ -252,18 +254,38 @@ def test_a_prediction_tells_the_condition_of_its_tiles(
     assert result.condition.blurred.of == min(SAMPLE, result.tiles_analyzed)
 
 
+class Held:
+    """A runtime that goes on after its second batch only when the run has been stopped."""
+
+    def __init__(self, real: Runtime) -> None:
+        self.real = real
+        self.batch = 2
+        self.done = 0
+        self.is_stopped = Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+    def run(self, graph_name: str, arrays: Mapping[str, Any]) -> dict[str, Any]:
+        if self.done >= 2:
+            assert self.is_stopped.wait(60.0)
+        outputs = self.real.run(graph_name, arrays)
+        self.done += 1
+        return outputs
+
+    def stop(self) -> bool:
+        if self.done >= 2:
+            self.is_stopped.set()
+        return self.is_stopped.is_set()
+
+
 def test_a_run_that_was_stopped_tells_the_same_condition(
     phantom_study: PhantomStudy, runtime: Runtime, tmp_path: Path
 ) -> None:
     whole = analyzed(phantom_study, runtime)
-    looks = iter([False, True])
-    with pytest.raises(Stopped):
-        predict.predict(
-            phantom_study.paths,
-            runtime,
-            stop=lambda: next(looks, True),
-            resume=tmp_path / "kept",
-        )
+    held = Held(runtime)
+    with pytest.raises(Stopped, match=r"stopped after [1-9]\d* of"):
+        predict.predict(phantom_study.paths, held, stop=held.stop, resume=tmp_path / "kept")
     again = analyzed(phantom_study, runtime, tmp_path / "kept")
     assert again.condition == whole.condition
 
