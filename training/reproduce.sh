@@ -30,7 +30,7 @@ train() {
 pan() {
     name=$1
     shift
-    dicom-train pan --cohorts $OLD $NEW --data "$DATA" --extended --out "$OUT/$name" "$@"
+    dicom-train pan --cohorts $OLD $NEW --data "$DATA" --extended --jobs "$JOBS" --out "$OUT/$name" "$@"
 }
 survival() { # crossfit COHORT FOLDS: patients beside the cohort are there for the old ones alone
     extended=--extended

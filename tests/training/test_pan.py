@@ -402,10 +402,11 @@ def out(two, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def exportable(out, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with graphs, one fold by site."""
+    """The same with graphs, one fold by site, in a process of its own."""
     made = tmp_path_factory.mktemp("graphs")
     words = ["pan", "--cohorts", str(out.parent / "one"), str(out.parent / "two"), "--out",
-             str(made), "--fold", "0", "--folds", "site", "--epochs", "0"]  # fmt: skip
+             str(made), "--fold", "0", "--folds", "site", "--epochs", "0",
+             "--jobs", "2"]  # fmt: skip
     assert main(words) == 0
     return made
 

@@ -24,6 +24,7 @@ class Pan:
     set: Sequence[str]
     extended: bool
     no_graphs: bool
+    jobs: int
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +50,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-graphs", action="store_true",
                         help="measure alone: nothing to export, several times faster with "
                         "--epochs 0")  # fmt: skip
+    parser.add_argument("--jobs", type=int, default=1, metavar="N",
+                        help="processes, each of which holds all cohorts")  # fmt: skip
     parser.set_defaults(arguments=Pan)
 
 
@@ -67,7 +70,7 @@ def run(arguments: Pan) -> int:
         extended=arguments.extended,
         graphs=not arguments.no_graphs,
     )
-    runs = fit_pan(plan, arguments.fold, seeds=arguments.seeds)
+    runs = fit_pan(plan, arguments.fold, seeds=arguments.seeds, jobs=arguments.jobs)
     found = evaluate(runs)
     report.write_json(found, arguments.out / "report.json")
     report.write_html(found, arguments.out / "report.html")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from training.learning.fitted import Fitted, Score, risk_correlation
 from training.learning.journal import Journal
 from training.learning.split import FOLDS, Folds, Split, prepare
 from training.methods.registry import method, with_settings
+from training.runs.pool import each
 from training.runs.references import references
 from training.runs.units import Unit, write_json, write_unit
 from training.tiles.feature_files import read_origin
@@ -88,22 +87,12 @@ def fit(
     units = [Unit(plan.run, fold, seed) for seed in range(seeds) for fold in chosen]
     missing = [unit for unit in units if not unit.done]
     log.info("fit.start", units=len(units), missing=len(missing), **_facts(plan))
-    context = multiprocessing.get_context("spawn")
-    others = set(multiprocessing.active_children())
-    with ProcessPoolExecutor(min(jobs, max(len(missing), 1)), mp_context=context) as pool:
-        waiting = {pool.submit(fit_unit, plan, unit): unit for unit in missing}
-        for future in as_completed(waiting):
-            unit = waiting[future]
-            error = future.exception()
-            if error is not None:
-                log.error("fit.failed", fold=unit.fold, seed=unit.seed, error=str(error))
-                pool.shutdown(wait=False, cancel_futures=True)
-                # Leaving the pool waits for the units that run, for hours where they are long;
-                # they go on from their checkpoints when the run is started again.
-                for worker in set(multiprocessing.active_children()) - others:
-                    worker.terminate()
-            seconds = future.result()
-            log.info("fit.unit", fold=unit.fold, seed=unit.seed, seconds=round(seconds, 1))
+
+    def failed(unit: Unit, error: BaseException) -> None:
+        log.error("fit.failed", fold=unit.fold, seed=unit.seed, error=str(error))
+
+    for unit, seconds in each(partial(fit_unit, plan), missing, jobs, failed):
+        log.info("fit.unit", fold=unit.fold, seed=unit.seed, seconds=round(seconds, 1))
     return units
 
 
