@@ -7,6 +7,7 @@ again here from the seeds that the report states in its sources.
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from sksurv.util import Surv
 from training_runs import role_frame, survival_of, write_run_json, write_unit
 
 from training.page import terminal
-from training.page.report import write_json
+from training.page.report import write_html, write_json
 from training.scoring.evaluate import evaluate
 
 FOLDS, SEEDS, PATIENTS = 2, 2, 70
@@ -255,6 +256,20 @@ def test_the_terminal_shows_the_figures_of_the_report(
             assert f"{cells(task(report, 'os'), role, 'inner')[cohort]['value']:.3f} ±" in said
     assert "student minus twin, mean, folds by site" in said
     assert "kind3: AUC" in said
+
+
+def test_one_fold_has_no_deviation_and_the_report_says_that_it_is_one(
+    paths: dict[str, Path], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(paths["label2"], run)
+    for unit in run.glob("fold[1-9]-*"):
+        shutil.rmtree(unit)
+    evaluation = evaluate([run])
+    write_html(evaluation, tmp_path / "report.html")
+    for said in (terminal.text(evaluation), (tmp_path / "report.html").read_text()):
+        assert "one fold" in said
+        assert "±0.000" not in said.replace(" ", "")
 
 
 def test_a_report_says_how_many_patients_the_roles_with_genes_see_at_the_mean(

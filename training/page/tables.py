@@ -208,7 +208,8 @@ def _cell(cell: Cell | None, folds: int) -> str:
         f"{cell.patients} patients, {len(cell.folds)} folds"
     )
     part = "" if len(cell.folds) == folds else f"<small>{len(cell.folds)} of {folds} folds</small>"
-    return f'<td title="{said}">{number(cell.value)}<small>±{cell.sd:.3f}</small>{part}</td>'
+    spread = "" if len(cell.folds) == 1 else f"<small>±{cell.sd:.3f}</small>"
+    return f'<td title="{said}">{number(cell.value)}{spread}{part or _one_fold(cell)}</td>'
 
 
 def _figure_cell(cell: Cell | None, figure: str) -> str:
@@ -217,15 +218,20 @@ def _figure_cell(cell: Cell | None, figure: str) -> str:
     mean, sd = cell.figures[figure]
     if math.isnan(mean) and figure == "brier":
         return '<td class="none">no curve</td>'
-    return _plus_minus(mean, sd)
+    return _plus_minus(mean, sd if len(cell.folds) > 1 else None)
 
 
-def _plus_minus(mean: float, sd: float) -> str:
+def _one_fold(cell: Cell) -> str:
+    return "<small>one fold</small>" if len(cell.folds) == 1 else ""
+
+
+def _plus_minus(mean: float, sd: float | None) -> str:
     if math.isnan(mean):
         return '<td class="none">undefined</td>'
     if abs(mean) >= 1000:
         return f"<td>{mean:,.0f}</td>"
-    return f"<td>{mean:.3f}<small>±{sd:.3f}</small></td>"
+    spread = "" if sd is None else f"<small>±{sd:.3f}</small>"
+    return f"<td>{mean:.3f}{spread}</td>"
 
 
 def _seeds(cell: Cell | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from training.page.tables import FOLD_WORDS, column_name, display_order, number, own_twins
+from training.scoring.cells import Cell
 from training.scoring.comparisons import Difference
 from training.scoring.evaluate import Evaluation, TaskReport
 from training.scoring.naming import RowName
@@ -15,6 +16,13 @@ def text(evaluation: Evaluation) -> str:
     return "\n".join(_task(report) for report in evaluation.tasks)
 
 
+def _cell(cell: Cell | None) -> str:
+    if cell is None:
+        return "not run"
+    spread = f"±{number(cell.sd)}" if len(cell.folds) > 1 else "one fold"
+    return f"{number(cell.value)} {spread}"
+
+
 def _task(report: TaskReport) -> str:
     name = "AUC" if report.classes else "C-index"
     columns = display_order(report.columns)
@@ -23,8 +31,7 @@ def _task(report: TaskReport) -> str:
     for row in report.rows:
         cells = [row.cells.get((RULE, at)) for at in columns]
         if any(cells):
-            said = [f"{number(c.value)} ±{number(c.sd)}" if c else "not run" for c in cells]
-            table.append([row.name.text, *said])
+            table.append([row.name.text, *map(_cell, cells)])
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = [
         "  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip()
