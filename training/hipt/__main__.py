@@ -1,10 +1,10 @@
 """`python -m training.hipt`: HIPT's region encoder with weights that a site has.
 
-    first WEIGHTS OUT.onnx            the first stage as a graph, for dicom-train encoder
     regions FEATURES ... --out DIR    the second stage, on what dicom-train features wrote
     measure                           both stages on a drawn region: shapes, memory, seconds
 
-The published weights have a licence of their own, which whoever downloads them accepts.
+The first stage is an encoder like others: `dicom-train encoder hipt:WEIGHTS`. The published weights
+have a licence of their own, which whoever downloads them accepts.
 """
 
 from __future__ import annotations
@@ -24,21 +24,10 @@ from training.errors import TrainingError
 from training.hipt.network import REGION_TILES, TILE_PX, Vit4K, Vit256
 from training.hipt.regions import write_regions
 from training.hipt.weights import RANDOM, loaded
-from training.learning.graphs import write_graph
 
 _TILES_AT_ONCE = 16
 _GLASS = 243
 """Color of glass in a bright field, as drawn slides have it."""
-
-
-def write_first(weights: str, out: Path) -> Path:
-    """The first stage as an ONNX file of uint8 tiles [N, 256, 256, 3]."""
-    network = loaded(Vit256(), weights)
-    draw = torch.Generator().manual_seed(0)
-    tiles = torch.randint(0, 256, (2, TILE_PX, TILE_PX, 3), dtype=torch.uint8, generator=draw)
-    axes = {"tiles": {0: "N"}, "features": {0: "N"}}
-    return write_graph(out.stem, network, (tiles,), out.parent,
-                       inputs=["tiles"], outputs=["features"], dynamic=axes)  # fmt: skip
 
 
 def regions(files: Sequence[Path], first: str, second: str, out: Path) -> int:
@@ -88,12 +77,9 @@ def _digest(*weights: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one of the three; 3 where it is refused."""
+    """Runs one of the two; 3 where it is refused."""
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m training.hipt")
     commands = parser.add_subparsers(dest="command", required=True)
-    first = commands.add_parser("first")
-    first.add_argument("weights", help="a checkpoint, or random")
-    first.add_argument("out", type=Path)
     second = commands.add_parser("regions")
     second.add_argument("files", type=Path, nargs="+", metavar="FEATURES.h5")
     second.add_argument("--first", required=True, metavar="WEIGHTS")
@@ -102,9 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("measure")
     asked = parser.parse_args(arguments)
     try:
-        if asked.command == "first":
-            print(write_first(asked.weights, asked.out))
-        elif asked.command == "regions":
+        if asked.command == "regions":
             print(f"{regions(asked.files, asked.first, asked.second, asked.out)} files")
         else:
             print(measure())
