@@ -1,7 +1,8 @@
 """`python -m training.hipt`: HIPT's region encoder with weights that a site has.
 
     regions FEATURES ... --out DIR    the second stage, on what dicom-train features wrote
-    measure                           both stages on a drawn region: shapes, memory, seconds
+    measure [BUNDLE]                  both stages on a drawn region: shapes, memory, seconds; or
+                                      the first stage's bundle as the node's engine runs it
 
 The first stage is an encoder like others: `dicom-train encoder hipt:WEIGHTS`. The published weights
 have a licence of their own, which whoever downloads them accepts.
@@ -24,8 +25,10 @@ from training.errors import TrainingError
 from training.hipt.network import REGION_TILES, TILE_PX, Vit4K, Vit256
 from training.hipt.regions import write_regions
 from training.hipt.weights import RANDOM, loaded
+from training.tiles.encoders import open_encoder
 
 _TILES_AT_ONCE = 16
+_TILES_OF_GRAPH = 64
 _GLASS = 243
 """Color of glass in a bright field, as drawn slides have it."""
 
@@ -65,6 +68,28 @@ def measure() -> str:
     )
 
 
+def measure_graph(root: Path) -> str:
+    """The graph of a bundle of the first stage on the node's engine, one thread, noise as tiles.
+
+    Raises TrainingError for what is no such bundle.
+    """
+    pixels = np.random.default_rng(0).integers(
+        0, 256, (_TILES_OF_GRAPH, TILE_PX, TILE_PX, 3), np.uint8
+    )
+    before = _peak_mb()
+    with open_encoder(str(root)) as encoder:
+        parts = [pixels[at : at + encoder.batch] for at in range(0, len(pixels), encoder.batch)]
+        encoder(parts[0])  # what an engine does once, when it is asked first
+        started = time.perf_counter()
+        tiles = np.concatenate([encoder(part) for part in parts])
+        seconds = time.perf_counter() - started
+        engine = encoder.engine
+    return (
+        f"tiles {list(tiles.shape)} in {seconds:.1f} s, {seconds / len(tiles):.3f} s a tile, "
+        f"{engine}, one thread, peak {_peak_mb()} MB ({before} MB before)"
+    )
+
+
 def _peak_mb() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
@@ -85,13 +110,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     second.add_argument("--first", required=True, metavar="WEIGHTS")
     second.add_argument("--second", required=True, metavar="WEIGHTS")
     second.add_argument("--out", type=Path, required=True, metavar="DIR")
-    commands.add_parser("measure")
+    third = commands.add_parser("measure")
+    third.add_argument("bundle", type=Path, nargs="?", metavar="BUNDLE")
     asked = parser.parse_args(arguments)
     try:
         if asked.command == "regions":
             print(f"{regions(asked.files, asked.first, asked.second, asked.out)} files")
         else:
-            print(measure())
+            print(measure() if asked.bundle is None else measure_graph(asked.bundle))
     except TrainingError as error:
         sys.stderr.write(f"training.hipt: {error}\n")
         return 3

@@ -47,8 +47,10 @@ def drawn(network: Stage, seed: int) -> Stage:
     """Random weights: for shape, memory and speed; its features mean nothing."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for value in network.parameters():
-            if value.ndim > 1:
+        for name, value in network.named_parameters():
+            if name.endswith("bias"):
+                value.zero_()
+            elif value.ndim > 1:
                 value.copy_(torch.randn(value.shape, generator=generator) * 0.02)
     network.eval()
     return network
