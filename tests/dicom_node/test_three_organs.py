@@ -106,5 +106,7 @@ def test_each_slide_gets_the_report_of_its_organs_student_with_the_number_of_tra
         assert open_bundle(work / "models" / organ).digest in report.to_json()
         assert any(f"The organ is {organ}" in c for g in read_groups(report) for c in g.comments)
         risks[organ] = number(report, "Risk score")
-        assert risks[organ] == pytest.approx(sent[organ]["risk"], abs=2e-3), organ
+        # A report has three digits; engines differ by 1e-5, which may turn the last of them.
+        wanted = [f"{sent[organ]['risk'] + shift:.3g}" for shift in (-1e-4, 0, 1e-4)]
+        assert f"{risks[organ]:.3g}" in wanted, organ
     assert len(set(risks.values())) == 3
