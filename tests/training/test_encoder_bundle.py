@@ -142,6 +142,7 @@ def test_every_compiler_that_is_asked_builds_the_graph_and_the_manifest_says_so(
         ({"outputs": ("a", "b")}, {}, r"found outputs \['a', 'b'\], expected one"),
         ({"domain": "com.microsoft"}, {}, "found operators of com.microsoft"),
         ({}, {"licence": " "}, "expected the licence"),
+        ({}, {"mpp": None}, "expected the spacing that the encoder was trained at"),
         ({}, {"name": "My Net"}, "found 'My Net' as name"),
         ({}, {"mpp": 0.0}, "found 0.0 as input.mpp"),
     ],
@@ -198,6 +199,34 @@ def test_a_student_without_a_finding_is_refused():
     del content["finding"]
     with pytest.raises(BundleRejected, match="finding: expected one, found none"):
         manifest_of(content)
+
+
+def test_the_encoder_of_a_bundle_alone_keeps_what_the_bundle_says_of_slides(tmp_path):
+    assert cli.main(["encoder", "default", "--out", str(tmp_path / "b"), "--name", "tiles"]) == 0
+    before, after = (open_bundle(name).manifest for name in ("default", tmp_path / "b"))
+    assert after.is_encoder_alone
+    for key in ("input", "applicability", "licence", "status", "manufacturer"):
+        assert getattr(after, key) == getattr(before, key), key
+    assert after.training.data == before.training.data
+    graph = onnx.load(tmp_path / "b" / "encoder.onnx").graph
+    assert [tensor.name for tensor in graph.output] == ["features"]
+    assert len(graph.node) < len(onnx.load(open_bundle("default").file("encoder.onnx")).graph.node)
+    asked = {name for node in graph.node for name in node.input} | {"features"}
+    assert all(asked & set(node.output) for node in graph.node), "a head that nobody asks is left"
+    assert {tensor.name for tensor in graph.initializer} <= asked
+    tiles = np.random.default_rng(5).integers(0, 256, (3, 224, 224, 3), np.uint8)
+    with open_encoder("default") as wanted, open_encoder(str(tmp_path / "b")) as found:
+        assert np.allclose(found(tiles), wanted(tiles), atol=1e-4)
+
+
+@pytest.mark.parametrize(("flag", "value"), [("--mpp", "0.25"), ("--licence", "mine")])
+def test_what_a_bundle_says_of_its_encoder_is_not_said_otherwise(flag, value, tmp_path, capsys):
+    words = ["encoder", "default", "--out", str(tmp_path / "b"), "--name", "x", flag, value]
+    assert cli.main(words) == 3
+    assert f"found {flag} beside a bundle, expected none" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    assert not (tmp_path / "b").exists()
 
 
 def timm_works():

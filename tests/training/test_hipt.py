@@ -7,10 +7,17 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the training extra")
 
+from engines.bundle import open_bundle  # noqa: E402
+from engines.tensorrt.gate import CAPABILITIES  # noqa: E402
+from engines.tensorrt.libraries import spelled  # noqa: E402
+from training import cli  # noqa: E402
+from training.bundle.encoder import EncoderRequest, make_encoder  # noqa: E402
 from training.errors import TrainingError  # noqa: E402
 from training.hipt.network import Vit4K, Vit256, spread  # noqa: E402
 from training.hipt.regions import region_grids, write_regions  # noqa: E402
-from training.hipt.weights import RANDOM, loaded  # noqa: E402
+from training.hipt.weights import RANDOM, drawn, loaded  # noqa: E402
+from training.learning.graphs import run as run_graph  # noqa: E402
+from training.tiles.encoders import open_encoder  # noqa: E402
 from training.tiles.feature_files import Origin, read, read_origin, write_h5  # noqa: E402
 
 ORIGIN = Origin("s", "0", "vit256", "1", "engine", 0.5, 0.05, 256, 0.25, 512, 40, 40, "2")
@@ -55,6 +62,63 @@ def test_the_weights_of_the_other_stage_are_refused(tmp_path, second):
     file, _ = published(second, tmp_path)
     with pytest.raises(TrainingError, match="found no weights of Vit256"):
         loaded(Vit256(), str(file))
+
+
+def test_random_weights_are_those_of_their_seed_whatever_was_drawn_before():
+    first, again, other = (drawn(Vit4K(), seed).state_dict() for seed in (0, 0, 1))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["pos_embed"], other["pos_embed"])
+
+
+@pytest.fixture(scope="module")
+def random_bundle(tmp_path_factory):
+    """The first stage as a bundle, random weights."""
+    out = tmp_path_factory.mktemp("hipt") / "bundle"
+    words = ["--out", str(out), "--name", "vit256", "--licence", "none: random", "--mpp", "0.5"]
+    assert cli.main(["encoder", "hipt:random", *words]) == 0
+    return out
+
+
+def test_the_first_stage_is_a_bundle_of_an_encoder_that_gives_what_the_network_gives(random_bundle):
+    manifest = open_bundle(random_bundle).manifest
+    assert (manifest.status, manifest.input.tile_px, manifest.input.mpp) == ("fixture", 256, 0.5)
+    assert "random" in manifest.training.simulated
+    (features,) = manifest.graphs["encoder"].outputs
+    assert features.shape == ("N", 384)
+    tiles = np.random.default_rng(2).integers(0, 256, (5, 256, 256, 3), np.uint8)
+    with torch.inference_mode():
+        wanted = loaded(Vit256(), RANDOM)(torch.from_numpy(tiles)).numpy()
+    assert np.ptp(wanted, axis=0).max() > 0.01, "no tile differs from another: no test"
+    with open_encoder(str(random_bundle)) as encoder:
+        assert np.allclose(encoder(tiles), wanted, atol=1e-3)
+
+
+def test_a_compiler_of_gpus_builds_the_first_stage_and_the_manifest_names_it(random_bundle):
+    pytest.importorskip("tensorrt_rtx_libs", reason="TensorRT for RTX is not installed")
+    named = {c.capability for c in open_bundle(random_bundle).manifest.compilers}
+    assert named == {spelled(capability) for capability in CAPABILITIES}
+
+
+def test_a_published_checkpoint_of_the_first_stage_becomes_a_bundle_for_research(tmp_path):
+    file, _ = published(drawn(Vit256(), 9), tmp_path)
+    make_encoder(EncoderRequest(f"hipt:{file}", tmp_path / "out", "v", licence="Apache", mpp=0.5))
+    manifest = open_bundle(tmp_path / "out").manifest
+    assert (manifest.status, manifest.training.simulated) == ("research", "")
+    assert "hipt:checkpoint.pth" in (tmp_path / "out" / "card.md").read_text()
+    assert str(tmp_path) not in (tmp_path / "out" / "card.md").read_text()
+    tiles = np.random.default_rng(2).integers(0, 256, (1, 256, 256, 3), np.uint8)
+    with torch.inference_mode():
+        wanted = loaded(Vit256(), str(file))(torch.from_numpy(tiles)).numpy()
+    found = run_graph(tmp_path / "out" / "encoder.onnx", {"tiles": tiles})["features"]
+    assert np.allclose(found, wanted, atol=1e-4)
+
+
+def test_weights_that_are_none_of_the_first_stage_leave_nothing(tmp_path):
+    (tmp_path / "x.pth").write_bytes(b"no weights")
+    asked = EncoderRequest(f"hipt:{tmp_path / 'x.pth'}", tmp_path / "out", "v", licence="x", mpp=1)
+    with pytest.raises(TrainingError, match="found no weights of Vit256"):
+        make_encoder(asked)
+    assert not (tmp_path / "out").exists()
 
 
 def timm_works():

@@ -24,7 +24,9 @@ treatment. {recipe}
 ## How well
 
 {figures}
-{one_slide}
+
+{unit_of_use}
+
 {trained}
 
 {correlations}
@@ -71,7 +73,7 @@ def card(student: Student, name: str) -> str:
         says=_says(run, unit),
         figures="\n".join(_figure(student, kind, figure) for kind, figure in student.figures),
         trained=_of_everybody(student) if student.is_of_everybody else _of_a_fold(unit),
-        one_slide=_one_slide(student.one_slide),
+        unit_of_use=_unit_of_use(student),
         beside=f" and {run['patients_beside']} beside it in training"
         if run.get("patients_beside")
         else "",
@@ -95,7 +97,7 @@ def card(student: Student, name: str) -> str:
         site="Official folds share tissue source sites: part of the figure may be the site."
         if run["kind"] == "official"
         else "Folds share no tissue source site.",
-        limit=unit["reference"]["limit"],
+        limit=student.reference["limit"],
         parts=table(student.parts, "C-index" if survival else "AUC"),
         beside_kind="Measured on both kinds of folds."
         if student.beside
@@ -103,14 +105,31 @@ def card(student: Student, name: str) -> str:
     )
 
 
-def _one_slide(figure: Interval | None) -> str:
-    """What it costs that a node shows it one slide, where patients have several."""
-    if figure is None:
-        return ""
+def _unit_of_use(student: Student) -> str:
+    """What a node shows it, that the figures above are of just that, and what one slide costs."""
+    use = student.use
+    shown = {
+        "slide": "A node shows it one slide (unit `slide`)",
+        "case": "A node shows it all slides of a study together (unit `case`)",
+    }[use.unit]
+    if use.other is None or use.cost is None:
+        return f"{shown}. Every patient of the cohort has one slide" + (
+            ": nothing is known of several together." if use.unit == "case" else "."
+        )
+    name = "C-index" if student.survival else "AUC"
+    scored, other = {
+        "slide": ("on the first slide of each patient alone", "on all slides of each patient"),
+        "case": ("on all slides of each patient", "on the first slide of each patient alone"),
+    }[use.unit]
     return (
-        f"Patients were scored on all their slides; on the first slide alone it is "
-        f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f}). A node shows it one slide.\n"
+        f"{shown}. The figures are those {scored}; {other} the {name} is {_told(use.other)}. All "
+        f"slides minus one: {use.cost.value:+.3f} ({use.cost.low:+.3f} to {use.cost.high:+.3f}). "
+        "It was trained and calibrated on all slides of a patient together."
     )
+
+
+def _told(figure: Interval) -> str:
+    return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
 
 
 def _recipe(run: Mapping[str, Any]) -> str:

@@ -1,23 +1,35 @@
 """`dicom-train encoder`: a bundle of a tile encoder alone, for features and for students on them.
 
-From an ONNX file or a network of timm to the graph that a node runs: uint8 tiles in, normalization
-inside, any number of tiles at once, proven equal to its source and tried on the node's own engine.
+From an ONNX file, a network of timm, HIPT's first stage or the encoder of a bundle to the graph
+that a node runs: uint8 tiles in, normalization inside, any number of tiles at once, proven equal to
+its source and tried on the node's own engine.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.bundle import open_bundle
+from engines.bundle import MANIFEST_FILE, Bundle, open_bundle, shipped_bundles
 from engines.errors import BundleRejected, EngineMissing
+from engines.manifest.reading import newest
 from engines.runtime import open_runtime
-from training.bundle.encoder_graph import FEATURES, Colors, EncoderGraph, from_timm
+from training.bundle.encoder_graph import (
+    FEATURES,
+    HIPT_PREFIX,
+    Colors,
+    EncoderGraph,
+    from_hipt,
+    from_timm,
+)
 from training.bundle.encoder_onnx import from_onnx
 from training.bundle.manifest import require_manifest
 from training.errors import TrainingError
@@ -66,12 +78,13 @@ class EncoderRequest:
     """Which encoder, and what its file does not say."""
 
     source: str
-    """FILE.onnx, timm:ARCH[@FILE | @random], hf-hub:OWNER/NAME or local-dir:FOLDER."""
+    """FILE.onnx, timm:ARCH[@FILE | @random], hf-hub:OWNER/NAME, local-dir:FOLDER, hipt:FILE or
+    hipt:random, or a bundle, which says the rest itself."""
     out: Path
     name: str
-    licence: str
+    licence: str | None = None
     """Of the weights, in words."""
-    mpp: float
+    mpp: float | None = None
     """Micrometers per pixel that it was trained at."""
     version: str = "0.1.0"
     colors: Colors | None = None
@@ -90,8 +103,7 @@ def make_encoder(request: EncoderRequest) -> Path:
     out = request.out
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise TrainingError(f"{out}: found files, expected a new or empty directory; give another")
-    if not request.licence.strip():
-        raise TrainingError("--licence: found nothing, expected the licence of the weights")
+    request = _completed(request)
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "bundle"
         made.mkdir()
@@ -101,19 +113,46 @@ def make_encoder(request: EncoderRequest) -> Path:
     return out
 
 
+def _completed(request: EncoderRequest) -> EncoderRequest:
+    """With what a bundle says; a source that says nothing of itself must be told all of it."""
+    said = {"--licence": request.licence, "--mpp": request.mpp}
+    if (source := _source(request)) is None:
+        if not (request.licence or "").strip():
+            raise TrainingError("--licence: found nothing, expected the licence of the weights")
+        if request.mpp is None:
+            raise TrainingError(
+                "--mpp: found nothing, expected the spacing that the encoder was trained at"
+            )
+        return request
+    if given := [flag for flag, value in said.items() if value is not None]:
+        raise TrainingError(
+            f"{request.source}: found {given[0]} beside a bundle, expected none: the bundle says "
+            "it; leave it out"
+        )
+    manifest = source.manifest
+    return replace(request, licence=manifest.licence, mpp=manifest.input.mpp)
+
+
+def _source(request: EncoderRequest) -> Bundle | None:
+    """The bundle whose encoder is wanted; None where the source is another. Raises TrainingError
+    for a bundle that cannot be believed."""
+    name = request.source
+    if name not in shipped_bundles() and not (Path(name) / MANIFEST_FILE).is_file():
+        return None
+    try:
+        return open_bundle(name)
+    except BundleRejected as error:
+        raise TrainingError(f"encoder {name!r}: {error}; choose another bundle") from error
+
+
 def _write(request: EncoderRequest, out: Path) -> str:
     """Everything of the bundle; what it was opened on."""
-    if request.source.startswith(TIMM_PREFIXES):
-        if request.colors is not None:
-            raise TrainingError(
-                f"{request.source}: found --mean and --std, expected neither: timm says them itself"
-            )
-        graph = from_timm(request.source, out)
-    else:
-        graph = from_onnx(Path(request.source), request.colors, out)
+    graph, source = _graph(request, out), _source(request)
     tiles = probe_tiles(graph.tile_px)
     features = run(out / "encoder.onnx", {"tiles": tiles})[FEATURES]
     content = _manifest(request, graph, features.shape[-1])
+    if source is not None:
+        content |= _inherited(content, source)
     require_manifest(content)
     write_probe(["encoder"], {"tiles": tiles}, out)
     write_manifest(content, out)
@@ -125,6 +164,38 @@ def _write(request: EncoderRequest, out: Path) -> str:
     return engine
 
 
+def _graph(request: EncoderRequest, out: Path) -> EncoderGraph:
+    """Writes `out/encoder.onnx`. Raises TrainingError."""
+    says_itself = request.source.startswith((*TIMM_PREFIXES, HIPT_PREFIX))
+    if says_itself and request.colors is not None:
+        raise TrainingError(
+            f"{request.source}: found --mean and --std, expected neither: the network says them "
+            "itself"
+        )
+    if request.source.startswith(TIMM_PREFIXES):
+        return from_timm(request.source, out)
+    if request.source.startswith(HIPT_PREFIX):
+        return from_hipt(request.source, out)
+    if (source := _source(request)) is None:
+        return from_onnx(Path(request.source), request.colors, out)
+    manifest = source.manifest
+    found = from_onnx(source.file(manifest.graphs["encoder"].file), request.colors, out)
+    return replace(found, source=f"bundle {manifest.name} {manifest.version}")
+
+
+def _inherited(content: Mapping[str, Any], source: Bundle) -> dict[str, object]:
+    """What the bundle of the encoder says of slides, data and status: it stays true of a part."""
+    before = newest(json.loads((source.root / MANIFEST_FILE).read_text(encoding="utf-8")))
+    kept = {key: before["training"][key] for key in ("data", "simulated")}
+    return {
+        "manufacturer": before["manufacturer"],
+        "status": before["status"],
+        "input": before["input"],
+        "applicability": before["applicability"],
+        "training": content["training"] | kept,
+    }
+
+
 def probe_tiles(tile_px: int) -> NDArray[np.uint8]:
     """[3, T, T, 3]: noise, glass, and a step between two colors."""
     draw = np.random.default_rng(0)
@@ -134,7 +205,7 @@ def probe_tiles(tile_px: int) -> NDArray[np.uint8]:
     return tiles
 
 
-def _manifest(request: EncoderRequest, graph: EncoderGraph, width: int) -> dict[str, object]:
+def _manifest(request: EncoderRequest, graph: EncoderGraph, width: int) -> dict[str, Any]:
     tensors = {
         "inputs": [
             {"name": "tiles", "dtype": "uint8", "shape": ["N", graph.tile_px, graph.tile_px, 3]}

@@ -1,9 +1,11 @@
-"""The graph of an encoder, uint8 tiles [N, T, T, 3] -> features [N, D], of a network of timm."""
+"""The graph of an encoder, uint8 tiles [N, T, T, 3] -> features [N, D], of a network in torch: one
+of timm, or HIPT's first stage."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +13,11 @@ from numpy.typing import NDArray
 from training.errors import TrainingError
 from training.learning.graphs import PARITY, run, write_graph
 
+if TYPE_CHECKING:
+    from torch import nn
+
 FEATURES = "features"
+HIPT_PREFIX = "hipt:"
 MOST_BYTES = 2_000_000_000
 """Of weights in one ONNX file: protobuf takes no more."""
 
@@ -46,8 +52,6 @@ class EncoderGraph:
 
 def from_timm(source: str, out: Path) -> EncoderGraph:
     """Writes `out/encoder.onnx` of a network of timm. Raises TrainingError."""
-    import torch  # seconds to load
-
     from training.tiles.timm_models import timm_model  # timm is an extra of its own
 
     model = timm_model(source)
@@ -57,13 +61,52 @@ def from_timm(source: str, out: Path) -> EncoderGraph:
             f"{source}: found {weights / 1e9:.1f} GB of weights, expected at most 2 GB, what one "
             "ONNX file takes; choose a smaller network"
         )
-    tiles = torch.from_numpy(sample_tiles(model.tile_px))
+    mean, std = (getattr(model.module, k).flatten().tolist() for k in ("mean", "std"))
+    gap, largest = _written(source, model.module, model.tile_px, out)
+    return EncoderGraph(
+        source=model.name,
+        digest=model.digest,
+        tile_px=model.tile_px,
+        colors=said(Colors((*mean,), (*std,))),
+        gap=gap,
+        limit=PARITY,
+        largest=largest,
+        is_random=model.is_random,
+    )
+
+
+def from_hipt(source: str, out: Path) -> EncoderGraph:
+    """Writes `out/encoder.onnx` of HIPT's first stage, `hipt:FILE` or `hipt:random`: a published
+    checkpoint, or random weights. Raises TrainingError."""
+    from training.hipt.network import COLOR, TILE_PX, Vit256
+    from training.hipt.weights import RANDOM, digest_of_weights, loaded
+
+    file = source.removeprefix(HIPT_PREFIX)
+    network = loaded(Vit256(), file)
+    gap, largest = _written(source, network, TILE_PX, out)
+    return EncoderGraph(
+        source=HIPT_PREFIX + Path(file).name,
+        digest=digest_of_weights(network),
+        tile_px=TILE_PX,
+        colors=said(Colors((COLOR,) * 3, (COLOR,) * 3)),
+        gap=gap,
+        limit=PARITY,
+        largest=largest,
+        is_random=file == RANDOM,
+    )
+
+
+def _written(source: str, module: nn.Module, tile_px: int, out: Path) -> tuple[float, float]:
+    """Writes the graph of a network of tiles; largest difference from it, and largest feature."""
+    import torch
+
+    tiles = torch.from_numpy(sample_tiles(tile_px))
     with torch.inference_mode():
-        found = model.module(tiles)
+        found = module(tiles)
     require_vectors(source, list(found.shape), len(tiles))
     path = write_graph(
         "encoder",
-        model.module,
+        module,
         (tiles,),
         out,
         inputs=["tiles"],
@@ -71,17 +114,7 @@ def from_timm(source: str, out: Path) -> EncoderGraph:
         dynamic={"tiles": {0: "N"}, FEATURES: {0: "N"}},
     )
     given = run(path, {"tiles": tiles.numpy()})[FEATURES]
-    mean, std = (getattr(model.module, k).flatten().tolist() for k in ("mean", "std"))
-    return EncoderGraph(
-        source=model.name,
-        digest=model.digest,
-        tile_px=model.tile_px,
-        colors=said(Colors((*mean,), (*std,))),
-        gap=float(np.abs(given - found.numpy()).max()),
-        limit=PARITY,
-        largest=float(np.abs(given).max()),
-        is_random=model.is_random,
-    )
+    return float(np.abs(given - found.numpy()).max()), float(np.abs(given).max())
 
 
 def said(colors: Colors) -> str:

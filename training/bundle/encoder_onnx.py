@@ -14,6 +14,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import TensorProto, compose, helper, numpy_helper, version_converter
+from onnx.utils import Extractor
 from onnxruntime.capi import onnxruntime_pybind11_state as broken
 
 from training.bundle.encoder_graph import (
@@ -42,7 +43,7 @@ def from_onnx(path: Path, colors: Colors | None, out: Path) -> EncoderGraph:
     model = _read(path)
     tile_px, is_raw = _tile_px(path, model, colors)
     output = _chosen(path, model)
-    plain = _at_opset(path, model)
+    plain = _needed(_at_opset(path, model), output)
     given = plain.graph.input[0].name
     made = (
         _renamed(plain, given, output) if is_raw else _behind_colors(plain, given, output, colors)
@@ -123,6 +124,14 @@ def _chosen(path: Path, model: onnx.ModelProto) -> str:
     raise TrainingError(
         f"{path}: found outputs {names}, expected one, or one named {FEATURES}; rename it"
     )
+
+
+def _needed(model: onnx.ModelProto, output: str) -> onnx.ModelProto:
+    """What computes that output alone: heads beside it would be compiled and never asked."""
+    if len(model.graph.output) == 1:
+        return model
+    taken = [tensor.name for tensor in model.graph.input]
+    return Extractor(model).extract_model(taken, [output])
 
 
 def _at_opset(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:

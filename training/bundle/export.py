@@ -8,21 +8,24 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engines.bundle import Bundle, open_bundle
 from engines.errors import BundleRejected
 from engines.manifest.values import Code
 from training.bundle.card import card
+from training.bundle.figures import UnitOfUse, Use, scores_of, use_of
 from training.bundle.manifest import Beside, Student, manifest, require_manifest
 from training.bundle.subgroups import parts
 from training.errors import TrainingError
 from training.learning.graphs import write_manifest, write_probe, write_sums
 from training.methods.registry import better_recipe
 from training.runs.everybody import Everybody
-from training.runs.units import ONE_SLIDE, Unit
-from training.scoring import resample, runs
+from training.runs.units import Unit
+from training.scoring import runs
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Request:
     """A run of the same method and cohort on the other kind of folds: its figure stands beside."""
     organs: tuple[Code, ...] = ()
     """Where the student may be used; empty: what the encoder's bundle says."""
+    unit: UnitOfUse = "slide"
+    """What a node shows it at once: one slide, or all slides of a study."""
     is_fixture: bool = False
     """Its numbers mean nothing, as those of drawn outcomes; no node serves it unasked."""
 
@@ -118,17 +123,37 @@ def _student(request: Request) -> Student:
     content = json.loads((request.run / "run.json").read_text(encoding="utf-8"))
     # The role that was exported; a run of before did not say, and there the method is its own.
     role = said.get("student_role") or _student_role(units[0], content["method"])
-    figure = _figure(units, (role, "inner"))
-    scores = {name: np.array(values) for name, values in said["student_scores"].items()}
-    alone = (ONE_SLIDE, "inner")
-    one_slide = _figure(units, alone) if all(alone in one.predictions for one in units) else None
-    beside = _beside(request.beside, content, role)
-    of_parts = tuple(parts(request.run, units, (role, "inner")))
-    graph = unit.directory / "student.onnx"
-    return Student(content, said, graph, scores, figure, beside, one_slide, of_parts)
+    use = use_of(units, role, request.unit)
+    scores = _scores(request, said, units, use)
+    beside = _beside(request.beside, content, role, request.unit)
+    of_parts = tuple(parts(request.run, units, use.role))
+    return Student(content, said, unit.directory / "student.onnx", scores, use, beside, of_parts)
 
 
-def _beside(path: Path | None, content: Mapping[str, object], role: str) -> Beside | None:
+def _scores(
+    request: Request, said: Mapping[str, Any], units: tuple[runs.Unit, ...], use: Use
+) -> dict[str, NDArray[np.float64]]:
+    """What was said of patients who had not been seen, shown as they will be: of the fold, or of
+    everybody by the students of the folds."""
+    if use.unit == "case" or not use.has_several:
+        return {name: np.array(values) for name, values in said["student_scores"].items()}
+    if request.everybody and "risk" not in said["student_scores"]:
+        found = said.get("one_slide_probabilities")
+        if not found:
+            raise TrainingError(
+                f"{request.run}: found a student of everybody of an earlier version, without what "
+                "it says of one slide, expected that for --unit slide; fit the run again into "
+                "another --out"
+            )
+        return {name: np.array(values) for name, values in found.items()}
+    mine = [unit for unit in units if unit.seed == request.seed
+            and (request.everybody or unit.fold == request.fold)]  # fmt: skip
+    return scores_of(mine, use.role, list(said["student_scores"]))
+
+
+def _beside(
+    path: Path | None, content: Mapping[str, object], role: str, unit: UnitOfUse
+) -> Beside | None:
     """The figure of the same students on the other kind of folds. Raises TrainingError for a run of
     something else."""
     if path is None:
@@ -146,7 +171,7 @@ def _beside(path: Path | None, content: Mapping[str, object], role: str) -> Besi
             f"{path}: found {len(units)} units on {other.kind} folds, expected some on the other "
             "kind of folds; name the other run"
         )
-    return Beside(other.kind, _figure(units, (role, "inner")))
+    return Beside(other.kind, use_of(units, role, unit).figure)
 
 
 def _student_role(unit: runs.Unit, method: str) -> str:
@@ -158,25 +183,6 @@ def _student_role(unit: runs.Unit, method: str) -> str:
             "run again"
         )
     return role
-
-
-def _figure(units: tuple[runs.Unit, ...], role: tuple[str, str]) -> resample.Interval:
-    """C-index, or AUC one against rest, with its 95 % interval over patients within folds."""
-    values, drawn = [], []
-    for fold in sorted({unit.fold for unit in units}):
-        same = [unit for unit in units if unit.fold == fold]
-        found = [unit.predictions[role] for unit in same]
-        risks = [one.risk for one in found if one.risk is not None]
-        if risks:
-            pairs = resample.survival_pairs(same[0].outcome, np.stack(risks))
-        else:
-            classes = [one.probability for one in found if one.probability is not None]
-            pairs = resample.class_pairs(same[0].label, np.stack(classes))
-        size = len(same[0].patients)
-        once = np.ones((1, size), np.float32)
-        values.append(float(resample.pair_figure(pairs, once)[0]))
-        drawn.append(resample.pair_figure(pairs, resample.draws(size, fold=fold)))
-    return resample.interval(float(np.mean(values)), drawn)
 
 
 def _require_same_features(student: Student, source: Bundle) -> None:

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from engines.bundle import MANIFEST_FILE, Bundle
 from engines.manifest.reading import newest
 from engines.manifest.whole import Manifest
+from training.bundle.figures import Use
 from training.bundle.subgroups import Part, rows
 from training.errors import TrainingError
 from training.learning.deployed import INSTANCE_AXIS
@@ -68,11 +69,9 @@ class Student:
     graph: Path
     risk_or_probability: Mapping[str, np.ndarray]
     """Score tensor -> what the graph says of the outer fold, patients it had never seen."""
-    figure: resample.Interval
-    """C-index or AUC of the exported role over all finished units of the run, mean over folds."""
+    use: Use
+    """By which unit it is asked, and how good it is so."""
     beside: Beside | None = None
-    one_slide: resample.Interval | None = None
-    """The figure where it was shown the first slide of each patient alone; None: all have one."""
     parts: tuple[Part, ...] = ()
     """Of the cohort, with the figure in each."""
 
@@ -80,7 +79,16 @@ class Student:
     def figures(self) -> list[tuple[str, resample.Interval]]:
         """Kind of folds and figure, each of patients that the student scored had not seen."""
         others = [] if self.beside is None else [(self.beside.kind, self.beside.figure)]
-        return [(self.run["kind"], self.figure), *others]
+        return [(self.run["kind"], self.use.figure), *others]
+
+    @property
+    def reference(self) -> dict[str, Any]:
+        """Where the training slides lie, or the training patients where it is shown all of them; a
+        run of before knows the patients alone."""
+        found: dict[str, Any] = self.unit["reference"]
+        if self.use.unit == "slide":
+            found = self.unit.get("reference_of_slides", found)
+        return found
 
     @property
     def is_of_everybody(self) -> bool:
@@ -111,8 +119,12 @@ def manifest(name: str, version: str, student: Student, source: Bundle) -> dict[
     run, unit = student.run, student.unit
     aggregator = _graph(student.graph, unit)
     encoder = before["graphs"]["encoder"] | {"file": "encoder.onnx"}
-    tensors = [f"encoder/{t['name']}" for t in encoder["outputs"]]
-    tensors += [f"aggregator/{t['name']}" for t in aggregator["outputs"]]
+    # What an encoder's numbers may differ by is its own bundle's to say: they are of any size.
+    tolerances = {
+        tensor: max(TOLERANCE, value)
+        for tensor, value in before["probe"]["tolerance"].items()
+        if tensor.startswith("encoder/")
+    } | {f"aggregator/{t['name']}": TOLERANCE for t in aggregator["outputs"]}
     what = f"{run['method']} student, {run['cohort']} ({run['task']})"
     return {
         "schema_version": 2,
@@ -126,10 +138,11 @@ def manifest(name: str, version: str, student: Student, source: Bundle) -> dict[
             "Trained and measured on one cohort; nothing is known of slides of another.",
             _SITES[run["kind"]],
             *([_EVERYBODY] if student.is_of_everybody else []),
+            *student.use.limits,
         ],
         "licence": "That of the data and features the weights were trained on. Encoder: "
         + before["licence"],
-        "unit": "slide",
+        "unit": student.use.unit,
         "input": before["input"],
         "graphs": {"encoder": encoder, "aggregator": aggregator},
         "finding": {
@@ -140,7 +153,7 @@ def manifest(name: str, version: str, student: Student, source: Bundle) -> dict[
         },
         "outputs": _outputs(student),
         "applicability": before["applicability"],
-        "out_of_distribution": {"method": "mean-feature-distance"} | unit["reference"],
+        "out_of_distribution": {"method": "mean-feature-distance"} | student.reference,
         "training": {
             "digest": run["cohort_digest"],
             "data": [f"cohort {run['cohort']}, {run['patients']} patients, {run['kind']} folds"],
@@ -153,20 +166,19 @@ def manifest(name: str, version: str, student: Student, source: Bundle) -> dict[
             *rows(
                 student.parts,
                 "C-index" if student.survival else "AUC",
-                f"{run['cohort']}, outer {run['kind']} folds, pairs of a fold",
+                f"{run['cohort']}, outer {run['kind']} folds, pairs of a fold{student.use.of_each}",
             ),
         ],
-        "probe": {"file": "probe.npz", "tolerance": dict.fromkeys(tensors, TOLERANCE)},
+        "probe": {"file": "probe.npz", "tolerance": tolerances},
     }
 
 
 def _reference_cohort(student: Student) -> str:
     count, cohort = student.unit["patients"]["outer"], student.run["cohort"]
+    shown = f"{count} patients of {cohort}{student.use.of_each}"
     if student.is_of_everybody:
-        return f"{count} patients of {cohort}, each by a student that had not seen the patient"
-    return (
-        f"{count} patients of {cohort} that the student had not seen (fold {student.unit['fold']})"
-    )
+        return f"{shown}, each by a student that had not seen the patient"
+    return f"{shown}, that the student had not seen (fold {student.unit['fold']})"
 
 
 def _performance(student: Student, kind: str, figure: resample.Interval) -> dict[str, object]:
@@ -176,7 +188,8 @@ def _performance(student: Student, kind: str, figure: resample.Interval) -> dict
         "value": value,
         "low": low,
         "high": high,
-        "data": f"{student.run['cohort']}, outer {kind} folds, patients resampled",
+        "data": f"{student.run['cohort']}, outer {kind} folds, patients resampled"
+        + student.use.of_each,
         "count": student.run["patients"],
     }
 

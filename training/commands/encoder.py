@@ -18,8 +18,8 @@ class Encoder:
     out: Path
     name: str
     version: str
-    licence: str
-    mpp: float
+    licence: str | None
+    mpp: float | None
     mean: Sequence[float] | None
     std: Sequence[float] | None
     batch: int
@@ -30,15 +30,18 @@ class Encoder:
 def add(parser: argparse.ArgumentParser) -> None:
     """Its flags."""
     parser.add_argument("source", metavar="SOURCE",
-                        help="FILE.onnx, timm:NAME@WEIGHTS, timm:NAME@random, local-dir:FOLDER; "
-                        "with a network timm:NAME, hf-hub:OWNER/NAME")  # fmt: skip
+                        help="a bundle, FILE.onnx, timm:NAME@WEIGHTS, timm:NAME@random, "
+                        "local-dir:FOLDER, hipt:WEIGHTS, hipt:random; with a network timm:NAME, "
+                        "hf-hub:OWNER/NAME")  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--name", required=True)
     parser.add_argument("--version", default="0.1.0")
-    parser.add_argument("--licence", required=True, metavar="TEXT",
-                        help="of the weights, for the card and every student")  # fmt: skip
-    parser.add_argument("--mpp", type=float, required=True, metavar="UM",
-                        help="spacing it was trained at, micrometers per pixel")  # fmt: skip
+    parser.add_argument("--licence", metavar="TEXT",
+                        help="of the weights, for the card and every student; a bundle says "
+                        "it")  # fmt: skip
+    parser.add_argument("--mpp", type=float, metavar="UM",
+                        help="spacing it was trained at, micrometers per pixel; a bundle says "
+                        "it")  # fmt: skip
     for key in ("mean", "std"):
         parser.add_argument(f"--{key}", type=float, nargs=3, metavar=("R", "G", "B"),
                             help="of colors / 255, where an ONNX file takes floats")  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -36,6 +37,7 @@ class Export:
     all: bool
     beside: Path | None
     organ: list[Code]
+    unit: Literal["slide", "case"]
     fixture: bool
     engines: list[PlanEngine]
     """Whose plans are compiled into the bundle."""
@@ -61,6 +63,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         help=f"where it may be used: {', '.join(_ORGANS)}, or VALUE:SCHEME:MEANING; default: as "
         "the encoder",
     )  # fmt: skip
+    parser.add_argument("--unit", choices=["slide", "case"], default="slide",
+                        help="what a node shows it at once: a slide, or all slides of a study; "
+                        "its figures are of that")  # fmt: skip
     parser.add_argument("--fixture", action="store_true",
                         help="say that its numbers mean nothing")  # fmt: skip
     parser.add_argument(
@@ -114,6 +119,7 @@ def run(arguments: Export) -> int:
             everybody=arguments.all,
             beside=arguments.beside,
             organs=tuple(arguments.organ),
+            unit=arguments.unit,
             is_fixture=arguments.fixture,
         )
     )

@@ -1,10 +1,11 @@
 """`python -m training.hipt`: HIPT's region encoder with weights that a site has.
 
-    first WEIGHTS OUT.onnx            the first stage as a graph, for dicom-train encoder
     regions FEATURES ... --out DIR    the second stage, on what dicom-train features wrote
-    measure                           both stages on a drawn region: shapes, memory, seconds
+    measure [BUNDLE]                  both stages on a drawn region: shapes, memory, seconds; or
+                                      the first stage's bundle as the node's engine runs it
 
-The published weights have a licence of their own, which whoever downloads them accepts.
+The first stage is an encoder like others: `dicom-train encoder hipt:WEIGHTS`. The published weights
+have a licence of their own, which whoever downloads them accepts.
 """
 
 from __future__ import annotations
@@ -24,21 +25,12 @@ from training.errors import TrainingError
 from training.hipt.network import REGION_TILES, TILE_PX, Vit4K, Vit256
 from training.hipt.regions import write_regions
 from training.hipt.weights import RANDOM, loaded
-from training.learning.graphs import write_graph
+from training.tiles.encoders import open_encoder
 
 _TILES_AT_ONCE = 16
+_TILES_OF_GRAPH = 64
 _GLASS = 243
 """Color of glass in a bright field, as drawn slides have it."""
-
-
-def write_first(weights: str, out: Path) -> Path:
-    """The first stage as an ONNX file of uint8 tiles [N, 256, 256, 3]."""
-    network = loaded(Vit256(), weights)
-    draw = torch.Generator().manual_seed(0)
-    tiles = torch.randint(0, 256, (2, TILE_PX, TILE_PX, 3), dtype=torch.uint8, generator=draw)
-    axes = {"tiles": {0: "N"}, "features": {0: "N"}}
-    return write_graph(out.stem, network, (tiles,), out.parent,
-                       inputs=["tiles"], outputs=["features"], dynamic=axes)  # fmt: skip
 
 
 def regions(files: Sequence[Path], first: str, second: str, out: Path) -> int:
@@ -76,6 +68,28 @@ def measure() -> str:
     )
 
 
+def measure_graph(root: Path) -> str:
+    """The graph of a bundle of the first stage on the node's engine, one thread, noise as tiles.
+
+    Raises TrainingError for what is no such bundle.
+    """
+    pixels = np.random.default_rng(0).integers(
+        0, 256, (_TILES_OF_GRAPH, TILE_PX, TILE_PX, 3), np.uint8
+    )
+    before = _peak_mb()
+    with open_encoder(str(root)) as encoder:
+        parts = [pixels[at : at + encoder.batch] for at in range(0, len(pixels), encoder.batch)]
+        encoder(parts[0])  # what an engine does once, when it is asked first
+        started = time.perf_counter()
+        tiles = np.concatenate([encoder(part) for part in parts])
+        seconds = time.perf_counter() - started
+        engine = encoder.engine
+    return (
+        f"tiles {list(tiles.shape)} in {seconds:.1f} s, {seconds / len(tiles):.3f} s a tile, "
+        f"{engine}, one thread, peak {_peak_mb()} MB ({before} MB before)"
+    )
+
+
 def _peak_mb() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
@@ -88,26 +102,22 @@ def _digest(*weights: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one of the three; 3 where it is refused."""
+    """Runs one of the two; 3 where it is refused."""
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m training.hipt")
     commands = parser.add_subparsers(dest="command", required=True)
-    first = commands.add_parser("first")
-    first.add_argument("weights", help="a checkpoint, or random")
-    first.add_argument("out", type=Path)
     second = commands.add_parser("regions")
     second.add_argument("files", type=Path, nargs="+", metavar="FEATURES.h5")
     second.add_argument("--first", required=True, metavar="WEIGHTS")
     second.add_argument("--second", required=True, metavar="WEIGHTS")
     second.add_argument("--out", type=Path, required=True, metavar="DIR")
-    commands.add_parser("measure")
+    third = commands.add_parser("measure")
+    third.add_argument("bundle", type=Path, nargs="?", metavar="BUNDLE")
     asked = parser.parse_args(arguments)
     try:
-        if asked.command == "first":
-            print(write_first(asked.weights, asked.out))
-        elif asked.command == "regions":
+        if asked.command == "regions":
             print(f"{regions(asked.files, asked.first, asked.second, asked.out)} files")
         else:
-            print(measure())
+            print(measure() if asked.bundle is None else measure_graph(asked.bundle))
     except TrainingError as error:
         sys.stderr.write(f"training.hipt: {error}\n")
         return 3

@@ -20,7 +20,7 @@ TILE_WIDTH, REGION_WIDTH = 384, 192
 TRAINED_PLACES = 14
 _PATCH = 16
 _HEADS = 6
-_COLOR = 0.5
+COLOR = 0.5
 """Mean and deviation of the colors / 255 that both stages were trained with."""
 
 
@@ -36,7 +36,7 @@ class Attention(nn.Module):
         """Tokens [N, L, W]."""
         count, length, width = x.shape
         parts = self.qkv(x).reshape(count, length, 3, _HEADS, width // _HEADS)
-        q, k, v = parts.permute(2, 0, 3, 1, 4)
+        q, k, v = parts.permute(2, 0, 3, 1, 4).unbind(0)
         found = scaled_dot_product_attention(q, k, v).transpose(1, 2)
         mixed: Tensor = self.proj(found.reshape(count, length, width))
         return mixed
@@ -99,7 +99,7 @@ class Vit256(_Transformer):
 
     def forward(self, tiles: Tensor) -> Tensor:
         """Features [N, 384] of tiles uint8 [N, 256, 256, 3]."""
-        colors = (tiles.permute(0, 3, 1, 2).float() / 255 - _COLOR) / _COLOR
+        colors = (tiles.permute(0, 3, 1, 2).float() / 255 - COLOR) / COLOR
         return self._class(self.patch_embed["proj"](colors).flatten(2).transpose(1, 2))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -46,11 +47,22 @@ def drawn(network: Stage, seed: int) -> Stage:
     """Random weights: for shape, memory and speed; its features mean nothing."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for value in network.parameters():
-            if value.ndim > 1:
+        for name, value in network.named_parameters():
+            if name.endswith("bias"):
+                value.zero_()
+            elif value.ndim > 1:
                 value.copy_(torch.randn(value.shape, generator=generator) * 0.02)
     network.eval()
     return network
+
+
+def digest_of_weights(network: Vit256 | Vit4K) -> str:
+    """SHA-256 of the weights, whatever file they came from."""
+    digest = hashlib.sha256(type(network).__name__.encode())
+    for key, value in sorted(network.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(value.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _plain(held: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -82,6 +82,18 @@ class Patients:
         if not self.slides:
             return self.bags
         return tuple(bag[: of[0]] for bag, of in zip(self.bags, self.slides, strict=True))
+
+    def shown_one_slide(self) -> Patients:
+        """The same patients, each with the first slide alone."""
+        return replace(self, bags=self.first_slides(), slides=())
+
+    def each_slide(self) -> tuple[Tensor, ...]:
+        """The bags of all slides, those of a patient one after the other."""
+        if not self.slides:
+            return self.bags
+        return tuple(
+            slide for bag, of in zip(self.bags, self.slides, strict=True) for slide in bag.split(of)
+        )
 
     def batch(self, rows: Sequence[int] | Tensor) -> Batch:
         """The patients at `rows` (repeats allowed) as one padded batch."""

@@ -88,9 +88,11 @@ def fit_all(plan: Plan, seed: int = 0) -> Everybody:
         "student_role": fitted.student_role,
         "student_outputs": deployed.names,
         "student_scores": _scores(folds, student, logits.float(), cohort.task),
+        "one_slide_probabilities": _of_one_slide(folds, student, cohort.task),
         "epoch_is_chosen": not fitted.is_calibrated,
         "width": split.width,
         "reference": reference(split),
+        "reference_of_slides": reference(split, of_slides=True),
     }
     write_json(place.directory / "unit.json", content)
     return place
@@ -128,6 +130,17 @@ def _scores(
     they are, probabilities as this student is calibrated."""
     if task.kind == "survival":
         return {"risk": [risk for fold in folds for risk in fold["student_scores"]["risk"]]}
+    return _probabilities(student, logits, task)
+
+
+def _of_one_slide(folds: list[dict[str, Any]], student: Any, task: Task) -> dict[str, list[float]]:
+    """The same of first slides alone; none of risks, which `predictions.csv` has as they are."""
+    if task.kind == "survival" or any("one_slide_logits" not in fold["raw"] for fold in folds):
+        return {}
+    return _probabilities(student, _stacked(folds, "one_slide_logits").float(), task)
+
+
+def _probabilities(student: Any, logits: Tensor, task: Task) -> dict[str, list[float]]:
     with torch.inference_mode():
         said = torch.softmax(student.calibrated(logits), dim=-1).double()
     return {f"probability_{label}": said[:, at].tolist() for at, label in enumerate(task.classes)}

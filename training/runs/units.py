@@ -100,6 +100,7 @@ def write_unit(
         "epoch_is_chosen": not fitted.is_calibrated,
         "width": split.width,
         "reference": reference(split),
+        "reference_of_slides": reference(split, of_slides=True),
         "train": {
             "time": [round(float(t), 4) for t in torch.cat([split.train.time, split.valid.time])],
             "event": [int(e) for e in torch.cat([split.train.event, split.valid.event])],
@@ -110,12 +111,13 @@ def write_unit(
 
 def _raw(split: Split, student: nn.Module) -> dict[str, object]:
     """What the student said of the outer fold before its calibration, with what came true: what a
-    student of everybody is calibrated by."""
+    student of everybody is calibrated by; and what it said of first slides alone."""
     kind = split.task.kind
     target = split.test.bin if kind == "survival" else split.test.label
     return {
         "patients": list(split.test.ids),
         "logits": raw_logits(bare(student), split.test, kind).tolist(),
+        "one_slide_logits": raw_logits(bare(student), split.test.shown_one_slide(), kind).tolist(),
         "target": target.tolist(),
         "event": [int(event) for event in split.test.event],
     }
@@ -151,10 +153,12 @@ def _without_genes(split: Split) -> int:
     return int((~has_genes(genes)).sum()) if genes.shape[1] else 0
 
 
-def reference(split: Split) -> dict[str, object]:
-    """Mean and deviation [D] of the patients' mean features, and how far training ones lie."""
-    patients = [*split.train.bags, *split.valid.bags]
-    means = torch.stack([bag.mean(dim=0) for bag in patients]).double()
+def reference(split: Split, *, of_slides: bool = False) -> dict[str, object]:
+    """Mean and deviation [D] of the mean features of patients, or of their slides, and how far
+    training ones lie."""
+    parts = (split.train, split.valid)
+    shown = [bag for part in parts for bag in (part.each_slide() if of_slides else part.bags)]
+    means = torch.stack([bag.mean(dim=0) for bag in shown]).double()
     mean, std = means.mean(dim=0), means.std(dim=0, correction=0).clamp(min=1e-6)
     distance = ((means - mean) / std).square().mean(dim=1).sqrt()
     return {
