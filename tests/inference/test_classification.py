@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from bundles import manifest as tiny
 from class_students import class_student, diagnosis
-from tissue_students import COLORS, slide
+from tissue_students import COLORS, SIDE, slide
 
 from engines.bundle import open_bundle
 from engines.manifest.first import upgraded
@@ -26,7 +26,8 @@ from inference.types import NotAssessable, Prediction, Reason
 from inference.uncertainty import intervals, wrong_interval
 
 NAN = float("nan")
-PURPLE, PINK = (np.array(COLORS[name], float) for name in ("Tumor", "Stroma"))
+PURPLE, PINK, GLASS = (np.array(COLORS[name], float) for name in ("Tumor", "Stroma", "Glass"))
+LETTER = SIDE * SIDE
 
 
 def output(**changes: Any) -> ClassOutput:
@@ -145,11 +146,13 @@ def test_a_slide_gets_the_probabilities_that_its_tiles_give_and_an_archive_keeps
     tmp_path: Path,
 ) -> None:
     bundle = open_bundle(class_student(tmp_path / "bundle"))
-    files = slide(tmp_path / "slide", ["TTTT"] * 4)
+    files = slide(tmp_path / "slide", ["TTTTTTTT"] * 6)
     with open_runtime(bundle, engine="onnxruntime") as runtime:
         found = predict.predict(files.paths, runtime)
     assert isinstance(found, Prediction), found
-    assert found.probabilities["diagnosis"] == pytest.approx(PURPLE / PURPLE.sum(), abs=0.01)
+    tiles = 48 * LETTER
+    color = tiles * PURPLE + (found.tiles_analyzed - tiles) * GLASS  # the rim has some glass
+    assert found.probabilities["diagnosis"] == pytest.approx(color / color.sum(), abs=0.005)
     assert sum(found.probabilities["diagnosis"]) == pytest.approx(1, abs=1e-6)
     archive.save(found, tmp_path / "r.npz")
     again = archive.load(tmp_path / "r.npz")
@@ -160,7 +163,7 @@ def test_a_slide_gets_the_probabilities_that_its_tiles_give_and_an_archive_keeps
 
 def test_a_result_that_was_saved_before_has_no_probabilities(tmp_path: Path) -> None:
     bundle = open_bundle(class_student(tmp_path / "bundle"))
-    files = slide(tmp_path / "slide", ["TTTT"] * 4)
+    files = slide(tmp_path / "slide", ["TTTTTTTT"] * 6)
     with open_runtime(bundle, engine="onnxruntime") as runtime:
         found = predict.predict(files.paths, runtime)
     archive.save(found, tmp_path / "new.npz")
@@ -180,7 +183,7 @@ def test_a_slide_whose_probabilities_are_not_1_together_is_not_assessable(
     times: float, together: str, tmp_path: Path
 ) -> None:
     bundle = open_bundle(class_student(tmp_path / "bundle", times=times))
-    files = slide(tmp_path / "slide", ["TTTT"] * 4)
+    files = slide(tmp_path / "slide", ["TTTTTTTT"] * 6)
     with open_runtime(bundle, engine="onnxruntime") as runtime:
         found = predict.predict(files.paths, runtime)
     assert isinstance(found, NotAssessable)
@@ -192,14 +195,16 @@ def test_a_slide_whose_probabilities_are_not_1_together_is_not_assessable(
 
 def test_a_case_has_one_class_of_all_its_tiles_and_its_slides_have_none(tmp_path: Path) -> None:
     bundle = open_bundle(class_student(tmp_path / "bundle", unit="case"))
-    files = [slide(tmp_path / "aa", ["TTTT"] * 4), slide(tmp_path / "bb", ["SSSS"] * 12)]
+    files = [slide(tmp_path / "aa", ["TTTTTTTT"] * 6), slide(tmp_path / "bb", ["SSSSSSSS"] * 12)]
     with open_runtime(bundle, engine="onnxruntime") as runtime:
         made_for = of_any_amount(runtime.manifest.applicability)
         looked = [(f.key, predict.look(f.paths, runtime, made_for=made_for)) for f in files]
         case = predict_case(looked, runtime)
     assert case.numbers is not None
-    both = (PURPLE + 3 * PINK) / 4
-    assert case.numbers.probabilities["diagnosis"] == pytest.approx(both / both.sum(), abs=0.01)
+    tiles = np.array([48, 96]) * LETTER
+    glass = case.numbers.tiles_analyzed - tiles.sum()
+    both = tiles[0] * PURPLE + tiles[1] * PINK + glass * GLASS
+    assert case.numbers.probabilities["diagnosis"] == pytest.approx(both / both.sum(), abs=0.005)
     assert all(told.probabilities == {} for _, told in case.used)
     case_archive.save(case, tmp_path / "case.npz")
     again = case_archive.load(tmp_path / "case.npz").numbers

@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,8 @@ from engines.bundle import Bundle, open_bundle
 from engines.errors import BundleRejected
 from engines.manifest.values import Code
 from training.bundle.card import card
+from training.bundle.class_figures import figures
+from training.bundle.classes import FLOOR, write_joined
 from training.bundle.manifest import Beside, Student, manifest, require_manifest
 from training.bundle.subgroups import parts
 from training.errors import TrainingError
@@ -45,6 +47,10 @@ class Request:
     """Where the student may be used; empty: what the encoder's bundle says."""
     is_fixture: bool = False
     """Its numbers mean nothing, as those of drawn outcomes; no node serves it unasked."""
+    floor: float = FLOOR
+    """Of a student of classes: from which probability on one is named."""
+    class_codes: Mapping[str, Code] = field(default_factory=dict)
+    """Of classes, by their name in the run."""
 
 
 def export(request: Request) -> Path:
@@ -72,7 +78,10 @@ def export(request: Request) -> Path:
         raise TrainingError(f"{out}: found files, expected a new or empty directory; give another")
     encoder = source.manifest.graphs["encoder"]
     shutil.copyfile(source.file(encoder.file), out / "encoder.onnx")
-    shutil.copyfile(student.graph, out / "aggregator.onnx")
+    if student.survival:
+        shutil.copyfile(student.graph, out / "aggregator.onnx")
+    else:
+        write_joined(student.graph, student.run["classes"], out / "aggregator.onnx")
     with np.load(source.file(source.manifest.probe.file), allow_pickle=False) as probe:
         given = {t.name: probe[f"encoder/in/{t.name}"] for t in encoder.inputs}
     write_probe(["encoder", "aggregator"], given, out)
@@ -124,8 +133,20 @@ def _student(request: Request) -> Student:
     one_slide = _figure(units, alone) if all(alone in one.predictions for one in units) else None
     beside = _beside(request.beside, content, role)
     of_parts = tuple(parts(request.run, units, (role, "inner")))
-    graph = unit.directory / "student.onnx"
-    return Student(content, said, graph, scores, figure, beside, one_slide, of_parts)
+    named = figures(units, (role, "inner"), request.floor) if content["classes"] else None
+    return Student(
+        content,
+        said,
+        unit.directory / "student.onnx",
+        scores,
+        figure,
+        beside,
+        one_slide,
+        of_parts,
+        named,
+        request.floor,
+        request.class_codes,
+    )
 
 
 def _beside(path: Path | None, content: Mapping[str, object], role: str) -> Beside | None:
