@@ -1,4 +1,4 @@
-"""One class for a whole slide or case: the probabilities of all, and whether one stands out."""
+"""One class for a whole slide or case: all probabilities, and which stands out."""
 
 from __future__ import annotations
 

@@ -13,15 +13,15 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the training extra")
 
 from nodes import dicom_node  # noqa: E402
-from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score  # noqa: E402
+from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score, roc_auc_score  # noqa: E402
 from tissue_students import slide  # noqa: E402
 from training_patients import split  # noqa: E402
 
 from engines.bundle import open_bundle  # noqa: E402
 from engines.manifest.values import Code  # noqa: E402
 from inference.answers import require_answerable  # noqa: E402
-from training.bundle.class_figures import calibration  # noqa: E402
-from training.bundle.classes import write_joined  # noqa: E402
+from training.bundle.classes.figures import calibration  # noqa: E402
+from training.bundle.classes.output import write_joined  # noqa: E402
 from training.bundle.export import Request, export  # noqa: E402
 from training.cohorts.material import known_task  # noqa: E402
 from training.errors import TrainingError  # noqa: E402
@@ -111,7 +111,8 @@ def test_the_manifest_has_one_output_of_all_classes_with_its_own_figures(run, tm
         assert rows[name].value == pytest.approx(value, abs=1e-4), name
         assert rows[name].low < value < rows[name].high
         assert f"- {name}: {value:.3f} (" in (out / "card.md").read_text()
-    assert rows["AUC"].value > 0.5
+    auc = roc_auc_score(label, table, multi_class="ovr")
+    assert rows["AUC"].value == pytest.approx(auc, abs=1e-4)
     assert output.uncertainty.count == len(label)
     slope, intercept = calibration([(label, table[None])])
     assert (output.uncertainty.slope, output.uncertainty.intercept) == pytest.approx(

@@ -15,8 +15,8 @@ from engines.bundle import Bundle, open_bundle
 from engines.errors import BundleRejected
 from engines.manifest.values import Code
 from training.bundle.card import card
-from training.bundle.class_figures import figures
-from training.bundle.classes import FLOOR, write_joined
+from training.bundle.classes.figures import figures
+from training.bundle.classes.output import FLOOR, write_joined
 from training.bundle.manifest import Beside, Student, manifest, require_manifest
 from training.bundle.subgroups import parts
 from training.errors import TrainingError

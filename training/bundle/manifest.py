@@ -18,9 +18,9 @@ from engines.bundle import MANIFEST_FILE, Bundle
 from engines.manifest.reading import newest
 from engines.manifest.values import Code
 from engines.manifest.whole import Manifest
-from training.bundle import classes
-from training.bundle.class_figures import ClassFigures
-from training.bundle.classes import own
+from training.bundle.classes import output as classes
+from training.bundle.classes.figures import ClassFigures
+from training.bundle.classes.output import own
 from training.bundle.subgroups import Part, rows
 from training.errors import TrainingError
 from training.learning.deployed import INSTANCE_AXIS

@@ -22,7 +22,7 @@ from dicom_node.results.identity import Provenance, ResultNames
 from dicom_node.results.modules import plain
 from dicom_node.results.seg.layer import algorithm_parameters
 from dicom_node.results.sr import regions
-from dicom_node.results.sr.classes import class_groups
+from dicom_node.results.sr.classes.groups import class_groups
 from dicom_node.results.sr.figures import heatmap_of, rounded
 from dicom_node.results.sr.measured import measured_groups
 from dicom_node.results.sr.measurements import measurements_of, number

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dicom_node.results.seg import labels
-from dicom_node.results.sr import classes, composition
-from dicom_node.results.sr.figures import above, heatmap_of, percent, rounded
-from dicom_node.results.sr.known import calibration, known
+from dicom_node.results.sr import composition
+from dicom_node.results.sr.classes.sentences import of_classes
+from dicom_node.results.sr.figures import (
+    above,
+    calibration,
+    heatmap_of,
+    known,
+    percent,
+    rounded,
+)
 from engines.manifest.outputs import HeatmapOutput, ScoreOutput, SurvivalOutput
 from engines.manifest.whole import Manifest
 from inference.types import Prediction
@@ -24,7 +31,7 @@ def results_of(result: Prediction, manifest: Manifest) -> Iterator[str]:
 
 def numbers_of(result: Prediction, manifest: Manifest) -> Iterator[str]:
     """The class, then scores, then curves, then what is counted on maps of classes."""
-    yield from classes.of_classes(result, manifest)
+    yield from of_classes(result, manifest)
     for score in manifest.scores:
         yield _score(result, score, manifest)
     for curve in manifest.survivals:

@@ -31,22 +31,25 @@ _MOST_OF_VALUE = 16
 Coded = Mapping[str, str]
 
 
-def _ours(value: str, meaning: str) -> Coded:
-    return {"value": value, "scheme": _SCHEME, "meaning": meaning}
+def _code(value: str, scheme: str, meaning: str) -> Coded:
+    return {"value": value, "scheme": scheme, "meaning": meaning}
 
 
 _TASKS: Mapping[str, tuple[Coded, Mapping[str, Coded]]] = {
     "diagnosis": (
-        _ours("GLIOMA-DX", "Glioma diagnosis"),
+        _code("GLIOMA-DX", _SCHEME, "Glioma diagnosis"),
         {
-            "glioblastoma": _ours("GLIOMA-GBM", "Glioblastoma, IDH-wildtype"),
-            "astrocytoma": _ours("GLIOMA-ASTRO", "Astrocytoma, IDH-mutant"),
-            "oligodendroglioma": _ours("GLIOMA-OLIGO", "Oligodendroglioma, codeleted"),
+            "glioblastoma": _code("GLIOMA-GBM", _SCHEME, "Glioblastoma, IDH-wildtype"),
+            "astrocytoma": _code("GLIOMA-ASTRO", _SCHEME, "Astrocytoma, IDH-mutant"),
+            "oligodendroglioma": _code("GLIOMA-OLIGO", _SCHEME, "Oligodendroglioma, codeleted"),
         },
     ),
     "grading": (
-        _ours("GLIOMA-GRADE", "Glioma grade"),
-        {f"G{grade}": _ours(f"GLIOMA-G{grade}", f"Glioma, grade {grade}") for grade in (2, 3, 4)},
+        _code("GLIOMA-GRADE", _SCHEME, "Glioma grade"),
+        {
+            f"G{grade}": _code(f"GLIOMA-G{grade}", _SCHEME, f"Glioma, grade {grade}")
+            for grade in (2, 3, 4)
+        },
     ),
 }
 """Of the published glioma cohort (WHO 2021); classes of other tasks have codes of the bundle."""

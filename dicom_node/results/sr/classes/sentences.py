@@ -1,4 +1,4 @@
-"""What a report says of the one class of a slide or case: every word of it, and its group.
+"""What a report says of the one class of a slide or case: every word of it.
 
 The most probable class is the result only where it stands out; the probability of every class is
 told in any case, and which classes the model knows.
@@ -6,28 +6,11 @@ told in any case, and which classes the model knows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from highdicom.sr import (
-    CodedConcept,
-    Measurement,
-    PlanarROIMeasurementsAndQualitativeEvaluations,
-    QualitativeEvaluation,
-    RelationshipTypeValues,
-    TextContentItem,
-    TrackingIdentifier,
-)
-from pydicom.sr.coding import Code
-
-from dicom_node.results import codes
-from dicom_node.results.identity import ResultNames
-from dicom_node.results.modules import plain
-from dicom_node.results.sr import regions
-from dicom_node.results.sr.figures import percent, rounded
-from dicom_node.results.sr.known import calibration
-from dicom_node.results.sr.measurements import number
+from dicom_node.results.sr.figures import calibration, percent, rounded
 from engines.manifest.outputs import ClassOutput
-from engines.manifest.uncertainty import Calibrated, Ensemble, Interval, Unknown
+from engines.manifest.uncertainty import Calibrated, Ensemble, Interval
 from engines.manifest.whole import Manifest
 from inference.classification import Standing, standing
 from inference.types import Prediction
@@ -43,72 +26,13 @@ def of_classes(result: Prediction, manifest: Manifest) -> Iterator[str]:
     Raises ValueError for a result that lacks what the manifest promises.
     """
     for output in manifest.classifications:
-        found = _promised(result, output)
+        found = standing_of(result, output)
         each = "; ".join(_chances(output, found, result))
-        told = (_result(output, found), f"Probability of each class: {each}.", *_beside(output))
+        told = (result_of(output, found), f"Probability of each class: {each}.", *beside_of(output))
         yield " ".join(told)
 
 
-def class_groups(
-    result: Prediction,
-    manifest: Manifest,
-    names: ResultNames,
-    evaluations: Sequence[QualitativeEvaluation],
-) -> Iterator[PlanarROIMeasurementsAndQualitativeEvaluations]:
-    """A group for each output of classes, on the outline of the tissue (PS3.16 TID 1410): the class
-    that stands out, coded, and the probability of every class under the code of that class.
-
-    `evaluations` are of every group. Raises ValueError for a result that lacks what the manifest
-    promises.
-    """
-    for index, output in enumerate(manifest.classifications):
-        found = _promised(result, output)
-        text = plain(f"classes of {output.name} {index + 1}").replace("(", "").replace(")", "")
-        group = PlanarROIMeasurementsAndQualitativeEvaluations(
-            tracking_identifier=TrackingIdentifier(
-                uid=names.uid("tracking classes", index), identifier=text
-            ),
-            referenced_region=regions.tissue_outline(result),
-            finding_type=codes.concept(output.code),
-            measurements=list(_measurements(output, result)),
-            qualitative_evaluations=[_coded(output, found), *evaluations, *_unsure(output)],
-        )
-        for sentence in (_result(output, found), *_beside(output)):
-            group[0].ContentSequence.append(
-                TextContentItem(
-                    name=CodedConcept.from_code(codes.COMMENT),
-                    value=plain(sentence),
-                    relationship_type=RelationshipTypeValues.CONTAINS,
-                )
-            )
-        yield group
-
-
-def _coded(output: ClassOutput, found: Standing) -> QualitativeEvaluation:
-    value: Code | CodedConcept = codes.NO_CLASS
-    if found.named is not None:
-        value = codes.concept(output.classes[found.named])
-    return QualitativeEvaluation(name=codes.concept(output.code), value=value)
-
-
-def _unsure(output: ClassOutput) -> Iterator[QualitativeEvaluation]:
-    if isinstance(output.uncertainty, Unknown):
-        yield QualitativeEvaluation(name=codes.UNCERTAINTY, value=codes.NOT_KNOWN)
-
-
-def _measurements(output: ClassOutput, result: Prediction) -> Iterator[Measurement]:
-    """The method says what the number under the code of a class is."""
-    for place, code in enumerate(output.classes):
-        yield number(
-            codes.concept(code),
-            percent(result.probabilities[output.name][place]),
-            codes.PERCENT,
-            _ends(output, place, result),
-            method=codes.CLASS_PROBABILITY,
-        )
-
-
-def _result(output: ClassOutput, found: Standing) -> str:
+def result_of(output: ClassOutput, found: Standing) -> str:
     """Which class stands out, or why none does."""
     what, first = output.code.meaning, output.classes[found.first].meaning
     if found.named is not None:
@@ -134,13 +58,13 @@ def _chances(output: ClassOutput, found: Standing, result: Prediction) -> Iterat
     """The most probable first; of equal ones in the order of the manifest."""
     values = result.probabilities[output.name]
     for place in sorted(range(len(values)), key=lambda place: -values[place]):
-        ends, name = _ends(output, place, result), output.classes[place].meaning
+        ends, name = ends_of(output, place, result), output.classes[place].meaning
         is_small = 0 <= values[place] < _LEAST
         share = f"below {percent(_LEAST)} %" if is_small else f"{percent(values[place])} %"
         yield f"{name} {share}" + (f" ({_between(ends)} %)" if ends else "")
 
 
-def _beside(output: ClassOutput) -> Iterator[str]:
+def beside_of(output: ClassOutput) -> Iterator[str]:
     """From where on a class is named, how sure the probabilities are, which classes are known."""
     if output.floor:
         yield f"A class is named from {percent(output.floor)} % on."
@@ -166,7 +90,7 @@ def _sure(output: ClassOutput) -> str:
     return "The uncertainty of these probabilities is not known."
 
 
-def _ends(output: ClassOutput, place: int, result: Prediction) -> tuple[float, float] | None:
+def ends_of(output: ClassOutput, place: int, result: Prediction) -> tuple[float, float] | None:
     """Low and high of a class, in percent; None where no interval is known."""
     if output.name not in result.intervals:
         return None
@@ -179,7 +103,8 @@ def _between(ends: tuple[float, float]) -> str:
     return f"{low} to {high}"
 
 
-def _promised(result: Prediction, output: ClassOutput) -> Standing:
+def standing_of(result: Prediction, output: ClassOutput) -> Standing:
+    """Which class stands out; ValueError for a result without its probabilities."""
     if output.name not in result.probabilities:
         raise ValueError(
             f"the manifest promises {output.name}; the result holds {sorted(result.probabilities)}"
