@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engines.bundle import Bundle, require_student
 from engines.errors import BundleRejected
-from engines.manifest.outputs import ClassOutput, HeatmapOutput, MeasureOutput, Output
+from engines.manifest.outputs import HeatmapOutput, MeasureOutput, Output
 from engines.manifest.uncertainty import Calibrated, Interval, Unknown
 from engines.manifest.whole import Manifest
 from inference.seen import COARSE, POSITIONS
@@ -25,11 +25,11 @@ def require_answerable(bundle: Bundle) -> Bundle:
 
 def unanswered(manifest: Manifest) -> str:
     """What of the student would be left out in silence; empty where nothing would."""
-    found = [f"output {o.name} (of kind {o.kind})" for o in manifest.outputs
-             if isinstance(o, ClassOutput)]  # fmt: skip
-    for output in manifest.outputs:
-        if not _is_told(output):
-            found.append(f"what is known of the uncertainty of {output.name}")
+    found = [
+        f"what is known of the uncertainty of {output.name}"
+        for output in manifest.outputs
+        if not _is_told(output)
+    ]
     if manifest.unit == "case" and any(
         tensor.name.removesuffix(COARSE) == POSITIONS
         for tensor in manifest.graphs["aggregator"].inputs

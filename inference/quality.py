@@ -5,7 +5,7 @@ The answer is a value that becomes a report. Each sentence says what was found a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import inf
 
 import numpy as np
@@ -16,6 +16,7 @@ from engines.manifest.claims import Applicability
 from engines.manifest.tensors import TileInput
 from engines.manifest.values import Code
 from engines.manifest.whole import Manifest
+from inference.classification import probabilities_fault
 from inference.composition.classes import classes_fault
 from inference.slide.terms import substance_name
 from inference.types import Reason
@@ -142,17 +143,28 @@ def output_refusal(
                 f"The model gave {float(values.min()):g} to {float(values.max()):g} for {name}; "
                 f"expected {low:g} to {high:g}."
             )
+    for fault in filter(None, _of_classes(manifest, slide_outputs, class_values or {})):
+        return Reason.MODEL_OUTPUT, fault
     if outside := wrong_interval(manifest, slide_outputs):
         return Reason.MODEL_OUTPUT, (
             f"The model gave an interval for {outside} that does not hold its value."
         )
-    for name, values in (class_values or {}).items():
-        if fault := classes_fault(name, values):
-            return Reason.MODEL_OUTPUT, fault
     for survival in manifest.survivals:
         if np.any(np.diff(slide_outputs[survival.tensor].ravel()) > SURVIVAL_RISE):
             return Reason.MODEL_OUTPUT, f"The model gave a curve for {survival.name} that rises."
     return None
+
+
+def _of_classes(
+    manifest: Manifest,
+    slide_outputs: Mapping[str, NDArray[np.float32]],
+    class_values: Mapping[str, NDArray[np.float32]],
+) -> Iterator[str]:
+    """Why probabilities of classes are none: those of the slide, then those of its tiles."""
+    for output in manifest.classifications:
+        yield probabilities_fault(output, slide_outputs[output.tensor])
+    for name, values in class_values.items():
+        yield classes_fault(name, values)
 
 
 def _is_known(found: SRCode, stains: Sequence[Code]) -> bool:

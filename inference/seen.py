@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from engines.manifest.outputs import HeatmapOutput
 from engines.manifest.whole import Manifest
+from inference.classification import probabilities_of
 from inference.heatmap import assemble
 from inference.specimen.deciding import Decision
 from inference.tiles.grid import TileGrid
@@ -96,7 +97,8 @@ def class_values_of(
 
 
 def numbers(manifest: Manifest, outputs: Mapping[str, Array]) -> dict[str, Any]:
-    """Scores, percentiles, survivals and intervals of `Prediction`, of the aggregator's outputs."""
+    """Scores, percentiles, survivals, probabilities and intervals of `Prediction`, of the
+    aggregator's outputs."""
     scores = {s.name: float(outputs[s.tensor].reshape(())) for s in manifest.scores}
     return {
         "scores": scores,
@@ -108,6 +110,9 @@ def numbers(manifest: Manifest, outputs: Mapping[str, Array]) -> dict[str, Any]:
         "survivals": {
             s.name: tuple(np.clip(outputs[s.tensor].reshape(-1), 0, 1).tolist())
             for s in manifest.survivals
+        },
+        "probabilities": {
+            c.name: probabilities_of(outputs[c.tensor]) for c in manifest.classifications
         },
         "intervals": intervals(manifest, outputs),
     }

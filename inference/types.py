@@ -208,6 +208,8 @@ class Prediction:
     """What was counted on them, by output name."""
     not_assessed: dict[str, str] = field(default_factory=dict)
     """Why an output says nothing of this slide, in a sentence, by output name."""
+    probabilities: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    """Of each class in [0, 1], in the order of the manifest, by output name."""
     left_out: dict[str, int] = field(default_factory=dict)
     """Cells of the grid that are no tile, by the reason (`inference.tiles.left_out.Why`); empty in
     results of earlier versions."""

@@ -8,16 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.manifest.outputs import ScoreOutput, SurvivalOutput
+from engines.manifest.outputs import ClassOutput, ScoreOutput, SurvivalOutput
 from engines.manifest.uncertainty import Ensemble, Interval
 from engines.manifest.whole import Manifest
 
 Ends = tuple[tuple[float, float], ...]
-"""Low and high of each number of an output: one of a score, one for each time of a curve."""
+"""Low and high of each number of an output: one of a score, one for each time of a curve or for
+each class."""
+_Number = ScoreOutput | SurvivalOutput | ClassOutput
 
 
 def intervals(manifest: Manifest, outputs: Mapping[str, NDArray[Any]]) -> dict[str, Ends]:
-    """By output name, for scores and curves that have one; `outputs` by tensor of the aggregator.
+    """By output name, for scores, curves and classes that have one; `outputs` by tensor of the
+    aggregator.
 
     Of an ensemble, the least and the greatest that a member says. Probabilities stay in [0, 1].
     """
@@ -26,7 +29,7 @@ def intervals(manifest: Manifest, outputs: Mapping[str, NDArray[Any]]) -> dict[s
         ends = _ends(output, outputs)
         if ends is not None:
             low, high = ends
-            if isinstance(output, SurvivalOutput):
+            if not isinstance(output, ScoreOutput):
                 low, high = np.clip(low, 0, 1), np.clip(high, 0, 1)
             found[output.name] = tuple(zip(low.tolist(), high.tolist(), strict=True))
     return found
@@ -45,12 +48,12 @@ def wrong_interval(manifest: Manifest, outputs: Mapping[str, NDArray[Any]]) -> s
     return ""
 
 
-def _numbers(manifest: Manifest) -> tuple[ScoreOutput | SurvivalOutput, ...]:
-    return (*manifest.scores, *manifest.survivals)
+def _numbers(manifest: Manifest) -> tuple[_Number, ...]:
+    return (*manifest.scores, *manifest.survivals, *manifest.classifications)
 
 
 def _ends(
-    output: ScoreOutput | SurvivalOutput, outputs: Mapping[str, NDArray[Any]]
+    output: _Number, outputs: Mapping[str, NDArray[Any]]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     known = output.uncertainty
     value = np.asarray(outputs[output.tensor], np.float64).reshape(-1)

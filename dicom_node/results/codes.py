@@ -52,6 +52,8 @@ NOT_KNOWN = _private("NOT-KNOWN", "Not known")
 NOT_ASSESSED = _private("NOT-ASSESSED", "Not assessed")
 CLASSES_COUNTED = _private("CLASSES-COUNTED", "Classes counted")
 TILES_COUNTED = _private("TILES-COUNTED", "Tiles counted")
+CLASS_PROBABILITY = _private("CLASS-PROB", "Probability of the class")
+NO_CLASS = _private("NO-CLASS", "No class stands out")
 # What a report says first, in sentences, each under its own name.
 SAID_SLIDE = _private("SLIDE", "Slide")
 SAID_CASE = _private("CASE", "Case")
@@ -126,6 +128,14 @@ OF_TISSUE = (
     _private("TUMOR-STROMA", "Tumor-stroma ratio"),
     _private("LYM-NEAR-TUM", "Lymphocytes around tumor"),
 )
+OF_GLIOMA = (
+    _private("GLIOMA-DX", "Glioma diagnosis"),
+    _private("GLIOMA-GBM", "Glioblastoma, IDH-wildtype"),
+    _private("GLIOMA-ASTRO", "Astrocytoma, IDH-mutant"),
+    _private("GLIOMA-OLIGO", "Oligodendroglioma, codeleted"),
+    _private("GLIOMA-GRADE", "Glioma grade"),
+    *(_private(f"GLIOMA-G{grade}", f"Glioma, grade {grade}") for grade in (2, 3, 4)),
+)
 
 PRIVATE: tuple[Code, ...] = (
     INTENDED_USE,
@@ -148,6 +158,8 @@ PRIVATE: tuple[Code, ...] = (
     NOT_ASSESSED,
     CLASSES_COUNTED,
     TILES_COUNTED,
+    CLASS_PROBABILITY,
+    NO_CLASS,
     SAID_SLIDE,
     SAID_CASE,
     SAID_STATUS,
@@ -173,9 +185,11 @@ PRIVATE: tuple[Code, ...] = (
     *SURVIVAL,
     ATTENTION,
     *OF_TISSUE,
+    *OF_GLIOMA,
 )
 """Every code of our scheme. A published value keeps its meaning for ever."""
 
+MEASUREMENT_METHOD = Code("370129005", "SCT", "Measurement Method")
 COMMENT = Code("121106", "DCM", "Comment")
 DEVICE = Code("121007", "DCM", "Device")
 SPECIMEN = Code("121027", "DCM", "Specimen")

@@ -33,6 +33,7 @@ _COMMENT = ("121106", "DCM")
 _PERCENTILE = ("121415", "DCM")
 _RESEARCH = ("113009", "DCM")
 _CLASSES_COUNTED = ("CLASSES-COUNTED", "99DICOMNODE")
+_CLASS_PROBABILITY = ("CLASS-PROB", "99DICOMNODE")
 _ALGORITHM = {
     ("111001", "DCM"): "Algorithm",
     ("111003", "DCM"): "Version",
@@ -63,6 +64,8 @@ class Measurement:
     """What the report says below the number, such as the ends of its interval."""
     counted: str = ""
     """Of what is counted over classes of tissue: which; empty for other numbers."""
+    is_of_class: bool = False
+    """Whether it is the probability of a class, under whose code it stands."""
 
     @property
     def is_percentile(self) -> bool:
@@ -72,7 +75,8 @@ class Measurement:
     @property
     def is_probability(self) -> bool:
         """Whether its name says that it is one: a rank or a share looks alike and is none."""
-        return "probability" in self.name.casefold() and not self.is_percentile
+        is_named = "probability" in self.name.casefold() and not self.is_percentile
+        return is_named or self.is_of_class
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,16 @@ class Group:
     """Whether the region is a filled polygon, which is how single patches are drawn."""
     remarks: tuple[Named, ...] = ()
     """Texts under other names than Comment."""
+
+    @property
+    def result(self) -> tuple[Named, ...]:
+        """What is stated of the very thing that the group is about, such as the diagnosis."""
+        return tuple(e for e in self.evaluations if e[0] == self.finding)
+
+    @property
+    def statements(self) -> tuple[Named, ...]:
+        """What is stated beside."""
+        return tuple(e for e in self.evaluations if e[0] != self.finding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,9 +243,11 @@ def _measurement(item: Dataset) -> Measurement:
         return Measurement(name, "no value", "", code)
     unit = values[0].MeasurementUnitsCodeSequence[0]
     below = [i for i in items_of(item) if i.ValueType in ("NUM", "TEXT", "CODE")]
-    details = tuple((label_of(i), _said(i)) for i in below)
+    is_of_class = any(value_of(i) == _CLASS_PROBABILITY for i in below)
+    details = tuple((label_of(i), _said(i)) for i in below if value_of(i) != _CLASS_PROBABILITY)
     counted = text_of(below, _CLASSES_COUNTED)
-    return Measurement(name, str(values[0].NumericValue), unit_of(unit), code, details, counted)
+    told = str(values[0].NumericValue)
+    return Measurement(name, told, unit_of(unit), code, details, counted, is_of_class)
 
 
 def _said(item: Dataset) -> str:

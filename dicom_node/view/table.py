@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import chain
 from typing import Any
 
@@ -9,7 +10,7 @@ from pydicom import Dataset
 from rich.console import Console
 from rich.table import Table
 
-from dicom_node.view.reading import Group, gathered, read_groups
+from dicom_node.view.reading import Group, Named, gathered, read_groups
 
 
 def print_report(console: Console, report: Dataset) -> None:
@@ -22,7 +23,7 @@ def print_report(console: Console, report: Dataset) -> None:
     comments: list[str] = []
     for group in read_groups(report):
         title = group.title
-        told = (_numbers(group), [(n, said, "") for n, said in gathered(group.evaluations)])
+        told = (_coded(group.result), _numbers(group), _coded(gathered(group.statements)))
         for name, value, unit in chain(*told):
             table.add_row(title, name, value, unit)
             title = ""
@@ -45,7 +46,11 @@ def report_as_json(report: Dataset) -> list[dict[str, Any]]:
 
 
 def _rows(group: Group) -> list[tuple[str, str, str]]:
-    return _numbers(group) + [(name, meaning, "") for name, meaning in group.evaluations]
+    return _numbers(group) + _coded(group.evaluations)
+
+
+def _coded(statements: Iterable[Named]) -> list[tuple[str, str, str]]:
+    return [(name, meaning, "") for name, meaning in statements]
 
 
 def _numbers(group: Group) -> list[tuple[str, str, str]]:

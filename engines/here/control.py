@@ -28,8 +28,10 @@ class SlideAnswer:
     """What the slide is, for people."""
     scores: Mapping[str, float]
     survivals: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    probabilities: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Of each class."""
     classes: Mapping[str, str] = field(default_factory=dict)
-    """The class that was predicted."""
+    """The class that was predicted; empty where none stands out."""
     maps: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
     """[R, C] each, NaN where nothing was analyzed."""
     tile_classes: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
@@ -45,6 +47,8 @@ def cost(manifest: Manifest, found: SlideAnswer, expected: SlideAnswer) -> Contr
         shifts.append(abs(found.scores[score.name] - expected.scores[score.name]) / unit)
     for name, curve in expected.survivals.items():
         shifts += [abs(a - b) for a, b in zip(found.survivals[name], curve, strict=True)]
+    for name, chances in expected.probabilities.items():
+        shifts += [abs(a - b) for a, b in zip(found.probabilities[name], chances, strict=True)]
     ranks = [_rank(found.maps[name], values) for name, values in expected.maps.items()]
     kept = [_kept(found.tile_classes[name], was) for name, was in expected.tile_classes.items()]
     return ControlCost(

@@ -68,7 +68,22 @@ class ClassOutput(_Named):
     kind: Literal["class"]
     tensor: str
     code: Code
-    classes: Annotated[tuple[Code, ...], Field(min_length=2)]
+    """Of what is told apart, such as a diagnosis or a grade."""
+    classes: Annotated[tuple[Code, ...], Field(min_length=2, max_length=32)]
+    """In the order of the tensor; the student knows no others."""
+    floor: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """A class of a lower probability is never named; 0: no such limit is stated."""
+
+    @model_validator(mode="after")
+    def _classes_are_told_apart(self) -> ClassOutput:
+        meanings = [code.meaning for code in self.classes]
+        codes = [(code.value, code.scheme) for code in self.classes]
+        if len(set(meanings)) != len(meanings) or len(set(codes)) != len(codes):
+            raise ValueError(
+                f"{self.name}: expected classes of different codes and meanings, found "
+                + ", ".join(f"{c.meaning} ({c.value}, {c.scheme})" for c in self.classes)
+            )
+        return self
 
 
 class HeatmapOutput(_Named):

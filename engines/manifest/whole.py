@@ -27,6 +27,7 @@ from engines.manifest.outputs import (
     SurvivalOutput,
 )
 from engines.manifest.precision import Precision, PrecisionLimits
+from engines.manifest.shapes import wrong_classes
 from engines.manifest.tensors import Graph, Probe, Tensor, TileInput
 from engines.manifest.values import Code, Strict
 from engines.names import Engine
@@ -116,14 +117,8 @@ class Manifest(Strict):
             for graph, tensor in _tensors(output):
                 if tensor not in {t.name for t in self.graphs[graph].outputs}:
                     raise ValueError(f"output {output.name}: graph {graph} has no tensor {tensor}")
-        for output in self.class_maps:
-            shape = next(t.shape for t in self.graphs[output.graph].outputs
-                         if t.name == output.tensor)  # fmt: skip
-            if len(shape) != 2 or shape[1] != len(output.classes):
-                raise ValueError(
-                    f"output {output.name}: found {len(output.classes)} classes for tensor "
-                    f"{output.tensor} of shape {list(shape)}, expected [N, {len(output.classes)}]"
-                )
+        if wrong := wrong_classes((*self.class_maps, *self.classifications), self.graphs):
+            raise ValueError(wrong)
         return self
 
     @model_validator(mode="after")

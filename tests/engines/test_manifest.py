@@ -245,6 +245,32 @@ def test_a_class_has_a_probability_for_each_of_two_or_more() -> None:
         manifest_of(content)
 
 
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"classes": [ADIPOSE, TUMOR, ADIPOSE]}, "classes of different codes and meanings, found "
+         r"Adipose tissue \(55603005, SCT\), Neoplasm \(108369006, SCT\), Adipose tissue"),
+        ({"classes": [ADIPOSE, ADIPOSE | {"meaning": "Fat"}]}, "of different codes and meanings"),
+        ({"classes": [ADIPOSE, TUMOR | {"meaning": "Adipose tissue"}]}, "of different codes and"),
+        ({"classes": [ADIPOSE, TUMOR, GLASS]}, r"output grade: found 3 classes for tensor survival "
+         r"of shape \[2\], expected \[3\]"),
+        ({"tensor": "risk"}, r"found 2 classes for tensor risk of shape \[1\], expected \[2\]"),
+        ({"tensor": "nothing"}, "graph aggregator has no tensor nothing"),
+        ({"floor": 1.0}, "less than 1"),
+        ({"floor": -0.1}, "greater than or equal to 0"),
+    ],
+)  # fmt: skip
+def test_a_class_output_whose_classes_cannot_be_told_apart_or_counted_is_refused(
+    changes: dict[str, Any], sentence: str
+) -> None:
+    content = second_version()
+    classes = {"kind": "class", "name": "grade", "tensor": "survival", "code": TUMOR,
+               "classes": [ADIPOSE, TUMOR], "floor": 0.5}  # fmt: skip
+    content["outputs"].append(classes | changes)
+    with pytest.raises(BundleRejected, match=sentence):
+        manifest_of(content)
+
+
 def test_a_figure_outside_of_its_own_interval_is_refused() -> None:
     content = second_version()
     content["performance"] = [

@@ -34,13 +34,15 @@ MEASURE = {"kind": "measure", "name": "share", "code": TUMOR, "unit": PERCENT, "
            "map": "tissue", "classes": ["Neoplasm"]}  # fmt: skip
 UNSURE = {"uncertainty": SURE["uncertainty"]}
 BY_MEMBERS = {"uncertainty": {"how": "ensemble", "source": "tests", "tensor": "risk"}}
-CLASS = {"kind": "class", "name": "grade", "tensor": "survival", "code": TUMOR, "classes": CLASSES}
+CLASS = {"kind": "class", "name": "grade", "tensor": "survival", "code": TUMOR,
+         "classes": [OTHER, STROMA], "floor": 0.5}  # fmt: skip
+SURE_CLASS = CLASS | {"uncertainty": SURE["uncertainty"]}
+TRUE_CLASS = CLASS | {"uncertainty": CALIBRATED["uncertainty"]}
 
 
 @pytest.mark.parametrize(
     ("more", "changes", "sentence"),
     [
-        ([CLASS], {}, r"output grade \(of kind class\) cannot be reported"),
         ([MAP | UNSURE], {}, "what is known of the uncertainty of tissue cannot be reported"),
         ([MAP, MEASURE | BY_MEMBERS], {}, "what is known of the uncertainty of share cannot be"),
         ([SURE], {}, "what is known of the uncertainty of spots cannot be reported"),
@@ -59,9 +61,13 @@ def test_a_student_whose_answer_would_be_left_out_is_refused(
 
 
 @pytest.mark.parametrize(
-    "more", [[FLOORED], [CUT], [CALIBRATED], [MAP], [MAP, MEASURE], [MAP, MEASURE | UNSURE]]
+    "more",
+    [
+        *([FLOORED], [CUT], [CALIBRATED], [MAP], [MAP, MEASURE], [MAP, MEASURE | UNSURE]),
+        *([CLASS], [SURE_CLASS], [TRUE_CLASS]),
+    ],
 )
-def test_a_map_of_values_or_classes_and_what_is_counted_on_it_is_answered(
+def test_maps_what_is_counted_on_them_and_a_class_are_answered(
     more: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     root = write_bundle(tmp_path / "tiny")

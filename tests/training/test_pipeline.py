@@ -239,7 +239,7 @@ def test_features_of_another_spacing_or_of_unknown_origin_are_not_exported(chang
     assert "expected all of them by" in answer
 
 
-def test_a_label_task_gives_one_score_per_class(cohort, work):
+def test_a_label_task_gives_one_class_of_all_with_their_probabilities(cohort, work):
     dicom_train(
         "cohort", "build", "--name", "drawn-label", "--outcome", cohort / "outcome.csv",
         "--slides", cohort / "slides.csv", "--task", "light", "--classes", "few", "many",
@@ -253,17 +253,21 @@ def test_a_label_task_gives_one_score_per_class(cohort, work):
         "export", work / "label-run", "--encoder", "default", "--out", work / "label-bundle",
         "--name", "drawn-label",
     )  # fmt: skip
-    scores = open_bundle(work / "label-bundle").manifest.scores
-    assert [score.tensor for score in scores] == ["probability_few", "probability_many"]
+    found = open_bundle(work / "label-bundle").manifest
+    assert found.scores == ()
+    [output] = found.classifications
+    assert [code.meaning for code in output.classes] == ["few", "many"]
+    assert (output.name, output.floor, output.uncertainty.how) == ("light", 0.5, "calibration")
     patients = pd.read_csv(work / "label" / "patients.csv").set_index("patient")
     held = patients.index[patients["fold_official"] == 0]
+    assert output.uncertainty.count == len(held)
     slides = pd.read_csv(work / "label" / "slides.csv").set_index("patient")["file"]
+    table = pd.read_csv(work / "label-run" / "fold0-seed0" / "predictions.csv")
+    table = table[(table["role"] == "meanpool") & (table["rule"] == "inner")]
     graph = work / "label-bundle" / "aggregator.onnx"
-    said = [
-        run_graph(graph, {"features": read(Path(slides[patient])).feats})["probability_many"][0]
-        for patient in held
-    ]
-    assert scores[1].percentiles == pytest.approx(np.percentile(said, np.arange(101)), abs=1e-4)
+    for row in table.itertuples():
+        said = run_graph(graph, {"features": read(Path(slides[row.patient])).feats})["probability"]
+        assert said == pytest.approx([row.p0, row.p1], abs=1e-4)
 
 
 def test_a_name_that_no_bundle_may_have_is_refused_before_anything_is_written(run, work, tmp_path):

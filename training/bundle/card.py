@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from training.bundle.manifest import Student
@@ -70,8 +70,13 @@ def card(student: Student, name: str) -> str:
         task=run["task"],
         cohort=run["cohort"],
         recipe=_recipe(run),
-        says=_says(run, unit),
-        figures="\n".join(_figure(student, kind, figure) for kind, figure in student.figures),
+        says=_says(student),
+        figures="\n".join(
+            (
+                *(_figure(student, kind, figure) for kind, figure in student.figures),
+                *_named(student),
+            )
+        ),
         trained=_of_everybody(student) if student.is_of_everybody else _of_a_fold(unit),
         unit_of_use=_unit_of_use(student),
         beside=f" and {run['patients_beside']} beside it in training"
@@ -171,6 +176,13 @@ def _figure(student: Student, kind: str, figure: Interval) -> str:
     )
 
 
+def _named(student: Student) -> Iterator[str]:
+    """How good it is at naming a class."""
+    found = student.of_classes
+    for name, one in found.rows(student.floor) if found else ():
+        yield f"- {name}: {one.value:.3f} ({one.low:.3f} to {one.high:.3f})."
+
+
 def _validation(student: Student) -> str:
     unit = student.unit
     if student.is_of_everybody:
@@ -218,10 +230,22 @@ def _trained(unit: Mapping[str, Any]) -> str:
     return f"It was trained on {training + validation} patients; no epoch was chosen."
 
 
-def _says(run: Mapping[str, Any], unit: Mapping[str, Any]) -> str:
-    if "risk" in unit["student_outputs"]:
+def _says(student: Student) -> str:
+    run, unit, found = student.run, student.unit, student.of_classes
+    if student.survival:
         months = ", ".join(f"{edge:.1f}" for edge in unit["edges_months"][1:])
         return (
             f"Risk of death (higher is worse) and the probability of living past {months} months."
         )
-    return "A probability for each of: " + ", ".join(run["classes"]) + "."
+    known = "not known."
+    if found is not None and found.calibration is not None:
+        slope, intercept = found.calibration
+        known = (
+            f"slope {slope:.2f}, intercept {intercept:.2f} (1 and 0 would be perfect), "
+            f"{found.patients} patients."
+        )
+    return (
+        "A probability for each of: " + ", ".join(run["classes"]) + ". The most probable one is "
+        f"named where it has {100 * student.floor:g} % or more. No other class can be found.\n\n"
+        f"Calibration of all probabilities out of fold, one class against the rest: {known}"
+    )

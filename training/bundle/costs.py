@@ -66,6 +66,9 @@ def _shifts(
         )
     for curve in manifest.survivals:
         shift = max(shift, float(np.abs(answers[0][curve.tensor] - answers[1][curve.tensor]).max()))
+    for classes in manifest.classifications:
+        a, b = answers[0][classes.tensor], answers[1][classes.tensor]
+        shift = max(shift, float(np.abs(a - b).max()))
     ranks = [_rank(h, answers[0], answers[1]) for h in manifest.heatmaps]
     return shift, min(ranks, default=1.0)
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from engines.bundle import Bundle, open_bundle
 from engines.errors import BundleRejected
 from engines.manifest.values import Code
 from training.bundle.card import card
+from training.bundle.classes.figures import figures
+from training.bundle.classes.output import FLOOR, write_joined
 from training.bundle.figures import UnitOfUse, Use, scores_of, use_of
 from training.bundle.manifest import Beside, Student, manifest, require_manifest
 from training.bundle.subgroups import parts
@@ -50,6 +52,10 @@ class Request:
     """What a node shows it at once: one slide, or all slides of a study."""
     is_fixture: bool = False
     """Its numbers mean nothing, as those of drawn outcomes; no node serves it unasked."""
+    floor: float = FLOOR
+    """Of a student of classes: from which probability on one is named."""
+    class_codes: Mapping[str, Code] = field(default_factory=dict)
+    """Of classes, by their name in the run."""
 
 
 def export(request: Request) -> Path:
@@ -77,7 +83,10 @@ def export(request: Request) -> Path:
         raise TrainingError(f"{out}: found files, expected a new or empty directory; give another")
     encoder = source.manifest.graphs["encoder"]
     shutil.copyfile(source.file(encoder.file), out / "encoder.onnx")
-    shutil.copyfile(student.graph, out / "aggregator.onnx")
+    if student.survival:
+        shutil.copyfile(student.graph, out / "aggregator.onnx")
+    else:
+        write_joined(student.graph, student.run["classes"], out / "aggregator.onnx")
     with np.load(source.file(source.manifest.probe.file), allow_pickle=False) as probe:
         given = {t.name: probe[f"encoder/in/{t.name}"] for t in encoder.inputs}
     write_probe(["encoder", "aggregator"], given, out)
@@ -127,7 +136,19 @@ def _student(request: Request) -> Student:
     scores = _scores(request, said, units, use)
     beside = _beside(request.beside, content, role, request.unit)
     of_parts = tuple(parts(request.run, units, use.role))
-    return Student(content, said, unit.directory / "student.onnx", scores, use, beside, of_parts)
+    named = figures(units, use.role, request.floor) if content["classes"] else None
+    return Student(
+        content,
+        said,
+        unit.directory / "student.onnx",
+        scores,
+        use,
+        beside,
+        of_parts,
+        named,
+        request.floor,
+        request.class_codes,
+    )
 
 
 def _scores(

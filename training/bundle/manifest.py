@@ -5,10 +5,9 @@ Contract: engines/manifest.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,11 @@ from pydantic import ValidationError
 
 from engines.bundle import MANIFEST_FILE, Bundle
 from engines.manifest.reading import newest
+from engines.manifest.values import Code
 from engines.manifest.whole import Manifest
+from training.bundle.classes import output as classes
+from training.bundle.classes.figures import ClassFigures
+from training.bundle.classes.output import own
 from training.bundle.figures import Use
 from training.bundle.subgroups import Part, rows
 from training.errors import TrainingError
@@ -28,11 +31,7 @@ from training.scoring import resample
 TOLERANCE = 1e-3
 """Largest difference of a runtime on the probe; the engines differ by some 1e-5."""
 _SCHEME = "99DICOMNODE"
-_OWN_SCHEME = "99STUDENT"
-"""Of codes whose meaning depends on the run: ours keep theirs for ever."""
-_MOST_OF_VALUE = 16
 _SCORE_UNIT = {"value": "{score}", "scheme": "UCUM", "meaning": "score"}
-_PROBABILITY_UNIT = {"value": "{ratio}", "scheme": "UCUM", "meaning": "ratio"}
 _SITES = {
     "official": "Training and test patients share hospitals: part of the figures may be that.",
     "site": "Training and test patients share no hospital.",
@@ -74,6 +73,12 @@ class Student:
     beside: Beside | None = None
     parts: tuple[Part, ...] = ()
     """Of the cohort, with the figure in each."""
+    of_classes: ClassFigures | None = None
+    """Where it names classes."""
+    floor: float = classes.FLOOR
+    """From which probability on a class is named."""
+    codes: Mapping[str, Code] = field(default_factory=dict)
+    """Of classes, by name, where others are asked for."""
 
     @property
     def figures(self) -> list[tuple[str, resample.Interval]]:
@@ -116,8 +121,8 @@ def require_manifest(content: Mapping[str, object]) -> None:
 def manifest(name: str, version: str, student: Student, source: Bundle) -> dict[str, Any]:
     """The content of `manifest.json`; input and applicability are those of the encoder's bundle."""
     before = newest(json.loads((source.root / MANIFEST_FILE).read_text(encoding="utf-8")))
-    run, unit = student.run, student.unit
-    aggregator = _graph(student.graph, unit)
+    run = student.run
+    aggregator = _graph(student)
     encoder = before["graphs"]["encoder"] | {"file": "encoder.onnx"}
     # What an encoder's numbers may differ by is its own bundle's to say: they are of any size.
     tolerances = {
@@ -148,7 +153,7 @@ def manifest(name: str, version: str, student: Student, source: Bundle) -> dict[
         "finding": {
             "code": {"value": "C125201", "scheme": "NCIt", "meaning": "Overall Survival"}
             if student.survival
-            else _own(run["task"], run["task"].upper()),
+            else dict(classes.coded(run["task"])),
             "reference_cohort": _reference_cohort(student),
         },
         "outputs": _outputs(student),
@@ -163,6 +168,7 @@ def manifest(name: str, version: str, student: Student, source: Bundle) -> dict[
         },
         "performance": [
             *(_performance(student, kind, figure) for kind, figure in student.figures),
+            *_class_rows(student),
             *rows(
                 student.parts,
                 "C-index" if student.survival else "AUC",
@@ -181,10 +187,18 @@ def _reference_cohort(student: Student) -> str:
     return f"{shown}, that the student had not seen (fold {student.unit['fold']})"
 
 
-def _performance(student: Student, kind: str, figure: resample.Interval) -> dict[str, object]:
+def _class_rows(student: Student) -> list[dict[str, object]]:
+    """How good it is at naming a class, not only at ordering patients."""
+    found = student.of_classes.rows(student.floor) if student.of_classes else []
+    return [_performance(student, student.run["kind"], one, name) for name, one in found]
+
+
+def _performance(
+    student: Student, kind: str, figure: resample.Interval, name: str = ""
+) -> dict[str, object]:
     value, low, high = (round(v, 4) for v in (figure.value, figure.low, figure.high))
     return {
-        "figure": "C-index" if student.survival else "AUC",
+        "figure": name or ("C-index" if student.survival else "AUC"),
         "value": value,
         "low": low,
         "high": high,
@@ -194,11 +208,15 @@ def _performance(student: Student, kind: str, figure: resample.Interval) -> dict
     }
 
 
-def _graph(path: Path, unit: Mapping[str, Any]) -> dict[str, Any]:
+def _graph(student: Student) -> dict[str, Any]:
     """The manifest's description of the student's graph, shapes as they come out of a run."""
+    unit = student.unit
     example = np.zeros((7, unit["width"]), np.float32)
+    found = run_graph(student.graph, {"features": example})
+    if not student.survival:
+        found = classes.joined(found, student.run["classes"])
     outputs = []
-    for name, value in run_graph(path, {"features": example}).items():
+    for name, value in found.items():
         shape: list[int | str] = list(value.shape)
         if name in INSTANCE_AXIS:
             shape[INSTANCE_AXIS[name]] = "N"
@@ -209,20 +227,24 @@ def _graph(path: Path, unit: Mapping[str, Any]) -> dict[str, Any]:
 
 def _outputs(student: Student) -> list[dict[str, object]]:
     found: list[dict[str, object]] = []
-    for tensor, values in student.risk_or_probability.items():
-        name = tensor.replace("_", "-")
+    if student.survival:
+        risks = student.risk_or_probability["risk"]
         found.append(
             {
                 "kind": "score",
-                "name": name,
-                "tensor": tensor,
-                "code": {"value": "risk-score", "scheme": _SCHEME, "meaning": "Risk score"}
-                if tensor == "risk"
-                else _own(name.removeprefix("probability-"), _sentence(tensor)),
-                "unit": _SCORE_UNIT if tensor == "risk" else _PROBABILITY_UNIT,
-                "direction": "higher-is-worse" if tensor == "risk" else "none",
-                "percentiles": np.percentile(values, np.arange(101)).tolist(),
+                "name": "risk",
+                "tensor": "risk",
+                "code": {"value": "risk-score", "scheme": _SCHEME, "meaning": "Risk score"},
+                "unit": _SCORE_UNIT,
+                "direction": "higher-is-worse",
+                "percentiles": np.percentile(risks, np.arange(101)).tolist(),
             }
+        )
+    else:
+        run, of = student.run, student.of_classes
+        known = of.uncertainty(f"{run['cohort']}, outer {run['kind']} folds") if of else {}
+        found.append(
+            classes.output(run["task"], run["classes"], student.codes, student.floor, known)
         )
     if student.survival:
         found.append(_survival(student.unit["edges_months"][1:]))
@@ -249,18 +271,7 @@ def _survival(times: list[float]) -> dict[str, object]:
         "tensor": "survival",
         "times_months": months,
         "codes": [
-            _own(f"survival-{at + 1}", f"OS probability at {month:g} months")
+            own(f"survival-{at + 1}", f"OS probability at {month:g} months")
             for at, month in enumerate(months)
         ],
     }
-
-
-def _own(value: str, meaning: str) -> dict[str, str]:
-    """A code of the run; of a value that is too long its beginning, and what tells it apart."""
-    if len(value) > _MOST_OF_VALUE:
-        value = f"{value[: _MOST_OF_VALUE - 5]}-{hashlib.sha256(value.encode()).hexdigest()[:4]}"
-    return {"value": value, "scheme": _OWN_SCHEME, "meaning": meaning}
-
-
-def _sentence(tensor: str) -> str:
-    return f"Probability of {tensor.removeprefix('probability_')}"[:64]

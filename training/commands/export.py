@@ -39,6 +39,8 @@ class Export:
     organ: list[Code]
     unit: Literal["slide", "case"]
     fixture: bool
+    floor: float
+    class_code: list[tuple[str, Code]]
     engines: list[PlanEngine]
     """Whose plans are compiled into the bundle."""
     targets: list[Capability]
@@ -69,6 +71,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fixture", action="store_true",
                         help="say that its numbers mean nothing")  # fmt: skip
     parser.add_argument(
+        "--floor", type=_floor, default=0.5, metavar="P",
+        help="of a student of classes: below this probability none is named (default: 0.5)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--class-code", nargs="+", default=[], type=_class_code, metavar="CLASS=CODE",
+        help="the code of a class, as CLASS=VALUE:SCHEME:MEANING; default: codes of the bundle",
+    )  # fmt: skip
+    parser.add_argument(
         "--engines", nargs="+", default=[], choices=_ENGINES, metavar="ENGINE",
         help=f"compile the bundle's plans for {' or '.join(_ENGINES)}; the first needs no GPU",
     )  # fmt: skip
@@ -91,6 +101,29 @@ def _organ(text: str) -> Code:
         raise argparse.ArgumentTypeError(
             f"found {text!r}, expected one of {', '.join(_ORGANS)}, or VALUE:SCHEME:MEANING"
         ) from error
+
+
+def _class_code(text: str) -> tuple[str, Code]:
+    name, _, code = text.partition("=")
+    value, _, rest = code.partition(":")
+    scheme, _, meaning = rest.partition(":")
+    try:
+        return name, Code(value=value, scheme=scheme, meaning=meaning)
+    except ValidationError as error:
+        raise argparse.ArgumentTypeError(
+            f"found {text!r}, expected CLASS=VALUE:SCHEME:MEANING, value and scheme of at most 16 "
+            "characters"
+        ) from error
+
+
+def _floor(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a probability below 1")
+    return value
 
 
 def _capability(text: str) -> Capability:
@@ -121,6 +154,8 @@ def run(arguments: Export) -> int:
             organs=tuple(arguments.organ),
             unit=arguments.unit,
             is_fixture=arguments.fixture,
+            floor=arguments.floor,
+            class_codes=dict(arguments.class_code),
         )
     )
     print(ask_compilers(out))

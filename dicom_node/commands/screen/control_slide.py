@@ -11,13 +11,14 @@ from pathlib import Path
 from dicom_node.demo.wsm import write_slide
 from engines.compare import Control
 from engines.here.control import ControlUnusable, SlideAnswer
-from engines.manifest.outputs import HeatmapOutput
+from engines.manifest.outputs import ClassOutput, HeatmapOutput
 from engines.runtime import Runtime
+from inference.classification import standing
 from inference.errors import SlideUnreadable
 from inference.phantom.draw import draw
 from inference.predict import predict
 from inference.slide.files import files_in
-from inference.types import NOTHING, NotAssessable
+from inference.types import NOTHING, NotAssessable, Prediction
 
 _SEED = 13
 _SIDE_TILES = 12
@@ -63,9 +64,16 @@ def _answer(paths: list[Path], runtime: Runtime, slide: str) -> SlideAnswer:
         slide=f"{slide} of {said.tiles_analyzed} tiles",
         scores=said.scores,
         survivals=said.survivals,
+        probabilities=said.probabilities,
+        classes={c.name: _named(c, said) for c in runtime.manifest.classifications},
         maps={heatmap.name: heatmap.values for heatmap in said.heatmaps},
         tile_classes={one.name: one.classes[one.classes != NOTHING] for one in said.class_maps},
     )
+
+
+def _named(output: ClassOutput, said: Prediction) -> str:
+    place = standing(output, said.probabilities[output.name]).named
+    return "" if place is None else output.classes[place].meaning
 
 
 def _everywhere(runtime: Runtime) -> Runtime:

@@ -37,6 +37,7 @@ _REFUSED = (codes.NOT_PREDICTABLE.value, codes.SCHEME)
 _REASON = (codes.REASON.value, codes.SCHEME)
 _COUNTED = (codes.CLASSES_COUNTED.value, codes.SCHEME)
 _INTERVAL = (codes.INTERVAL.value, codes.SCHEME)
+_METHOD = (codes.MEASUREMENT_METHOD.value, codes.MEASUREMENT_METHOD.scheme_designator)
 _COMMENT = (codes.COMMENT.value, codes.COMMENT.scheme_designator)
 
 
@@ -67,6 +68,12 @@ class Section:
     """Outline (x, y) on the slide of the one marked place that it is about; empty if none."""
     is_of_specimen: bool = False
     """Whether it names a specimen as its own subject, as of one slide of a case."""
+
+    @property
+    def result(self) -> str:
+        """What is coded of the very thing that it is about, such as the diagnosis; empty where
+        nothing is."""
+        return next((value for name, value in self.statements if name == self.finding), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +164,8 @@ def _number(item: Dataset, language: Language) -> Number:
         told = ""
         if name_of(child) == _COUNTED:
             counted = str(child.TextValue)
+        if name_of(child) == _METHOD:
+            continue  # the heading says what the numbers below it are of
         if child.ValueType == "NUM":
             told = _written(child, language)
         elif child.ValueType == "TEXT":

@@ -81,6 +81,9 @@ def finding_of(column: Column, said: Said) -> None:
             head = style(10.5, bold=True)
             column.put(paragraph(title, head, bold=True), 1 * mm)
             last = title
+        if section.result and not said.reason:
+            column.put(paragraph(section.result, style(12, bold=True), bold=True), 1 * mm)
+            told.add((section.finding, section.result))
         numbers = together(section.numbers)
         counted = [n for n in numbers if n.counted]
         others = [n for n in numbers if not n.counted]

@@ -1,4 +1,4 @@
-"""Numbers of a report: how many digits, and the tiles of a map at and above its threshold."""
+"""Numbers of a report: how many digits, how well each is known, and tiles above a threshold."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from decimal import Decimal
 import numpy as np
 
 from engines.manifest.outputs import HeatmapOutput
+from engines.manifest.uncertainty import Calibrated, Ensemble, Interval, Uncertainty
 from engines.manifest.whole import Manifest
 from inference.types import Heatmap, Prediction
 
@@ -26,6 +27,31 @@ def percent(share: float) -> float | int:
     if not 0 <= share <= 1:
         raise ValueError(f"found probability {share}, expected [0, 1]")
     return rounded(float(Decimal(repr(float(share))) * 100))
+
+
+def known(uncertainty: Uncertainty, ends: tuple[float, float] | None, unit: str = "") -> str:
+    """What is known of a number: its interval, its calibration, or nothing."""
+    if isinstance(uncertainty, Calibrated):
+        return f"interval not known; calibration: {calibration(uncertainty).rstrip('.')}"
+    if ends is None or not isinstance(uncertainty, Interval | Ensemble):
+        return "uncertainty: not known"
+    low, high = (rounded(end) for end in ends)
+    if isinstance(uncertainty, Ensemble):
+        return f"members of an ensemble say {low} to {high}{unit}; {uncertainty.source}"
+    return f"{100 * uncertainty.level:g} % interval {low} to {high}{unit}; {uncertainty.source}"
+
+
+def calibration(uncertainty: Uncertainty) -> str:
+    """How far a probability may be taken as it is."""
+    if not isinstance(uncertainty, Calibrated):
+        return "not known."
+    tendency = ""
+    if uncertainty.intercept:
+        tendency = f", the values are too {'high' if uncertainty.intercept < 0 else 'low'} there"
+    return (
+        f"slope {uncertainty.slope:.2f} and intercept {uncertainty.intercept:.2f} (1 and 0 would "
+        f"be perfect{tendency}), on {uncertainty.count} of: {uncertainty.data}."
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from dicom_node.results.identity import Provenance, ResultNames
 from dicom_node.results.modules import plain
 from dicom_node.results.seg.layer import algorithm_parameters
 from dicom_node.results.sr import regions
+from dicom_node.results.sr.classes.groups import class_groups
 from dicom_node.results.sr.figures import heatmap_of, rounded
 from dicom_node.results.sr.measured import measured_groups
 from dicom_node.results.sr.measurements import measurements_of, number
@@ -47,8 +48,8 @@ def prediction_groups(
     names: ResultNames,
     notes: Sequence[str],
 ) -> list[PlanarROIMeasurementsAndQualitativeEvaluations]:
-    """Groups of the slide on its tissue outline, what is counted of its tissue, then one per top
-    patch, on its grid cell.
+    """Groups of the slide on its tissue outline, its class, what is counted of its tissue, then one
+    per top patch, on its grid cell.
 
     The first one names the algorithm: it is the same for all.
     """
@@ -65,6 +66,7 @@ def prediction_groups(
         if index == 0:
             _comment(group, [*_slide_comments(result, manifest), *notes])
         groups.append(group)
+    groups += class_groups(result, manifest, names, _intended_use(manifest))
     groups += measured_groups(result, manifest, names, _intended_use(manifest))
     for output in manifest.heatmaps:
         groups += _patch_groups(heatmap_of(result, output), output, result, names)

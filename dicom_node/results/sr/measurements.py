@@ -44,25 +44,32 @@ def measurements_of(result: Prediction, manifest: Manifest) -> list[list[Measure
 
 
 def number(
-    name: _Name, value: float, unit: _Name, ends: tuple[float, float] | None = None
+    name: _Name,
+    value: float,
+    unit: _Name,
+    ends: tuple[float, float] | None = None,
+    *,
+    method: _Name | None = None,
 ) -> Measurement:
-    """A measurement; `ends` are low and high of its interval, in its own unit.
+    """A measurement; `ends` are low and high of its interval, in its own unit; `method` says what
+    the number is where its name does not.
 
     They stand below it as text. TID 310 has numbers for them, which the validators of the template
     refuse below a measurement.
     """
-    measurement = Measurement(name, value, unit)
+    measurement = Measurement(name, value, unit, method=method)
     item = measurement[0]
     # highdicom writes 234 as "234.0"
     item.MeasuredValueSequence[0].NumericValue = str(value)
     if ends is not None:
         low, high = (rounded(end) for end in ends)
         item.ContentSequence = [
+            *(item.get("ContentSequence") or ()),
             TextContentItem(
                 name=CodedConcept.from_code(codes.INTERVAL),
                 value=f"{low} to {high}",
                 relationship_type=RelationshipTypeValues.HAS_PROPERTIES,
-            )
+            ),
         ]
     return measurement
 

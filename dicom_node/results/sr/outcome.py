@@ -6,16 +6,23 @@ from collections.abc import Iterator
 
 from dicom_node.results.seg import labels
 from dicom_node.results.sr import composition
-from dicom_node.results.sr.figures import above, heatmap_of, percent, rounded
+from dicom_node.results.sr.classes.sentences import of_classes
+from dicom_node.results.sr.figures import (
+    above,
+    calibration,
+    heatmap_of,
+    known,
+    percent,
+    rounded,
+)
 from engines.manifest.outputs import HeatmapOutput, ScoreOutput, SurvivalOutput
-from engines.manifest.uncertainty import Calibrated, Ensemble, Interval, Uncertainty
 from engines.manifest.whole import Manifest
 from inference.types import Prediction
 
 
 def results_of(result: Prediction, manifest: Manifest) -> Iterator[str]:
-    """The composition of the tissue, scores, curves, what is counted, maps; a model that gives no
-    score says so."""
+    """The composition of the tissue, the class, scores, curves, what is counted, maps; a model that
+    gives no number of the slide says so."""
     yield from composition.of_tissue([result], manifest, result)
     yield from numbers_of(result, manifest)
     yield from maps_of(result, manifest)
@@ -23,12 +30,13 @@ def results_of(result: Prediction, manifest: Manifest) -> Iterator[str]:
 
 
 def numbers_of(result: Prediction, manifest: Manifest) -> Iterator[str]:
-    """Scores, then curves, then what is counted on maps of classes."""
+    """The class, then scores, then curves, then what is counted on maps of classes."""
+    yield from of_classes(result, manifest)
     for score in manifest.scores:
         yield _score(result, score, manifest)
     for curve in manifest.survivals:
         yield from _curve(result, curve)
-    if not manifest.scores and not manifest.survivals:
+    if not (manifest.scores or manifest.survivals or manifest.classifications):
         gives = "maps and what is counted on them" if manifest.measures else "a map"
         yield f"No score of the {manifest.unit} is given: this model gives {gives} only."
     yield from composition.of_measures(result, manifest)
@@ -46,18 +54,18 @@ def calibrations_of(manifest: Manifest) -> Iterator[str]:
     for output in manifest.heatmaps:
         if output.shows != "attention":
             name = labels.quantity(output)
-            known = _calibration(output.uncertainty)
-            yield f"Calibration of the {name[:1].lower()}{name[1:]}: {known}"
+            how = calibration(output.uncertainty)
+            yield f"Calibration of the {name[:1].lower()}{name[1:]}: {how}"
     for output in manifest.class_maps:
-        known = _calibration(output.uncertainty)
-        yield f"Calibration of the classes of {output.name}: {known}"
+        how = calibration(output.uncertainty)
+        yield f"Calibration of the classes of {output.name}: {how}"
 
 
 def _score(result: Prediction, score: ScoreOutput, manifest: Manifest) -> str:
     value = result.scores[score.name]
     unit = "" if score.unit.value in ("1", "{score}") else f" {score.unit.meaning}"
     ends = result.intervals.get(score.name, (None,))[0]
-    text = f"{score.code.meaning} {rounded(value)}{unit} ({_known(score.uncertainty, ends)})."
+    text = f"{score.code.meaning} {rounded(value)}{unit} ({known(score.uncertainty, ends)})."
     if score.name in result.percentiles:
         text += (
             f" It ranks above {round(result.percentiles[score.name])} of 100 of: "
@@ -69,11 +77,10 @@ def _score(result: Prediction, score: ScoreOutput, manifest: Manifest) -> str:
 def _curve(result: Prediction, curve: SurvivalOutput) -> Iterator[str]:
     probabilities = result.survivals[curve.name]
     ends = result.intervals.get(curve.name, (None,) * len(probabilities))
-    for code, probability, known in zip(curve.codes, probabilities, ends, strict=True):
-        around = None if known is None else (100 * known[0], 100 * known[1])
-        yield (
-            f"{code.meaning} {percent(probability)} % ({_known(curve.uncertainty, around, ' %')})."
-        )
+    for code, probability, around in zip(curve.codes, probabilities, ends, strict=True):
+        in_percent = None if around is None else (100 * around[0], 100 * around[1])
+        how = known(curve.uncertainty, in_percent, " %")
+        yield f"{code.meaning} {percent(probability)} % ({how})."
 
 
 def _map(result: Prediction, output: HeatmapOutput, manifest: Manifest) -> Iterator[str]:
@@ -100,27 +107,3 @@ def _picture(output: HeatmapOutput) -> str:
     floor = f"nothing below {output.floor:g} is shown" if output.floor else "all values are shown"
     region = "" if output.threshold is None else f"; the region is drawn at {output.threshold:g}"
     return f"{floor}{region}."
-
-
-def _known(uncertainty: Uncertainty, ends: tuple[float, float] | None, unit: str = "") -> str:
-    """What is known of a number: its interval, its calibration, or nothing."""
-    if isinstance(uncertainty, Calibrated):
-        return f"interval not known; calibration: {_calibration(uncertainty).rstrip('.')}"
-    if ends is None or not isinstance(uncertainty, Interval | Ensemble):
-        return "uncertainty: not known"
-    low, high = (rounded(end) for end in ends)
-    if isinstance(uncertainty, Ensemble):
-        return f"members of an ensemble say {low} to {high}{unit}; {uncertainty.source}"
-    return f"{100 * uncertainty.level:g} % interval {low} to {high}{unit}; {uncertainty.source}"
-
-
-def _calibration(uncertainty: Uncertainty) -> str:
-    if not isinstance(uncertainty, Calibrated):
-        return "not known."
-    tendency = ""
-    if uncertainty.intercept:
-        tendency = f", the values are too {'high' if uncertainty.intercept < 0 else 'low'} there"
-    return (
-        f"slope {uncertainty.slope:.2f} and intercept {uncertainty.intercept:.2f} (1 and 0 would "
-        f"be perfect{tendency}), on {uncertainty.count} of: {uncertainty.data}."
-    )

@@ -34,15 +34,24 @@ def report_cards(report: Report, *, with_patches: bool) -> str:
 
 
 def headline(report: Report) -> str:
-    """The refusal, or the first numbers of the report, for a list of slides."""
+    """The refusal, or the class and the first numbers of the report, for a list of slides."""
     if report.is_refusal:
         return _box(_REFUSED, _reasons(report.statements))
     cautions = words_of(report).cautions
     box = _box(_READ_FIRST, cautions) if cautions else ""
     found = of_a_model(report)
-    shown = (found or of_the_slide(report))[:_FIRST]
+    shown = _first(found or of_the_slide(report))
     mark = bool(found) and report.is_research
-    return f"{box}<table>{numbers.rows(shown, (), mark=mark)}</table>"
+    results = (named for group in report.statements for named in group.result)
+    rows = _coded(results) + numbers.rows(shown, (), mark=mark)
+    return f"{box}<table>{rows}</table>"
+
+
+def _first(found: Sequence[Measurement]) -> Sequence[Measurement]:
+    """The first numbers; of probabilities of classes the highest."""
+    chances = [m for m in found if m.is_of_class]
+    others = [m for m in found if not m.is_of_class]
+    return [*sorted(chances, key=lambda m: -float(m.value)), *others][:_FIRST]
 
 
 def has_numbers(report: Report) -> bool:
@@ -116,15 +125,20 @@ def _group(group: Group, words: Words, *, mark: bool) -> str:
     """Heading, numbers and coded statements of a group of the slide."""
     of_the_model = [m for m in group.measurements if not numbers.is_of_the_analysis(m.name)]
     table, others = composition_table(of_the_model, mark=mark)
-    rows = numbers.rows(others, words.with_numbers, mark=mark)
+    rows = _coded(group.result) + numbers.rows(others, words.with_numbers, mark=mark)
     said_above = {USE, "Caution"} if words.cautions else {USE}
-    rows += "".join(
-        f'<tr><th scope="row">{escape(name)}</th>'
-        f'<td class="words" colspan="2">{escape(value)}</td></tr>'
-        for name, value in gathered(e for e in group.evaluations if e[0] not in said_above)
-    )
+    rows += _coded(gathered(e for e in group.statements if e[0] not in said_above))
     heading = f"<h3>{escape(group.finding)}</h3>" if group.finding else ""
     return heading + table + (f"<table>{rows}</table>" if rows else "")
+
+
+def _coded(statements: Iterable[Named]) -> str:
+    """Rows of a table, of what is coded."""
+    return "".join(
+        f'<tr><th scope="row">{escape(name)}</th>'
+        f'<td class="words" colspan="2">{escape(value)}</td></tr>'
+        for name, value in statements
+    )
 
 
 def _reasons(groups: Sequence[Group]) -> Sequence[str]:

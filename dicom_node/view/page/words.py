@@ -52,13 +52,14 @@ def words_of(report: Report) -> Words:
     cautions = [c for c in comments if _CAUTION.match(c)]
     stated_use = [c for c in comments if c.startswith(f"{USE}: ")]
     of_numbers = [c for c in comments if numbers.said_of_a_number(c, of_the_slide(report))]
-    plain = [c for c in comments if c not in (*cautions, *stated_use, *of_numbers)]
     taken = [r for r in named if _OF_USE.search(r[0]) or _STANDS_ABOVE.search(r[0])]
     assessed, results, limits = (
         [r for r in named if r not in taken and pattern.search(r[0])]
         for pattern in (_ASSESSED, _RESULT, _OF_LIMITS)
     )
     rest = [r for r in named if r not in (*taken, *assessed, *results, *limits)]
+    said = (*cautions, *stated_use, *of_numbers)
+    plain = [c for c in comments if c not in said and not any(c in text for _, text in results)]
     everything = [*rest, *(("", c) for c in plain)]
     analyzed = [r for r in everything if _is_of_the_analysis(r)]
     use = [text for name, text in named if _OF_USE.search(name)]

@@ -1,0 +1,1 @@
+"""The one class of a slide or case: every word of it, and its measurement groups."""

@@ -1,0 +1,88 @@
+"""Measurement groups of the one class of a slide or case (PS3.16 TID 1410): one an output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from highdicom.sr import (
+    CodedConcept,
+    Measurement,
+    PlanarROIMeasurementsAndQualitativeEvaluations,
+    QualitativeEvaluation,
+    RelationshipTypeValues,
+    TextContentItem,
+    TrackingIdentifier,
+)
+from pydicom.sr.coding import Code
+
+from dicom_node.results import codes
+from dicom_node.results.identity import ResultNames
+from dicom_node.results.modules import plain
+from dicom_node.results.sr import regions
+from dicom_node.results.sr.classes.sentences import beside_of, ends_of, result_of, standing_of
+from dicom_node.results.sr.figures import percent
+from dicom_node.results.sr.measurements import number
+from engines.manifest.outputs import ClassOutput
+from engines.manifest.uncertainty import Unknown
+from engines.manifest.whole import Manifest
+from inference.classification import Standing
+from inference.types import Prediction
+
+
+def class_groups(
+    result: Prediction,
+    manifest: Manifest,
+    names: ResultNames,
+    evaluations: Sequence[QualitativeEvaluation],
+) -> Iterator[PlanarROIMeasurementsAndQualitativeEvaluations]:
+    """A group for each output of classes, on the outline of the tissue (PS3.16 TID 1410): the class
+    that stands out, coded, and the probability of every class under the code of that class.
+
+    `evaluations` are of every group. Raises ValueError for a result that lacks what the manifest
+    promises.
+    """
+    for index, output in enumerate(manifest.classifications):
+        found = standing_of(result, output)
+        text = plain(f"classes of {output.name} {index + 1}").replace("(", "").replace(")", "")
+        group = PlanarROIMeasurementsAndQualitativeEvaluations(
+            tracking_identifier=TrackingIdentifier(
+                uid=names.uid("tracking classes", index), identifier=text
+            ),
+            referenced_region=regions.tissue_outline(result),
+            finding_type=codes.concept(output.code),
+            measurements=list(_measurements(output, result)),
+            qualitative_evaluations=[_coded(output, found), *evaluations, *_unsure(output)],
+        )
+        for sentence in (result_of(output, found), *beside_of(output)):
+            group[0].ContentSequence.append(
+                TextContentItem(
+                    name=CodedConcept.from_code(codes.COMMENT),
+                    value=plain(sentence),
+                    relationship_type=RelationshipTypeValues.CONTAINS,
+                )
+            )
+        yield group
+
+
+def _coded(output: ClassOutput, found: Standing) -> QualitativeEvaluation:
+    value: Code | CodedConcept = codes.NO_CLASS
+    if found.named is not None:
+        value = codes.concept(output.classes[found.named])
+    return QualitativeEvaluation(name=codes.concept(output.code), value=value)
+
+
+def _unsure(output: ClassOutput) -> Iterator[QualitativeEvaluation]:
+    if isinstance(output.uncertainty, Unknown):
+        yield QualitativeEvaluation(name=codes.UNCERTAINTY, value=codes.NOT_KNOWN)
+
+
+def _measurements(output: ClassOutput, result: Prediction) -> Iterator[Measurement]:
+    """The method says what the number under the code of a class is."""
+    for place, code in enumerate(output.classes):
+        yield number(
+            codes.concept(code),
+            percent(result.probabilities[output.name][place]),
+            codes.PERCENT,
+            ends_of(output, place, result),
+            method=codes.CLASS_PROBABILITY,
+        )
