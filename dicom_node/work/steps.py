@@ -129,7 +129,7 @@ class Steps:
             slides = {slide.key: slide for slide in self._objects.slides(run, moved)}
             numbered = self._writing.numbered(run, slides, map(Job.read, texts))
             for job, numbers in numbered.items():
-                objects, trouble = self._writing.write(run, slides, job, numbers, goes.asked)
+                objects, trouble = self._writing.write(run, slides, job, numbers, goes.wanted)
                 moved()
                 made += objects
                 seen_to.append(self._heard(job, trouble))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dicom_node.config.whole import Config
 from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Result, Run
+from dicom_node.results.kinds import Wanted
 from dicom_node.work.cases.said import SaidOfCases, failed
 from dicom_node.work.cases.written import CaseObjects
 from dicom_node.work.outputs import ResultObjects
@@ -66,7 +67,7 @@ class Cases:
         slides: Mapping[str, SlideFiles],
         job: Job,
         numbers: Mapping[Job, int],
-        wanted: frozenset[str],
+        wanted: Wanted,
     ) -> tuple[list[Result], str]:
         """Build and write the objects of a case, with the numbers of its parts; and what an
         operator must see to."""

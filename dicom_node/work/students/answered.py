@@ -1,4 +1,4 @@
-"""What was predicted of a slide or a case, kept for an attempt that only builds other forms of it."""
+"""What was predicted of a slide or a case, kept for an attempt that only builds other forms."""
 
 from __future__ import annotations
 
@@ -36,8 +36,9 @@ class Answered:
         return answer
 
     def before(self, run: Run, job: Job) -> Analyzed | None:
-        """What an earlier attempt with the same students said of a slide or a case, where a destination
-        refused a form, so that only others are to be built; None where it has to be analyzed."""
+        """What an earlier attempt with the same students said of a slide or a case, where a
+        destination refused a form, so that only others are to be built; None where it has to be
+        analyzed."""
         if not self._ledger.queries.refused_kinds(run.study, run.revision):
             return None
         try:
