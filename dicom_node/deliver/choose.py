@@ -14,6 +14,7 @@ from dicom_node.config.peers import Destination
 from dicom_node.deliver.forms.chains import Accepted, chain, is_report
 from dicom_node.ledger.rows import DestinationSeen, Result
 from dicom_node.results import kinds
+from dicom_node.results.kinds import Selection, Wanted
 from dicom_node.sop_classes import JPEG_LS_LOSSLESS, SEGMENTATION, SopClass
 
 Refused = Mapping[str, str]
@@ -68,6 +69,20 @@ class Plan:
     """Names of the destinations whose segmentations have the grid of a level of the slide."""
 
     @property
+    def wanted(self) -> Wanted:
+        """What is made for somebody who asks for it; a set for each who is sent something else."""
+        sets = {s.own_kind: s for s in self.selections.values() if kinds.SET.name in s.kinds}
+        return Wanted(self.asked, tuple(sets[name] for name in sorted(sets)))
+
+    @property
+    def selections(self) -> dict[str, Selection]:
+        """What each destination is sent, by its name."""
+        return {
+            name: Selection(frozenset(c.sent for c in choices if c.sent), name in self.on_level)
+            for name, choices in self.choices.items()
+        }
+
+    @property
     def asked(self) -> frozenset[str]:
         """Names of the kinds that are made for somebody who asks for them."""
         sent = {choice.sent for choices in self.choices.values() for choice in choices}
@@ -78,14 +93,10 @@ class Plan:
 
     def routes(self, made: Sequence[Result]) -> dict[str, frozenset[str]]:
         """SOP Instance UIDs of what each destination is sent, by its name."""
-        laid = _on_level(made)
+        by_model = [[r for r in made if r.model == m] for m in {r.model for r in made}]
         return {
-            name: frozenset(
-                (laid.get(_what(r), r) if name in self.on_level else r).sop_instance_uid
-                for r in made
-                if _is_among(r.kind, choices)
-            )
-            for name, choices in self.choices.items()
+            name: frozenset(r.sop_instance_uid for some in by_model for r in selection.of(some))
+            for name, selection in self.selections.items()
         }
 
     def lacking(self, made: Sequence[Result]) -> list[str]:

@@ -95,6 +95,7 @@ def _as_one(making: CaseMaking, parts: list[Making], built: list[BuiltObject]) -
         formers=making.formers,
         made=tuple(built),
         wanted=making.wanted,
+        sets=making.sets,
         parts=tuple(parts),
     )
 

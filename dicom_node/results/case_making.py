@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pydicom import Dataset
 
 from dicom_node.results.identity import Provenance
+from dicom_node.results.kinds import Selection
 from dicom_node.results.making import BuiltObject, Former
 from engines.manifest.whole import Manifest
 from inference.case.values import CASE, CaseResult
@@ -57,6 +58,8 @@ class CaseMaking:
     """Maps of its slides."""
     wanted: frozenset[str] | None = None
     """Names of the kinds to be made that are made only where asked for; None: none of them."""
+    sets: tuple[Selection, ...] = ()
+    """What a set names, for each that is made; without any one set names all that was made."""
 
     @property
     def files(self) -> SlideFiles:

@@ -7,7 +7,10 @@ only where it is asked for are `making.asked_series_number`, by a `place` of its
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from dicom_node.sop_classes import (
     BASIC_TEXT_SR,
@@ -157,6 +160,73 @@ def kind_of(name: str) -> Kind | None:
     """The line of an object by its own `kind`; of several that fit, the one of the longest name."""
     fitting = [k for k in KINDS if name == k.name or name.startswith(f"{k.name}-")]
     return max(fitting, key=lambda k: len(k.name), default=None)
+
+
+class Made(Protocol):
+    """An object that was made."""
+
+    @property
+    def kind(self) -> str:
+        """Its own kind."""
+
+    @property
+    def slide(self) -> str:
+        """Key of its slide; CASE for one of all slides together."""
+
+
+_M = TypeVar("_M", bound=Made)
+_MOST_LETTERS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What one destination is sent, or several, of what the node makes: what a set names there."""
+
+    kinds: frozenset[str]
+    """By name."""
+    on_level: bool = False
+    """Whether a Segmentation on the grid of a level is sent in the place of the usual one."""
+
+    def of(self, made: Sequence[_M]) -> list[_M]:
+        """Those of the objects of one model that are sent, in their order; of sets its own."""
+        prefix = f"{LEVEL.name}-"
+        laid = {(one.slide, one.kind.removeprefix(prefix)): one for one in made
+                if kind_of(one.kind) == LEVEL}  # fmt: skip
+        found = [
+            laid.get((one.slide, one.kind), one) if self.on_level else one
+            for one in made
+            if self._has(one.kind)
+        ]
+        return list({id(one): one for one in found}.values())
+
+    @property
+    def own_kind(self) -> str:
+        """The `kind` of its sets: `set` where what is made unasked is sent, on the grid of tiles;
+        else what is sent besides, or letters that stand for all that is sent."""
+        is_usual = all(kind.name in self.kinds for kind in KINDS if not kind.asked)
+        more = [k.name for k in KINDS if k.asked and k.name in self.kinds and k != SET]
+        parts = [*more, *(["on-level"] if self.on_level else [])]
+        name = "-".join([SET.name, "+".join(parts)]) if parts else SET.name
+        if is_usual and len(name) <= _MOST_LETTERS:
+            return name
+        told = f"{sorted(self.kinds)} {self.on_level}"
+        return f"{SET.name}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
+
+    def _has(self, own_kind: str) -> bool:
+        kind = kind_of(own_kind)
+        if kind == SET:
+            return SET.name in self.kinds and own_kind == self.own_kind
+        return kind is None or kind.name in self.kinds
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be made of what is made only where it is asked for."""
+
+    kinds: frozenset[str] = frozenset()
+    """By name."""
+    sets: tuple[Selection, ...] = ()
+    """Each has a set of its own; without any one set names all."""
 
 
 def asked_names() -> tuple[str, ...]:

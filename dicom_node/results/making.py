@@ -9,7 +9,7 @@ from datetime import datetime
 from pydicom import Dataset
 
 from dicom_node.results.identity import Provenance, ResultNames
-from dicom_node.results.kinds import LEVEL, REPORT, Kind, kind_of
+from dicom_node.results.kinds import LEVEL, REPORT, Kind, Selection, kind_of
 from dicom_node.sop_classes import SEGMENTATION
 from engines.manifest.whole import Manifest
 from inference.slide.files import SlideFiles
@@ -74,6 +74,8 @@ class Making:
     """Objects of the same slide that were made before."""
     wanted: frozenset[str] | None = None
     """Names of the kinds to be made that are made only where asked for; None: none of them."""
+    sets: tuple[Selection, ...] = ()
+    """What a set names, for each that is made; without any one set names all that was made."""
     parts: tuple[Making, ...] = ()
     """Of a case: each of its slides; `source` is then the header of the first one used."""
 

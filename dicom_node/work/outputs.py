@@ -18,6 +18,7 @@ from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Result, Revision, Run
 from dicom_node.results.build import objects_of
 from dicom_node.results.files import write as write_file
+from dicom_node.results.kinds import Wanted
 from dicom_node.results.making import BuiltObject, Making
 from dicom_node.results.selfcheck.whole import require_checked
 from dicom_node.results.sources import predecessor_in
@@ -101,7 +102,7 @@ class ResultObjects:
         return self._earlier.numbers(run, jobs)
 
     def write(
-        self, run: Run, slide: SlideFiles, job: Job, number: int, wanted: frozenset[str]
+        self, run: Run, slide: SlideFiles, job: Job, number: int, wanted: Wanted
     ) -> tuple[list[Result], str]:
         """Build and write the objects of the job with this number, in delivery order; `wanted` as
         in `Making`.
@@ -127,7 +128,7 @@ class ResultObjects:
         run: Run,
         one: Written,
         result: Prediction | NotAssessable,
-        wanted: frozenset[str],
+        wanted: Wanted,
     ) -> Making:
         # No time of this attempt: a killed one must come to the same bytes under the same UIDs.
         at = self._earlier.dated(run, one, self.closed(run))
@@ -145,7 +146,8 @@ class ResultObjects:
             predecessors=self._earlier.predecessors(run, one, provenance.variant),
             formers=self._earlier.formers(run, one, provenance.variant),
             notes=notes,
-            wanted=wanted,
+            wanted=wanted.kinds,
+            sets=wanted.sets,
         )
 
     def source(self, run: Run, slide: SlideFiles, base: str) -> Dataset:

@@ -91,11 +91,8 @@ class Steps:
         with self._working.watch.on(run, "waiting") as moved:
             self._wait_while_paused(run, State.ANALYZING, moved)
         with self._turn(), self._working.on(run, ANALYZING, self._spared(job)) as moved:
-            if job.is_case:
-                answer = self._analyze_case(run, job, moved)
-            else:
-                known = self._answered.before(run, job)
-                answer = known or self._analyze_slide(run, job, moved)
+            analyze = self._analyze_case if job.is_case else self._analyze_slide
+            answer = self._answered.before(run, job) or analyze(run, job, moved)
         self._note_work(run, job, time.monotonic() - began)
         return answer
 
@@ -115,7 +112,9 @@ class Steps:
             result, trouble = self._cases.analyze(run, job, moved, stop, DIED if is_over else "")
         except predict.Stopped as stopped:
             self._halt(job.slide, stopped)
-        return Analyzed(result, self._heard(job, trouble))
+        answer = self._answered.keep(run, job, result, self._heard(job, trouble))
+        self._cases.discard_tiles(run, job, moved)
+        return answer
 
     def build(self, run: Run, texts: Sequence[str], troubles: Sequence[str]) -> Built | Stale:
         """The objects of every slide, written, and their deliveries, queued."""
@@ -130,7 +129,7 @@ class Steps:
             slides = {slide.key: slide for slide in self._objects.slides(run, moved)}
             numbered = self._writing.numbered(run, slides, map(Job.read, texts))
             for job, numbers in numbered.items():
-                objects, trouble = self._writing.write(run, slides, job, numbers, goes.asked)
+                objects, trouble = self._writing.write(run, slides, job, numbers, goes.wanted)
                 moved()
                 made += objects
                 seen_to.append(self._heard(job, trouble))

@@ -4,9 +4,11 @@ results give equal bytes."""
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +22,16 @@ _SCHEMA = 1
 _META, _NUMBERS = "case", "numbers"
 
 
-def save(result: CaseResult, path: Path) -> None:
-    """Write the result; readers see the whole file or none, also after a power cut."""
-    meta = {
+def save(result: CaseResult, path: Path, note: Mapping[str, Any] | None = None) -> None:
+    """Write the result, with a `note` of JSON values beside it; readers see the whole file or none,
+    also after a power cut."""
+    meta: dict[str, Any] = {
         "schema": _SCHEMA,
         "slides": [slide.key for slide in result.slides],
         "refusal": result.refusal,
     }
+    if note is not None:
+        meta["note"] = dict(note)
     text = json.dumps(meta, sort_keys=True, allow_nan=False)
     arrays: dict[str, Any] = {_META: np.frombuffer(text.encode(), np.uint8)}
     arrays |= {f"slide-{n}": _packed(slide.result) for n, slide in enumerate(result.slides)}
@@ -56,6 +61,16 @@ def load(path: Path) -> CaseResult:
             refusal=None if refusal is None else (Reason(refusal[0]), refusal[1]),
             numbers=numbers,
         )
+
+
+def note_of(path: Path) -> dict[str, Any]:
+    """The note that was saved beside a result; empty if none. Raises OSError, or ValueError for a
+    file of another kind."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(json.loads(arrays[_META].tobytes()).get("note", {}))
+    except (KeyError, EOFError, BadZipFile) as error:
+        raise ValueError("expected the result of a case, found another file") from error
 
 
 def _packed(result: Prediction | NotAssessable) -> NDArray[np.uint8]:

@@ -164,3 +164,29 @@ def test_a_pacs_without_3d_reports_gets_the_text_of_the_case_first_and_then_its_
     assert SR_3D not in classes
     assert classes.count(SEG) == 4
     assert classes.index(SEG) >= classes.count(SR_TEXT), "reports first"
+
+
+def test_a_case_that_a_pacs_refuses_by_status_is_sent_in_the_next_form_and_not_analyzed_again(
+    tmp_path,
+):
+    folder = study(tmp_path / "slides", {"A": "lung", "B": "lung", "X": "liver"})
+    bundle: Path = case_student(tmp_path / "lung", "lung")
+    takes = {SR_3D: [EXPLICIT], SR_TEXT: [EXPLICIT], SEG: [EXPLICIT]}
+    refusing = ProfiledPacs(takes, answers_to={SR_3D: 0x0122})
+    with running(refusing) as pacs, node(tmp_path / "node", pacs.port) as n:
+        n.config.write_text(n.config.read_text() + model("cases", bundle))
+        n.start()
+        wait_for(lambda: n.ledger.queries.destinations(), what="the destination asked")
+        assert storescu(n.port, folder).returncode == 0
+        uid = study_of(folder / "A")
+        revision = n.finished(uid)
+        assert revision.state is State.DONE, revision.reason
+        built = [e for e in n.ledger.queries.events(uid) if e.kind == "results_built"]
+        kept = {path.name: path.stat().st_mtime for path in n.folder.rglob("prediction-*.npz")}
+    assert len(built) == 2
+    assert [name for name in kept if "case" in name]
+    assert {name for name, at in kept.items() if at > built[0].at} == set(), "used once more"
+    sent = [str(ds.SOPClassUID) for ds in pacs.came]
+    assert sent[0] == SR_3D
+    assert sent.count(SEG) == 4
+    assert [ds for ds in pacs.came if ds.SOPClassUID == SR_TEXT and "of the case" in texts(ds)[0]]

@@ -24,6 +24,7 @@ from dicom_node.results import kinds
 from dicom_node.results.build import build_objects
 from dicom_node.results.files import write
 from dicom_node.results.making import BuiltObject, Making, series_number_of
+from dicom_node.view.items import evidence_of
 from engines.manifest.whole import Manifest
 from inference.slide.files import SlideFiles
 from inference.types import Heatmap
@@ -260,3 +261,67 @@ def test_the_series_of_a_variant_is_named_in_the_language_of_the_results(
         said = str(found[name].dataset.SeriesDescription)
         assert said.startswith(start)
         assert "RESEARCH" not in said
+
+
+# -- sets ------------------------------------------------------------------------------------------
+
+
+def test_a_set_names_what_its_destination_is_sent_and_nothing_else(
+    phantom_study: PhantomStudy, tmp_path: Path
+):
+    slide = slide_files(phantom_study.folder, tmp_path / "slide", EDITS["latin"])
+    source = dcmread(slide.base_path, stop_before_pixels=True)
+    usual = ["report", "heatmap", "region", "set"]
+    goes = plan(
+        [
+            destination(name="new", objects=usual),
+            destination(name="all", objects=[*usual, "attention"]),
+            destination(name="old", objects=[*usual, "attention"], heatmap_grid="level"),
+            destination(name="text", objects=["report-text", "set"]),
+            destination(name="none", objects=["report"]),
+        ],
+        {},
+    )
+    making = Making(
+        source, predicted(source), with_region(), PROVENANCE, slide, 0,
+        wanted=goes.wanted.kinds, sets=goes.wanted.sets,
+    )  # fmt: skip
+    made = build_objects(making)
+    by_uid = {str(b.dataset.SOPInstanceUID): b for b in made}
+    rows = [result(b.kind, uid) for uid, b in by_uid.items()]
+    sets = {b.kind for b in made if b.kind.startswith("set")}
+    assert len(sets) == len(goes.wanted.sets) == 4
+    assert {"set", "set-on-level"} < sets
+    numbers = [int(b.dataset.SeriesNumber) for b in made]
+    assert len(set(numbers)) == len(numbers)
+    for name, sent in goes.routes(rows).items():
+        own = [by_uid[uid].dataset for uid in sent if by_uid[uid].kind in sets]
+        assert len(own) == (name != "none")
+        for one in own:
+            assert evidence_of(one) - {str(source.SOPInstanceUID)} == sent - {
+                str(one.SOPInstanceUID)
+            }
+    kinds_at_old = {by_uid[uid].kind for uid in goes.routes(rows)["old"]}
+    assert kinds_at_old == {"report", "level-heatmap-tumor", "level-region-tumor", "set-on-level"}
+
+
+def test_the_name_of_a_set_fits_its_column_whatever_is_sent():
+    every = frozenset(kind.name for kind in kinds.KINDS)
+    names = {
+        kinds.Selection(some, on_level).own_kind
+        for some in (every, every - {"heatmap"}, frozenset({"summary"}))
+        for on_level in (False, True)
+    }
+    assert len(names) == 6
+    assert all(len(name) <= 32 and kinds.kind_of(name) == kinds.SET for name in names)
+
+
+def test_the_report_is_the_same_whatever_grid_a_destination_is_sent(
+    phantom_study: PhantomStudy, tmp_path: Path
+):
+    slide = slide_files(phantom_study.folder, tmp_path / "slide", EDITS["latin"])
+    uids = {
+        str(built(slide, wanted=wanted)["report"].dataset.SOPInstanceUID)
+        for wanted in (frozenset[str](), LEVEL, frozenset({"level", "set"}))
+    }
+    assert len(uids) == 1

@@ -62,3 +62,25 @@ def test_a_heatmap_goes_when_its_report_is_there_and_never_without_it(standing, 
 
 def test_a_report_waits_for_nothing():
     assert turn_of(due("1", "report"), [report(REFUSED)]) == Send()
+
+
+@pytest.mark.parametrize(
+    ("state", "turn"),
+    [
+        (DeliveryState.DELIVERED, Send()),
+        (DeliveryState.PENDING, Wait()),
+        (DeliveryState.REFUSED, Never("not sent: it names heatmap-tumor, which is not there")),
+    ],
+)
+def test_a_set_goes_last_and_never_where_what_it_names_is_not(state, turn):
+    due = DueDelivery(Run("1", 1, 1), "1.1", "p", "x", 0, 0.0, "set-on-level", "a", "m")
+    of_other = Standing("heatmap-tumor", "b", "m", DeliveryState.PENDING, None)
+    standing = [
+        Standing("report", "a", "m", DeliveryState.DELIVERED, None),
+        Standing("heatmap-tumor", "a", "m", state, None),
+        Standing("set-on-level", "a", "m", DeliveryState.PENDING, None),
+        of_other,
+    ]
+    assert turn_of(due, standing) == turn
+    of_case = replace(due, slide="case")
+    assert turn_of(of_case, standing) == Wait()

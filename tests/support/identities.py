@@ -28,6 +28,7 @@ from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import ReceivedInstance, Result, Run
 from dicom_node.ledger.states import DeliveryState, State
 from dicom_node.results.identity import ROLES, result_uid
+from dicom_node.results.kinds import Wanted
 from dicom_node.results.sources import predecessor_in
 from dicom_node.work.outputs import ResultObjects
 from dicom_node.work.routing.values import Route, Student, Taken
@@ -219,7 +220,7 @@ class History:
         for slide, job, number in zip(slides, jobs, objects.numbers(run, jobs), strict=True):
             archive.save(self._result(slide), objects.prediction_path(run, job))
             self._maybe_die(may_die)
-            rows, trouble = objects.write(run, slide, job, number, frozenset())
+            rows, trouble = objects.write(run, slide, job, number, Wanted())
             assert not trouble
             made += rows
         self._maybe_die(may_die)

@@ -17,11 +17,13 @@ _TO_RIGHT = re.compile(r"[^\W\d_]+|\d+(?:[.,:/+-]\d+)*")
 
 def has_to_left(text: str) -> bool:
     """Whether any of it is written from right to left."""
-    return any(_runs_to_left(c) for c in text)
+    return any(map(_runs_to_left, set(text)))
 
 
 def as_handed_over(text: str) -> str:
     """The words of a line in the order in which they are set from its left end on."""
+    if not has_to_left(text):
+        return text
     words = text.split(" ")
     set_so_far: list[str] = []
     at = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 from xml.sax.saxutils import escape
@@ -31,12 +32,27 @@ def font(script: str, *, bold: bool) -> TTFont:
     return made
 
 
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """A text with its fonts, to be set in one size or in several."""
+
+    markup: str
+    is_shaped: bool
+
+    def at(self, style: ParagraphStyle) -> Paragraph:
+        """One line or many."""
+        bent = ParagraphStyle("shaped", parent=style, shaping=1) if self.is_shaped else style
+        return Paragraph(self.markup, bent)
+
+
+def ready(text: str, *, bold: bool = False) -> Marked:
+    """A text of any script; a character that no font has is written by its number."""
+    return Marked(marked(text, bold=bold), needs_shaping(text))
+
+
 def paragraph(text: str, style: ParagraphStyle, *, bold: bool = False) -> Paragraph:
-    """One line or many of any script; a character that no font has is written by its number."""
-    bent = style
-    if needs_shaping(text):
-        bent = ParagraphStyle("shaped", parent=style, shaping=1)
-    return Paragraph(marked(text, bold=bold), bent)
+    """The same, in one size."""
+    return ready(text, bold=bold).at(style)
 
 
 def font_name(*, bold: bool = False) -> str:
@@ -46,18 +62,17 @@ def font_name(*, bold: bool = False) -> str:
 
 def needs_shaping(text: str) -> bool:
     """Whether its letters are right only when they are set with regard to each other."""
-    return has_to_left(text) or any(ord(c) in _COMPLEX for c in text)
+    return has_to_left(text) or any(ord(c) in _COMPLEX for c in set(text))
 
 
 def marked(text: str, *, bold: bool = False) -> str:
     """ReportLab's markup of a text, each part of it in a font that has its letters."""
     scripts = preferred(text)
 
-    def of(character: str) -> str | None:
-        return next((s for s in scripts if _has(s, bold, character)), None)
-
+    handed = as_handed_over(text)
+    of = {c: next((s for s in scripts if _has(s, bold, c)), None) for c in set(handed)}
     parts = []
-    for script, group in groupby(as_handed_over(text), key=of):
+    for script, group in groupby(handed, key=of.get):
         run = "".join(group)
         if script is None:
             run, script = "".join(f"[U+{ord(c):04X}]" for c in run), ""
@@ -70,12 +85,13 @@ def preferred(text: str) -> tuple[str, ...]:
 
     One Han character is drawn in several ways: as where the text is from, as far as it shows.
     """
-    names = {unicodedata.name(c, "").split(" ")[0] for c in text}
-    if names & set(_KANA) or any("HALFWIDTH KATAKANA" in unicodedata.name(c, "") for c in text):
+    names = {c: unicodedata.name(c, "") for c in set(text)}
+    first = {name.split(" ")[0] for name in names.values()}
+    if first & set(_KANA) or any("HALFWIDTH KATAKANA" in name for name in names.values()):
         return ("", "JP", "SC", "TC", "KR")
-    if "HANGUL" in names:
+    if "HANGUL" in first:
         return ("", "KR", "TC", "SC", "JP")
-    han = [c for c in text if unicodedata.name(c, "").startswith("CJK ")]
+    han = [c for c, name in names.items() if name.startswith("CJK ")]
     whole = [s for s in _SCRIPTS[1:] if all(_has(s, False, c) for c in han)]
     return ("", *dict.fromkeys((*whole, *_SCRIPTS[1:])))
 

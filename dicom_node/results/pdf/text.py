@@ -12,7 +12,7 @@ from reportlab.platypus import Paragraph
 from dicom_node.config.languages import Language
 from dicom_node.results.language.speaking import phrase, sentences
 from dicom_node.results.pdf.composition import together
-from dicom_node.results.pdf.fonts import font, paragraph
+from dicom_node.results.pdf.fonts import Marked, font, paragraph, ready
 from dicom_node.results.pdf.said import Number, Said, Section
 
 mm = 72 / 25.4
@@ -154,17 +154,39 @@ def sentences_of(canvas: Canvas, said: Said, box: tuple[float, float, float, flo
     title = phrase("What the report says", said.language)
     head = paragraph(title, style(10.5, bold=True), bold=True)
     top -= height_of(head, right - left) + 1 * mm
-    for size in _SIZES:
-        made = [paragraph(f"• {s}", style(size)) for s in told]
-        heights = [height_of(p, right - left) + 0.8 * mm for p in made]
-        if sum(heights) <= top - bottom:
-            break
+    texts = [ready(f"• {s}") for s in told]
+    room = top - bottom
+    made, heights = _set(texts, style(_SIZES[-1]), right - left)
+    if sum(heights) > room:
+        made = _cut(told, heights, room, said.language)
     else:
-        made = _cut(told, heights, top - bottom, said.language)
+        made = _largest(texts, right - left, room) or made
     column = Column(canvas, left, right, box[3])
     column.put(head, 1 * mm)
     for found in made:
         column.put(found, 0.8 * mm)
+
+
+def _largest(texts: list[Marked], width: float, room: float) -> list[Paragraph]:
+    """As large as all have room, by halves; empty where only the smallest size does."""
+    found: list[Paragraph] = []
+    sizes = list(_SIZES[:-1])
+    while sizes:
+        middle = len(sizes) // 2
+        made, heights = _set(texts, style(sizes[middle]), width)
+        if sum(heights) <= room:
+            found, sizes = made, sizes[:middle]
+        else:
+            sizes = sizes[middle + 1 :]
+    return found
+
+
+def _set(
+    texts: list[Marked], own: ParagraphStyle, width: float
+) -> tuple[list[Paragraph], list[float]]:
+    """The sentences in one size, and how high each is with the gap below it."""
+    made = [text.at(own) for text in texts]
+    return made, [height_of(found, width) + 0.8 * mm for found in made]
 
 
 def _cut(told: list[str], heights: list[float], room: float, language: Language) -> list[Paragraph]:

@@ -33,7 +33,7 @@ class Layer:
 
 def layer_of(segmentation: Dataset, geometry: SlideGeometry) -> Layer:
     """The first segment of a FRACTIONAL Segmentation of ours, on the slide's own grid."""
-    seg = hd.seg.Segmentation.from_dataset(segmentation)
+    seg = read_only(segmentation)
     shared = seg.SharedFunctionalGroupsSequence[0]
     row_mm, col_mm = (float(mm) for mm in shared.PixelMeasuresSequence[0].PixelSpacing)
     segment = seg.SegmentSequence[0]
@@ -43,6 +43,15 @@ def layer_of(segmentation: Dataset, geometry: SlideGeometry) -> Layer:
         values=seg.get_total_pixel_matrix(rescale_fractional=True)[..., 0],
         stride_px=(row_mm / geometry.spacing_row_mm, col_mm / geometry.spacing_col_mm),
     )
+
+
+def read_only(segmentation: Dataset) -> hd.seg.Segmentation:
+    """A Segmentation for highdicom to read: a copy of all its items would take longer than all that
+    is made of it. The items are those of `segmentation`, so nothing may be changed in it."""
+    own = Dataset()
+    own.update(segmentation)
+    own.file_meta = segmentation.file_meta
+    return hd.seg.Segmentation.from_dataset(own, copy=False)
 
 
 def values_of(making: Making, segmentation: Dataset) -> NDArray[np.float32]:

@@ -20,6 +20,7 @@ from dicom_node.results.making import BuiltObject, Making
 from dicom_node.results.modules import blank_header, complete, pixel_measures, series_description
 from dicom_node.results.seg import labels
 from dicom_node.results.seg.layer import MAXIMUM, fix_dimension_uid, short
+from dicom_node.results.seg.layers import read_only
 from dicom_node.results.seg.levels import GridLevel, fitting, levels_of
 from dicom_node.results.sources import set_sources
 from inference.slide.characters.header import UTF_8
@@ -51,8 +52,7 @@ def make(making: Making) -> Iterator[BuiltObject]:
 
 def _values(segmentation: Dataset) -> NDArray[np.uint8]:
     """Stored values of each segment, [R, C, S]."""
-    seg = Segmentation.from_dataset(segmentation)
-    stored: NDArray[np.uint8] = seg.get_total_pixel_matrix(
+    stored: NDArray[np.uint8] = read_only(segmentation).get_total_pixel_matrix(
         rescale_fractional=False, skip_overlap_checks=True, dtype=np.uint8
     )
     return stored

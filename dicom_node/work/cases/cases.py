@@ -1,4 +1,4 @@
-"""The job of a case: it is analyzed, kept and written, as that of a slide is."""
+"""The job of a case: it is analyzed and written, as that of a slide is."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dicom_node.config.whole import Config
 from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Result, Run
+from dicom_node.results.kinds import Wanted
 from dicom_node.work.cases.said import SaidOfCases, failed
 from dicom_node.work.cases.written import CaseObjects
 from dicom_node.work.outputs import ResultObjects
@@ -14,7 +15,6 @@ from dicom_node.work.students.earlier import Earlier
 from dicom_node.work.students.jobs import Assigning, Job
 from dicom_node.work.students.opened import Students
 from engines.errors import DeviceFailed
-from inference.case import archive
 from inference.case.values import CaseResult
 from inference.slide.files import SlideFiles
 from inference.tiles.values import discard
@@ -40,33 +40,12 @@ class Cases:
 
     def analyze(
         self, run: Run, job: Job, moved: Callable[[], None], stop: Callable[[], bool], died: str
-    ) -> tuple[str, str]:
-        """Keep the result of a case: the name of its type, and what an operator must see to.
+    ) -> tuple[CaseResult, str]:
+        """The result of a case, and what an operator must see to.
 
         `died` says why the model is not to run; empty where it is. A silent one that fails holds
         nobody else back. Raises what `work.slides.result_of` does.
         """
-        result, trouble = self._result_of(run, job, moved, stop, died)
-        archive.save(result, self._objects.prediction_path(run, job))
-        for slide in self._objects.slides(run, moved):
-            discard(self._objects.tiles_path(run, job.on(slide.key)))
-        return type(result).__name__, trouble
-
-    def write(
-        self,
-        run: Run,
-        slides: Mapping[str, SlideFiles],
-        job: Job,
-        numbers: Mapping[Job, int],
-        wanted: frozenset[str],
-    ) -> tuple[list[Result], str]:
-        """Build and write the objects of a case, with the numbers of its parts; and what an
-        operator must see to."""
-        return self._written.write(run, slides, job, numbers, wanted)
-
-    def _result_of(
-        self, run: Run, job: Job, moved: Callable[[], None], stop: Callable[[], bool], died: str
-    ) -> tuple[CaseResult, str]:
         known = self._roster.of(job.model)
         if known is None or died:
             return failed(died or "The model of the case is not there any more."), died
@@ -76,3 +55,20 @@ class Cases:
             if not known.is_silent:
                 raise
             return failed(str(error)), str(error)
+
+    def discard_tiles(self, run: Run, job: Job, moved: Callable[[], None]) -> None:
+        """Remove what was kept of single tiles: the result of the case is on the disk."""
+        for slide in self._objects.slides(run, moved):
+            discard(self._objects.tiles_path(run, job.on(slide.key)))
+
+    def write(
+        self,
+        run: Run,
+        slides: Mapping[str, SlideFiles],
+        job: Job,
+        numbers: Mapping[Job, int],
+        wanted: Wanted,
+    ) -> tuple[list[Result], str]:
+        """Build and write the objects of a case, with the numbers of its parts; and what an
+        operator must see to."""
+        return self._written.write(run, slides, job, numbers, wanted)

@@ -10,6 +10,7 @@ from dicom_node.ledger.rows import Result, Run
 from dicom_node.results.case import objects_of_case
 from dicom_node.results.case_making import CaseMaking, OneSlide, files_of_case
 from dicom_node.results.identity import Provenance
+from dicom_node.results.kinds import Wanted
 from dicom_node.study.evidence import patients_differ
 from dicom_node.work.outputs import ResultObjects
 from dicom_node.work.routing.values import Taken
@@ -42,7 +43,7 @@ class CaseObjects:
         slides: Mapping[str, SlideFiles],
         job: Job,
         numbers: Mapping[Job, int],
-        wanted: frozenset[str],
+        wanted: Wanted,
     ) -> tuple[list[Result], str]:
         """Build and write the objects of a case, in delivery order, and what an operator must see
         to. Slides of several patients have no report together: it would be in one's record."""
@@ -85,7 +86,7 @@ class CaseObjects:
         result: CaseResult,
         routed: Mapping[str, Taken],
         assigned: Mapping[str, Assigned],
-        wanted: frozenset[str],
+        wanted: Wanted,
     ) -> CaseMaking:
         if one.known is None:
             raise ValueError("found a case without a model, expected that of its job")
@@ -106,7 +107,8 @@ class CaseObjects:
                 *(one.taken.cautions if one.taken else ()),
                 *_organs_differ({key: assigned[key].organ for key, _ in result.used}),
             ),
-            wanted=wanted,
+            wanted=wanted.kinds,
+            sets=wanted.sets,
         )
 
     def _slide(self, run: Run, one: Written, base: str, taken: Taken | None) -> OneSlide:

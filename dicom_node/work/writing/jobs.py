@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Result, Run
+from dicom_node.results.kinds import Wanted
 from dicom_node.work.cases.cases import Cases
 from dicom_node.work.interruptions import BUILDING, DIED, Working, is_set_aside
 from dicom_node.work.outputs import ResultObjects
@@ -54,7 +55,7 @@ class Writing:
         slides: Mapping[str, SlideFiles],
         job: Job,
         numbers: Mapping[Job, int],
-        wanted: frozenset[str],
+        wanted: Wanted,
     ) -> tuple[list[Result], str]:
         """The objects of a job, and what an operator must see to; `wanted` are the kinds to be made
         of those that are made only where asked for."""
@@ -71,7 +72,7 @@ class Writing:
         slides: Mapping[str, SlideFiles],
         job: Job,
         numbers: Mapping[Job, int],
-        wanted: frozenset[str],
+        wanted: Wanted,
     ) -> tuple[list[Result], str]:
         if job.is_case:
             return self._cases.write(run, slides, job, numbers, wanted)
