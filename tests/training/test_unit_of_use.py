@@ -13,6 +13,7 @@ from nodes import dicom_node
 torch = pytest.importorskip("torch", reason="needs the training extra")
 
 from drawn_cohorts import command, draw_cohort  # noqa: E402
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score  # noqa: E402
 from sksurv.metrics import concordance_index_censored  # noqa: E402
 
 from engines.bundle import open_bundle  # noqa: E402
@@ -155,9 +156,8 @@ def test_tolerances_of_an_encoder_are_those_that_its_bundle_states(work, tmp_pat
     assert found["encoder/features"] == stated
 
 
-def test_probabilities_of_one_slide_are_ranked_among_those_of_one_slide(work):
-    """A student of everybody: what the students of the folds said of first slides, calibrated as
-    it is itself."""
+def test_a_student_of_classes_has_the_figures_of_its_unit(work):
+    """Of everybody: from what the students of the folds said of first slides, or of all."""
     outcome = pd.read_csv(work / "outcome.csv")
     late = outcome["time_months"] > outcome["time_months"].median()
     outcome.assign(kind=np.where(late, "many", "few")).to_csv(work / "label.csv", index=False)
@@ -170,14 +170,22 @@ def test_probabilities_of_one_slide_are_ranked_among_those_of_one_slide(work):
     for unit in ROLES:
         command("export", work / "kinds", "--encoder", work / "tiles", "--unit", unit, "--all",
                 "--out", work / f"kind-{unit}", "--name", "kinds")  # fmt: skip
-        found[unit] = open_bundle(work / f"kind-{unit}").manifest.scores[1].percentiles
+        manifest = open_bundle(work / f"kind-{unit}").manifest
+        assert [output.kind for output in manifest.outputs] == ["class", "map"]
+        found[unit] = {row.figure: row.value for row in manifest.performance if not row.subgroup}
+    for unit, role in ROLES.items():
+        parts = folds(work / "kinds", role)
+        auc = np.mean([roc_auc_score(part["label"], part["p1"]) for part in parts])
+        right = np.mean([
+            balanced_accuracy_score(part["label"], part[["p0", "p1"]].to_numpy().argmax(axis=1))
+            for part in parts
+        ])  # fmt: skip
+        assert found[unit]["AUC"] == pytest.approx(auc, abs=1e-4)
+        assert found[unit]["balanced accuracy"] == pytest.approx(right, abs=1e-4)
+    assert found["slide"] != found["case"]
     place = work / "kinds" / "all-seed0"
     said = json.loads((place / "unit.json").read_text())
     assert len(said["one_slide_probabilities"]["probability_many"]) == len(outcome)
-    for unit, key in {"slide": "one_slide_probabilities", "case": "student_scores"}.items():
-        values = said[key]["probability_many"]
-        assert found[unit] == pytest.approx(np.percentile(values, np.arange(101)), abs=1e-6)
-    assert found["slide"] != found["case"]
     change = [json.loads((work / "kinds" / f"fold{at}-seed0" / "unit.json").read_text())["raw"]
               for at in range(5)]  # fmt: skip
     logits = np.concatenate([raw["one_slide_logits"] for raw in change])
