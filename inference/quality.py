@@ -16,11 +16,11 @@ from engines.manifest.claims import Applicability
 from engines.manifest.tensors import TileInput
 from engines.manifest.values import Code
 from engines.manifest.whole import Manifest
-from inference.classification import probabilities_fault
 from inference.composition.classes import classes_fault
+from inference.outputs.classification import probabilities_fault
+from inference.outputs.uncertainty import wrong_interval
 from inference.slide.terms import substance_name
 from inference.types import Reason
-from inference.uncertainty import wrong_interval
 
 ROUNDING = 1e-5
 """How far a probability may leave [0, 1] by rounding; it is clipped."""

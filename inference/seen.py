@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from engines.manifest.outputs import HeatmapOutput
 from engines.manifest.whole import Manifest
-from inference.classification import probabilities_of
 from inference.heatmap import assemble
+from inference.outputs.classification import probabilities_of
+from inference.outputs.uncertainty import intervals
 from inference.specimen.deciding import Decision
 from inference.tiles.grid import TileGrid
 from inference.types import NotAssessable, Prediction, Reason
-from inference.uncertainty import intervals
 
 COARSE = "_coarse"
 POSITIONS = "positions"

@@ -25,7 +25,7 @@ SPEAKERS = (
     "dicom_node/work/students/jobs.py",
     "dicom_node/study/evidence.py",
     "inference/case/predict.py", "inference/composition", "inference/types.py",
-    "inference/classification.py", "inference/encoded.py", "inference/predict.py",
+    "inference/outputs/classification.py", "inference/encoded.py", "inference/predict.py",
     "inference/errors.py", "inference/quality.py", "inference/slide", "inference/tiles",
     "inference/tissue", "inference/specimen/deciding.py", "inference/specimen/codes.py",
 )  # fmt: skip

@@ -20,10 +20,10 @@ from engines.runtime import open_runtime
 from inference import archive, predict
 from inference.case import archive as case_archive
 from inference.case.predict import of_any_amount, predict_case
-from inference.classification import probabilities_fault, probabilities_of, standing
+from inference.outputs.classification import probabilities_fault, probabilities_of, standing
+from inference.outputs.uncertainty import intervals, wrong_interval
 from inference.quality import output_refusal
 from inference.types import NotAssessable, Prediction, Reason
-from inference.uncertainty import intervals, wrong_interval
 
 NAN = float("nan")
 PURPLE, PINK, GLASS = (np.array(COLORS[name], float) for name in ("Tumor", "Stroma", "Glass"))

@@ -10,9 +10,9 @@ from bundles import manifest as tiny
 
 from engines.manifest.first import upgraded
 from engines.manifest.whole import Manifest
+from inference.outputs.uncertainty import intervals, wrong_interval
 from inference.quality import output_refusal
 from inference.types import Reason
-from inference.uncertainty import intervals, wrong_interval
 
 TENSORS = {"how": "interval", "low_tensor": "low", "high_tensor": "high", "source": "tests"}
 HALF = {"how": "interval", "half_width": 0.25, "source": "tests"}

@@ -13,8 +13,8 @@ from engines.compare import Control
 from engines.here.control import ControlUnusable, SlideAnswer
 from engines.manifest.outputs import ClassOutput, HeatmapOutput
 from engines.runtime import Runtime
-from inference.classification import standing
 from inference.errors import SlideUnreadable
+from inference.outputs.classification import standing
 from inference.phantom.draw import draw
 from inference.predict import predict
 from inference.slide.files import files_in

@@ -25,7 +25,7 @@ from dicom_node.results.sr.measurements import number
 from engines.manifest.outputs import ClassOutput
 from engines.manifest.uncertainty import Unknown
 from engines.manifest.whole import Manifest
-from inference.classification import Standing
+from inference.outputs.classification import Standing
 from inference.types import Prediction
 
 

@@ -12,7 +12,7 @@ from dicom_node.results.sr.figures import calibration, percent, rounded
 from engines.manifest.outputs import ClassOutput
 from engines.manifest.uncertainty import Calibrated, Ensemble, Interval
 from engines.manifest.whole import Manifest
-from inference.classification import Standing, standing
+from inference.outputs.classification import Standing, standing
 from inference.types import Prediction
 
 _LEAST = 1e-4
