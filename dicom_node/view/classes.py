@@ -22,11 +22,14 @@ _UNCOLORED = (120, 120, 120)
 
 @dataclass(frozen=True, slots=True)
 class ClassShown:
-    """A class of tissue, as its segment says."""
+    """A class of tissue, as its segment says. How much of it there is says the report."""
 
     name: str
     rgb: tuple[int, int, int]
-    area_mm2: float
+    is_drawn: bool
+    """Whether any tile is of it."""
+    label: str = ""
+    """Its name in the language of the objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +42,6 @@ class ClassMap:
     pixels: NDArray[np.uint8]
     """RGBA [H, W, 4]; transparent where no tissue was analyzed."""
     classes: tuple[ClassShown, ...]
-
-    @property
-    def area_mm2(self) -> float:
-        """Of all of them."""
-        return sum(one.area_mm2 for one in self.classes)
 
 
 def class_maps(
@@ -65,7 +63,6 @@ def _of_file(path: Path, geometry: SlideGeometry, shape: tuple[int, int]) -> lis
     numbers = [n + 1 for n, _, _ in segments]
     matrix = seg.get_total_pixel_matrix(combine_segments=False, segment_numbers=numbers)
     at = places_of(theirs, geometry, shape)
-    cell_mm2 = theirs.spacing_row_mm * theirs.spacing_col_mm
     maps = []
     for name in dict.fromkeys(of[0] for _, _, of in segments):
         own = [(k, s, of[1]) for k, (_, s, of) in enumerate(segments) if of[0] == name]
@@ -75,7 +72,8 @@ def _of_file(path: Path, geometry: SlideGeometry, shape: tuple[int, int]) -> lis
             mask = matrix[..., k] > 0
             rgb = _color_of(segment)
             pixels[look_up(mask, at).reshape(shape) > 0] = (*rgb, _ALPHA)
-            shown.append(ClassShown(meaning, rgb, float(mask.sum()) * cell_mm2))
+            label = str(segment.SegmentLabel).partition(" (")[0]
+            shown.append(ClassShown(meaning, rgb, bool(mask.any()), label))
         described = str(own[0][1].get("SegmentDescription", ""))
         maps.append(ClassMap(name, described, pixels, tuple(shown)))
     return maps

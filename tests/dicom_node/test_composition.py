@@ -302,6 +302,8 @@ def test_classes_of_a_student_without_a_threshold_have_a_region_of_their_own(
     assert [str(s.SegmentLabel) for s in region.SegmentSequence] == [
         "Tumor (research)", "Stroma (research)", "Lymphocytes (research)",
     ]  # fmt: skip
+    assert str(region.SeriesDescription).startswith("Classes of tissue")
+    assert region.ContentDescription == "Classes of tissue (research)"
     assert dciodvfy_errors(found.files["region-tissue"]) == []
 
 
@@ -342,8 +344,7 @@ def test_the_page_shows_the_classes_with_areas_and_colors(whole: Made, tmp_path:
     segs = [whole.files["heatmap-tumor"], whole.files["region-tumor"]]
     with open_slide(whole.slide.paths) as opened:
         [found] = class_maps(segs, opened.geometry, (168, 192))
-    areas = {one.name: one.area_mm2 for one in found.classes}
-    assert areas == {name: pytest.approx(n * TILE_MM2) for name, n in TILES.items()}
+    assert {one.name for one in found.classes if one.is_drawn} == set(TILES)
     letter = SIDE * TILE_PX // 8
     place = {"Tumor": (4.5, 4.5), "Stroma": (4.5, 9.5), "Lymphocytes": (7.5, 6.5)}
     for one in found.classes:
@@ -358,7 +359,10 @@ def test_the_page_shows_the_classes_with_areas_and_colors(whole: Made, tmp_path:
     ).read_text()
     assert "Classes of tissue: tissue" in page
     assert page.count('<table class="composition">') == 2
-    assert "Stroma: 60.9 % of the tissue" in page
+    table, legend = page.split('<table class="composition">')[1:]
+    for shown in (table, legend.partition("</table>")[0]):
+        assert "Stroma: 60.9 % of the tissue" in shown
+        assert '<td class="value">60.9</td>' in shown
     assert page.count('class="region"') == 1, "a class is no region with a border"
 
 
@@ -415,3 +419,13 @@ def test_a_share_of_too_few_tiles_is_said_nowhere_in_the_report(
     )
     assert "%" not in result
     assert "uncertainty" not in result
+    page = write_page(
+        tmp_path / "page.html",
+        slide_paths=few.paths,
+        sr_path=found.files["report"],
+        seg_paths=[found.files["heatmap-tumor"], found.files["region-tumor"]],
+    ).read_text()
+    legend = page.partition('<table class="composition">')[2].partition("</table>")[0]
+    assert f'<td class="value">{area}</td><td class="unit">mm²</td>' in legend
+    assert "%" not in legend
+    assert "100 %" not in page

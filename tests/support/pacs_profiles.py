@@ -35,6 +35,10 @@ class ProfiledPacs:
     """The same by SOP class, where it differs."""
     takes_s: float = 0.0
     """Seconds that it needs for an object."""
+    aborts: Sequence[str] = ()
+    """SOP classes at whose objects it breaks the association off, and answers nothing."""
+    rejects: int = 0
+    """So many associations are rejected first: "temporary congestion"."""
     finds: bool = False
     gets: bool = False
     tells: Sequence[str] = ()
@@ -50,8 +54,10 @@ class ProfiledPacs:
         ds = event.dataset
         ds.file_meta = event.file_meta
         self.came.append(ds)
+        if ds.SOPClassUID in self.aborts:
+            event.assoc.abort()
         answer = self.answers_to.get(str(ds.SOPClassUID), self.answers)
-        if answer == _SUCCESS:
+        if answer == _SUCCESS and ds.SOPClassUID not in self.aborts:
             self.holds[str(ds.SOPInstanceUID)] = ds
         return answer
 
@@ -71,6 +77,12 @@ class ProfiledPacs:
         if held is not None:
             yield _PENDING, held
 
+    def on_request(self, event: Any) -> None:
+        if self.rejects:
+            self.rejects -= 1
+            event.assoc.acse.send_reject(0x02, 0x03, 0x01)
+            event.assoc.kill()
+
 
 @contextmanager
 def running(pacs: ProfiledPacs) -> Iterator[ProfiledPacs]:
@@ -84,8 +96,12 @@ def running(pacs: ProfiledPacs) -> Iterator[ProfiledPacs]:
         entity.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
     if pacs.gets:
         entity.add_supported_context(StudyRootQueryRetrieveInformationModelGet)
-    handlers = [(evt.EVT_C_STORE, pacs.on_store), (evt.EVT_C_FIND, pacs.on_find),
-                (evt.EVT_C_GET, pacs.on_get)]  # fmt: skip
+    handlers = [
+        (evt.EVT_REQUESTED, pacs.on_request),
+        (evt.EVT_C_STORE, pacs.on_store),
+        (evt.EVT_C_FIND, pacs.on_find),
+        (evt.EVT_C_GET, pacs.on_get),
+    ]
     server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
     pacs.port = int(server.server_address[1])
     try:

@@ -45,6 +45,11 @@ def of_class(code: Code, manifest: Manifest) -> str:
     return _marked(code.meaning, manifest)
 
 
+def of_classes(manifest: Manifest) -> str:
+    """What a Segmentation of nothing but classes of tissue is called."""
+    return _marked("Classes of tissue", manifest)
+
+
 def class_color(nth: int) -> CIELabColor:
     """The color of the `nth` class of a map, 0-based; those after the ninth are lighter."""
     lighter = nth // len(_CLASSES)

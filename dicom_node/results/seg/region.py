@@ -101,7 +101,7 @@ def _of_classes_alone(
     first = classes[0]
     layer = Layer(
         kind=f"region {output.name}",
-        label=first.label,
+        label=labels.of_classes(manifest),
         description=first.description,
         content_label="REGION",
         segmentation_type="BINARY",

@@ -19,7 +19,7 @@ from inference.types import SlideGeometry
 _AREA, _SHARE = "mm²", "%"
 _ABOUT = (
     "Each tile has the color of its most probable class. Glass and other background has none. "
-    "Areas and shares are of whole tiles, counted on this picture's grid."
+    "Areas and shares are those of the report: where it states none, none is shown."
 )
 
 
@@ -41,10 +41,15 @@ def composition_table(
 
 
 def class_cards(
-    maps: Sequence[ClassMap], pixels: NDArray[np.uint8], uri: str, geometry: SlideGeometry
+    maps: Sequence[ClassMap],
+    pixels: NDArray[np.uint8],
+    uri: str,
+    geometry: SlideGeometry,
+    said: Sequence[Measurement],
 ) -> str:
-    """A card for each map of classes, over the slide's picture [H, W, 3] at `uri`."""
-    return "".join(_card(one, pixels, uri, geometry) for one in maps)
+    """A card for each map of classes, over the slide's picture [H, W, 3] at `uri`; `said` are the
+    numbers of the report, and the only ones that stand beside the colors."""
+    return "".join(_card(one, pixels, uri, geometry, said) for one in maps)
 
 
 def _pair(found: Sequence[Measurement]) -> tuple[Measurement, Measurement] | None:
@@ -56,7 +61,7 @@ def _pair(found: Sequence[Measurement]) -> tuple[Measurement, Measurement] | Non
 
 
 def _row(name: str, area: Measurement, share: Measurement, *, mark: bool) -> str:
-    below = bar(float(share.value) / 100, f"{name}: {share.value} % of the tissue")
+    below = _bar_of(name, share)
     below += note(". ".join(dict.fromkeys((*_details(area), *_details(share)))))
     return (
         f'<tr class="over-note"><th scope="row">{escape(name)}</th>'
@@ -76,9 +81,15 @@ def _details(one: Measurement) -> Iterator[str]:
         yield f"{name}: {text}" + (f" {one.unit}" if "interval" in name.casefold() else "")
 
 
-def _card(one: ClassMap, pixels: NDArray[np.uint8], uri: str, geometry: SlideGeometry) -> str:
+def _card(
+    one: ClassMap,
+    pixels: NDArray[np.uint8],
+    uri: str,
+    geometry: SlideGeometry,
+    said: Sequence[Measurement],
+) -> str:
     aspect = pixels.shape[1] / pixels.shape[0]
-    named = ", ".join(c.name for c in one.classes if c.area_mm2)
+    named = ", ".join(c.name for c in one.classes if c.is_drawn)
     alt = f"Classes of tissue over the slide: {named or 'none'}"
     body = (
         f'<div class="frame" style="--aspect: {aspect:.3f}">'
@@ -87,18 +98,30 @@ def _card(one: ClassMap, pixels: NDArray[np.uint8], uri: str, geometry: SlideGeo
         f"{drawing(geometry, (), (), {})}</div>"
         '<div class="controls"><label>Opacity <input type="range" data-sets="opacity" min="0" '
         'max="100" value="90"></label></div>'
-        f'<table class="composition">{"".join(_legend(c, one.area_mm2) for c in one.classes)}'
+        f'<table class="composition">{"".join(_legend(c, said) for c in one.classes)}'
         f"</table>{note(_ABOUT)}"
     )
     return card(f"Classes of tissue: {one.name}", body, "wide map")
 
 
-def _legend(one: ClassShown, of_mm2: float) -> str:
-    share = one.area_mm2 / of_mm2 if of_mm2 else 0.0
+def _legend(one: ClassShown, said: Sequence[Measurement]) -> str:
+    """The color of a class, with what the report says of it: nothing where it says nothing."""
+    own = [m for m in said if m.counted in (one.name, one.label)]
+    by_unit = {unit: next((m for m in own if m.unit == unit), None) for unit in (_AREA, _SHARE)}
+    cells = "".join(
+        f'<td class="value">{escape(m.value)}</td><td class="unit">{unit}</td>'
+        if m is not None
+        else '<td class="value"></td><td class="unit"></td>'
+        for unit, m in by_unit.items()
+    )
+    share = by_unit[_SHARE]
+    drawn = "" if share is None else _bar_of(one.name, share)
     return (
         '<tr><th scope="row"><svg class="swatch" viewBox="0 0 18 12" aria-hidden="true">'
-        f'<rect width="18" height="12" fill="rgb{one.rgb}"/></svg>{escape(one.name)}'
-        f"{bar(share, f'{one.name}: {100 * share:.3g} % of the area drawn')}</th>"
-        f'<td class="value">{one.area_mm2:.3g}</td><td class="unit">{_AREA}</td>'
-        f'<td class="value">{100 * share:.3g}</td><td class="unit">{_SHARE}</td></tr>'
+        f'<rect width="18" height="12" fill="rgb{one.rgb}"/></svg>{escape(one.name)}{drawn}</th>'
+        f"{cells}</tr>"
     )
+
+
+def _bar_of(name: str, share: Measurement) -> str:
+    return bar(float(share.value) / 100, f"{name}: {share.value} % of the tissue")
