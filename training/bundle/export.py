@@ -18,6 +18,8 @@ from training.bundle.card import card
 from training.bundle.manifest import Beside, Student, manifest, require_manifest
 from training.bundle.subgroups import parts
 from training.errors import TrainingError
+from training.learning.deployed import COARSE_FEATURES
+from training.learning.graphs import run as run_graph
 from training.learning.graphs import write_manifest, write_probe, write_sums
 from training.methods.registry import better_recipe
 from training.runs.everybody import Everybody
@@ -53,7 +55,7 @@ def export(request: Request) -> Path:
     Raises TrainingError where the run holds no student, where the features came from another
     encoder, or where the directory is not empty.
     """
-    student = _student(request)
+    student = student_of(request)
     try:
         source = open_bundle(request.encoder)
     except BundleRejected as error:
@@ -75,6 +77,11 @@ def export(request: Request) -> Path:
     shutil.copyfile(student.graph, out / "aggregator.onnx")
     with np.load(source.file(source.manifest.probe.file), allow_pickle=False) as probe:
         given = {t.name: probe[f"encoder/in/{t.name}"] for t in encoder.inputs}
+    if (
+        student.coarse_mpp is not None
+    ):  # of the exam alone: every second tile stands for a coarse one
+        known = run_graph(out / "encoder.onnx", given)["features"]
+        given |= {COARSE_FEATURES: np.ascontiguousarray(known[::2])}
     write_probe(["encoder", "aggregator"], given, out)
     write_manifest(content, out)
     (out / "card.md").write_text(card(student, request.name), encoding="utf-8")
@@ -89,7 +96,8 @@ def better_method(run: Path) -> str | None:
     return better_recipe(content["task"], content["method"])
 
 
-def _student(request: Request) -> Student:
+def student_of(request: Request) -> Student:
+    """The finished unit that is asked for, with its figures. Raises TrainingError."""
     unit: Unit | Everybody = Unit(request.run, request.fold, request.seed)
     if request.everybody:
         unit = Everybody(request.run, request.seed)
@@ -176,7 +184,14 @@ def _figure(units: tuple[runs.Unit, ...], role: tuple[str, str]) -> resample.Int
         once = np.ones((1, size), np.float32)
         values.append(float(resample.pair_figure(pairs, once)[0]))
         drawn.append(resample.pair_figure(pairs, resample.draws(size, fold=fold)))
-    return resample.interval(float(np.mean(values)), drawn)
+    found = resample.interval(float(np.mean(values)), drawn)
+    if not np.isfinite([found.value, found.low, found.high]).all():
+        fewest = min(len(unit.patients) for unit in units)
+        raise TrainingError(
+            f"found a fold of {fewest} patients, expected enough of them that any draw of as many "
+            "holds two to compare: the figure has no interval; fit the run on more patients"
+        )
+    return found
 
 
 def _require_same_features(student: Student, source: Bundle) -> None:
@@ -188,10 +203,13 @@ def _require_same_features(student: Student, source: Bundle) -> None:
             f"trained on {student.unit['width']}; name the encoder that made its features"
         )
     for made in student.run["features"]:
-        _require_one_origin(made, source)
+        _require_one_origin(made, source, source.manifest.input.mpp)
+    if student.coarse_mpp is not None:
+        for made in student.run["second_features"]:
+            _require_one_origin(made, source, student.coarse_mpp)
 
 
-def _require_one_origin(made: Mapping[str, object], source: Bundle) -> None:
+def _require_one_origin(made: Mapping[str, object], source: Bundle, mpp: float) -> None:
     """Refuses features that say another spacing, tile or encoder than the bundle, or none."""
     wanted, file = source.manifest.input, source.manifest.graphs["encoder"].file
     digest = hashlib.sha256(source.file(file).read_bytes()).hexdigest()
@@ -199,7 +217,7 @@ def _require_one_origin(made: Mapping[str, object], source: Bundle) -> None:
     if source.manifest.is_encoder_alone:  # features made by the very weights it was made from
         digests.add(source.manifest.training.digest.removeprefix("sha256:"))
     for key, expected, unit in (
-        ("mpp", {wanted.mpp}, "um per pixel"),
+        ("mpp", {mpp}, "um per pixel"),
         ("tile_px", {wanted.tile_px}, "px a tile"),
         ("encoder", digests, "(SHA-256)"),
     ):
