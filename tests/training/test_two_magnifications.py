@@ -115,8 +115,8 @@ def test_analyze_writes_the_report_of_a_student_of_two_magnifications(site, tmp_
     words = ["analyze", site / "slides" / patient, "--bundle", site / "bundle", "--out", tmp_path]
     assert node.main([str(word) for word in (*words, "--json")]) == 0
     (answer,) = json.loads(capsys.readouterr().out)
-    rows = [row for group in answer["groups"] for row in group["rows"]]
-    (said,) = [float(row["value"]) for row in rows if row["name"] == "Risk score"]
+    rows = [row for group in answer["report"] for row in group["rows"]]
+    said = next(float(row["value"]) for row in rows if row["name"] == "Risk score")
     assert said == pytest.approx(risk, abs=TOLERANCE)
     assert Path(answer["page"]).is_file()
 

@@ -184,14 +184,14 @@ def _figure(units: tuple[runs.Unit, ...], role: tuple[str, str]) -> resample.Int
         once = np.ones((1, size), np.float32)
         values.append(float(resample.pair_figure(pairs, once)[0]))
         drawn.append(resample.pair_figure(pairs, resample.draws(size, fold=fold)))
-    found = resample.interval(float(np.mean(values)), drawn)
-    if not np.isfinite([found.value, found.low, found.high]).all():
+    said = resample.interval(float(np.mean(values)), drawn)
+    if not np.isfinite([said.value, said.low, said.high]).all():
         fewest = min(len(unit.patients) for unit in units)
         raise TrainingError(
             f"found a fold of {fewest} patients, expected enough of them that any draw of as many "
             "holds two to compare: the figure has no interval; fit the run on more patients"
         )
-    return found
+    return said
 
 
 def _require_same_features(student: Student, source: Bundle) -> None:
