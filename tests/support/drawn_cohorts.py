@@ -42,11 +42,13 @@ def draw_cohort(
     skill: float = 1.0,
     slides: int = 1,
     seed: int = 0,
+    second: bool = False,
+    genes: bool = False,
     **origin: object,
 ) -> Path:
     """A cohort built by the command: tables, feature files, folds. `skill` 0: features are noise.
 
-    Its outcomes are drawn; each patient has `slides` slides.
+    Its outcomes are drawn; each patient has `slides` slides, with `second` at two magnifications.
     """
     draw, width = np.random.default_rng(seed), width_of(bundle)
     direction = np.random.default_rng(99).normal(size=width)
@@ -61,14 +63,41 @@ def draw_cohort(
             coords = np.stack([np.arange(12) % 6, np.arange(12) // 6], axis=1) * 448
             write_h5(path, feats.astype(np.float32), coords, origin_of(bundle, **origin))
             rows.append({"patient": patient, "slide": name, "file": path})
+            if second:
+                rows[-1]["coarse"] = coarse_beside(path, feats, bundle, **origin)
         death, visit = draw.exponential(40 * np.exp(-truth)), draw.uniform(20, 120)
         outcomes.append({"patient": patient, "time_months": round(min(death, visit) + 0.1, 2),
                          "event": int(death <= visit), "age": 40 + at % 40})  # fmt: skip
+    if genes:
+        write_genes(folder / "rna.csv", [one["patient"] for one in outcomes], draw)
     pd.DataFrame(rows).to_csv(folder / "slides.csv", index=False)
     pd.DataFrame(outcomes).to_csv(folder / "outcome.csv", index=False)
     command("cohort", "build", "--name", "drawn", "--outcome", folder / "outcome.csv",
-            "--slides", folder / "slides.csv", "--out", folder / "cohort")  # fmt: skip
+            "--slides", folder / "slides.csv", "--out", folder / "cohort",
+            *(["--expression", folder / "rna.csv"] if genes else []))  # fmt: skip
     return folder / "cohort"
+
+
+def coarse_beside(path: Path, feats: np.ndarray, bundle: Path | str, **origin: object) -> Path:
+    """The file of the same slide at twice the spacing: every fourth tile, some noise."""
+    fine = origin_of(bundle, **origin)
+    twice = {"mpp": 2 * fine.mpp, "patch_size_level0": 2 * fine.patch_size_level0}
+    noise = np.random.default_rng(len(path.stem)).normal(size=feats[::4].shape)
+    coords = np.arange(len(feats[::4]))[:, None] * [2 * fine.patch_size_level0, 0]
+    out = path.with_name(f"{path.stem}-coarse.h5")
+    whole = origin_of(bundle, **(origin | twice))
+    write_h5(out, (feats[::4] + 0.1 * noise).astype(np.float32), coords, whole)
+    return out
+
+
+GENES = ("EGFR", "MKI67", "TOP2A", "CDK1", "CD68", "CD3D", "COL1A1", "PECAM1")
+"""Four of the tumor, four of its surroundings (methods/disentangled/genes.py)."""
+
+
+def write_genes(path: Path, patients: list[str], draw: np.random.Generator) -> None:
+    """A table of drawn expression."""
+    values = draw.normal(size=(len(patients), len(GENES)))
+    pd.DataFrame(values, index=pd.Index(patients, name="patient"), columns=GENES).to_csv(path)
 
 
 def command(*words: object, status: int = 0) -> None:

@@ -251,4 +251,4 @@ def test_slides_stay_with_their_patients_through_every_selection():
     both = concatenated(one.subset([1, 3]), other)
     assert both.slides == ((2, 3), (5,), (6,), (7, 8))
     bags = dataclasses.replace(both, bags=tuple(torch.ones(sum(of), 2) for of in both.slides))
-    assert [len(bag) for bag in bags.first_slides()] == [2, 5, 6, 7]
+    assert [len(bag) for (bag,) in bags.first_slides()] == [2, 5, 6, 7]

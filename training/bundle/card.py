@@ -48,7 +48,7 @@ Cohort `{cohort}`, {patients} patients{beside}, digest `{digest}`. Left out: {dr
 - A slide farther than {limit:.2f} from the training slides is unlike them. A report says so only
   where the manifest states how often that was right (`dicom-train ood`).
 - {beside_kind}
-- Weights carry the licence terms of the data and features they were trained on.
+{magnifications}- Weights carry the licence terms of the data and features they were trained on.
 """
 
 _HEATMAP = {
@@ -99,6 +99,7 @@ def card(student: Student, name: str) -> str:
         dropped="; ".join(f"{count} {why}" for why, count in run["dropped"].items()) or "nobody",
         trained_on=_trained_on(run),
         heatmap=_HEATMAP[_is_linear(run)],
+        magnifications=_magnifications(student),
         site="Official folds share tissue source sites: part of the figure may be the site."
         if run["kind"] == "official"
         else "Folds share no tissue source site.",
@@ -108,6 +109,22 @@ def card(student: Student, name: str) -> str:
         if student.beside
         else f"Measured on {run['kind']} folds alone (`export --beside` shows the others).",
     )
+
+
+def _magnifications(student: Student) -> str:
+    """What the student reads of a slide, where its method is made for two magnifications."""
+    if student.coarse_mpp is not None:
+        (first,) = {made["mpp"] for made in student.run["features"]}
+        return (
+            f"- It reads two magnifications of a slide, {first:g} and {student.coarse_mpp:g} um a "
+            "pixel, in training as in the node; the heatmap shows the finer.\n"
+        )
+    if student.run.get("second_magnification") == "derived":
+        return (
+            "- Made for two magnifications; the second is derived from the first (the mean of four "
+            "neighbors in the list of regions) and holds nothing that the first does not.\n"
+        )
+    return ""
 
 
 def _unit_of_use(student: Student) -> str:

@@ -23,6 +23,8 @@ from training.bundle.figures import UnitOfUse, Use, scores_of, use_of
 from training.bundle.manifest import Beside, Student, manifest, require_manifest
 from training.bundle.subgroups import parts
 from training.errors import TrainingError
+from training.learning.deployed import COARSE_FEATURES
+from training.learning.graphs import run as run_graph
 from training.learning.graphs import write_manifest, write_probe, write_sums
 from training.methods.registry import better_recipe
 from training.runs.everybody import Everybody
@@ -64,7 +66,7 @@ def export(request: Request) -> Path:
     Raises TrainingError where the run holds no student, where the features came from another
     encoder, or where the directory is not empty.
     """
-    student = _student(request)
+    student = student_of(request)
     try:
         source = open_bundle(request.encoder)
     except BundleRejected as error:
@@ -89,6 +91,9 @@ def export(request: Request) -> Path:
         write_joined(student.graph, student.run["classes"], out / "aggregator.onnx")
     with np.load(source.file(source.manifest.probe.file), allow_pickle=False) as probe:
         given = {t.name: probe[f"encoder/in/{t.name}"] for t in encoder.inputs}
+    if student.coarse_mpp is not None:  # in the exam every second tile stands for a coarse one
+        known = run_graph(out / "encoder.onnx", given)["features"]
+        given |= {COARSE_FEATURES: np.ascontiguousarray(known[::2])}
     write_probe(["encoder", "aggregator"], given, out)
     write_manifest(content, out)
     (out / "card.md").write_text(card(student, request.name), encoding="utf-8")
@@ -103,7 +108,8 @@ def better_method(run: Path) -> str | None:
     return better_recipe(content["task"], content["method"])
 
 
-def _student(request: Request) -> Student:
+def student_of(request: Request) -> Student:
+    """The finished unit that is asked for, with its figures. Raises TrainingError."""
     unit: Unit | Everybody = Unit(request.run, request.fold, request.seed)
     if request.everybody:
         unit = Everybody(request.run, request.seed)
@@ -215,10 +221,13 @@ def _require_same_features(student: Student, source: Bundle) -> None:
             f"trained on {student.unit['width']}; name the encoder that made its features"
         )
     for made in student.run["features"]:
-        _require_one_origin(made, source)
+        _require_one_origin(made, source, source.manifest.input.mpp)
+    if student.coarse_mpp is not None:
+        for made in student.run["second_features"]:
+            _require_one_origin(made, source, student.coarse_mpp)
 
 
-def _require_one_origin(made: Mapping[str, object], source: Bundle) -> None:
+def _require_one_origin(made: Mapping[str, object], source: Bundle, mpp: float) -> None:
     """Refuses features that say another spacing, tile or encoder than the bundle, or none."""
     wanted, file = source.manifest.input, source.manifest.graphs["encoder"].file
     digest = hashlib.sha256(source.file(file).read_bytes()).hexdigest()
@@ -226,7 +235,7 @@ def _require_one_origin(made: Mapping[str, object], source: Bundle) -> None:
     if source.manifest.is_encoder_alone:  # features made by the very weights it was made from
         digests.add(source.manifest.training.digest.removeprefix("sha256:"))
     for key, expected, unit in (
-        ("mpp", {wanted.mpp}, "um per pixel"),
+        ("mpp", {mpp}, "um per pixel"),
         ("tile_px", {wanted.tile_px}, "px a tile"),
         ("encoder", digests, "(SHA-256)"),
     ):

@@ -22,10 +22,10 @@ from training.bundle.classes import output as classes
 from training.bundle.classes.figures import ClassFigures
 from training.bundle.classes.output import own
 from training.bundle.figures import Use
+from training.bundle.shapes import graph_of, input_at
 from training.bundle.subgroups import Part, rows
 from training.errors import TrainingError
-from training.learning.deployed import INSTANCE_AXIS
-from training.learning.graphs import run as run_graph
+from training.learning.deployed import COARSE_FEATURES
 from training.scoring import resample
 
 TOLERANCE = 1e-3
@@ -36,9 +36,13 @@ _SITES = {
     "official": "Training and test patients share hospitals: part of the figures may be that.",
     "site": "Training and test patients share no hospital.",
 }
+_FINER = " Of its two magnifications the map shows the finer."
 _EVERYBODY = (
     "Fitted on all patients of its cohort: its figures are those of students like it, each on "
     "patients it had not seen."
+)
+_DERIVED = (
+    "Made for two magnifications; the second was derived from the first, in training as here."
 )
 _ATTENTION = {
     "category": {
@@ -96,6 +100,19 @@ class Student:
         return found
 
     @property
+    def inputs(self) -> tuple[str, ...]:
+        """What its graph takes; a unit of before did not say, and took one magnification."""
+        return tuple(self.unit.get("student_inputs", ("features",)))
+
+    @property
+    def coarse_mpp(self) -> float | None:
+        """Micrometers per pixel of its second magnification; None where it takes one."""
+        if COARSE_FEATURES not in self.inputs:
+            return None
+        (made,) = self.run["second_features"]  # a cohort has one second magnification
+        return float(made["mpp"])
+
+    @property
     def is_of_everybody(self) -> bool:
         """Whether it was fitted on all patients, with the figures of the students of the folds."""
         return bool(self.unit["fold"] == "all")
@@ -121,8 +138,8 @@ def require_manifest(content: Mapping[str, object]) -> None:
 def manifest(name: str, version: str, student: Student, source: Bundle) -> dict[str, Any]:
     """The content of `manifest.json`; input and applicability are those of the encoder's bundle."""
     before = newest(json.loads((source.root / MANIFEST_FILE).read_text(encoding="utf-8")))
-    run = student.run
-    aggregator = _graph(student)
+    run, unit = student.run, student.unit
+    aggregator = graph_of(student.graph, unit, () if student.survival else run["classes"])
     encoder = before["graphs"]["encoder"] | {"file": "encoder.onnx"}
     # What an encoder's numbers may differ by is its own bundle's to say: they are of any size.
     tolerances = {
@@ -143,12 +160,13 @@ def manifest(name: str, version: str, student: Student, source: Bundle) -> dict[
             "Trained and measured on one cohort; nothing is known of slides of another.",
             _SITES[run["kind"]],
             *([_EVERYBODY] if student.is_of_everybody else []),
+            *([_DERIVED] if run.get("second_magnification") == "derived" else []),
             *student.use.limits,
         ],
         "licence": "That of the data and features the weights were trained on. Encoder: "
         + before["licence"],
         "unit": student.use.unit,
-        "input": before["input"],
+        "input": input_at(before["input"], student.coarse_mpp),
         "graphs": {"encoder": encoder, "aggregator": aggregator},
         "finding": {
             "code": {"value": "C125201", "scheme": "NCIt", "meaning": "Overall Survival"}
@@ -208,23 +226,6 @@ def _performance(
     }
 
 
-def _graph(student: Student) -> dict[str, Any]:
-    """The manifest's description of the student's graph, shapes as they come out of a run."""
-    unit = student.unit
-    example = np.zeros((7, unit["width"]), np.float32)
-    found = run_graph(student.graph, {"features": example})
-    if not student.survival:
-        found = classes.joined(found, student.run["classes"])
-    outputs = []
-    for name, value in found.items():
-        shape: list[int | str] = list(value.shape)
-        if name in INSTANCE_AXIS:
-            shape[INSTANCE_AXIS[name]] = "N"
-        outputs.append({"name": name, "dtype": str(value.dtype), "shape": shape})
-    inputs = [{"name": "features", "dtype": "float32", "shape": ["N", unit["width"]]}]
-    return {"file": "aggregator.onnx", "inputs": inputs, "outputs": outputs}
-
-
 def _outputs(student: Student) -> list[dict[str, object]]:
     found: list[dict[str, object]] = []
     if student.survival:
@@ -257,7 +258,8 @@ def _outputs(student: Student) -> list[dict[str, object]]:
             "tensor": "attention",
             **_ATTENTION,
             "description": "Attention of the student per tile relative to uniform: 0.5 is the "
-            "share of a tile by chance. Where the model looked, not where tumor is.",
+            "share of a tile by chance. Where the model looked, not where tumor is."
+            + (_FINER if student.coarse_mpp else ""),
         }
     )
     return found

@@ -17,6 +17,7 @@ from training.cohorts.gene_tables import read_genes, require_genes
 from training.cohorts.genes import read_signatures
 from training.cohorts.material import TASKS, Cohort, Drop, Material, Task
 from training.cohorts.outcome import read_outcome, read_table
+from training.cohorts.second_grid import COLUMN, read_second
 from training.errors import TrainingError
 
 
@@ -28,7 +29,8 @@ class BuildInputs:
     outcome: Path
     """One row per patient (or several that agree); cohorts/outcome.py has its columns."""
     slides: Path
-    """patient, slide, file (.h5, .pt or .npz; relative to this table), maybe fold (0-4)."""
+    """patient, slide, file (.h5, .pt or .npz; relative to this table), maybe coarse (the file of a
+    second magnification), maybe fold (0-4)."""
     task: Task = TASKS["os"]
     labels: Path | None = None
     """The table with the label column; the outcome table where None."""
@@ -87,6 +89,7 @@ def gather(inputs: BuildInputs) -> Material:
         tuple(Drop(patient, "no outcome: not in the outcome table") for patient in strangers),
         (*notes, *gene_notes),
         {"clinical": cohort_file.read_block(inputs.clinical)} if inputs.clinical else {},
+        read_second(slides),
     )
 
 
@@ -94,7 +97,8 @@ _KEPT = ("time_months", "event", "age", "site", "label", "fold_official")
 
 
 def read_slides(path: Path) -> tuple[pd.DataFrame, list[str]]:
-    """patient, slide, file (absolute; maybe fold) of every slide whose file exists, and notes."""
+    """patient, slide, file (absolute; maybe coarse and fold) of the slides whose files exist, and
+    notes."""
     slides = read_table(path).reset_index()
     absent = [name for name in ("slide", "file") if name not in slides]
     if absent:
@@ -104,14 +108,24 @@ def read_slides(path: Path) -> tuple[pd.DataFrame, list[str]]:
         )
     slides["slide"] = slides["slide"].astype(str)
     refuse_shared_slides(slides)
-    slides["file"] = [
-        None if pd.isna(file) else str((path.parent / str(file)).resolve())
-        for file in slides["file"]
-    ]
-    there = [file is not None and Path(file).is_file() for file in slides["file"]]
+    there = _resolved(slides, "file", path.parent)
     missing = len(slides) - sum(there)
     notes = [f"{missing} of {len(slides)} slides have no feature file"] if missing else []
+    if COLUMN in slides:
+        named = slides[COLUMN].notna()
+        second = _resolved(slides, COLUMN, path.parent)
+        lost = int((there & named & ~second).sum())
+        notes += [f"{lost} more have no file of the second magnification"] if lost else []
+        there &= second | ~named  # a slide that names none is refused later, not left out
     return slides[there].reset_index(drop=True), notes
+
+
+def _resolved(slides: pd.DataFrame, column: str, folder: Path) -> pd.Series[bool]:
+    """Makes the paths of the column absolute; whether each of them is a file."""
+    found = [None if pd.isna(file) else (folder / str(file)).resolve() for file in slides[column]]
+    slides[column] = [None if path is None else str(path) for path in found]
+    there = [path is not None and path.is_file() for path in found]
+    return pd.Series(there, index=slides.index, dtype=bool)
 
 
 def _sites(patients: pd.DataFrame) -> list[str]:

@@ -20,6 +20,7 @@ from training.cohorts.checks import (
 from training.cohorts.folds import complete, refuse_shared_sites, site_folds
 from training.cohorts.material import NO_FOLD, TASKS, Bag, Cohort, Drop, Material, Task, known_task
 from training.cohorts.privileged import Blocks
+from training.cohorts.second_grid import SecondGrid
 from training.cohorts.tables import COHORTS, beside, published, refuse_other_events
 from training.errors import TrainingError
 
@@ -82,7 +83,10 @@ def assemble(material: Material, *, flag_confirmed: bool = False) -> Cohort:
     slides = material.slides[material.slides["patient"].isin(kept)].copy()
     slides["instances"] = [len(material.bags[slide]) for slide in slides["slide"]]
     slides = slides.sort_values(["patient", "slide"], ignore_index=True)
-    bags = _by_patient(slides, material.bags)
+    bags, second = _by_patient(slides, material.bags), material.second
+    if second is not None:
+        slides["coarse_instances"] = [len(second.bags[slide]) for slide in slides["slide"]]
+        second = replace(second, bags=_by_patient(slides, second.bags))
     privileged = {
         name: block.reindex(folded.index).astype(np.float32)
         for name, block in sorted(material.privileged.items())
@@ -91,7 +95,7 @@ def assemble(material: Material, *, flag_confirmed: bool = False) -> Cohort:
     return Cohort(
         material.name,
         material.task,
-        digest_of(material.task, folded, genes, slides, bags, privileged),
+        digest_of(material.task, folded, genes, slides, bags, privileged, second),
         folded,
         genes,
         bags,
@@ -100,6 +104,7 @@ def assemble(material: Material, *, flag_confirmed: bool = False) -> Cohort:
         material.signatures,
         tuple(dict.fromkeys(noted)),  # a built cohort brings its own along
         privileged,
+        second,
     )
 
 
@@ -184,6 +189,7 @@ def digest_of(
     slides: pd.DataFrame,
     bags: dict[str, Bag],
     privileged: Blocks,
+    second: SecondGrid | None = None,
 ) -> str:
     """sha256 (hex) over everything a method can see; file paths and drops are left out."""
     digest = hashlib.sha256(f"{task.name} {task.kind} {task.classes}".encode())
@@ -198,4 +204,8 @@ def digest_of(
     for name, block in privileged.items():
         digest.update("\n".join([name, *block.columns]).encode())
         digest.update(np.ascontiguousarray(block.to_numpy(np.float32)).tobytes())
+    if second is not None:
+        digest.update(f"second magnification {second.mpps}".encode())
+        for patient in sorted(second.bags):
+            digest.update(np.ascontiguousarray(second.bags[patient]).tobytes())
     return digest.hexdigest()

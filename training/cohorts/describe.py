@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from training.cohorts.genes import SUFFIXES
-from training.cohorts.material import Cohort
+from training.cohorts.material import Bag, Cohort
 
 SHOWN = 5  # patients named per reason in the text; the dict has them all
 
@@ -18,7 +18,6 @@ def facts(cohort: Cohort) -> dict[str, Any]:
     """Counts of the cohort as plain values, ready for JSON."""
     patients = cohort.patients
     survival = cohort.task.kind == "survival"
-    instances = [len(bag) for bag in cohort.bags.values()]
     reasons: dict[str, list[str]] = {}
     for drop in cohort.dropped:
         reasons.setdefault(drop.reason, []).append(drop.patient)
@@ -29,7 +28,8 @@ def facts(cohort: Cohort) -> dict[str, Any]:
         "patients": len(patients),
         "slides": len(cohort.slides),
         "width": cohort.width,
-        "instances_per_patient": [int(v) for v in np.percentile(instances, [0, 50, 100])],
+        "instances_per_patient": _spread(cohort.bags),
+        "second_magnification": _second(cohort),
         "events": int(patients["event"].sum()) if survival else None,
         "median_time_months": round(float(patients["time_months"].median()), 1),
         "classes": {} if survival else _classes(cohort),
@@ -43,6 +43,19 @@ def facts(cohort: Cohort) -> dict[str, Any]:
         "dropped": {reason: sorted(ids) for reason, ids in sorted(reasons.items())},
         "notes": list(cohort.notes),
     }
+
+
+def _spread(bags: dict[str, Bag]) -> list[int]:
+    """Fewest, median and most instances of a patient."""
+    return [int(v) for v in np.percentile([len(bag) for bag in bags.values()], [0, 50, 100])]
+
+
+def _second(cohort: Cohort) -> dict[str, Any] | None:
+    """Both spacings and the instances at the second; None where there is one magnification."""
+    if cohort.second is None:
+        return None
+    spread = _spread(cohort.second.bags)
+    return {"mpps": list(cohort.second.mpps), "instances_per_patient": spread}
 
 
 def _classes(cohort: Cohort) -> dict[str, int]:
@@ -83,6 +96,13 @@ def text(cohort: Cohort) -> str:
         f"  features of width {found['width']}, {low} to {high} instances per patient "
         f"(median {middle})",
     ]
+    if (second := found["second_magnification"]) is not None:
+        low, middle, high = second["instances_per_patient"]
+        fine, coarse = second["mpps"]
+        lines.append(
+            f"  two magnifications, {fine:g} and {coarse:g} um per pixel: at the second {low} to "
+            f"{high} instances per patient (median {middle})"
+        )
     if found["events"] is not None:
         lines.append(
             f"  {found['events']} events, {found['patients'] - found['events']} censored, median "

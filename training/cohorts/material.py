@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from training.cohorts.genes import Signatures
 from training.cohorts.privileged import Blocks
+from training.cohorts.second_grid import SecondGrid
 from training.errors import TrainingError
 
 NO_FOLD = -1
@@ -68,7 +69,8 @@ class Material:
     genes: pd.DataFrame
     """Index patient id (some patients may be absent); gene columns by suffix."""
     slides: pd.DataFrame
-    """patient, slide, file; one row per slide that has features."""
+    """patient, slide, file, maybe coarse (the file of the second magnification); one row per slide
+    that has features."""
     bags: dict[str, Bag]
     """Slide id -> float32 [n, D]."""
     signatures: Signatures = field(default_factory=dict)
@@ -77,6 +79,8 @@ class Material:
     """Counted findings that drop nobody."""
     privileged: Blocks = field(default_factory=dict)
     """Name -> table of what only a teacher may see; patients may be absent."""
+    second: SecondGrid | None = None
+    """The second magnification, by slide."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ class Cohort:
     bags: dict[str, Bag]
     """Patient -> float32 [N, D], slides one after the other in the order of their id."""
     slides: pd.DataFrame
-    """patient, slide, file, instances."""
+    """patient, slide, file, instances; with a second magnification coarse, coarse_instances."""
     dropped: tuple[Drop, ...]
     signatures: Signatures = field(default_factory=dict)
     """Functional group -> genes, for `fit_genes`; empty where none were given."""
@@ -104,6 +108,8 @@ class Cohort:
     """Counted findings that dropped nobody."""
     privileged: Blocks = field(default_factory=dict)
     """Name -> float32 table of what only a teacher may see, same index; NaN where unknown."""
+    second: SecondGrid | None = None
+    """The second magnification, by patient."""
     beside: Cohort | None = None
     """Patients outside the folds who may join any training part; they are never scored."""
 

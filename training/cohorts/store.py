@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from training.cohorts.material import Bag, Cohort, Drop, Material, Task
+from training.cohorts.second_grid import COLUMN, read_second
 from training.errors import TrainingError
 from training.tiles.feature_files import read_all, read_bag
 
@@ -77,7 +78,8 @@ def read(folder: Path) -> tuple[Material, str]:
     folder = path.parent
     text = {"patient": str, "site": str}
     patients = pd.read_csv(folder / "patients.csv", index_col="patient", dtype=text)
-    slides = pd.read_csv(folder / "slides.csv", dtype={"patient": str, "slide": str, "file": str})
+    columns = ("patient", "slide", "file", COLUMN)
+    slides = pd.read_csv(folder / "slides.csv", dtype=dict.fromkeys(columns, str))
     with np.load(folder / "genes.npz", allow_pickle=False) as stored:
         genes = pd.DataFrame(
             stored["values"], index=stored["patients"].tolist(), columns=stored["columns"].tolist()
@@ -88,7 +90,7 @@ def read(folder: Path) -> tuple[Material, str]:
         Task(task["name"], task["kind"], tuple(task["classes"])),
         patients,
         genes,
-        slides[["patient", "slide", "file"]],
+        slides[[name for name in columns if name in slides]],
         read_bags(slides),
         {group: tuple(members) for group, members in head["signatures"].items()},
         tuple(Drop(patient, reason) for patient, reason in head["dropped"]),
@@ -97,6 +99,7 @@ def read(folder: Path) -> tuple[Material, str]:
             stored.stem.removeprefix("privileged-"): read_block(stored)
             for stored in sorted(folder.glob("privileged-*.csv"))
         },
+        read_second(slides),
     )
     return material, head["digest"]
 

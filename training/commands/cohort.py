@@ -81,7 +81,8 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--slides", type=Path, required=True, metavar="CSV",
                         help="slide manifest: patient, slide, file; a file is .h5 or .pt with "
                         "feats [N, D], or .npz of many slides: feats [sum N, D], offsets, "
-                        "slide_id")  # fmt: skip
+                        "slide_id; maybe coarse: the .h5 of a second magnification, for "
+                        "disentangled")  # fmt: skip
     for table in ("expression", "cnv", "mutation"):
         parser.add_argument(f"--{table}", type=Path, metavar="CSV")
     parser.add_argument("--clinical", type=Path, metavar="CSV",

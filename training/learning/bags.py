@@ -29,6 +29,10 @@ class Batch:
     """int64 [B]: class; 0 for survival."""
     rows: Tensor
     """int64 [B]: positions in the Patients the batch was drawn from."""
+    coarse: Tensor | None = None
+    """float32 [B, M, D] of the second magnification, padded as `bags` are; None without one."""
+    coarse_counts: Tensor | None = None
+    """int64 [B]: real instances of `coarse`."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -52,6 +56,10 @@ class Patients:
     """Name -> float32 [P, C] of what only a teacher may see; NaN where unknown."""
     slides: tuple[tuple[int, ...], ...] = ()
     """Of each patient the instances of each slide, as they follow in the bag; empty: one slide."""
+    coarse: tuple[Tensor, ...] | None = None
+    """P tensors, float32 [M_i, D] of the second magnification; None where there is none."""
+    coarse_slides: tuple[tuple[int, ...], ...] = ()
+    """`slides` of the second magnification."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -75,13 +83,22 @@ class Patients:
             self.age[at],
             {name: block[at] for name, block in self.privileged.items()},
             tuple(self.slides[i] for i in at.tolist()) if self.slides else (),
+            None if self.coarse is None else tuple(self.coarse[i] for i in at.tolist()),
+            tuple(self.coarse_slides[i] for i in at.tolist()) if self.coarse_slides else (),
         )
 
-    def first_slides(self) -> tuple[Tensor, ...]:
-        """The bag of each patient's first slide: what a node is shown where it sees one."""
-        if not self.slides:
-            return self.bags
-        return tuple(bag[: of[0]] for bag, of in zip(self.bags, self.slides, strict=True))
+    @property
+    def shown(self) -> list[tuple[Tensor, ...]]:
+        """What a student is shown of each patient: the bag, and that of the second magnification
+        where there is one."""
+        return _paired(self.bags, self.coarse)
+
+    def first_slides(self) -> list[tuple[Tensor, ...]]:
+        """`shown` of each patient's first slide: what a node is shown where it sees one."""
+        first = _firsts(self.bags, self.slides)
+        return _paired(
+            first, None if self.coarse is None else _firsts(self.coarse, self.coarse_slides)
+        )
 
     def shown_one_slide(self) -> Patients:
         """The same patients, each with the first slide alone."""
@@ -109,7 +126,28 @@ class Patients:
             self.bin[at],
             self.label[at],
             at,
+            *self._second([] if self.coarse is None else [self.coarse[i] for i in at.tolist()]),
         )
+
+    @staticmethod
+    def _second(bags: Sequence[Tensor]) -> tuple[Tensor | None, Tensor | None]:
+        """`Batch.coarse` and `Batch.coarse_counts`."""
+        if not bags:
+            return None, None
+        counts = torch.tensor([len(bag) for bag in bags])
+        return torch.nn.utils.rnn.pad_sequence(list(bags), batch_first=True), counts
+
+
+def _firsts(bags: tuple[Tensor, ...], slides: tuple[tuple[int, ...], ...]) -> tuple[Tensor, ...]:
+    if not slides:
+        return bags
+    return tuple(bag[: of[0]] for bag, of in zip(bags, slides, strict=True))
+
+
+def _paired(
+    bags: tuple[Tensor, ...], coarse: tuple[Tensor, ...] | None
+) -> list[tuple[Tensor, ...]]:
+    return [(bag,) for bag in bags] if coarse is None else list(zip(bags, coarse, strict=True))
 
 
 def has_genes(genes: Tensor) -> Tensor:
@@ -137,6 +175,8 @@ def concatenated(first: Patients, second: Patients) -> Patients:
             for name, block in first.privileged.items()
         },
         first.slides + second.slides if first.slides and second.slides else (),
+        first.coarse + second.coarse if first.coarse and second.coarse else None,
+        first.coarse_slides + second.coarse_slides if second.coarse_slides else (),
     )
 
 

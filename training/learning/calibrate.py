@@ -45,9 +45,9 @@ class CalibratedSurvival(nn.Module):
         """Hazard logits [..., 4] to hazard logits."""
         return self.log_scale.exp() * logits + self.shift
 
-    def forward(self, features: Tensor) -> SurvivalOutputs:
-        """Features [N, D] of one slide."""
-        found = self.student(features)
+    def forward(self, *features: Tensor) -> SurvivalOutputs:
+        """Features [N, D] of one slide, and [M, D] of its second magnification if it takes one."""
+        found = self.student(*features)
         curve = survival.survival_curve(self.calibrated(hazard_logits(found.survival)))
         return found._replace(survival=curve)  # type: ignore[no-any-return]
 
@@ -65,9 +65,9 @@ class CalibratedClasses(nn.Module):
         """Class logits [..., C] to class logits."""
         return self.log_scale.exp() * logits + self.shift
 
-    def forward(self, features: Tensor) -> ClassOutputs:
-        """Features [N, D] of one slide."""
-        found = self.student(features)
+    def forward(self, *features: Tensor) -> ClassOutputs:
+        """Features [N, D] of one slide, and [M, D] of its second magnification if it takes one."""
+        found = self.student(*features)
         logits = self.calibrated(found.probability.clamp(min=_SMALLEST).log())
         return found._replace(probability=torch.softmax(logits, dim=-1))  # type: ignore[no-any-return]
 
@@ -105,7 +105,7 @@ def raw_logits(student: nn.Module, patients: Patients, kind: str) -> Tensor:
     """What a bare student says of each patient before any calibration: hazard logits [P, 4] or log
     probabilities [P, C]."""
     with torch.inference_mode():
-        found = [student(bag) for bag in patients.bags]
+        found = [student(*shown) for shown in patients.shown]
     if kind == "survival":
         return torch.stack([hazard_logits(one.survival) for one in found]).clone()
     return torch.stack([one.probability for one in found]).clamp(min=_SMALLEST).log().clone()

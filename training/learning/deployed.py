@@ -11,6 +11,12 @@ INSTANCE_AXIS = {"attention": 0, "region": 0, "group_attention": 1}
 """Outputs with one value per instance, and the axis that counts them."""
 
 
+COARSE_FEATURES = "features_coarse"
+INPUTS = {"features": "N", COARSE_FEATURES: "M"}
+"""What a student may take, and the free axis of each: the first alone, or both. The names are those
+that a manifest gives the encoder's output over the finer and over the coarser grid."""
+
+
 class Deployed(nn.Module):
     """Features [N, D] to a tuple of tensors in the order of `names`.
 
@@ -19,16 +25,16 @@ class Deployed(nn.Module):
     Class probabilities are one tensor [1] each, `probability_<class>`.
     """
 
-    def __init__(self, student: nn.Module, classes: tuple[str, ...], example: Tensor) -> None:
+    def __init__(self, student: nn.Module, classes: tuple[str, ...], *example: Tensor) -> None:
         super().__init__()
         self.student = student
         self.classes = classes
         with torch.inference_mode():
-            self.names = [name for name, _ in self._named(student(example))]
+            self.names = [name for name, _ in self._named(student(*example))]
 
-    def forward(self, features: Tensor) -> tuple[Tensor, ...]:
-        """Features [N, D] of one slide."""
-        return tuple(value for _, value in self._named(self.student(features)))
+    def forward(self, *features: Tensor) -> tuple[Tensor, ...]:
+        """Features [N, D] of one slide, and [M, D] of its second magnification: see `INPUTS`."""
+        return tuple(value for _, value in self._named(self.student(*features)))
 
     def _named(self, found: Any) -> list[tuple[str, Tensor]]:
         named: list[tuple[str, Tensor]] = []

@@ -176,13 +176,14 @@ class _Run:
         return windows
 
     def batch(self, rows: Tensor) -> Batch:
-        """The patients of one step, their bags cut to `max_instances`."""
+        """The patients of one step, their bags cut to `max_instances`, at each magnification."""
         limit = self.schedule.max_instances
         if limit <= 0:
             return self.patients.batch(rows)
         drawn = self.patients.subset(rows)
         bags = tuple(capped(bag, limit, self.draws) for bag in drawn.bags)
-        batch = replace(drawn, bags=bags).batch(torch.arange(len(rows)))
+        coarse = drawn.coarse and tuple(capped(bag, limit, self.draws) for bag in drawn.coarse)
+        batch = replace(drawn, bags=bags, coarse=coarse).batch(torch.arange(len(rows)))
         return replace(batch, rows=rows)
 
     def step(

@@ -76,8 +76,11 @@ def prepare(
     *,
     seed: int = 0,
     without: Collection[str] = frozenset(),
+    second: bool = False,
 ) -> Split:
     """Outer fold `fold` of `cohort`, with the inner split that `seed` draws.
+
+    `second`: with the second magnification where the cohort has one.
 
     The patients in `without` join no training part, and no scaling or choice of columns either; who
     is in the fold is scored all the same. Raises TrainingError for a fold that does not exist or an
@@ -93,6 +96,7 @@ def prepare(
     left = cohort.patients.index.isin(list(without))
     rest = np.flatnonzero((numbers != fold) & ~left)
     inner_train, inner_valid = _inner(cohort, rest, seed)
+    cohort = cohort if second else replace(cohort, second=None)
     return _made(cohort, kind, fold, inner_train, inner_valid, outer, without)
 
 
@@ -122,7 +126,7 @@ def _made(
     return Split(cohort.name, kind, fold, cohort.task, train, valid, test, cuts, genes)
 
 
-def everybody(cohort: Cohort, *, seed: int = 0) -> Split:
+def everybody(cohort: Cohort, *, seed: int = 0, second: bool = False) -> Split:
     """All patients of `cohort`, and those beside it, as training parts: nobody is left to score.
 
     `test` repeats `valid`, since a method scores something: what it says of them is not of patients
@@ -130,6 +134,7 @@ def everybody(cohort: Cohort, *, seed: int = 0) -> Split:
     """
     rows = np.arange(len(cohort.patients))
     inner_train, inner_valid = _inner(cohort, rows, seed)
+    cohort = cohort if second else replace(cohort, second=None)
     return _made(cohort, "official", EVERYBODY, inner_train, inner_valid, inner_valid)
 
 
@@ -227,12 +232,22 @@ def _patients(
             name: torch.from_numpy(block.iloc[rows][columns[name]].to_numpy(np.float32, copy=True))
             for name, block in cohort.privileged.items()
         },
-        slides=_slides(cohort, table.index),
+        slides=_slides(cohort, table.index, "instances"),
+        coarse=_second(cohort, table.index),
+        coarse_slides=()
+        if cohort.second is None
+        else _slides(cohort, table.index, "coarse_instances"),
     )
 
 
-def _slides(cohort: Cohort, patients: pd.Index[str]) -> tuple[tuple[int, ...], ...]:
+def _second(cohort: Cohort, patients: pd.Index[str]) -> tuple[torch.Tensor, ...] | None:
+    if cohort.second is None:
+        return None
+    return tuple(torch.from_numpy(cohort.second.bags[patient]) for patient in patients)
+
+
+def _slides(cohort: Cohort, patients: pd.Index[str], column: str) -> tuple[tuple[int, ...], ...]:
     """Instances of each slide of each patient, in the order of the bag."""
-    listed = cohort.slides.sort_values("slide", kind="stable").groupby("patient")["instances"]
+    listed = cohort.slides.sort_values("slide", kind="stable").groupby("patient")[column]
     counts = {str(patient): tuple(int(n) for n in group) for patient, group in listed}
     return tuple(counts[str(patient)] for patient in patients)

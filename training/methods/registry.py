@@ -35,6 +35,8 @@ class Method:
     """Task -> the settings as published, where `settings` are adapted to the data at hand."""
     task: str = "os"
     """The task it was made for, taken where none is asked for."""
+    reads_second: bool = False
+    """Whether it reads a second magnification; where there is none it derives one."""
 
 
 METHODS: dict[str, Method] = {
@@ -43,6 +45,7 @@ METHODS: dict[str, Method] = {
         disentangled.fit,
         disentangled.Settings(),
         published=disentangled.published,
+        reads_second=True,
     ),
     "mkd": Method(
         mkd.fit,

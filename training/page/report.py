@@ -20,6 +20,18 @@ from training.scoring.evaluate import Evaluation
 from training.scoring.runs import Run, Unit
 
 TEMPLATE = Path(__file__).parent / "report.html"
+_MAGNIFICATIONS = {
+    "none": "one",
+    "read": "two, both read",
+    "derived": "one; the second is derived from it",
+    "unread": "two; the second is not read",
+    None: "the run does not say",
+}
+_DERIVED = (
+    "A derived second magnification is made of the first, the mean of four neighbors in the list "
+    "of a patient’s regions: it holds nothing that the first does not. A method of two "
+    "magnifications is fitted on it where regions at one magnification are all there is."
+)
 
 
 def write_html(evaluation: Evaluation, path: Path) -> None:
@@ -96,6 +108,7 @@ def _reading(evaluation: Evaluation) -> str:
         "share; they are given because others give them.",
         "A twin is the same network without distillation; the null has the teacher’s targets "
         "shuffled among training patients. A student that does not beat both has not been taught.",
+        *([_DERIVED] if any(run.second == "derived" for run, _ in evaluation.runs) else []),
         "All patients are from TCGA: research material, retrospective, mostly from large centers. "
         "Nothing here says how a model does elsewhere.",
     ]
@@ -113,13 +126,17 @@ def _cohorts(evaluation: Evaluation) -> str:
                 f"{len(scored)} scored of {'?' if run.patients is None else run.patients}",
                 _cost(units),
                 _dropped(run),
+                _MAGNIFICATIONS[run.second],
                 f"<code>{escape(run.digest[:12])}</code>",
                 escape(", ".join(f"{key}={value}" for key, value in run.settings.items()))
                 or "none",
             ]
         )
     versions = sorted({f"{k} {v}" for run, _ in evaluation.runs for k, v in run.versions.items()})
-    head = ("run", "patients", "cost of a fold", "dropped", "cohort digest", "settings")
+    head = (
+        "run", "patients", "cost of a fold", "dropped", "magnifications", "cohort digest",
+        "settings",
+    )  # fmt: skip
     return (
         f"<section><h2>Runs and who was left out</h2>{list_table(head, rows)}"
         f'<p class="faint">{escape(", ".join(versions))}</p></section>'

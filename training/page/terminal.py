@@ -12,8 +12,11 @@ RULE = "inner"
 
 
 def text(evaluation: Evaluation) -> str:
-    """Every task: rows by role, columns by cohort, mean over folds and its deviation."""
-    return "\n".join(_task(report) for report in evaluation.tasks)
+    """Every task: rows by role, columns by cohort, mean over folds and its deviation; then the runs
+    whose second magnification is derived."""
+    derived = [run.path for run, _ in evaluation.runs if run.second == "derived"]
+    lines = [f"{path}: its second magnification is derived from the first" for path in derived]
+    return "\n".join([*(_task(report) for report in evaluation.tasks), *lines])
 
 
 def _cell(cell: Cell | None) -> str:

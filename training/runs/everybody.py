@@ -29,7 +29,7 @@ from training.learning.journal import Journal
 from training.learning.split import FOLDS, everybody
 from training.methods.registry import method
 from training.runs.fit import Plan, one_thread
-from training.runs.units import Unit, reference, write_json, write_student
+from training.runs.units import Unit, reference, student_inputs, write_json, write_student
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,12 @@ def fit_all(plan: Plan, seed: int = 0) -> Everybody:
     if place.done:
         return place
     folds = [_unit(Unit(plan.run, fold, seed)) for fold in range(FOLDS)]
-    started = time.perf_counter()
+    started, chosen = time.perf_counter(), method(plan.method)
     with one_thread():
         cohort = load(plan.cohort, plan.data, plan.task, extended=plan.extended)
-        split = everybody(cohort, seed=seed)
+        split = everybody(cohort, seed=seed, second=chosen.reads_second)
         with Journal(place.directory) as journal:
-            fitted = method(plan.method).fit(split, plan.resolved(), seed, journal)
+            fitted = chosen.fit(split, plan.resolved(), seed, journal)
             assert fitted.student is not None  # every fold has one
             logits, target, event = (_stacked(folds, key) for key in ("logits", "target", "event"))
             student, change = calibrated_by(
@@ -86,6 +86,7 @@ def fit_all(plan: Plan, seed: int = 0) -> Everybody:
         "seconds": round(time.perf_counter() - started, 2),
         "facts": facts,
         "student_role": fitted.student_role,
+        "student_inputs": student_inputs(split),
         "student_outputs": deployed.names,
         "student_scores": _scores(folds, student, logits.float(), cohort.task),
         "one_slide_probabilities": _of_one_slide(folds, student, cohort.task),

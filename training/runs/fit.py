@@ -20,15 +20,16 @@ from threadpoolctl import threadpool_limits
 
 from inference.durable import whole
 from training.cohorts.cohort import Cohort, load
+from training.cohorts.second_grid import COLUMN
 from training.errors import TrainingError
 from training.learning.fitted import Fitted, Score, risk_correlation
 from training.learning.journal import Journal
 from training.learning.split import FOLDS, Folds, Split, prepare
 from training.methods.registry import method, with_settings
+from training.runs.magnifications import features_of, second_of
 from training.runs.pool import each
 from training.runs.references import references
 from training.runs.units import Unit, write_json, write_unit
-from training.tiles.feature_files import read_origin
 
 log = structlog.get_logger()
 
@@ -121,7 +122,7 @@ def _fit_unit(plan: Plan, unit: Unit) -> float:
     chosen = method(plan.method)
     settings = plan.resolved()
     cohort = _cohort(plan.cohort, plan.data, plan.task, plan.extended)
-    split = prepare(cohort, plan.kind, unit.fold, seed=unit.seed)
+    split = prepare(cohort, plan.kind, unit.fold, seed=unit.seed, second=chosen.reads_second)
     with Journal(unit.directory) as journal:
         fitted = chosen.fit(split, settings, unit.seed, journal)
         return finish(unit, split, fitted, journal, started)
@@ -182,7 +183,9 @@ def write_run(
         "patients": len(cohort.patients),
         "patients_beside": len(cohort.beside.patients) if cohort.beside else 0,
         "dropped": _counted(cohort),
-        "features": _features(cohort),
+        "features": features_of(cohort.slides),
+        "second_features": features_of(cohort.slides, COLUMN),
+        "second_magnification": second_of(plan.method, cohort),
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("torch", "numpy", "scikit-survival")},
@@ -218,16 +221,6 @@ def _who(cohort: Cohort) -> pd.DataFrame:
 def _counted(cohort: Cohort) -> dict[str, int]:
     reasons = [drop.reason for drop in cohort.dropped]
     return {reason: reasons.count(reason) for reason in sorted(set(reasons))}
-
-
-def _features(cohort: Cohort) -> list[dict[str, object]]:
-    """What made the features: encoder digest, mpp and tile_px; None where a file does not say."""
-    made: dict[tuple[object, ...], dict[str, object]] = {}
-    for file in sorted(set(cohort.slides["file"])):
-        origin = read_origin(Path(file)) if file.endswith(".h5") else None
-        by = (None,) * 3 if origin is None else (origin.encoder_digest, origin.mpp, origin.tile_px)
-        made[by] = dict(zip(("encoder", "mpp", "tile_px"), by, strict=True))
-    return list(made.values())
 
 
 def _facts(plan: Plan) -> dict[str, str]:

@@ -72,7 +72,7 @@ def genomic_score(split: Split, seed: int, journal: Journal) -> Score | None:
         "genomic",
         network,
         lambda batch: {"total": survival.cox(answer(batch), batch.time, batch.event)},
-        replace(patients, bags=tuple(bag[:1] for bag in patients.bags)),
+        replace(patients, bags=tuple(bag[:1] for bag in patients.bags), coarse=None),
         _SCHEDULE,
         seed=seed,
         journal=journal,

@@ -3,7 +3,8 @@
 RUN/run.json                    what is run: method, cohort and its digest, folds, settings
 RUN/fold0-seed1/unit.json       written last: a unit without it is not finished
 RUN/fold0-seed1/predictions.csv one line per patient of the outer fold, role and rule
-RUN/fold0-seed1/student.onnx    features [N, D] of a slide to the outputs, calibrated
+RUN/fold0-seed1/student.onnx    features [N, D] of a slide (and features_coarse [M, D] of its second
+                                magnification) to the outputs, calibrated
 RUN/fold0-seed1/log.csv         what was logged, also under tensorboard/
 """
 
@@ -24,13 +25,14 @@ from inference.durable import whole
 from training.errors import TrainingError
 from training.learning.bags import fixed_rows, has_genes
 from training.learning.calibrate import bare, calibrated, raw_logits
-from training.learning.deployed import INSTANCE_AXIS, Deployed
+from training.learning.deployed import INPUTS, INSTANCE_AXIS, Deployed
 from training.learning.fitted import Fitted, Score
 from training.learning.graphs import write_graph
 from training.learning.split import Split
 
-EXAMPLE_INSTANCES = 37
-"""Instances in the bag a graph is traced and compared with: an odd number, of the usual size."""
+EXAMPLE_INSTANCES = (37, 11)
+"""Instances in the bags a graph is traced and compared with, the finer magnification first: odd
+numbers, the first of the usual size."""
 
 
 ONE_SLIDE = "one_slide"
@@ -94,6 +96,7 @@ def write_unit(
         "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "facts": facts,
         "student_role": fitted.student_role,
+        "student_inputs": student_inputs(split) if outputs else [],
         "student_outputs": outputs,
         "student_scores": shown,
         "raw": raw,
@@ -188,7 +191,7 @@ def _write_student(
         facts |= {"inner_loss": change.before, "inner_loss_calibrated": change.after}
     deployed = write_student(student, split, unit.directory if graph else None)
     names: list[str] = deployed.names
-    shown, score = _said(deployed, split, split.test.bags)
+    shown, score = _said(deployed, split, split.test.shown)
     several = any(len(of) > 1 for part in (split.test, split.train) for of in part.slides)
     alone = _said(deployed, split, split.test.first_slides())[1] if several else None
     return names, shown, score, alone
@@ -196,30 +199,39 @@ def _write_student(
 
 def write_student(student: nn.Module, split: Split, folder: Path | None) -> Deployed:
     """The student as a bundle carries it, its graph written to the folder where one is given."""
-    longest = max(split.train.bags, key=len)
-    example = longest[fixed_rows(len(longest), EXAMPLE_INSTANCES)].clone()
-    deployed = Deployed(student, split.task.classes, example)
+    longest = max(split.train.shown, key=lambda bags: len(bags[0]))
+    example = tuple(
+        bag[fixed_rows(len(bag), count)].clone()
+        for bag, count in zip(longest, EXAMPLE_INSTANCES, strict=False)
+    )
+    deployed = Deployed(student, split.task.classes, *example)
     deployed.eval()
+    inputs = student_inputs(split)
     axes = {name: {axis: "N"} for name, axis in INSTANCE_AXIS.items() if name in deployed.names}
     if folder is not None:
         write_graph(
             "student",
             deployed,
-            (example,),
+            example,
             folder,
-            inputs=["features"],
+            inputs=inputs,
             outputs=deployed.names,
-            dynamic={"features": {0: "N"}} | axes,
+            dynamic={name: {0: INPUTS[name]} for name in inputs} | axes,
         )
     return deployed
 
 
+def student_inputs(split: Split) -> list[str]:
+    """The names of what a student of these patients is shown."""
+    return list(INPUTS)[: 1 if split.train.coarse is None else 2]
+
+
 def _said(
-    deployed: Deployed, split: Split, bags: Sequence[Tensor]
+    deployed: Deployed, split: Split, slides: Sequence[tuple[Tensor, ...]]
 ) -> tuple[dict[str, list[float]], Score]:
-    """What the student says of `bags`, by output and as a score."""
+    """What the student says of what it is shown, by output and as a score."""
     with torch.inference_mode():
-        said = [dict(zip(deployed.names, deployed(bag), strict=True)) for bag in bags]
+        said = [dict(zip(deployed.names, deployed(*shown), strict=True)) for shown in slides]
     shown = {
         name: [float(one[name][0]) for one in said]
         for name in deployed.names

@@ -43,6 +43,8 @@ class Run:
     patients: int | None
     dropped: Mapping[str, int] | None
     """Reason -> patients; None where the run does not say."""
+    second: str | None = None
+    """What became of a second magnification (runs/magnifications.py); None: it does not say."""
     unfinished: tuple[str, ...] = ()
 
 
@@ -105,6 +107,7 @@ def read(path: Path) -> tuple[Run, tuple[Unit, ...]]:
         versions={name: str(number) for name, number in said["versions"].items()},
         patients=said.get("patients"),
         dropped=None if dropped is None else {str(k): int(v) for k, v in dropped.items()},
+        second=said.get("second_magnification"),
         unfinished=tuple(place.name for place in places if place not in done),
     )
     units = tuple(sorted((_unit(run, at) for at in done), key=lambda unit: (unit.fold, unit.seed)))

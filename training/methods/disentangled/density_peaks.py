@@ -12,6 +12,10 @@ import torch
 from torch import Tensor
 
 _FLOOR = 1e-6  # added to the summed importance of a cluster
+_SAME = 1e-5
+"""Two tokens nearer than this share of their own squared lengths are the same. A short bag fills
+its places with repeats; what rounding leaves of their distance would decide which token is denser,
+and so differ from one runtime to the next."""
 
 
 def cluster_count(tokens: int, ratio: float) -> int:
@@ -43,14 +47,14 @@ def density_peaks(tokens: Tensor, clusters: int, neighbors: int = 5) -> tuple[Te
 
 
 def squared_distances(tokens: Tensor) -> Tensor:
-    """[B, S, S] squared Euclidean distances over E, of tokens [B, S, E]; 0 on the diagonal."""
+    """[B, S, S] squared Euclidean distances over E, of tokens [B, S, E]; 0 between repeats."""
     centered = tokens - tokens.mean(dim=1, keepdim=True)  # less cancellation below
     norms = centered.square().sum(dim=-1)
     products = centered @ centered.transpose(1, 2)
-    squared = (norms.unsqueeze(2) + norms.unsqueeze(1) - 2 * products).clamp(min=0)
-    places = torch.arange(tokens.shape[1], device=tokens.device)
-    own = places.unsqueeze(1) == places
-    return torch.where(own, torch.zeros_like(squared), squared) / tokens.shape[2]
+    both = norms.unsqueeze(2) + norms.unsqueeze(1)
+    squared = both - 2 * products
+    same = squared <= _SAME * both  # the diagonal among them
+    return torch.where(same, torch.zeros_like(squared), squared) / tokens.shape[2]
 
 
 def merge(

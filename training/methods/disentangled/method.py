@@ -7,17 +7,13 @@ under the teacher. At inference only the student is left. The twin goes through 
 second without a teacher: it has been trained as long.
 
 Not in the original, each behind a switch: bags of some 40 region features without coordinates fill
-a square of side 8, which has no spatial meaning, and the second magnification is derived from the
-first unless `fit` is given one; the targets of a training patient come from a teacher that did not
-see the patient; patients without genes train no teacher and get no targets; a survival target is
-the distribution of the time of death. `published()` has the original's choices.
+a square of side 8, which has no spatial meaning, and of regions at one magnification the second is
+derived from the first; the targets of a training patient come from a teacher that did not see the
+patient; patients without genes train no teacher and get no targets; a survival target is the
+distribution of the time of death. `published()` has the original's choices.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
-
-from torch import Tensor
 
 from training.learning.fitted import Fitted
 from training.learning.journal import Journal
@@ -30,36 +26,21 @@ from training.methods.disentangled.stages import Fold, knows, sees
 from training.methods.disentangled.student import SlideStudent
 from training.methods.disentangled.tokens import Slides
 
-__all__ = ["CoarseBags", "Settings", "fit", "published"]
+__all__ = ["Settings", "fit", "published"]
 
 
-class CoarseBags(NamedTuple):
-    """Features [M, D] of the coarser magnification, one tensor per patient of each part."""
-
-    train: tuple[Tensor, ...]
-    valid: tuple[Tensor, ...]
-    test: tuple[Tensor, ...]
-
-
-def fit(
-    split: Split,
-    settings: Settings,
-    seed: int,
-    journal: Journal,
-    coarse: CoarseBags | None = None,
-) -> Fitted:
-    """Twin, teacher and student of one fold; `coarse` where features of 2 magnifications exist."""
-    parts: tuple[tuple[Tensor, ...] | None, ...] = coarse or (None, None, None)
+def fit(split: Split, settings: Settings, seed: int, journal: Journal) -> Fitted:
+    """Twin, teacher and student of one fold, on both magnifications where the split has them."""
     fold = Fold(
         split.task,
         settings,
         seed,
         journal,
-        Slides(split.train, settings.side, parts[0]),
-        Slides(split.valid, settings.side, parts[1]),
+        Slides(split.train, settings.side),
+        Slides(split.valid, settings.side),
         subspaces(split.genes.columns, split.genes.groups, settings.gene_lists),
     )
-    test = Slides(split.test, settings.side, parts[2])
+    test = Slides(split.test, settings.side)
     _, alone = fold.stage_one()
     teacher, taught = fold.teach("teacher", fold.train.subset(fold.measured()))
     targets = fold.targets(teacher, taught)

@@ -2,7 +2,8 @@
 
 Nothing genomic is in here. The order of the instances matters, since they fill a square: keep the
 order of the file at deployment. On region features without coordinates that square has no spatial
-meaning, and the second magnification is derived from the first (`tokens.coarser`).
+meaning, and the second magnification is derived from the first (`tokens.coarser`); of tiles it is
+given, and the map shows the finer one.
 """
 
 from __future__ import annotations

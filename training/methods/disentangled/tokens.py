@@ -47,7 +47,7 @@ def take(bags: Tensor, rows: Tensor) -> Tensor:
 def coarser(tokens: Tensor) -> Tensor:
     """[B, S, D] a view at half the magnification: the mean of every 2 x 2 block, at its 4 places.
 
-    A stand-in where features of one magnification are all there is. tokens [B, S, D], S the square
+    A stand-in where regions at one magnification are all there is. tokens [B, S, D], S the square
     of an even side.
     """
     side = grid_side(tokens.shape[1])
@@ -68,20 +68,15 @@ class Slides:
     patients: Patients
     side: int
     """Of the square of tokens."""
-    coarse: tuple[Tensor, ...] | None = None
-    """Features [M, D] of the coarser magnification per patient; None: derived from the finer."""
 
     def subset(self, rows: Tensor) -> Slides:
         """Those of `rows`, in that order."""
-        picked = None if self.coarse is None else tuple(self.coarse[i] for i in rows.tolist())
-        return Slides(self.patients.subset(rows), self.side, picked)
+        return Slides(self.patients.subset(rows), self.side)
 
     def tokens(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Fine and coarse tokens [B, S, D] of a batch of these patients."""
+        """Fine and coarse tokens [B, S, D] of a batch of these patients; without a second
+        magnification the coarse ones are derived."""
         fine = take(batch.bags, token_rows(batch.mask.sum(dim=1), self.side**2))
-        if self.coarse is None:
+        if batch.coarse is None or batch.coarse_counts is None:
             return fine, coarser(fine)
-        bags = [self.coarse[i] for i in batch.rows.tolist()]
-        counts = torch.tensor([len(bag) for bag in bags])
-        padded = torch.nn.utils.rnn.pad_sequence(bags, batch_first=True)
-        return fine, take(padded, token_rows(counts, self.side**2))
+        return fine, take(batch.coarse, token_rows(batch.coarse_counts, self.side**2))
