@@ -45,8 +45,8 @@ def drawn(tmp_path_factory) -> Path:
                 folder / "tiles" / tile
             )
             more = (x // 4 + y // 4) % 2
-            shares = dict(zip(TYPES, (0.6, 0.1, 0.1, 0.1, 0.1) if more else (0.1, 0.6, 0.1, 0.1, 0.1),
-                              strict=True))  # fmt: skip
+            first = (0.6, 0.1) if more else (0.1, 0.6)
+            shares = dict(zip(TYPES, (*first, 0.1, 0.1, 0.1), strict=True))
             rows.append({"tile": tile, "section": section, "patient": section[0],
                          "spot": f"{x}x{y}", **shares})  # fmt: skip
             counts.append([*rng.poisson(5 + 5 * more, len(GENES) - 1), 0])
