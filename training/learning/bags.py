@@ -95,14 +95,13 @@ class Patients:
 
     def first_slides(self) -> list[tuple[Tensor, ...]]:
         """`shown` of each patient's first slide: what a node is shown where it sees one."""
-        first = _firsts(self.bags, self.slides)
-        return _paired(
-            first, None if self.coarse is None else _firsts(self.coarse, self.coarse_slides)
-        )
+        return self.shown_one_slide().shown
 
     def shown_one_slide(self) -> Patients:
         """The same patients, each with the first slide alone."""
-        return replace(self, bags=self.first_slides(), slides=())
+        bags = _firsts(self.bags, self.slides)
+        coarse = None if self.coarse is None else _firsts(self.coarse, self.coarse_slides)
+        return replace(self, bags=bags, slides=(), coarse=coarse, coarse_slides=())
 
     def each_slide(self) -> tuple[Tensor, ...]:
         """The bags of all slides, those of a patient one after the other."""
