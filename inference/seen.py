@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from engines.manifest.outputs import HeatmapOutput
 from engines.manifest.whole import Manifest
+from inference.composition.scope import of_heatmap
 from inference.heatmap import assemble
 from inference.outputs.classification import probabilities_of
 from inference.outputs.uncertainty import intervals
@@ -49,7 +50,9 @@ class Seen:
         return NotAssessable(reason, detail, self.told.geometry, self.told.levels, self.told.base)
 
     def with_maps(self, manifest: Manifest, tile_values: Mapping[str, Array]) -> Prediction:
-        """What is told, with the maps of values [N] by output name; no number yet."""
+        """What is told, with the maps of values [N] by output name that may speak of its organ, and
+        why the others do not; no number yet."""
+        scopes = {o.name: of_heatmap(o, self.origin) for o in manifest.heatmaps}
         maps = (
             assemble(
                 output.name,
@@ -59,8 +62,14 @@ class Seen:
                 top=output.top_patches,
             )
             for output in manifest.heatmaps
+            if not scopes[output.name][0]
         )
-        return replace(self.told, heatmaps=tuple(maps))
+        return replace(
+            self.told,
+            heatmaps=tuple(maps),
+            warnings=(*self.told.warnings, *(text for _, text in scopes.values() if text)),
+            not_assessed={name: why for name, (why, _) in scopes.items() if why},
+        )
 
 
 def aggregator_inputs(

@@ -103,7 +103,8 @@ class HeatmapOutput(_Named):
     background: tuple[str, ...] = ()
     """Meanings of classes that are no tissue: never drawn, and never part of a measure."""
     organs: tuple[Code, ...] = ()
-    """Where a map of classes was measured, as organs of `applicability`; empty: everywhere."""
+    """Where it was measured, as organs of `applicability`; empty: everywhere. A slide that names no
+    organ gets a map of one value all the same, with a caution, and no map of classes."""
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
     """At and above it a tile belongs to the region that is drawn; None where there is none."""
     floor: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -114,8 +115,8 @@ class HeatmapOutput(_Named):
     @model_validator(mode="after")
     def _classes_are_told_apart(self) -> HeatmapOutput:
         meanings = [code.meaning for code in self.classes]
-        if not meanings and (self.background or self.organs):
-            raise ValueError(f"{self.name}: expected `background` and `organs` only with `classes`")
+        if not meanings and self.background:
+            raise ValueError(f"{self.name}: expected `background` only with `classes`")
         if not meanings:
             return self
         if len(set(meanings)) != len(meanings) or len(meanings) < 2:

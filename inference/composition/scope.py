@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from engines.manifest.outputs import HeatmapOutput
 from engines.manifest.values import Code
 from engines.manifest.whole import Manifest
 from inference.slide.attributes import BadValue
@@ -18,7 +19,7 @@ UNREAD = Decision(None, "What the slide says of its specimen cannot be read.")
 
 def asks_for_organs(manifest: Manifest) -> bool:
     """Whether anything of the student is for some organs only."""
-    of_maps = any(output.organs for output in manifest.class_maps)
+    of_maps = any(output.organs for output in (*manifest.heatmaps, *manifest.class_maps))
     return of_maps or any(output.organs for output in manifest.measures)
 
 
@@ -48,6 +49,22 @@ def out_of_scope(organs: Sequence[Code], origin: Decision | None) -> str:
     if organ is not None:
         return f"{start}; the slide is of {organ.name}."
     return f"{start}. {origin.sentence if origin else UNREAD.sentence}"
+
+
+def of_heatmap(output: HeatmapOutput, origin: Decision | None) -> tuple[str, str]:
+    """Why a map of one value says nothing of a slide, or the caution that it needs; both empty
+    where it was measured on the slide's organ.
+
+    A slide that says nothing of its organ keeps the map: many do, and a reader sees what it is of.
+    One that says something that is not understood, as of a metastasis, does not.
+    """
+    why = out_of_scope(output.organs, origin)
+    if why and origin is not None and origin.organ is None and origin.is_silent:
+        return "", (
+            f"{output.name}: measured on {names_of(output.organs)} only, and the slide does not "
+            "say of which organ it is."
+        )
+    return why, ""
 
 
 def names_of(organs: Sequence[Code]) -> str:

@@ -210,7 +210,7 @@ def test_a_measure_of_what_no_map_shows_is_refused(changes: dict[str, Any], sent
         ({"shows": "attention"}, "a map of classes shows a finding"),
         ({"classes": [], "background": []}, None),
         ({"classes": [], "background": ["Glass"]}, "only with `classes`"),
-        ({"classes": [], "background": [], "organs": [ADIPOSE]}, "only with `classes`"),
+        ({"classes": [], "background": [], "organs": [ADIPOSE]}, None),
     ],
 )
 def test_a_map_of_classes_says_which_they_are_and_which_are_no_tissue(

@@ -16,7 +16,7 @@ from specimens import code
 from dicom_node.demo.wsm import SlideLabel, write_slide
 from inference.phantom.draw import Kind, draw
 
-PATIENTS = 20
+PATIENTS = 30
 WORSE = {"lung": Kind.TUMOR, "breast": Kind.FAT, "colon": Kind.LYMPHOCYTES}
 """What shortens life where there is more of it, by organ."""
 

@@ -84,9 +84,11 @@ def tissue_student(
     outputs: list[dict[str, Any]] | None = None,
     *,
     threshold: float | None = 0.5,
+    organs: list[dict[str, str]] | None = None,
     **changes: Any,
 ) -> Path:
-    """The tiny student with these outputs more; `threshold` is of its map of redness."""
+    """The tiny student with these outputs more; `threshold` and `organs` are of its map of
+    redness."""
     root = student(folder, **{"status": "research"} | changes)
     model = load(root / "encoder.onnx")
     colors = np.array(list(COLORS.values()), np.float32).T / 255
@@ -112,7 +114,7 @@ def tissue_student(
     )
     for output in values["outputs"]:
         if output["kind"] == "map":
-            output["threshold"] = threshold
+            output |= {"threshold": threshold, "organs": organs or []}
     more = [tissue_map(), *measures()] if outputs is None else outputs
     values["outputs"] += more
     values["probe"]["tolerance"]["encoder/classes"] = 1e-3

@@ -64,14 +64,28 @@ def use_of(units: Sequence[runs.Unit], role: str, unit: UnitOfUse) -> Use:
     """How the student of `role` is used. `units` are those of one run, one or more."""
     whole, alone = (role, "inner"), (ONE_SLIDE, "inner")
     if not all(alone in one.predictions for one in units):
-        return Use(unit, whole, figure(units, whole))
+        return Use(unit, whole, _known(figure(units, whole), units))
     (all_value, all_drawn), (one_value, one_drawn) = (_drawn(units, r) for r in (whole, alone))
     of_all = _sound(resample.interval(all_value, all_drawn), units)
     of_one = _sound(resample.interval(one_value, one_drawn), units)
     cost = resample.paired(all_value - one_value, all_drawn, one_drawn)
+    for one in (of_all, of_one, cost):
+        _known(one, units)
     if unit == "case":
         return Use(unit, whole, of_all, of_one, cost)
     return Use(unit, alone, of_one, of_all, cost)
+
+
+def _known(found: Interval, units: Sequence[runs.Unit]) -> Interval:
+    """The figure; raises TrainingError where folds are so small that a draw compares nobody."""
+    if not np.isfinite([found.value, found.low, found.high]).all():
+        smallest = min(len(unit.patients) for unit in units)
+        raise TrainingError(
+            f"found folds of {smallest} patients and more, too few for the interval of a figure: "
+            "patients drawn again may hold no two to compare; expected more patients; build a "
+            "larger cohort"
+        )
+    return found
 
 
 def figure(units: Sequence[runs.Unit], role: Role) -> Interval:

@@ -98,6 +98,11 @@ def heatmap_of(result: Prediction, output: HeatmapOutput) -> Heatmap:
     return found[output.name]
 
 
+def told_maps(result: Prediction, manifest: Manifest) -> tuple[HeatmapOutput, ...]:
+    """Maps of one value but those that must not speak of this slide."""
+    return tuple(o for o in manifest.heatmaps if o.name not in result.not_assessed)
+
+
 def findings_of(manifest: Manifest) -> tuple[HeatmapOutput, ...]:
     """Maps of findings: a map of attention is none."""
     return tuple(o for o in manifest.heatmaps if o.shows == "finding")

@@ -23,7 +23,7 @@ from dicom_node.results.modules import plain
 from dicom_node.results.seg.layer import algorithm_parameters
 from dicom_node.results.sr import regions
 from dicom_node.results.sr.classes.groups import class_groups
-from dicom_node.results.sr.figures import heatmap_of, rounded
+from dicom_node.results.sr.figures import heatmap_of, rounded, told_maps
 from dicom_node.results.sr.measured import measured_groups
 from dicom_node.results.sr.measurements import measurements_of, number
 from engines.manifest.outputs import HeatmapOutput
@@ -68,7 +68,7 @@ def prediction_groups(
         groups.append(group)
     groups += class_groups(result, manifest, names, _intended_use(manifest))
     groups += measured_groups(result, manifest, names, _intended_use(manifest))
-    for output in manifest.heatmaps:
+    for output in told_maps(result, manifest):
         groups += _patch_groups(heatmap_of(result, output), output, result, names)
     return groups
 

@@ -14,7 +14,14 @@ from highdicom.sr import (
 from pydicom.sr.coding import Code
 
 from dicom_node.results import codes
-from dicom_node.results.sr.figures import above, findings_of, heatmap_of, percent, rounded
+from dicom_node.results.sr.figures import (
+    above,
+    findings_of,
+    heatmap_of,
+    percent,
+    rounded,
+    told_maps,
+)
 from engines.manifest.outputs import HeatmapOutput, ScoreOutput
 from engines.manifest.whole import Manifest
 from inference.types import Prediction
@@ -31,7 +38,8 @@ def measurements_of(result: Prediction, manifest: Manifest) -> list[list[Measure
     not finite.
     """
     scores = _score_groups(manifest, result)
-    regions = [o for o in findings_of(manifest) if o.threshold is not None]
+    told = told_maps(result, manifest)
+    regions = [o for o in findings_of(manifest) if o.threshold is not None and o in told]
     groups = []
     for index in range(max(len(scores), len(regions))):
         found = list(_of_scores(result, scores[index])) if index < len(scores) else []

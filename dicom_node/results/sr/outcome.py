@@ -85,7 +85,11 @@ def _curve(result: Prediction, curve: SurvivalOutput) -> Iterator[str]:
 
 def _map(result: Prediction, output: HeatmapOutput, manifest: Manifest) -> Iterator[str]:
     """The share above the threshold, the highest tile, what the picture shows."""
-    heatmap, name = heatmap_of(result, output), labels.quantity(output)
+    name = labels.quantity(output)
+    if why := result.not_assessed.get(output.name):
+        yield f"{name}: {why[:1].lower()}{why[1:]}"
+        return
+    heatmap = heatmap_of(result, output)
     found = above(heatmap, output, result)
     if found is not None:
         yield (

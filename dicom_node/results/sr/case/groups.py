@@ -68,7 +68,7 @@ def used_slide(
     subject: SubjectContext | None,
 ) -> Iterator[MeasurementsAndQualitativeEvaluations]:
     """Tissue and patches of a slide whose tiles were in the bag; no number of the model."""
-    maps = {heatmap.name for heatmap in told.heatmaps}
+    maps = {*(heatmap.name for heatmap in told.heatmaps), *told.not_assessed}
     groups = prediction_groups(told, _only(manifest, maps=maps), provenance, names, notes)
     for number, group in enumerate(groups):
         what = "" if number == 0 else f" {_titled(group[0]).TextValue}"
