@@ -9,6 +9,7 @@ from typing import Any
 
 from pynetdicom import AE, build_role
 from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import MaximumLengthNotification
 from pynetdicom.transport import AssociationSocket
 
 from dicom_node.association.contexts import proposed_contexts
@@ -66,7 +67,17 @@ def request(
     failure: OSError | None = getattr(secured, "failure", None)
     if failure is not None and not association.is_established:
         raise TlsFailed(reason_of(failure))
+    if association.is_established:
+        _keep_even(association)
     return association
+
+
+def _keep_even(association: Association) -> None:
+    """Fragments are of even length (PS3.8 Annex E), also where a peer takes an odd number of bytes:
+    the library fills what it takes, and DCMTK breaks off at an odd fragment."""
+    for item in association.acceptor.user_information:
+        if isinstance(item, MaximumLengthNotification) and item.maximum_length_received % 2:
+            item.maximum_length_received -= 1
 
 
 class _Entity(AE):  # type: ignore[misc]  # untyped base

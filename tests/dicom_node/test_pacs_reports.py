@@ -15,12 +15,15 @@ from typing import Any
 
 import pytest
 from form_inputs import EDITS, built, slide_files
-from nodes import node, storescp, storescu, study_of
+from nodes import node, storescu, study_of
 from pacs_profiles import EXPLICIT, JPEG_LS, PDF, SEG, SR_3D, ProfiledPacs, running
 from pydicom import Dataset, dcmread
 from pypdf import PdfReader
 
+from dicom_node.config.peers import Destination
+from dicom_node.deliver.dimse import send
 from dicom_node.ledger.states import DeliveryState, State
+from dicom_node.results.files import write
 from dicom_node.sop_classes import KEY_OBJECT_SELECTION
 from dicom_node.view.items import evidence_of
 from slides import PhantomStudy
@@ -44,14 +47,16 @@ def delivered(folder: Path, study: Path, pacs_port: int, config: str = "") -> It
 def test_a_receiver_that_states_an_odd_length_of_pdus_gets_fragments_of_even_length(
     most: int, phantom_study: PhantomStudy, tmp_path: Path
 ) -> None:
-    study = study_of(phantom_study.folder)
-    with (
-        storescp(tmp_path / "pacs", "+xa", "--max-pdu", str(most)) as pacs,
-        delivered(tmp_path / "node", phantom_study.folder, pacs.port) as n,
-    ):
-        revision = n.finished(study)
-        assert revision.state is State.DONE, revision.reason
-        assert {str(ds.SOPClassUID) for ds in pacs.objects()} == {SR_3D, SEG}
+    slide = slide_files(phantom_study.folder, tmp_path / "slide", EDITS["latin"])
+    with running(ProfiledPacs(TAKES, most=most)) as pacs:
+        where = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": pacs.port}
+        for kind, one in built(slide, wanted=frozenset({"summary"})).items():
+            write(one.dataset, tmp_path / f"{kind}.dcm")
+            to = Destination.model_validate(where)
+            assert send(tmp_path / f"{kind}.dcm", to, "DICOMNODE").status == "0000"
+    assert max(pacs.fragments) > most // 2
+    assert max(pacs.fragments) + 6 <= most
+    assert [length for length in pacs.fragments if length % 2] == []
 
 
 def test_a_pacs_that_rejects_for_a_while_gets_everything_once(

@@ -37,6 +37,10 @@ class ProfiledPacs:
     """Seconds that it needs for an object."""
     aborts: Sequence[str] = ()
     """SOP classes at whose objects it breaks the association off, and answers nothing."""
+    most: int = 16382
+    """Bytes of a PDU that it takes."""
+    fragments: list[int] = field(default_factory=list)
+    """Lengths of the fragments of data and commands that came."""
     rejects: int = 0
     """So many associations are rejected first: "temporary congestion"."""
     finds: bool = False
@@ -77,6 +81,10 @@ class ProfiledPacs:
         if held is not None:
             yield _PENDING, held
 
+    def on_pdu(self, event: Any) -> None:
+        for item in getattr(event.pdu, "presentation_data_value_items", None) or ():
+            self.fragments.append(len(item.presentation_data_value) - 1)
+
     def on_request(self, event: Any) -> None:
         if self.rejects:
             self.rejects -= 1
@@ -88,6 +96,7 @@ class ProfiledPacs:
 def running(pacs: ProfiledPacs) -> Iterator[ProfiledPacs]:
     """The PACS as a server on loopback."""
     entity = AE("PACS")
+    entity.maximum_pdu_size = pacs.most
     entity.add_supported_context(Verification)
     for sop_class, syntaxes in pacs.takes.items():
         role = True if pacs.gets else None
@@ -98,6 +107,7 @@ def running(pacs: ProfiledPacs) -> Iterator[ProfiledPacs]:
         entity.add_supported_context(StudyRootQueryRetrieveInformationModelGet)
     handlers = [
         (evt.EVT_REQUESTED, pacs.on_request),
+        (evt.EVT_PDU_RECV, pacs.on_pdu),
         (evt.EVT_C_STORE, pacs.on_store),
         (evt.EVT_C_FIND, pacs.on_find),
         (evt.EVT_C_GET, pacs.on_get),
