@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from training_runs import role_frame, survival_of, write_run_json, write_unit
 
-from training.bundle.subgroups import FILE, parts, rows, table
+from training.bundle.figures.subgroups import FILE, parts, rows, table
 from training.scoring import runs
 
 PATIENTS, FOLDS = 200, 2

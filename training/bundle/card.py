@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from training.bundle.figures.subgroups import table
 from training.bundle.manifest import Student
-from training.bundle.subgroups import table
 from training.methods.registry import better_recipe
 from training.scoring.resample import Interval
 

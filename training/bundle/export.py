@@ -19,9 +19,9 @@ from engines.manifest.values import Code
 from training.bundle.card import card
 from training.bundle.classes.figures import figures
 from training.bundle.classes.output import FLOOR, write_joined
-from training.bundle.figures import UnitOfUse, Use, scores_of, use_of
+from training.bundle.figures.subgroups import parts
+from training.bundle.figures.use import UnitOfUse, Use, scores_of, use_of
 from training.bundle.manifest import Beside, Student, manifest, require_manifest
-from training.bundle.subgroups import parts
 from training.errors import TrainingError
 from training.learning.deployed import COARSE_FEATURES
 from training.learning.graphs import run as run_graph

@@ -21,9 +21,9 @@ from engines.manifest.whole import Manifest
 from training.bundle.classes import output as classes
 from training.bundle.classes.figures import ClassFigures
 from training.bundle.classes.output import own
-from training.bundle.figures import Use
+from training.bundle.figures.subgroups import Part, rows
+from training.bundle.figures.use import Use
 from training.bundle.shapes import graph_of, input_at
-from training.bundle.subgroups import Part, rows
 from training.errors import TrainingError
 from training.learning.deployed import COARSE_FEATURES
 from training.scoring import resample
