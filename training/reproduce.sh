@@ -1,7 +1,7 @@
 #!/bin/sh
 # The runs behind the tables in training/LOG.md, from the data to the report.
 #   sh training/reproduce.sh quick|full DATA OUT [JOBS]
-# quick: one cohort or task a table, one seed; within an hour on two cores.
+# quick: one cohort or task a table, one seed; half an hour on two cores.
 # full:  every table of the outer folds in the log, and the default student; some 10 hours of one
 #        core, 6 on two (extrapolated from units, see MEASURED; never run whole).
 # DATA holds the folders hipt_vit4k, porpoise, tcga_cdr, kather_cbio, glioma_labels and
@@ -9,8 +9,9 @@
 # again: give the same words and it goes on. OUT/digests.txt has the digest of every cohort, which
 # the log states. SEEDS (default 3 in full, 1 in quick) seeds.
 #
-# MEASURED, seconds of one core a unit (a fold with a seed): pan, linear 7 to 10; crossfit 25 to 40;
-# moments and pooled 5 to 10; ghanet 70, with twin 95; mkd 75. Each run reads its tables for 20 s.
+# MEASURED, seconds of one core a unit (a fold with a seed): pan, linear 7 to 10; crossfit 20 to 40;
+# moments and pooled 1 to 10; ghanet 70, with twin 95; mkd 25 to 75; disentangled 130. Each run reads
+# its tables for 20 s. quick, whole: 25 minutes of two cores.
 set -eu
 [ $# -ge 3 ] || { echo "expected quick or full, DATA and OUT: sh $0 quick DATA OUT [JOBS]" >&2; exit 2; }
 KIND=$1 DATA=$2 OUT=$3 JOBS=${4:-2}
