@@ -182,6 +182,8 @@ def test_the_document_has_the_class_as_its_finding(whole: dict[str, BuiltObject]
         assert f"{share} %" in words
     assert "Uncertainty of the numbers: Not known" in words
     assert "Glioma diagnosis: Glioblastoma, IDH-wildtype\n" not in words, "said once"
+    flowing = " ".join(words.split())
+    assert flowing.count(KNOWS) == flowing.count(NOT_KNOWN) == 1
 
 
 def test_page_and_overview_show_the_class_before_the_numbers(

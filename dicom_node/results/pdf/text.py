@@ -148,7 +148,9 @@ def sentences_of(canvas: Canvas, said: Said, box: tuple[float, float, float, flo
     are left out.
     """
     left, bottom, right, top = box
-    told = list(dict.fromkeys(s for part in said.sections for s in part.sentences))
+    every = dict.fromkeys(s for part in said.sections for s in part.sentences)
+    # A comment of a group that the result says, too, stands there.
+    told = [s for s in every if not any(s != other and s in other for other in every)]
     if not told:
         return
     title = phrase("What the report says", said.language)
