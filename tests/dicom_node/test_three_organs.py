@@ -21,6 +21,8 @@ from dicom_node.ledger.states import State
 from dicom_node.view.reading import read_groups
 from engines.bundle import open_bundle
 
+pytestmark = pytest.mark.timeout(1800)
+"""Thirteen commands, each a process that loads torch: minutes on a busy machine."""
 SR = "1.2.840.10008.5.1.4.1.1.88.34"
 SECTION = (ROOT / "README.md").read_text().partition("### Three organs in one node")[2]
 COMMANDS = SECTION.partition("```sh\n")[2].partition("```")[0]

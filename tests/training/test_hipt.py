@@ -20,6 +20,8 @@ from training.learning.graphs import run as run_graph  # noqa: E402
 from training.tiles.encoders import open_encoder  # noqa: E402
 from training.tiles.feature_files import Origin, read, read_origin, write_h5  # noqa: E402
 
+pytestmark = pytest.mark.timeout(1800)
+"""A graph of 87 MB is traced, compared and compiled: minutes on a busy machine."""
 ORIGIN = Origin("s", "0", "vit256", "1", "engine", 0.5, 0.05, 256, 0.25, 512, 40, 40, "2")
 
 
