@@ -325,7 +325,7 @@ def test_forms_of_the_report_hold_the_numbers_too(whole: Made) -> None:
     assert str(enhanced["Tumor-stroma ratio"].MeasuredValueSequence[0].NumericValue) == "0.5"
     with pypdfium2.PdfDocument(whole.built["summary"].dataset.EncapsulatedDocument) as pdf:
         said = pdf[0].get_textpage().get_text_range()
-    assert "30.4 %, 0.0323 mm2" in said
+    assert "30.4 %, 0.0323 mm²" in said
     assert "Composition of the tissue: Stroma 60.9 %" in said
     assert len(pdf_lines_with(said, "Tumor-stroma ratio")) == 2, "its row, and its sentence"
 

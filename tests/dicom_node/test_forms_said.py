@@ -12,9 +12,11 @@ from form_inputs import EDITS, built, slide_files
 from letters_of_the_world import DECODED
 from pydicom import Dataset, dcmread
 from pydicom.encaps import encapsulate
+from pydicom.sr.coding import Code
 from pypdf import PdfReader
 from reportlab.lib.styles import ParagraphStyle
 
+from dicom_node.results import codes
 from dicom_node.results.overlay import font_files as fonts
 from dicom_node.results.pdf.direction import as_handed_over
 from dicom_node.results.pdf.fonts import marked, paragraph
@@ -148,6 +150,15 @@ def test_a_refusal_has_no_number_on_its_page(forms):
     if said.reason:
         assert [n for s in said.sections for n in s.numbers] == []
         assert "Drawn here" not in text_of(forms["summary"])
+
+
+def test_a_refusal_says_why_under_its_title_and_is_no_finding_of_the_model(forms):
+    said = said_by(forms["report"])
+    if said.reason:
+        finding, _ = squeezed(text_of(forms["summary"])).split(squeezed("What the report says"))
+        assert squeezed(f"Not predictable: {said.reason}{said.why}") in finding
+        assert [s.finding for s in said.sections if s.finding] == ["Not predictable"]
+        assert squeezed("Assessment by the model") not in finding, "the title says it"
     else:
         assert "Drawn here: 0.0039 to 1." in text_of(forms["summary"])
 
@@ -173,7 +184,10 @@ def test_every_font_of_the_page_is_embedded(forms):
 
 def page_of(patient: str, sentences: tuple[str, ...] = ()) -> bytes:
     section = Section("slide", "Finding", (), (), sentences, ())
-    said = Said((), True, "", (section,), (), ())
+    return page_saying(Said((), True, "", (section,), (), ()), patient)
+
+
+def page_saying(said: Said, patient: str = "Yamada") -> bytes:
     return page_bytes(
         Page(
             (("Patient", patient),), said, "No picture.", "20260304", "node", "", "", "2.25.1", "x"
@@ -202,6 +216,63 @@ def test_a_name_of_any_script_is_read_back_from_the_page(script):
     patient = person(DECODED[script].text)
     (page,) = PdfReader(io.BytesIO(page_of(patient))).pages
     assert squeezed(patient) in squeezed(page.extract_text())
+
+
+def test_limits_of_the_model_stay_on_a_page_that_has_no_room_for_all():
+    limits = ("Limit of the model: no lung was seen.", "Limit of the model: no child was seen.")
+    results = tuple(f"Result: number {n} {'of many words ' * 20}" for n in range(60))
+    section = Section("slide", "Finding", (), (), (*results, *limits), ())
+    said = Said((), True, "", (section,), (), (), limits=limits)
+    (page,) = PdfReader(io.BytesIO(page_saying(said))).pages
+    text = " ".join(page.extract_text().split())
+    assert all(limit in text for limit in limits)
+    shown = [n for n in range(60) if f"Result: number {n} " in text]
+    assert shown == list(range(len(shown))), "the first of the others, in their order"
+    assert 5 < len(shown) < 60
+    assert f"{60 - len(shown)} more sentences have no room here: read the report." in text
+
+
+def test_many_statements_of_one_value_are_counted_on_the_page():
+    many = tuple((f"Share of tissue {n}", "Not assessed") for n in range(18))
+    section = Section("slide", "Class of tissue", (), (*many, ("Use", "Research")), (), ())
+    (page,) = PdfReader(io.BytesIO(page_saying(Said((), True, "", (section,), (), ())))).pages
+    text = page.extract_text()
+    assert text.count("18 values: Not assessed") == 1
+    assert "Share of tissue" not in text
+    assert "Use: Research" in text
+
+
+def test_a_tissue_that_is_counted_has_its_name_in_the_language_of_the_report():
+    counted = item("TEXT", codes.CLASSES_COUNTED, TextValue="Adipose tissue")
+    area = item("NUM", Code("1", "99TEST", "Area of adipose tissue"), counted)
+    value = Dataset()
+    value.NumericValue = "1.5"
+    value.MeasurementUnitsCodeSequence = [coded(codes.SQUARE_MM)]
+    area.MeasuredValueSequence = [value]
+    language = item("CODE", Code("121049", "DCM", "Language of Content Item and Descendants"))
+    language.ConceptCodeSequence = [coded(Code("de-DE", "RFC5646", "German (Germany)"))]
+    report = item("CONTAINER", Code("126000", "DCM", "Imaging Measurement Report"), language, area)
+    ((number,),) = [section.numbers for section in said_by(report).sections]
+    assert (number.name, number.counted, number.value) == (
+        "Fläche von Fettgewebe", "Fettgewebe", "1,5 mm²",
+    )  # fmt: skip
+
+
+def item(kind: str, name: Code, *inside: Dataset, **values: str) -> Dataset:
+    made = Dataset()
+    made.ValueType, made.RelationshipType = kind, "CONTAINS"
+    made.ConceptNameCodeSequence = [coded(name)]
+    if inside:
+        made.ContentSequence = list(inside)
+    for keyword, value in values.items():
+        setattr(made, keyword, value)
+    return made
+
+
+def coded(code: Code) -> Dataset:
+    made = Dataset()
+    made.CodeValue, made.CodingSchemeDesignator, made.CodeMeaning = code[:3]
+    return made
 
 
 @pytest.mark.parametrize(

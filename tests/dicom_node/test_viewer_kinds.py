@@ -33,6 +33,7 @@ SHOWN = {
     "japanese": ("heatmap-tumor", "report"),
     "korean": ("region-tumor", "report"),
     "turned": ("heatmap-tumor", "report", "annotations"),
+    "refused": ("report",),
 }
 """Kinds by study; each picture takes seconds."""
 BANNER = (156, 28, 28)
@@ -140,6 +141,18 @@ def test_the_places_of_the_report_lie_on_the_highest_tiles(said, study):
     assert set(places) == {"POLYLINE", "POLYGON"}, "and the tissue of each map, by its outline"
     blue = colored(study, BLUE)
     assert (changed(study, "report") & blue).sum() > 150
+
+
+def test_the_place_of_a_refusal_is_the_border_of_the_slide_and_nothing_else(said):
+    _, *places = said["refused-report"]
+    assert places == ["POLYLINE"]
+    drawn = changed("refused", "report")
+    rows, cols = np.nonzero(np.abs(picture("refused") - 243).max(axis=2) < 4)
+    top, bottom, left, right = rows.min(), rows.max(), cols.min(), cols.max()
+    assert not drawn[top + 6 : bottom - 6, left + 6 : right - 6].any()
+    rows, cols = np.nonzero(drawn)
+    found = [rows.min(), rows.max(), cols.min(), cols.max()]
+    np.testing.assert_allclose(found, [top, bottom, left, right], atol=6)
 
 
 def test_names_of_all_scripts_are_read(said):

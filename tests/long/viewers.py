@@ -3,9 +3,10 @@
     npm pack @ohif/app@3.13.2 && tar xzf ohif-app-3.13.2.tgz
     PYTHONPATH=. python tests/long/viewers.py --ohif package/dist --out build/viewers [STUDY ...]
 
-STUDY is a name of tests/support/viewer_studies.py; all of them without one. One picture for each
-series, opened by a double click, in the mode for microscopy and in the usual one, and one JSON file
-of what the page said. 2 to 4 minutes a study and mode on two cores.
+STUDY is a name of tests/support/viewer_studies.py; all of them without one. `--usual` makes what
+goes to a PACS that asks for nothing else. One picture for each series, opened by a double click, in
+the mode for microscopy and in the usual one, and one JSON file of what the page said. 2 to 4
+minutes a study and mode on two cores.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 TESTS = Path(__file__).parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS / "support")]
 
+from form_inputs import ALL_KINDS
 from nodes import Orthanc, free_port, orthanc
 from viewer.installed import SUPPORT, installed
 from viewer.one_origin import one_origin
@@ -39,6 +41,7 @@ def main() -> int:
     parser.add_argument("--ohif", type=Path, required=True, help="the folder dist of @ohif/app")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--mode", choices=MODES, action="append")
+    parser.add_argument("--usual", action="store_true", help="no kind that has to be asked for")
     parser.add_argument("studies", nargs="*", metavar="STUDY")
     asked = parser.parse_args()
     if unknown := set(asked.studies) - set(NAMES):
@@ -48,7 +51,8 @@ def main() -> int:
     modules = installed()
     for name in asked.studies or NAMES:
         folder = asked.out / name.replace(" ", "-")
-        study = seen_study(name, slide, folder / "study")
+        wanted = frozenset[str]() if asked.usual else ALL_KINDS
+        study = seen_study(name, slide, folder / "study", wanted)
         with orthanc(folder / "pacs", free_port()) as pacs:
             _store(pacs, study)
             address = f"http://127.0.0.1:{pacs.http_port}"

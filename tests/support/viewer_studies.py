@@ -32,6 +32,8 @@ ROWS, COLS, STRIDE = 2048, 3072, 224
 FLOOR, THRESHOLD = 0.1, 0.5
 """Of the shipped bundle's map."""
 VIOLET, BLUE = (215, 150, 205), (30, 30, 200)
+CRUMB, SQUARE = (slice(600, 880), slice(900, 1186)), (slice(600, 1500), slice(900, 2300))
+"""Rows and columns of what lies on glass; the first is the 0.02 mm² that a refusal speaks of."""
 PEAK = (4, 9)
 """Grid cell, row and column, where the value is 1; it falls off with the distance in cells."""
 
@@ -63,9 +65,13 @@ def seen_study(
     the kinds that are made only where they are asked for."""
     first = SlideStudy(folder / "copy")
     new_study_copy(of.folder, first.folder, f"seen: {name}")
-    slides = {"a": slide_files(first.folder, folder / "a", EDITS.get(name, _nothing))}
+    shown = first.folder
+    if name == "refused":
+        shown = _drawn_beside(first, folder / "glass", _glass(CRUMB))
+    slides = {"a": slide_files(shown, folder / "a", EDITS.get(name, _nothing))}
     if name == "two slides":
-        slides["b"] = slide_files(_drawn_beside(first, folder / "copy-b"), folder / "b", _nothing)
+        beside = _drawn_beside(first, folder / "copy-b", _glass(SQUARE))
+        slides["b"] = slide_files(beside, folder / "b", _nothing)
     objects = {}
     for number, (slide_name, slide) in enumerate(slides.items()):
         objects[slide_name] = _made(slide, number, wanted, refused=name == "refused")
@@ -144,11 +150,16 @@ def _nothing(ds: Dataset) -> None:
     """The slide as it is."""
 
 
-def _drawn_beside(first: SlideStudy, folder: Path) -> Path:
-    """A second slide of the same study and patient: glass with one violet square."""
+def _glass(piece: tuple[slice, slice]) -> NDArray[np.uint8]:
+    """Glass with one violet piece, uint8 RGB [H, W, 3]."""
+    pixels = np.full((ROWS, COLS, 3), 243, np.uint8)
+    pixels[piece] = (170, 90, 160)
+    return pixels
+
+
+def _drawn_beside(first: SlideStudy, folder: Path, pixels: NDArray[np.uint8]) -> Path:
+    """Another slide of the same study and patient."""
     source = dcmread(base_level(first.folder), stop_before_pixels=True)
-    pixels = np.full((2048, 3072, 3), 243, np.uint8)
-    pixels[600:1500, 900:2300] = (170, 90, 160)
     keywords = ("PatientID", "AccessionNumber")
     patient_id, accession = (str(source[keyword].value) for keyword in keywords)
     label = SlideLabel(

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from dicom_node.results.pdf.said import Number
 
-_AREA, _SHARE = " mm2", " %"
+_AREA, _SHARE = " mm²", " %"
 
 
 def together(numbers: Sequence[Number]) -> list[Number]:

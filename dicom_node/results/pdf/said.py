@@ -35,6 +35,10 @@ _CASE = (codes.SAID_CASE.value, codes.SCHEME)
 _ASSESSMENT = (codes.ASSESSMENT.value, codes.SCHEME)
 _REFUSED = (codes.NOT_PREDICTABLE.value, codes.SCHEME)
 _REASON = (codes.REASON.value, codes.SCHEME)
+_WHY = (codes.SAID_ASSESSABLE.value, codes.SCHEME)
+_LIMIT = (codes.SAID_LIMIT.value, codes.SCHEME)
+_WRITTEN = {"mm2": "mm²", "um": "µm", "ratio": ""}
+"""Units as people write them, where they write others than UCUM."""
 _COUNTED = (codes.CLASSES_COUNTED.value, codes.SCHEME)
 _INTERVAL = (codes.INTERVAL.value, codes.SCHEME)
 _METHOD = (codes.MEASUREMENT_METHOD.value, codes.MEASUREMENT_METHOD.scheme_designator)
@@ -93,6 +97,10 @@ class Said:
     """Whether it is of several slides together."""
     language: Language = "en"
     """In which its sentences are."""
+    why: str = ""
+    """Of a refusal: its reason in a sentence, with what was found and what is needed."""
+    limits: tuple[str, ...] = ()
+    """Those of the sentences that state limits of the model."""
 
 
 def said_by(report: Dataset) -> Said:
@@ -107,10 +115,13 @@ def said_by(report: Dataset) -> Said:
     ]
     slide = [(_SLIDE[name_of(i)], str(i.TextValue)) for i in texts if name_of(i) in _SLIDE]
     use = codes.FOR_RESEARCH
+    reason = phrase(_reason(report), language)
     return Said(
         slide=tuple(dict.fromkeys(slide)),
         is_research=any(c[2:] == (use.value, use.scheme_designator) for c in coded),
-        reason=phrase(_reason(report), language),
+        reason=reason,
+        why=_why(texts) if reason else "",
+        limits=tuple(_named(i, language) for i in texts if name_of(i) == _LIMIT),
         sections=tuple(s for s in sections if not s.place_mm),
         places=() if is_of_case else tuple(s for s in sections if s.place_mm),
         algorithm=tuple(dict.fromkeys(algorithm)),
@@ -128,6 +139,11 @@ def _reason(report: Dataset) -> str:
         if refused and _REASON in coded:
             return _meaning(coded[_REASON])
     return ""
+
+
+def _why(texts: list[Dataset]) -> str:
+    """What the report answers to whether the slide could be assessed."""
+    return next((str(i.TextValue) for i in texts if name_of(i) == _WHY), "")
 
 
 def _sections(container: Dataset, language: Language) -> Iterator[Section]:
@@ -163,7 +179,7 @@ def _number(item: Dataset, language: Language) -> Number:
     for child in children(item):
         told = ""
         if name_of(child) == _COUNTED:
-            counted = str(child.TextValue)
+            counted = phrase(str(child.TextValue), language)
         if name_of(child) == _METHOD:
             continue  # the heading says what the numbers below it are of
         if child.ValueType == "NUM":
@@ -183,6 +199,7 @@ def _number(item: Dataset, language: Language) -> Number:
 def _written(item: Dataset, language: Language) -> str:
     """Value and unit of a number, or why it has none."""
     value, unit = number_of(item)
+    unit = _WRITTEN.get(unit, unit)
     return " ".join(filter(None, [number(phrase(value, language), language), unit]))
 
 
@@ -200,9 +217,11 @@ def _sentences(items: list[Dataset], language: Language) -> Iterator[str]:
             continue
         name = name_of(item)
         if name not in _ALGORITHM and name != _TRACKING:
-            text = str(item.TextValue)
-            named = f"{phrase(meaning_of(item), language)}: {text}"
-            yield text if name == _COMMENT else named
+            yield str(item.TextValue) if name == _COMMENT else _named(item, language)
+
+
+def _named(item: Dataset, language: Language) -> str:
+    return f"{phrase(meaning_of(item), language)}: {item.TextValue}"
 
 
 def _walk(parent: Dataset) -> Iterator[Dataset]:

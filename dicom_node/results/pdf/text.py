@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from reportlab.lib.colors import HexColor
@@ -21,6 +23,8 @@ _INK, _FAINT, _REFUSAL = HexColor("#1f2933"), HexColor("#5f6c7b"), HexColor("#8a
 _SIZES = (9.0, 8.5, 8.0, 7.5, 7.0, 6.5)
 _MOST_NUMBERS, _MOST_COUNTED = 14, 14
 """Those counted over classes of tissue are smaller."""
+_MOST_ALIKE = 3
+"""Of more statements with one value the page says how many they are, not each."""
 MOST_PLACES = 5
 """So many of the marked places are on the page."""
 
@@ -68,7 +72,9 @@ def finding_of(column: Column, said: Said) -> None:
     of the case: those of its single slides are many, and stand in the sentences."""
     if said.reason:
         box = style(13, _REFUSAL, bold=True)
-        column.put(paragraph(_refused(said), box, bold=True), 2 * mm)
+        column.put(paragraph(_refused(said), box, bold=True), 1 * mm)
+        if said.why:
+            column.put(paragraph(said.why, style(9.5)), 2 * mm)
     left, hidden = _MOST_NUMBERS, 0
     last = ""
     told: set[tuple[str, str]] = set()
@@ -77,7 +83,8 @@ def finding_of(column: Column, said: Said) -> None:
             hidden += len(section.numbers)
             continue
         title = section.finding or (section.title if section.numbers else "")
-        if title and title != last and (section.numbers or section.statements):
+        is_said = bool(said.reason) and not section.numbers
+        if title and title != last and not is_said and (section.numbers or section.statements):
             head = style(10.5, bold=True)
             column.put(paragraph(title, head, bold=True), 1 * mm)
             last = title
@@ -92,15 +99,26 @@ def finding_of(column: Column, said: Said) -> None:
         _counted(column, counted[:_MOST_COUNTED], said.language)
         hidden += len(others[left:]) + len(counted[_MOST_COUNTED:])
         left -= min(left, len(others))
-        for name, value in section.statements:
-            if (said.reason and value == said.reason) or (name, value) in told:
-                continue
-            told.add((name, value))
-            column.put(paragraph(f"{name}: {value}", style(8.5)), 0.6 * mm)
+        for text in _stated(section, said, told):
+            column.put(paragraph(text, style(8.5)), 0.6 * mm)
     if hidden > 0:
         more = sentences(f"{hidden} more values stand in the report.", said.language)
         column.put(paragraph(more, style(8, _FAINT)))
     _places(column, said.places, said.language)
+
+
+def _stated(section: Section, said: Said, told: set[tuple[str, str]]) -> Iterator[str]:
+    """What is coded of a section and was not `told` above, nor by the title of a refusal."""
+    refused = (phrase("Not predictable", said.language), said.reason) if said.reason else ()
+    alike = Counter(value for _, value in section.statements)
+    for name, value in section.statements:
+        many = alike[value] > _MOST_ALIKE
+        statement = ("", value) if many else (name, value)
+        if value in refused or statement in told:
+            continue
+        told.add(statement)
+        count = phrase(f"{alike[value]} values", said.language)
+        yield f"{count if many else name}: {value}"
 
 
 def _refused(said: Said) -> str:
@@ -144,8 +162,8 @@ def _places(column: Column, places: tuple[Section, ...], language: Language) -> 
 def sentences_of(canvas: Canvas, said: Said, box: tuple[float, float, float, float]) -> None:
     """Every sentence of the report in its order, in `box` (left, bottom, right, top).
 
-    As large as all have room; where they have none at the smallest size, the page says how many
-    are left out.
+    As large as all have room; where they have none at the smallest size, limits of the model come
+    before what else there is, and the page says how many are left out.
     """
     left, bottom, right, top = box
     every = dict.fromkeys(s for part in said.sections for s in part.sentences)
@@ -160,7 +178,7 @@ def sentences_of(canvas: Canvas, said: Said, box: tuple[float, float, float, flo
     room = top - bottom
     made, heights = _set(texts, style(_SIZES[-1]), right - left)
     if sum(heights) > room:
-        made = _cut(told, heights, room, said.language)
+        made = _cut(told, heights, room, said)
     else:
         made = _largest(texts, right - left, room) or made
     column = Column(canvas, left, right, box[3])
@@ -191,14 +209,19 @@ def _set(
     return made, [height_of(found, width) + 0.8 * mm for found in made]
 
 
-def _cut(told: list[str], heights: list[float], room: float, language: Language) -> list[Paragraph]:
-    """The first sentences that have room at the smallest size, and how many there are besides."""
+def _cut(told: list[str], heights: list[float], room: float, said: Said) -> list[Paragraph]:
+    """Limits, then the first of the other sentences, as far as they have room at the smallest size,
+    all in their order; and how many there are besides."""
     small = style(_SIZES[-1])
-    kept = 0
     room -= 2 * small.leading
-    while kept < len(heights) and sum(heights[: kept + 1]) <= room:
-        kept += 1
-    made = [paragraph(f"• {s}", small) for s in told[:kept]]
-    more = f"{len(told) - kept} more sentences have no room here: read the report."
-    made.append(paragraph(sentences(more, language), style(_SIZES[-1], bold=True), bold=True))
+    kept: set[int] = set()
+    for n in sorted(range(len(told)), key=lambda n: told[n] not in said.limits):
+        room -= heights[n]
+        if room < 0:
+            break
+        kept.add(n)
+    made = [paragraph(f"• {told[n]}", small) for n in sorted(kept)]
+    more = f"{len(told) - len(kept)} more sentences have no room here: read the report."
+    bold = style(_SIZES[-1], bold=True)
+    made.append(paragraph(sentences(more, said.language), bold, bold=True))
     return made

@@ -89,7 +89,8 @@ def refusal_groups(
     """
     arguments = {
         "tracking_identifier": _tracking(names, "slide", 0),
-        "finding_type": codes.concept(manifest.finding.code) if manifest else None,
+        # Viewers call the region by it, and may show nothing else of the report.
+        "finding_type": CodedConcept.from_code(codes.NOT_PREDICTABLE),
         "algorithm_id": _algorithm(manifest, provenance, None) if manifest else None,
         "qualitative_evaluations": [
             _evaluation(codes.ASSESSMENT, codes.NOT_PREDICTABLE),

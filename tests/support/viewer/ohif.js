@@ -49,6 +49,10 @@ async function main () {
       await thumbnail.click({ count: 2 })
       await rest(page)
       await page.screenshot({ path: path.join(folder, `${mode}-${n + 1}.png`) })
+      await page.evaluate(() => { // why the page broke, where it did
+        [...document.querySelectorAll('button')].find(b => b.innerText === 'Show Details')?.click()
+      })
+      await rest(page)
       const seen = await page.evaluate(() => document.body.innerText.replace(/\s+/g, ' ').slice(0, 3000))
       if (!(await page.$(THUMBNAILS))) await open(page) // the page broke: it is black and stays so
       report.push({ n: n + 1, text, said: said.splice(0), seen })
