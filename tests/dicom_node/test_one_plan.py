@@ -23,14 +23,14 @@ RUN = Run("1.2", 1, 1)
 
 def test_a_destination_that_answers_during_the_building_is_sent_what_was_made(tmp_path):
     answers: dict[str, DestinationSeen] = {}
-    asked_for: list[frozenset[str]] = []
+    asked_for: list[kinds.Wanted] = []
     sent: dict[str, frozenset[str]] = {}
 
-    def write(_run: Run, _slides: Any, job: Job, _numbers: Any, wanted: frozenset[str]) -> Any:
+    def write(_run: Run, _slides: Any, job: Job, _numbers: Any, wanted: kinds.Wanted) -> Any:
         asked_for.append(wanted)
         accepted = {SR_3D: [], SR_TEXT: [EXPLICIT], SEGMENTATION.uid: [EXPLICIT]}
         answers["pacs"] = DestinationSeen(1.0, True, accepted, "")
-        names = ["report", *sorted(wanted)]
+        names = ["report", *sorted(wanted.kinds)]
         return [Result(f"{job.slide}-{n}", "1", n, job.slide, "p", "x") for n in names], ""
 
     def start(
@@ -60,7 +60,7 @@ def test_a_destination_that_answers_during_the_building_is_sent_what_was_made(tm
     for name, value in fields.items():
         setattr(steps, name, value)
     assert steps.build(RUN, ["a", "b"], []) == Built(2)
-    assert asked_for == [frozenset(), frozenset()]
+    assert asked_for == [kinds.Wanted(), kinds.Wanted()]
     assert sent == {"pacs": {f"a-{kinds.REPORT.name}", f"b-{kinds.REPORT.name}"}}
 
 

@@ -52,6 +52,9 @@ CONTRASTS = """
   return found
 })()
 """
+LONGER = """(() => { for (let n = 0; n < 60; n++) document.querySelector('.card.result').
+insertAdjacentHTML('beforeend', '<p>filled</p>'); return 0; })()"""
+"""Sixty lines more in the result than a sheet has room for."""
 CARDS = """
 [...document.querySelectorAll('.card')].map(card => {
   const copy = card.cloneNode(true)
@@ -169,6 +172,16 @@ def test_no_card_is_torn_between_two_sheets(browser, pages, printed, name):
     for card in cards:
         first, last = card[:12], card[-12:]
         assert any(first in sheet and last in sheet for sheet in sheets), (name, first, last)
+
+
+def test_a_result_longer_than_a_sheet_begins_on_the_first_one(browser, pages):
+    browser.open(pages["whole"])
+    browser.value(LONGER)
+    with pypdfium2.PdfDocument(browser.pdf(OUTPUT / "longer.pdf")) as pdf:
+        sheets = [sheet.get_textpage().get_text_range() for sheet in pdf]
+    filled = [n for n, text in enumerate(sheets) if "filled" in text]
+    assert filled[0] == 0
+    assert len(filled) > 1
 
 
 @pytest.mark.parametrize(
