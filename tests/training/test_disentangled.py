@@ -628,3 +628,14 @@ def test_projecting_the_values_of_few_keys_first_changes_nothing() -> None:
     attention, value = torch.rand(2, 8, 64, 4), torch.randn(2, 8, 4, 64)
     read = (attention @ value).transpose(1, 2).flatten(2)
     torch.testing.assert_close(block.output(attention, value), block.to_output(read))
+
+
+def test_the_densest_of_tokens_that_are_all_close_together_is_found():
+    """Their densities are 1 to the last bit, so only distances tell which is denser."""
+    line = torch.tensor([0.0, 6.0, 12.0, 18.0, 24.0, 30.0, 100.0, 101.0, 102.0, 103.0, 104.0])
+    tokens = torch.stack([line, torch.zeros(11)], dim=1)[None] * 1e-5
+    near = squared_distances(tokens).topk(5, largest=False).values.mean(dim=-1)
+    assert torch.exp(-near).unique().tolist() == [1.0]
+    centers, cluster = density_peaks(tokens, 2)
+    assert centers[0, 0] == 8, "the middle of the closer ones"
+    assert cluster[0].tolist() == [1] * 6 + [0] * 5

@@ -117,7 +117,7 @@ def test_analyze_writes_the_report_of_a_student_of_two_magnifications(site, tmp_
     (answer,) = json.loads(capsys.readouterr().out)
     rows = [row for group in answer["report"] for row in group["rows"]]
     said = next(float(row["value"]) for row in rows if row["name"] == "Risk score")
-    assert said == pytest.approx(risk, abs=TOLERANCE)
+    assert said == pytest.approx(risk, abs=0.005)  # as the report rounds it
     assert Path(answer["page"]).is_file()
 
 
@@ -329,7 +329,7 @@ def test_a_student_of_everybody_reads_both_magnifications_too(tmp_path):
 
 
 def test_a_second_file_of_other_features_than_the_run_says_is_not_exported(tmp_path, capsys):
-    cohort = draw_cohort(tmp_path, "default", patients=20, genes=True, second=True, slides=2)
+    cohort = draw_cohort(tmp_path, "default", patients=40, genes=True, second=True, slides=2)
     command("fit", "disentangled", "--cohort", cohort, "--out", tmp_path / "run", "--fold", 0,
             *QUICK)  # fmt: skip
     run, (unit,) = read_run(tmp_path / "run")

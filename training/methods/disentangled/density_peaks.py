@@ -34,10 +34,11 @@ def density_peaks(tokens: Tensor, clusters: int, neighbors: int = 5) -> tuple[Te
     squared = squared_distances(tokens)
     distance = squared.sqrt()
     nearest = squared.topk(min(neighbors, tokens.shape[1]), dim=-1, largest=False).values
-    density = torch.exp(-nearest.mean(dim=-1))
+    sparse = nearest.mean(dim=-1)  # of which the exponential is 1 for all that are close together
+    density = torch.exp(-sparse)
     index = torch.arange(tokens.shape[1], device=tokens.device)
-    ahead = density.unsqueeze(1) > density.unsqueeze(2)  # [B, i, j]: j is denser than i
-    first = (density.unsqueeze(1) == density.unsqueeze(2)) & (index < index.unsqueeze(1))
+    ahead = sparse.unsqueeze(1) < sparse.unsqueeze(2)  # [B, i, j]: j is denser than i
+    first = (sparse.unsqueeze(1) == sparse.unsqueeze(2)) & (index < index.unsqueeze(1))
     longest = distance.amax(dim=(1, 2)).unsqueeze(1)
     away = torch.where(ahead | first, distance, longest.unsqueeze(2)).amin(dim=-1)
     centers = _largest(away * density, clusters)
