@@ -77,7 +77,7 @@ def _named(output: ClassOutput, said: Prediction) -> str:
 
 
 def _everywhere(runtime: Runtime) -> Runtime:
-    """The same student without the organs that its maps of classes are for: engines are compared
+    """The same student without the organs that its maps are for: engines are compared
     here, and nobody is told of this slide."""
     manifest = runtime.manifest
     outputs = tuple(

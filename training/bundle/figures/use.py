@@ -64,10 +64,10 @@ def use_of(units: Sequence[runs.Unit], role: str, unit: UnitOfUse) -> Use:
     """How the student of `role` is used. `units` are those of one run, one or more."""
     whole, alone = (role, "inner"), (ONE_SLIDE, "inner")
     if not all(alone in one.predictions for one in units):
-        return Use(unit, whole, _known(figure(units, whole), units))
+        return Use(unit, whole, figure(units, whole))
     (all_value, all_drawn), (one_value, one_drawn) = (_drawn(units, r) for r in (whole, alone))
-    of_all = _sound(resample.interval(all_value, all_drawn), units)
-    of_one = _sound(resample.interval(one_value, one_drawn), units)
+    of_all = resample.interval(all_value, all_drawn)
+    of_one = resample.interval(one_value, one_drawn)
     cost = resample.paired(all_value - one_value, all_drawn, one_drawn)
     for one in (of_all, of_one, cost):
         _known(one, units)
@@ -90,17 +90,7 @@ def _known(found: Interval, units: Sequence[runs.Unit]) -> Interval:
 
 def figure(units: Sequence[runs.Unit], role: Role) -> Interval:
     """C-index, or AUC one against rest, with its 95 % interval over patients within folds."""
-    return _sound(resample.interval(*_drawn(units, role)), units)
-
-
-def _sound(found: Interval, units: Sequence[runs.Unit]) -> Interval:
-    if not np.isfinite([found.value, found.low, found.high]).all():
-        fewest = min(len(unit.patients) for unit in units)
-        raise TrainingError(
-            f"found a fold of {fewest} patients, expected enough of them that any draw of as many "
-            "holds two to compare: the figure has no interval; fit the run on more patients"
-        )
-    return found
+    return _known(resample.interval(*_drawn(units, role)), units)
 
 
 def scores_of(
