@@ -193,3 +193,13 @@ def test_a_student_of_classes_has_the_figures_of_its_unit(work):
     told = np.array(said["one_slide_probabilities"]["probability_many"])
     line = np.polyfit(odds, np.log(told / (1 - told)), 1, full=True)
     assert line[1][0] < 1e-4 * len(odds), "no single calibration explains what is said"
+
+
+def test_folds_too_small_for_an_interval_are_refused_with_a_sentence(work, tmp_path, capsys):
+    cohort = draw_cohort(tmp_path, work / "tiles", patients=20)
+    command("fit", "meanpool", "--cohort", cohort, "--out", tmp_path / "run", "--epochs", 1)
+    command("export", tmp_path / "run", "--encoder", work / "tiles", "--out", tmp_path / "out",
+            "--name", "x", status=3)  # fmt: skip
+    said = " ".join(capsys.readouterr().err.split())
+    assert "found folds of 4 patients and more, too few for the interval of a figure" in said
+    assert not (tmp_path / "out").exists()
