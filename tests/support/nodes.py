@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ports import free_port
 from pydicom import Dataset, dcmread
 from pydicom.misc import is_dicom
 
@@ -36,13 +37,6 @@ def need(*programs: str) -> None:
     for program in programs:
         if shutil.which(program) is None:
             pytest.skip(f"needs {program}; `sh tests/run.sh` installs it")
-
-
-def free_port() -> int:
-    """A TCP port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(condition: Callable[[], Any], *, within_s: float = 60, what: str = "") -> Any:
@@ -90,7 +84,7 @@ class Node:
         process = self.launch(role, *launcher, prefix=prefix)
         if role in ("serve", "ingest"):
             wait_for(lambda: listening(self.port) or process.poll() is not None, what="listening")
-            assert process.poll() is None, self.log
+            assert process.poll() is None, f"{process.returncode}\n{self.log[-6000:]}"
         return process
 
     def launch(

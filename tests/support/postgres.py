@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
+from ports import free_port
 
 _HOME = Path("/usr/lib/postgresql")
 _SETTINGS = {
@@ -26,9 +26,7 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         self._made = 0
         folder.mkdir(parents=True)
         if os.geteuid() == 0:  # the server refuses to run as root

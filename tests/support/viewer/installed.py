@@ -5,9 +5,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from cache import CACHE, one_at_a_time
 
 SUPPORT = Path(__file__).parent
-CACHE = SUPPORT.parents[2] / ".cache" / "viewer"
+HOME = CACHE / "viewer"
 
 
 def installed() -> Path:
@@ -16,18 +17,23 @@ def installed() -> Path:
         pytest.skip("npm and node are not installed")
     if shutil.which("chromium") is None:
         pytest.skip("chromium is not installed")
-    CACHE.mkdir(parents=True, exist_ok=True)
+    with one_at_a_time("viewer.lock"):
+        _install()
+    return HOME / "node_modules"
+
+
+def _install() -> None:
+    HOME.mkdir(parents=True, exist_ok=True)
     wanted = (SUPPORT / "package-lock.json").read_bytes()
-    done_file = CACHE / "installed.json"  # written last: a broken installation is repeated
+    done_file = HOME / "installed.json"  # written last: a broken installation is repeated
     if not done_file.exists() or done_file.read_bytes() != wanted:
         for name in ("package.json", "package-lock.json"):
-            shutil.copy(SUPPORT / name, CACHE)
+            shutil.copy(SUPPORT / name, HOME)
         command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        done = subprocess.run(command, cwd=CACHE, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(command, cwd=HOME, capture_output=True, text=True, timeout=300)
         if done.returncode != 0:
             pytest.skip(f"npm could not install the viewer: {done.stderr.strip()[-400:]}")
         done_file.write_bytes(wanted)
-    return CACHE / "node_modules"
 
 
 def pages(modules: Path) -> list[Path]:
