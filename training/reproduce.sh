@@ -6,7 +6,8 @@
 #        core, 6 on two (extrapolated from units, see MEASURED; never run whole).
 # DATA holds the folders hipt_vit4k, porpoise, tcga_cdr, kather_cbio, glioma_labels and
 # brca_receptors; PUBLISHED (optional) is a CSV of published rows. What is finished is not run
-# again: give the same words and it goes on. OUT/digests.txt has the digest of every cohort, which
+# again: give the same words and it goes on. NEW names the cohorts that no choice has looked at: any
+# whose files are in DATA. OUT/digests.txt has the digest of every cohort, which
 # the log states. SEEDS (default 3 in full, 1 in quick) seeds.
 #
 # MEASURED, seconds of one core a unit (a fold with a seed): pan, linear 7 to 10; crossfit 20 to 40;
@@ -16,7 +17,7 @@ set -eu
 [ $# -ge 3 ] || { echo "expected quick or full, DATA and OUT: sh $0 quick DATA OUT [JOBS]" >&2; exit 2; }
 KIND=$1 DATA=$2 OUT=$3 JOBS=${4:-2}
 OLD="blca brca gbmlgg luad ucec"
-NEW="coadread hnsc kirp lihc paad skcm"
+NEW=${NEW:-coadread hnsc kirp lihc paad skcm}
 case $KIND in
     quick) SEEDS=${SEEDS:-1} ;;
     full) SEEDS=${SEEDS:-3} ;;

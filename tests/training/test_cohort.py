@@ -800,3 +800,32 @@ def test_real_tile_features_in_hdf5_become_bags_and_do_not_mix_with_another_enco
     manifest.to_csv(tmp_path / "slides.csv", index=False)
     with pytest.raises(TrainingError, match=r"features of width \d+ .* expected \d+"):
         build(inputs, tmp_path / "other")
+
+
+def test_a_cohort_nobody_named_is_read_where_its_published_files_are_there(
+    shared: Path, tmp_path: Path
+) -> None:
+    files = (
+        ("hipt_vit4k/lihc.npz", "hipt_vit4k/other.npz"),
+        ("porpoise/datasets_csv_mutsig/tcga_lihc_all_clean.csv.zip",
+         "porpoise/datasets_csv_mutsig/tcga_other_all_clean.csv.zip"),
+        ("porpoise/splits/tcga_lihc", "porpoise/splits/tcga_other"),
+        ("porpoise/datasets_csv", "porpoise/datasets_csv"),
+        ("tcga_cdr", "tcga_cdr"),
+        ("kather_cbio", "kather_cbio"),
+    )  # fmt: skip
+    for source, name in files:
+        link = tmp_path / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(shared / "data" / source)
+    cohort, same = load("other", tmp_path), load("lihc", shared / "data")
+    assert cohort.name == "other"
+    assert list(cohort.patients.index) == list(same.patients.index)
+    pd.testing.assert_frame_equal(cohort.patients, same.patients)
+    pd.testing.assert_frame_equal(cohort.privileged["clinical"], same.privileged["clinical"])
+    (tmp_path / "kather_cbio").unlink()
+    with pytest.raises(TrainingError, match=r"found no .*, expected copy number .* check --data"):
+        load("other", tmp_path)
+    (tmp_path / "hipt_vit4k/other.npz").unlink()
+    with pytest.raises(TrainingError, match=r"found cohort 'other', expected .*other\.npz"):
+        load("other", tmp_path)

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from training.errors import existing
+
 STAGES = {
     "0": 0.0, "I/II NOS": 1.5,
     "I": 1.0, "IA": 1.0, "IB": 1.5, "IC": 1.5, "II": 2.0, "IIA": 2.0, "IIB": 2.5, "IIC": 2.5,
@@ -29,9 +31,8 @@ Blocks = dict[str, pd.DataFrame]
 
 def published_blocks(patients: pd.Index[str], data: Path) -> Blocks:
     """`clinical` (TCGA-CDR) and `alterations` (copy number and mutation of 1,066 genes)."""
-    curated = pd.read_csv(
-        data / "tcga_cdr/tcga_cdr.csv.gz", index_col="bcr_patient_barcode", low_memory=False
-    )
+    path = existing(data / "tcga_cdr/tcga_cdr.csv.gz", "the curated outcomes")
+    curated = pd.read_csv(path, index_col="bcr_patient_barcode", low_memory=False)
     curated = curated[~curated.index.duplicated()].reindex(patients)
     return {
         "clinical": clinical_block(curated),
@@ -70,6 +71,7 @@ def common_columns(block: pd.DataFrame) -> list[str]:
 
 def alterations_block(patients: pd.Index[str], path: Path) -> pd.DataFrame:
     """GISTIC copy number (-2 to 2) and mutation (0/1) of the patients' first sample."""
+    existing(path, "copy number and mutations")
     with np.load(path, allow_pickle=False) as archive:
         samples, genes = archive["sample_id"], archive["genes"]
         copies, mutated = archive["cna"], archive["mut"]

@@ -17,13 +17,14 @@ from training.cohorts.genes import gene_of, read_signatures
 from training.cohorts.material import Bag, Drop, Material, Task
 from training.cohorts.outcome import DAYS_PER_MONTH
 from training.cohorts.privileged import Blocks, published_blocks
-from training.errors import TrainingError
+from training.errors import TrainingError, existing
 from training.tiles.feature_files import read_all
 
 CHOSEN_ON = ("blca", "brca", "gbmlgg", "luad", "ucec")
 """Cohorts on whose inner splits recipes were chosen (LOG.md)."""
 UNSEEN = ("coadread", "hnsc", "kirp", "lihc", "paad", "skcm")
-"""Cohorts that no choice has looked at: they are scored with what is frozen."""
+"""Cohorts that no choice has looked at: they are scored with what is frozen. So is any other whose
+files are there (`known`)."""
 COHORTS = (*CHOSEN_ON, *UNSEEN)
 MOST_OTHER_EVENTS = 0.05
 TASKS_OF = {"gbmlgg": ("diagnosis", "grading"), "brca": ("er", "pr", "her2")}
@@ -38,10 +39,11 @@ STATUS = {"Positive": "positive", "Negative": "negative"}  # equivocal, indeterm
 
 def published(name: str, data: Path, task: Task) -> Material:
     """Tables and bags of cohort `name` for `task`; `data` is the folder that holds the sources."""
-    if name not in COHORTS:
+    if name not in COHORTS and name not in (there := known(data)):
         raise TrainingError(
-            f"found cohort {name!r}, expected one of {', '.join(COHORTS)} or the path of a cohort "
-            "made by `cohort build`: choose one"
+            f"found cohort {name!r}, expected one of {', '.join(sorted({*COHORTS, *there}))} or "
+            "the path of a cohort made by `cohort build`: choose one, or add "
+            f"{_features(name, data)} and {_outcomes(name, data)}"
         )
     if task.name != "os" and task.name not in TASKS_OF.get(name, ()):
         offered = ", ".join(("os", *TASKS_OF.get(name, ())))
@@ -74,6 +76,20 @@ def published(name: str, data: Path, task: Task) -> Material:
         tuple(notes),
         published_blocks(patients.index, data) if task.kind == "survival" else {},
     )
+
+
+def known(data: Path) -> tuple[str, ...]:
+    """Names of the cohorts whose features and table are both in `data`, these or others."""
+    names = (path.stem for path in (data / "hipt_vit4k").glob("*.npz"))
+    return tuple(sorted(name for name in names if _outcomes(name, data).is_file()))
+
+
+def _features(name: str, data: Path) -> Path:
+    return data / "hipt_vit4k" / f"{name}.npz"
+
+
+def _outcomes(name: str, data: Path) -> Path:
+    return data / "porpoise" / "datasets_csv_mutsig" / f"tcga_{name}_all_clean.csv.zip"
 
 
 def refuse_other_events(patients: pd.DataFrame, data: Path) -> None:
@@ -133,10 +149,10 @@ def outcome_rows(name: str, data: Path) -> pd.DataFrame:
     UCEC has no expression anywhere: its 935 copy-number columns (the older release of the same
     table) join the 1,406 mutation columns, as the newer release kept only 5 of them.
     """
-    folder = data / "porpoise"
-    rows = _read(folder / "datasets_csv_mutsig" / f"tcga_{name}_all_clean.csv.zip")
+    rows = _read(_outcomes(name, data))
     if name == "ucec":
-        older = _read(folder / "datasets_csv" / f"tcga_{name}_all_clean.csv.zip", only="_cnv")
+        release = data / "porpoise" / "datasets_csv" / f"tcga_{name}_all_clean.csv.zip"
+        older = _read(release, only="_cnv")
         older = older[~older.index.duplicated()]
         new = [column for column in older if column.endswith("_cnv") and column not in rows]
         rows = rows.join(older[new])
@@ -145,10 +161,8 @@ def outcome_rows(name: str, data: Path) -> pd.DataFrame:
 
 def _read(path: Path, only: str = "") -> pd.DataFrame:
     """The table by patient; with `only`, just the columns that end so."""
-    if not path.is_file():
-        raise TrainingError(f"found no {path}, expected the cohort's table: check --data")
     return pd.read_csv(
-        path,
+        existing(path, "the cohort's table"),
         index_col="case_id",
         usecols=lambda name: name == "case_id" or name.endswith(only),
         low_memory=False,
@@ -183,9 +197,7 @@ def hipt_slides(
 
     A patient of the table keeps the slides that the table lists; others keep all they have.
     """
-    path = data / "hipt_vit4k" / f"{name}.npz"
-    if not path.is_file():
-        raise TrainingError(f"found no {path}, expected the cohort's features: check --data")
+    path = existing(_features(name, data), "the cohort's features")
     listed = {str(slide).removesuffix(".svs") for slide in rows["slide_id"]}
     known = set(rows.index)
     bags: dict[str, Bag] = {}
@@ -209,11 +221,13 @@ def hipt_slides(
 def labels(task: Task, data: Path) -> pd.Series[str]:
     """Class name by patient, of everyone in the labels table; NaN where undetermined."""
     if task.name in ("diagnosis", "grading"):
-        table = pd.read_csv(data / "glioma_labels/tcga_glioma_labels.csv", index_col="case_id")
+        path = existing(data / "glioma_labels/tcga_glioma_labels.csv", "classes of gliomas")
+        table = pd.read_csv(path, index_col="case_id")
         if task.name == "grading":
             return table["who2021_grade"]
         return table["who2021_class"].map(WHO_2021)
-    table = pd.read_csv(data / "brca_receptors/tcga_brca_receptors.csv", index_col=0)
+    path = existing(data / "brca_receptors/tcga_brca_receptors.csv", "status of receptors")
+    table = pd.read_csv(path, index_col=0)
     if task.name == "her2":  # in-situ hybridization decides; immunohistochemistry where absent
         fish, ihc = table["her2_fish"].map(STATUS), table["her2_ihc_status"].map(STATUS)
         return fish.fillna(ihc)
@@ -244,6 +258,6 @@ def with_curated_outcome(patients: pd.DataFrame, data: Path) -> pd.DataFrame:
 
 
 def _curated(data: Path) -> pd.DataFrame:
-    path = data / "tcga_cdr/tcga_cdr.csv.gz"
+    path = existing(data / "tcga_cdr/tcga_cdr.csv.gz", "the curated outcomes")
     table = pd.read_csv(path, index_col="bcr_patient_barcode", low_memory=False)
     return table[~table.index.duplicated()]

@@ -44,7 +44,8 @@ def add(parser: argparse.ArgumentParser) -> None:
                         "(dicom-train methods)")  # fmt: skip
     parser.add_argument("--cohort", required=True, metavar="C",
                         help="a folder made by `cohort build`, or a published one: blca, brca, "
-                        "coadread, gbmlgg, hnsc, kirp, lihc, luad, paad, skcm, ucec")  # fmt: skip
+                        "coadread, gbmlgg, hnsc, kirp, lihc, luad, paad, skcm, ucec, or any "
+                        "other whose features and table are in --data")  # fmt: skip
     parser.add_argument("--data", type=Path, default=Path(), metavar="DIR",
                         help="the tables and features of a published cohort")  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, metavar="RUN")

@@ -31,7 +31,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Its flags."""
     parser.add_argument("--cohorts", nargs="+", required=True, metavar="C",
                         help="folders made by `cohort build`, or published ones: blca, brca, "
-                        "coadread, gbmlgg, hnsc, kirp, lihc, luad, paad, skcm, ucec")  # fmt: skip
+                        "coadread, gbmlgg, hnsc, kirp, lihc, luad, paad, skcm, ucec, or any "
+                        "other whose features and table are in --data")  # fmt: skip
     parser.add_argument("--data", type=Path, default=Path(), metavar="DIR",
                         help="the tables and features of published cohorts")  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, metavar="DIR",
