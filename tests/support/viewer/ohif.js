@@ -20,6 +20,21 @@ async function rest (page) {
   }
 }
 
+async function grid (page) { // where images are shown: left, top, right, bottom
+  return page.evaluate(() => {
+    const place = document.querySelector('[data-cy="viewport-grid"]')?.getBoundingClientRect()
+    return place ? [place.left, place.top, place.right, place.bottom].map(Math.round) : null
+  })
+}
+
+async function images (page) {
+  const place = await grid(page)
+  if (!place) return ''
+  const [x, y, right, bottom] = place
+  const clip = { x, y, width: right - x, height: bottom - y }
+  return Buffer.from(await page.screenshot({ clip })).toString('base64')
+}
+
 async function open (page) {
   await page.goto(`${origin}/${mode}?StudyInstanceUIDs=${study}`, { timeout: 120000 })
   await page.waitForSelector(PANEL, { timeout: 90000 })
@@ -46,16 +61,21 @@ async function main () {
       const thumbnail = (await page.$$(THUMBNAILS))[n]
       if (!thumbnail) break
       const text = await thumbnail.evaluate(e => { e.scrollIntoView(); return e.innerText.replace(/\s+/g, ' ') })
+      const before = await images(page)
       await thumbnail.click({ count: 2 })
       await rest(page)
+      const changed = before !== await images(page)
+      const place = await grid(page)
       await page.screenshot({ path: path.join(folder, `${mode}-${n + 1}.png`) })
-      await page.evaluate(() => { // why the page broke, where it did
-        [...document.querySelectorAll('button')].find(b => b.innerText === 'Show Details')?.click()
+      const broke = await page.evaluate(() => { // and why
+        const details = [...document.querySelectorAll('button')].find(b => b.innerText === 'Show Details')
+        details?.click()
+        return Boolean(details)
       })
-      await rest(page)
+      if (broke) await rest(page)
       const seen = await page.evaluate(() => document.body.innerText.replace(/\s+/g, ' ').slice(0, 3000))
       if (!(await page.$(THUMBNAILS))) await open(page) // the page broke: it is black and stays so
-      report.push({ n: n + 1, text, said: said.splice(0), seen })
+      report.push({ n: n + 1, first: n === 0, text, changed, broke, grid: place, said: said.splice(0), seen })
     }
     console.log(JSON.stringify(report, null, 1))
   })
