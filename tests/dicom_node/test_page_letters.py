@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import uharfbuzz as hb
 from browser import chromium
 
 from dicom_node.results.pdf.fonts import preferred
-from dicom_node.view.page.letters import FAMILY, carried, fonts_of
+from dicom_node.view.page.letters import carried, fonts_of
 from dicom_node.view.page.sheet import write_sheet
 
 NAMES = {
@@ -73,27 +74,26 @@ def test_a_letter_that_no_font_has_is_left_to_the_machine():
 
 
 @pytest.mark.parametrize("script", NAMES)
-def test_a_browser_without_such_fonts_draws_the_name_and_no_boxes(script, tmp_path):
+def test_a_browser_draws_a_name_alone_in_the_letters_that_came_with_the_page(script, tmp_path):
     name = NAMES[script]
-    page = write_sheet(
-        tmp_path / "page.html",
-        title=name, banner="Research only", running=name, main=f"<p id='name'>{name}</p>",
-    )  # fmt: skip
+    main = f"<p id='name'>{name}</p>"
+    page = write_sheet(tmp_path / "page.html", title="t", banner="b", running="r", main=main)
     with chromium(tmp_path / "chromium") as browser:
         browser.open(page)
-        browser.value("document.fonts.ready.then(() => 0)")
-        states = browser.value("[...document.fonts].map(f => [f.family, f.status])")
+        browser.screenshot(tmp_path / "page.png")  # drawn, so that fonts are looked for
+        for _ in range(50):
+            if set(states := browser.value("[...document.fonts].map(f => f.status)")) == {"loaded"}:
+                break
+            time.sleep(0.1)
+        assert set(states) == {"loaded"}, states
         browser.call("DOM.enable")
         browser.call("CSS.enable")
         root = browser.call("DOM.getDocument")["root"]["nodeId"]
         node = browser.call("DOM.querySelector", nodeId=root, selector="#name")["nodeId"]
         fonts = browser.call("CSS.getPlatformFontsForNode", nodeId=node)["fonts"]
-    assert states
-    assert all(FAMILY in family and status == "loaded" for family, status in states)
-    own = sum(font["glyphCount"] for font in fonts if font["isCustomFont"])
-    machine = {font["familyName"] for font in fonts if not font["isCustomFont"]}
-    assert own > 0 or machine - {"DejaVu Sans"}, fonts  # or the machine has letters of its own
-    assert not [f for f in fonts if "LastResort" in f["familyName"]]
+    from_elsewhere = sum(font["glyphCount"] for font in fonts if not font["isCustomFont"])
+    assert any(font["isCustomFont"] for font in fonts)
+    assert from_elsewhere <= sum(c not in letters(name) for c in name), fonts
 
 
 def test_nothing_is_asked_for_from_elsewhere(tmp_path):

@@ -57,16 +57,16 @@ async function main () {
     await page.screenshot({ path: path.join(folder, `${mode}-0-opened.png`) })
     const report = [{ n: 0, text: 'opened', said: said.splice(0) }]
     const count = (await page.$$(THUMBNAILS)).length
-    for (let n = 0; n < count; n++) {
-      const thumbnail = (await page.$$(THUMBNAILS))[n]
-      if (!thumbnail) break
+    const shows = async (index, n) => {
+      const thumbnail = (await page.$$(THUMBNAILS))[index]
+      if (!thumbnail) return
       const text = await thumbnail.evaluate(e => { e.scrollIntoView(); return e.innerText.replace(/\s+/g, ' ') })
       const before = await images(page)
       await thumbnail.click({ count: 2 })
       await rest(page)
       const changed = before !== await images(page)
       const place = await grid(page)
-      await page.screenshot({ path: path.join(folder, `${mode}-${n + 1}.png`) })
+      await page.screenshot({ path: path.join(folder, `${mode}-${n}.png`) })
       const broke = await page.evaluate(() => { // and why
         const details = [...document.querySelectorAll('button')].find(b => b.innerText === 'Show Details')
         details?.click()
@@ -75,7 +75,13 @@ async function main () {
       if (broke) await rest(page)
       const seen = await page.evaluate(() => document.body.innerText.replace(/\s+/g, ' ').slice(0, 3000))
       if (!(await page.$(THUMBNAILS))) await open(page) // the page broke: it is black and stays so
-      report.push({ n: n + 1, first: n === 0, text, changed, broke, grid: place, said: said.splice(0), seen })
+      report.push({ n, index, text, changed, broke, grid: place, said: said.splice(0), seen })
+    }
+    for (let index = 0; index < count; index++) await shows(index, index + 1)
+    // Slides once more: OHIF goes back to them where it shows nothing else, and at another size
+    // than at first.
+    for (const { index, text } of report.slice(1).filter(one => one.text.startsWith('SM '))) {
+      await shows(index, `again-${index + 1}`)
     }
     console.log(JSON.stringify(report, null, 1))
   })

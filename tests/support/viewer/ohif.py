@@ -83,7 +83,11 @@ def look(modules: Path, origin: str, mode: str, study: SeenStudy, folder: Path) 
     numbers = _kinds_by_series_number(study)
     told = [(one, _kind(one["text"], numbers)) for one in json.loads(done.stdout)[1:]]
     slides = [_field(folder, mode, one) for one, kind in told if kind == SLIDE and not one["broke"]]
-    return [Seen(kind, *_outcome(one, kind, folder, mode, slides)) for one, kind in told]
+    return [
+        Seen(kind, *_outcome(one, kind, folder, mode, slides))
+        for one, kind in told
+        if isinstance(one["n"], int)  # not a slide that is looked at again
+    ]
 
 
 def differences(mode: str, seen: list[Seen]) -> list[str]:
@@ -122,7 +126,7 @@ def _outcome(
     one: dict[str, Any], kind: str, folder: Path, mode: str, slides: list[NDArray[np.uint8]]
 ) -> tuple[str, str]:
     if one["broke"]:
-        return BREAKS, str(one["seen"])[:400]
+        return BREAKS, str(one["seen"])[:900]
     field = _field(folder, mode, one)
     is_black = (field.max(axis=2) > _DARK).mean() < _FEW
     if kind == SLIDE:
