@@ -82,9 +82,9 @@ def look(modules: Path, origin: str, mode: str, study: SeenStudy, folder: Path) 
         return done.stderr
     numbers = _kinds_by_series_number(study)
     told = [(one, _kind(one["text"], numbers)) for one in json.loads(done.stdout)[1:]]
-    slides = [_field(folder, mode, one) for one, kind in told if kind == SLIDE and not one["broke"]]
+    slides = [field(folder, mode, one) for one, kind in told if kind == SLIDE and not one["broke"]]
     return [
-        Seen(kind, *_outcome(one, kind, folder, mode, slides))
+        Seen(kind, *outcome(one, kind, folder, mode, slides))
         for one, kind in told
         if isinstance(one["n"], int)  # not a slide that is looked at again
     ]
@@ -122,20 +122,20 @@ def _kind(text: str, numbers: dict[int, str]) -> str:
     return numbers[int(number[1])]
 
 
-def _outcome(
+def outcome(
     one: dict[str, Any], kind: str, folder: Path, mode: str, slides: list[NDArray[np.uint8]]
 ) -> tuple[str, str]:
     if one["broke"]:
         return BREAKS, str(one["seen"])[:900]
-    field = _field(folder, mode, one)
-    is_black = (field.max(axis=2) > _DARK).mean() < _FEW
+    shown = field(folder, mode, one)
+    is_black = (shown.max(axis=2) > _DARK).mean() < _FEW
     if kind == SLIDE:
         return (NOT_SHOWN if is_black else SHOWN), ""
-    is_of_before = not one["changed"] or any(_are_alike(field, slide) for slide in slides)
+    is_of_before = not one["changed"] or any(_are_alike(shown, slide) for slide in slides)
     return (NOT_SHOWN if is_black or is_of_before else SHOWN), ""
 
 
-def _field(folder: Path, mode: str, one: dict[str, Any]) -> NDArray[np.uint8]:
+def field(folder: Path, mode: str, one: dict[str, Any]) -> NDArray[np.uint8]:
     """What is in the field for images, without its frame: uint8 RGB [H, W, 3]."""
     left, top, right, bottom = one["grid"]
     pixels = np.asarray(Image.open(folder / f"{mode}-{one['n']}.png").convert("RGB"))
