@@ -7,6 +7,7 @@ import re
 import time
 from pathlib import Path
 
+import pypdf
 import pytest
 import uharfbuzz as hb
 from browser import chromium
@@ -94,6 +95,18 @@ def test_a_browser_draws_a_name_alone_in_the_letters_that_came_with_the_page(scr
     from_elsewhere = sum(font["glyphCount"] for font in fonts if not font["isCustomFont"])
     assert any(font["isCustomFont"] for font in fonts)
     assert from_elsewhere <= sum(c not in letters(name) for c in name), fonts
+
+
+def test_a_name_at_the_head_of_a_sheet_is_printed_in_letters_that_came_with_the_page(tmp_path):
+    """It is not on the screen, and the page is printed as soon as it is there."""
+    page = write_sheet(
+        tmp_path / "page.html", title="t", banner="b", running=NAMES["korean"], main="<p>m</p>"
+    )
+    with chromium(tmp_path / "chromium") as browser:
+        browser.open(page)
+        (sheet,) = pypdf.PdfReader(browser.pdf(tmp_path / "page.pdf")).pages
+    fonts = [str(f.get_object()["/BaseFont"]) for f in sheet["/Resources"]["/Font"].values()]
+    assert any("KurintoSansKR" in font for font in fonts), fonts
 
 
 def test_nothing_is_asked_for_from_elsewhere(tmp_path):
