@@ -11,6 +11,7 @@ const THUMBNAILS = '[data-cy^="study-browser-thumbnail"]'
 
 async function rest (page) {
   await page.waitForNetworkIdle({ idleTime: 1000, timeout: 30000 }).catch(() => {})
+  if (await page.$('object')) await new Promise(resolve => setTimeout(resolve, 4000)) // a document
   let before = ''
   for (let tries = 0; tries < 15; tries++) {
     await new Promise(resolve => setTimeout(resolve, 1000))
