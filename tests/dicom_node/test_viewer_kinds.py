@@ -7,32 +7,23 @@ at them. `tests/long/viewers.py` takes those of OHIF.
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from pydicom import dcmread
-from viewer.dicomweb import serve
-from viewer.installed import SUPPORT, installed, pages
+from viewer import layers
+from viewer.installed import installed
 from viewer_studies import BLUE, VIOLET, SeenStudy, drawn_slide, seen_study
 
 OUTPUT = Path(__file__).parents[1] / "output" / "viewer-kinds"
-HOW = {
-    "heatmap-tumor": "segments",
-    "region-tumor": "segments",
-    "report": "report",
-    "annotations": "annotations",
-    "map": "map",
-}
 SHOWN = {
-    "latin": tuple(HOW),
+    "latin": ("heatmap-tumor", "region-tumor", "report", "annotations", "map"),
     "japanese": ("heatmap-tumor", "report"),
     "korean": ("region-tumor", "report"),
     "turned": ("heatmap-tumor", "report", "annotations"),
+    "turned twice": ("heatmap-tumor", "report"),
+    "quarter turn": ("region-tumor", "report"),
     "refused": ("report",),
 }
 """Kinds by study; each picture takes seconds."""
@@ -57,46 +48,10 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> list[SeenStudy]:
 @pytest.fixture(scope="module")
 def said(modules: Path, studies: list[SeenStudy]) -> dict[str, list[str]]:
     """What each layer is called in the viewer, by the name of its picture."""
-    OUTPUT.mkdir(parents=True, exist_ok=True)
-    files = [path for study in studies for path in study.files]
-    with serve(files, pages(modules)) as address:
-        jobs = [*(_job(study, address) for study in studies), _picture_alone(studies[0], address)]
-        chromium = shutil.which("chromium") or ""
-        done = subprocess.run(
-            ["node", SUPPORT / "kinds.js", modules, chromium, OUTPUT, json.dumps(jobs)],
-            capture_output=True,
-            text=True,
-            timeout=540,
-            env={**os.environ, "HOME": str(files[0].parent)},
-        )
-    assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout.splitlines()[-1])
+    answer = layers.take(modules, studies, SHOWN, OUTPUT)
     assert answer["errors"] == []
     names: dict[str, list[str]] = answer["names"]
     return names
-
-
-def _job(study: SeenStudy, address: str) -> dict[str, object]:
-    (slide,), (made,) = study.slides.values(), study.objects.values()
-    series = dcmread(slide.base_path, stop_before_pixels=True).SeriesInstanceUID
-    layers = [
-        {
-            "how": HOW[kind],
-            "name": kind,
-            "series": dcmread(made[kind], stop_before_pixels=True).SeriesInstanceUID,
-        }
-        for kind in SHOWN[study.name]
-    ]
-    page = f"{address}/viewer.html?study={study.uid}&slide={series}"
-    return {"address": page, "name": study.name, "layers": layers}
-
-
-def _picture_alone(study: SeenStudy, address: str) -> dict[str, object]:
-    """The drawn picture, opened as a slide of its own."""
-    (made,) = study.objects.values()
-    series = dcmread(made["overlay"], stop_before_pixels=True).SeriesInstanceUID
-    page = f"{address}/viewer.html?study={study.uid}&slide={series}"
-    return {"address": page, "name": f"{study.name}-picture", "layers": []}
 
 
 def picture(name: str) -> np.ndarray:
@@ -121,20 +76,22 @@ def overlap(one: np.ndarray, other: np.ndarray) -> float:
     return float((one & other).sum() / (one | other).sum())
 
 
-@pytest.mark.parametrize("study", ["latin", "japanese", "turned"])
+@pytest.mark.parametrize("study", ["latin", "japanese", "turned", "turned twice"])
 def test_the_heatmap_covers_what_reaches_the_floor(said, study):
     assert said[f"{study}-heatmap-tumor"] == ["Tumor probability per tile (research)"]
     assert overlap(changed(study, "heatmap-tumor"), colored(study, VIOLET, BLUE)) > 0.9
 
 
-@pytest.mark.parametrize("study", ["latin", "korean"])
+@pytest.mark.parametrize("study", ["latin", "korean", "quarter turn"])
 def test_the_region_covers_what_reaches_the_threshold(said, study):
     (label,) = said[f"{study}-region-tumor"]
     assert "0.5" in label
     assert overlap(changed(study, "region-tumor"), colored(study, BLUE)) > 0.9
 
 
-@pytest.mark.parametrize("study", ["latin", "japanese", "korean", "turned"])
+@pytest.mark.parametrize(
+    "study", ["latin", "japanese", "korean", "turned", "turned twice", "quarter turn"]
+)
 def test_the_places_of_the_report_lie_on_the_highest_tiles(said, study):
     _, *places = said[f"{study}-report"]
     assert places.count("POLYGON") == 5, "five tiles"
@@ -190,7 +147,7 @@ def test_the_map_is_brightest_where_the_value_is_highest(said):
 
 def test_the_drawn_picture_opens_as_a_whole(said):
     """Its banner from end to end, and the legend below the slide: nothing is out of the window."""
-    seen = picture("latin-picture")
+    seen = picture("latin-overlay")
     height, width = seen.shape[:2]
     rows, cols = np.nonzero(np.abs(seen - BANNER).max(axis=2) < 30)
     assert rows.size > 1000, "the banner is not seen"

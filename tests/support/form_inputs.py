@@ -54,6 +54,7 @@ EDITS: dict[str, Callable[[Dataset], None]] = {
     "korean": named(["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동"),
     "turned": oriented(1, 0, 0, 0, 1, 0),
     "turned twice": oriented(0, 1, 0, 1, 0, 0),
+    "quarter turn": oriented(1, 0, 0, 0, -1, 0),
     "no specimen": without_specimen,
     "no container": without_container,
 }

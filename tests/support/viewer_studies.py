@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from foreign_segmentations import foreign_segmentations
 from form_inputs import ALL_KINDS, EDITS, slide_files
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
@@ -27,7 +28,19 @@ from inference.slide.files import SlideFiles
 from inference.types import Heatmap, NotAssessable, Patch, Prediction, Reason
 from slides import SlideStudy, base_level, new_study_copy
 
-NAMES = ("latin", "japanese", "korean", "turned", "two slides", "refused")
+NAMES = (
+    "latin",
+    "japanese",
+    "korean",
+    "turned",
+    "turned twice",
+    "quarter turn",
+    "two slides",
+    "refused",
+    "foreign",
+)
+"""`turned` lies mirrored, `turned twice` by 180 degrees, `quarter turn` by 90; of `foreign` nothing
+is the node's: its Segmentations are made as highdicom's guide says."""
 ROWS, COLS, STRIDE = 2048, 3072, 224
 FLOOR, THRESHOLD = 0.1, 0.5
 """Of the shipped bundle's map."""
@@ -72,6 +85,9 @@ def seen_study(
     if name == "two slides":
         beside = _drawn_beside(first, folder / "copy-b", _glass(SQUARE))
         slides["b"] = slide_files(beside, folder / "b", _nothing)
+    if name == "foreign":
+        smallest = min(slides["a"].paths, key=lambda path: path.stat().st_size)
+        return SeenStudy(name, slides, {"a": foreign_segmentations(smallest, folder / "foreign")})
     objects = {}
     for number, (slide_name, slide) in enumerate(slides.items()):
         objects[slide_name] = _made(slide, number, wanted, refused=name == "refused")

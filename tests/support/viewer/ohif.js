@@ -11,6 +11,7 @@ const THUMBNAILS = '[data-cy^="study-browser-thumbnail"]'
 
 async function rest (page) {
   await page.waitForNetworkIdle({ idleTime: 1000, timeout: 30000 }).catch(() => {})
+  if (await page.$('object')) await new Promise(resolve => setTimeout(resolve, 4000)) // a document
   let before = ''
   for (let tries = 0; tries < 15; tries++) {
     await new Promise(resolve => setTimeout(resolve, 1000))
@@ -18,6 +19,21 @@ async function rest (page) {
     if (now === before) return
     before = now
   }
+}
+
+async function grid (page) { // where images are shown: left, top, right, bottom
+  return page.evaluate(() => {
+    const place = document.querySelector('[data-cy="viewport-grid"]')?.getBoundingClientRect()
+    return place ? [place.left, place.top, place.right, place.bottom].map(Math.round) : null
+  })
+}
+
+async function images (page) {
+  const place = await grid(page)
+  if (!place) return ''
+  const [x, y, right, bottom] = place
+  const clip = { x, y, width: right - x, height: bottom - y }
+  return Buffer.from(await page.screenshot({ clip })).toString('base64')
 }
 
 async function open (page) {
@@ -42,20 +58,31 @@ async function main () {
     await page.screenshot({ path: path.join(folder, `${mode}-0-opened.png`) })
     const report = [{ n: 0, text: 'opened', said: said.splice(0) }]
     const count = (await page.$$(THUMBNAILS)).length
-    for (let n = 0; n < count; n++) {
-      const thumbnail = (await page.$$(THUMBNAILS))[n]
-      if (!thumbnail) break
+    const shows = async (index, n) => {
+      const thumbnail = (await page.$$(THUMBNAILS))[index]
+      if (!thumbnail) return
       const text = await thumbnail.evaluate(e => { e.scrollIntoView(); return e.innerText.replace(/\s+/g, ' ') })
+      const before = await images(page)
       await thumbnail.click({ count: 2 })
       await rest(page)
-      await page.screenshot({ path: path.join(folder, `${mode}-${n + 1}.png`) })
-      await page.evaluate(() => { // why the page broke, where it did
-        [...document.querySelectorAll('button')].find(b => b.innerText === 'Show Details')?.click()
+      const changed = before !== await images(page)
+      const place = await grid(page)
+      await page.screenshot({ path: path.join(folder, `${mode}-${n}.png`) })
+      const broke = await page.evaluate(() => { // and why
+        const details = [...document.querySelectorAll('button')].find(b => b.innerText === 'Show Details')
+        details?.click()
+        return Boolean(details)
       })
-      await rest(page)
+      if (broke) await rest(page)
       const seen = await page.evaluate(() => document.body.innerText.replace(/\s+/g, ' ').slice(0, 3000))
       if (!(await page.$(THUMBNAILS))) await open(page) // the page broke: it is black and stays so
-      report.push({ n: n + 1, text, said: said.splice(0), seen })
+      report.push({ n, index, text, changed, broke, grid: place, said: said.splice(0), seen })
+    }
+    for (let index = 0; index < count; index++) await shows(index, index + 1)
+    // Slides once more: OHIF goes back to them where it shows nothing else, and at another size
+    // than at first.
+    for (const { index, text } of report.slice(1).filter(one => one.text.startsWith('SM '))) {
+      await shows(index, `again-${index + 1}`)
     }
     console.log(JSON.stringify(report, null, 1))
   })
