@@ -67,6 +67,11 @@ def export(request: Request) -> Path:
     encoder, or where the directory is not empty.
     """
     student = student_of(request)
+    if student.survival and (request.class_codes or request.floor != FLOOR):
+        raise TrainingError(
+            f"{request.run}: found a student of survival and --class-code or --floor, expected "
+            "those of a student of classes alone; leave them out"
+        )
     try:
         source = open_bundle(request.encoder)
     except BundleRejected as error:

@@ -109,6 +109,11 @@ def site_folds(site: pd.Series[str], strata: pd.Series[int]) -> pd.Series[int]:
     folds = pd.Series(NO_FOLD, index=site.index, dtype="int64")
     if site.nunique() < FOLDS:
         return folds
+    if strata.value_counts().max() < FOLDS:
+        raise TrainingError(
+            f"found {len(site)} patients, fewer than {FOLDS} of each outcome, expected enough for "
+            f"{FOLDS} folds: give more patients"
+        )
     splitter = StratifiedGroupKFold(FOLDS)
     for number, (train, test) in enumerate(splitter.split(site, strata, site)):
         refuse_overlap(site.iloc[train], site.iloc[test], f"site fold {number}")

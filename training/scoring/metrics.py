@@ -75,6 +75,7 @@ class Timed:
 
 
 UNDEFINED = float("nan")
+_NO_BRIER = "the scored patients share one follow-up time, or no death was observed"
 
 
 def concordance(outcome: Outcome, risk: Floats) -> float:
@@ -140,8 +141,8 @@ def brier(
     """
     watched = until(test, months)
     grid = _grid(watched)
-    if grid is None:
-        return Timed(UNDEFINED, (), "the scored patients share one follow-up time")
+    if grid is None or not watched.event.any() or not train.event.any():
+        return Timed(UNDEFINED, (), _NO_BRIER)
     estimate = survival_at(edges, survival, grid)
     value = integrated_brier_score(_structured(train), _structured(watched), estimate, grid)
     return Timed(float(value), (float(grid[0]), float(grid[-1])))
@@ -151,8 +152,8 @@ def brier_of_training_curve(train: Outcome, test: Outcome, months: float) -> Tim
     """What a Kaplan-Meier curve of the training patients, the same for all, scores: the floor."""
     watched = until(test, months)
     grid = _grid(watched)
-    if grid is None:
-        return Timed(UNDEFINED, (), "the scored patients share one follow-up time")
+    if grid is None or not watched.event.any() or not train.event.any():
+        return Timed(UNDEFINED, (), _NO_BRIER)
     times, curve = kaplan_meier_estimator(train.event, train.time)
     steps = np.append(1.0, curve)[np.searchsorted(times, grid, side="right")]
     estimate = np.tile(steps, (len(watched), 1))
