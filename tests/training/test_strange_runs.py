@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -121,6 +122,18 @@ def test_settings_that_mean_something_are_taken() -> None:
         given = {name: str(value) for name, value in vars(method.settings).items()
                  if isinstance(value, int | float) and not isinstance(value, bool)}  # fmt: skip
         assert with_settings(method.settings, given) == method.settings
+
+
+def test_a_fold_without_a_death_or_of_one_class_is_told_and_its_figure_is_undefined(
+    tmp_path: Path,
+) -> None:
+    quiet = OUTCOME.assign(event=OUTCOME.event & (OUTCOME.fold != 2))
+    found = evaluate([run_of(tmp_path / "a", quiet)])
+    assert any("fold 2 holds no death to compare" in warning for warning in found.warnings)
+    (row,) = (row for row in found.tasks[0].rows if row.name.method == "abmil")
+    (cell,) = row.cells.values()
+    assert np.isnan(cell.value)
+    assert [fold for fold, value in cell.folds.items() if np.isnan(value)] == [2]
 
 
 def die(_: int) -> None:

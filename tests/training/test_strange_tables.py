@@ -327,3 +327,29 @@ def test_folds_that_cannot_be_used_are_refused_and_not_made_anew(
     assert tables.with_folds(tables.folds) == 0
     assert tables.with_folds(change(tables.folds)) == 3
     assert sentence in capsys.readouterr().err
+
+
+# ---- classes
+
+
+@pytest.mark.parametrize(
+    ("classes", "sentence"),
+    [
+        (["low", "low", "high"], "found classes low, low, high, expected two or more of different"),
+        (["low"], "found classes low, expected two or more"),
+        (["low", "high", "middle"], "found nobody of class middle among 40 patients"),
+    ],
+)
+def test_classes_that_tell_nothing_apart_are_refused(
+    tables: Tables, classes: list[str], sentence: str, capsys
+) -> None:
+    tables.outcome["grade"] = ["low", " high"] * (PATIENTS // 2)
+    assert tables.build("--task", "grade", "--classes", "low", "high") == 0
+    assert tables.build("--task", "grade", "--classes", *classes) == 3
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_few_patients_are_too_few_for_folds(tables: Tables, capsys) -> None:
+    tables.outcome, tables.slides = tables.outcome[:6], tables.slides[:6]
+    assert tables.build("--flag-confirmed") == 3
+    assert "found 6 patients, fewer than 5 of each outcome" in capsys.readouterr().err

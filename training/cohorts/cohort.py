@@ -142,6 +142,12 @@ def _usable(material: Material) -> tuple[pd.DataFrame, list[Drop]]:
             f"found no usable patient in {material.name} ({dict(counts)}), expected patients with "
             "features and an outcome: check that the tables use the same patient ids"
         )
+    for at, name in enumerate(material.task.classes):
+        if not (usable["label"] == at).any():
+            raise TrainingError(
+                f"found nobody of class {name} among {len(usable)} patients of {material.name}, "
+                "expected some of each class: leave it out of the classes, or give more patients"
+            )
     usable["event"] = usable["event"].fillna(0).astype("int64")
     usable["label"] = usable["label"].astype("int64")
     return usable, dropped

@@ -80,7 +80,7 @@ _NO_BRIER = "the scored patients share one follow-up time, or no death was obser
 
 def concordance(outcome: Outcome, risk: Floats) -> float:
     """Harrell's C-index of risk [P], higher is worse; NaN when no two patients can be compared."""
-    if not _comparable(outcome):
+    if not comparable(outcome):
         return UNDEFINED
     found = concordance_index_censored(outcome.event, outcome.time, risk, tied_tol=TIED_TOLERANCE)
     return float(found[0])
@@ -100,7 +100,7 @@ def until(outcome: Outcome, months: float) -> Outcome:
 
 def uno(train: Outcome, test: Outcome, risk: Floats, months: float) -> float:
     """Uno's C-index up to `months` (see `horizon`); NaN without comparable pairs before then."""
-    if not _comparable(until(test, months)):
+    if not comparable(until(test, months)):
         return UNDEFINED
     found = concordance_index_ipcw(
         _structured(train), _structured(test), risk, tau=months, tied_tol=TIED_TOLERANCE
@@ -208,7 +208,7 @@ def _structured(outcome: Outcome) -> Any:  # numpy's structured arrays have no s
     return Surv.from_arrays(outcome.event, outcome.time)
 
 
-def _comparable(outcome: Outcome) -> bool:
+def comparable(outcome: Outcome) -> bool:
     """Whether anyone died before someone else's last contact, or at it if that was censored."""
     if len(outcome) < 2 or not outcome.event.any():
         return False
