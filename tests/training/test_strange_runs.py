@@ -136,6 +136,13 @@ def test_a_fold_without_a_death_or_of_one_class_is_told_and_its_figure_is_undefi
     assert [fold for fold, value in cell.folds.items() if np.isnan(value)] == [2]
 
 
+def test_two_codes_of_one_class_are_refused(tmp_path: Path, capsys) -> None:
+    words = ["export", str(tmp_path), "--encoder", "default", "--out", str(tmp_path / "out"),
+             "--name", "x", "--class-code", "low=A:B:C", "low=D:E:F"]  # fmt: skip
+    assert cli.main(words) == 3
+    assert "found two codes of class low" in capsys.readouterr().err
+
+
 def die(_: int) -> None:
     os._exit(9)
 
