@@ -1,4 +1,4 @@
-"""JSON that this package wrote, read back: half a file is a sentence, not a traceback."""
+"""JSON of this package, read back: half a file is a sentence, no traceback."""
 
 from __future__ import annotations
 

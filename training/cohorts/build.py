@@ -11,16 +11,16 @@ import pandas as pd
 from training.cohorts import describe as cohort_report
 from training.cohorts import store as cohort_file
 from training.cohorts.checks import refuse_conflicts, refuse_shared_slides
-from training.cohorts.clinical import read_clinical
 from training.cohorts.cohort import assemble
 from training.cohorts.folds import FOLDS, read_splits, site_of
 from training.cohorts.gene_tables import read_genes, require_genes
 from training.cohorts.genes import read_signatures
+from training.cohorts.given.clinical import read_clinical
+from training.cohorts.given.slide_origins import refuse_strange_files
 from training.cohorts.material import TASKS, Cohort, Drop, Material, Task
 from training.cohorts.outcome import read_outcome, read_table
 from training.cohorts.privileged import Blocks
 from training.cohorts.second_grid import COLUMN, read_second
-from training.cohorts.slide_origins import refuse_strange_files
 from training.errors import TrainingError
 
 

@@ -23,10 +23,10 @@ from training.cohorts.folds import (
     refuse_shared_sites,
     site_folds,
 )
+from training.cohorts.given.slide_origins import refuse_same_features
 from training.cohorts.material import NO_FOLD, TASKS, Bag, Cohort, Drop, Material, Task, known_task
 from training.cohorts.privileged import Blocks
 from training.cohorts.second_grid import SecondGrid
-from training.cohorts.slide_origins import refuse_same_features
 from training.cohorts.tables import COHORTS, beside, published, refuse_other_events
 from training.errors import TrainingError
 

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
+from training.cohorts.given.reading import read_words
 from training.cohorts.material import NO_FOLD
-from training.cohorts.reading import read_words
 from training.errors import TrainingError
 
 FOLDS = 5

@@ -10,8 +10,8 @@ import pandas as pd
 
 from training.cohorts.folds import patient_of
 from training.cohorts.genes import SUFFIXES, gene_of
+from training.cohorts.given.reading import read_words
 from training.cohorts.outcome import refuse_outcomes
-from training.cohorts.reading import read_words
 from training.errors import TrainingError
 
 _SAMPLE_TYPE = re.compile(r"\d{2}[A-Z]?")

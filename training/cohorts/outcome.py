@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from training.cohorts.checks import refuse_conflicts, refuse_events, refuse_other_units
-from training.cohorts.reading import read_words
+from training.cohorts.given.reading import read_words
 from training.errors import TrainingError
 
 DAYS_PER_MONTH = 30.4375  # 365.25 / 12; published months agree with it to 0.1 %
@@ -44,7 +44,7 @@ OUTCOMES = frozenset(
 def read_table(path: Path) -> pd.DataFrame:
     """A CSV or TSV (maybe compressed) indexed by patient id, every other column kept.
 
-    Ids of patients and slides, sites and files are words (`cohorts/reading.py`).
+    Ids of patients and slides, sites and files are words (`cohorts/given/reading.py`).
     `cases.submitter_id` and the like lose their prefix. Raises TrainingError without a column of
     patient ids.
     """

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from training.cohorts.given.reading import stored
 from training.cohorts.material import Bag, Cohort, Drop, Material, Task
-from training.cohorts.reading import stored
 from training.cohorts.second_grid import COLUMN, read_second
 from training.errors import TrainingError
 from training.json_files import read_json

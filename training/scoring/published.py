@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from training.cohorts.reading import read_words
+from training.cohorts.given.reading import read_words
 from training.errors import TrainingError
 
 _COLUMNS = (

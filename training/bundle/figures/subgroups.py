@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from training.cohorts.reading import stored
+from training.cohorts.given.reading import stored
 from training.scoring import resample
 from training.scoring.resample import Interval, Pairs
 from training.scoring.runs import Unit
