@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 from engines.bundle import Bundle
 from engines.errors import BundleRejected
 from engines.executor import Arrays
-from engines.manifest.tensors import Tensor
+from engines.manifest.tensors import Graph, Tensor
 
 
 def check(tensors: tuple[Tensor, ...], arrays: Arrays, what: str, axes: dict[str, int]) -> None:
@@ -36,6 +38,18 @@ def _shape_fits(shape: tuple[int, ...], tensor: Tensor, axes: dict[str, int]) ->
         size == (axes.setdefault(expected, size) if isinstance(expected, str) else expected)
         for size, expected in zip(shape, tensor.shape, strict=True)
     )
+
+
+def require_tensors(file: Path, graph: Graph, names: Iterable[str]) -> None:
+    """BundleRejected where the manifest names a tensor that the graph in `file` has not; `names`
+    are its own, inputs and outputs."""
+    known = set(names)
+    for tensor in (*graph.inputs, *graph.outputs):
+        if tensor.name not in known:
+            raise BundleRejected(
+                f"{file}: found tensors {', '.join(sorted(known))}, expected {tensor.name} as the "
+                "manifest says; export the bundle again"
+            )
 
 
 def probe_array(

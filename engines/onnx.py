@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.arrays import require_tensors
 from engines.bundle import Bundle
 from engines.errors import BundleRejected, DeviceLost, EngineMissing, device_failed
 from engines.executor import (
@@ -118,6 +119,8 @@ class _OnnxRuntime:
                     f"engine 'onnxruntime-cuda': {wanted} did not start (found "
                     f"{', '.join(session.get_providers())}); look at the driver and CUDA libraries"
                 )
+            own = (*session.get_inputs(), *session.get_outputs())
+            require_tensors(file, bundle.manifest.graphs[graph], (tensor.name for tensor in own))
             self._sessions[graph] = session
 
     def run(self, graph_name: str, arrays: Arrays) -> dict[str, NDArray[Any]]:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.arrays import require_tensors
 from engines.bundle import Bundle
 from engines.errors import BundleRejected, EngineMissing, device_failed
 from engines.executor import (
@@ -193,6 +194,8 @@ def _compile(
     }
     try:
         model = core.read_model(file)
+        own = (*model.inputs, *model.outputs)
+        require_tensors(file, graph, (name for tensor in own for name in tensor.get_names()))
         if batch is not None:
             model.reshape({t.name: [batch, *t.shape[1:]] for t in graph.inputs})
         return core.compile_model(model, "CPU", settings)

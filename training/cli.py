@@ -63,6 +63,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except TrainingError as error:
         sys.stderr.write(f"dicom-train: {error}\n")
         return REFUSED
+    except OSError as error:  # of a path that was given, or of a disk
+        name = error.filename or "a file"
+        sys.stderr.write(
+            f"dicom-train: {name}: found that it cannot be read or written "
+            f"({error.strerror or error}), expected a path, rights and room for it; "
+            "mend that and give the command again: what is finished is kept\n"
+        )
+        return REFUSED
     except KeyboardInterrupt:
         return 130
 

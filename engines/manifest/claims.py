@@ -28,6 +28,10 @@ class Applicability(Strict):
     """Specimen types, as of PS3.16 CID 8103."""
 
 
+_SHARES = ("C-index", "AUC", "accuracy", "balanced accuracy")
+"""Figures that lie between 0 and 1."""
+
+
 class Performance(Strict):
     """One measured figure with its interval: what a report may say of how good the student is."""
 
@@ -50,6 +54,11 @@ class Performance(Strict):
             raise ValueError(
                 f"performance {self.figure}: found {self.value:g} outside of its own interval "
                 f"{self.low:g} to {self.high:g}"
+            )
+        if self.figure in _SHARES and not (self.low >= 0 and self.high <= 1):
+            raise ValueError(
+                f"performance {self.figure}: found {self.low:g} to {self.high:g}, expected "
+                "numbers from 0 to 1"
             )
         return self
 

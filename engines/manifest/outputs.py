@@ -55,6 +55,12 @@ class SurvivalOutput(_Named):
 
     @model_validator(mode="after")
     def _one_code_a_time(self) -> SurvivalOutput:
+        times = self.times_months
+        if any(time <= 0 for time in times) or any(a >= b for a, b in pairwise(times)):
+            raise ValueError(
+                f"{self.name}: found times {', '.join(f'{time:g}' for time in times)} months, "
+                "expected each above 0 and above the one before"
+            )
         if len(self.codes) != len(self.times_months):
             raise ValueError(
                 f"{self.name}: {len(self.times_months)} times but {len(self.codes)} codes"

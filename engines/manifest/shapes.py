@@ -1,11 +1,56 @@
-"""Whether the tensors of classes are as wide as there are classes."""
+"""Whether the tensors of outputs have the shapes of what they are said to be."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from engines.manifest.outputs import ClassOutput, HeatmapOutput
-from engines.manifest.tensors import Graph
+from engines.manifest.outputs import (
+    ClassOutput,
+    HeatmapOutput,
+    MeasureOutput,
+    Output,
+    ScoreOutput,
+    SurvivalOutput,
+)
+from engines.manifest.tensors import Graph, TileInput
+
+_CHANNELS = 3
+
+
+def wrong_numbers(outputs: Iterable[Output], graphs: Mapping[str, Graph]) -> str:
+    """What is wrong with the first score, survival or map of one value whose tensor has another
+    shape, in a sentence; empty where none has. The tensors must be outputs of the graphs."""
+    for output in outputs:
+        if isinstance(output, MeasureOutput | ClassOutput):
+            continue
+        graph = output.graph if isinstance(output, HeatmapOutput) else "aggregator"
+        shape = next(t.shape for t in graphs[graph].outputs if t.name == output.tensor)
+        if isinstance(output, ScoreOutput):
+            expected, fits = "[] or [1]", shape in ((), (1,))
+        elif isinstance(output, SurvivalOutput):
+            count = len(output.times_months)
+            expected, fits = f"[{count}], a number for each time", shape == (count,)
+        else:
+            fits = bool(output.classes) or (len(shape) == 1 and isinstance(shape[0], str))
+            expected = "[N], a number for each tile"
+        if not fits:
+            return (
+                f"output {output.name}: found {output.kind} from tensor {output.tensor} of shape "
+                f"{list(shape)}, expected {expected}"
+            )
+    return ""
+
+
+def wrong_tiles(encoder: Graph, wanted: TileInput) -> str:
+    """What is wrong with the encoder's input, in a sentence; empty where it takes the tiles."""
+    expected = (wanted.tile_px, wanted.tile_px, _CHANNELS)
+    found = [t for t in encoder.inputs if t.shape[1:] != expected]
+    if not found:
+        return ""
+    return (
+        f"encoder tensor {found[0].name}: found shape {list(found[0].shape)}, expected "
+        f"[N, {wanted.tile_px}, {wanted.tile_px}, {_CHANNELS}] as input.tile_px says"
+    )
 
 
 def wrong_classes(

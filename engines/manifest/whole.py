@@ -27,7 +27,7 @@ from engines.manifest.outputs import (
     SurvivalOutput,
 )
 from engines.manifest.precision import Precision, PrecisionLimits
-from engines.manifest.shapes import wrong_classes
+from engines.manifest.shapes import wrong_classes, wrong_numbers, wrong_tiles
 from engines.manifest.tensors import Graph, Probe, Tensor, TileInput
 from engines.manifest.values import Code, Strict
 from engines.names import Engine
@@ -119,6 +119,8 @@ class Manifest(Strict):
                     raise ValueError(f"output {output.name}: graph {graph} has no tensor {tensor}")
         if wrong := wrong_classes((*self.class_maps, *self.classifications), self.graphs):
             raise ValueError(wrong)
+        if wrong := wrong_numbers(self.outputs, self.graphs):
+            raise ValueError(wrong)
         return self
 
     @model_validator(mode="after")
@@ -143,6 +145,8 @@ class Manifest(Strict):
                     f"encoder tensor {tensor.name}: found shape {list(tensor.shape)}, expected a "
                     "named axis of tiles first"
                 )
+        if wrong := wrong_tiles(encoder, self.input):
+            raise ValueError(wrong)
         return self
 
     @model_validator(mode="after")

@@ -315,3 +315,24 @@ def test_the_cuda_provider_passes_the_probe_of_the_default_student():
 
 def test_every_engine_that_can_be_named_can_be_opened():
     assert ["auto", *ENGINES] == list(ENGINE_NAMES)
+
+
+@pytest.mark.parametrize("engine", CPU_ENGINES)
+@pytest.mark.parametrize(("graph", "at"), [("encoder", 1), ("aggregator", 0)])
+def test_a_tensor_that_the_graph_does_not_have_is_named_before_anything_runs(
+    bundle_dir, engine, graph, at
+):
+    values = json.loads((bundle_dir / "manifest.json").read_text())
+    tensor = values["graphs"][graph]["outputs"][at]
+    (output,) = (o for o in values["outputs"] if o["tensor"] == tensor["name"])
+    tolerance = values["probe"]["tolerance"]
+    tolerance[f"{graph}/other"] = tolerance.pop(f"{graph}/{tensor['name']}")
+    tensor["name"] = output["tensor"] = "other"
+    (bundle_dir / "manifest.json").write_text(json.dumps(values))
+    write_sums(bundle_dir)
+    expected = f"{graph}.onnx: found tensors .*, expected other as the manifest says"
+    with (
+        pytest.raises(BundleRejected, match=expected),
+        open_runtime(open_bundle(bundle_dir), engine=engine),
+    ):
+        pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -208,9 +209,9 @@ def test_a_measure_of_what_no_map_shows_is_refused(changes: dict[str, Any], sent
         ({"threshold": 0.5}, "without threshold and floor"),
         ({"floor": 0.1}, "without threshold and floor"),
         ({"shows": "attention"}, "a map of classes shows a finding"),
-        ({"classes": [], "background": []}, None),
+        ({"classes": [], "background": [], "tensor": "tumor"}, None),
         ({"classes": [], "background": ["Glass"]}, "only with `classes`"),
-        ({"classes": [], "background": [], "organs": [ADIPOSE]}, None),
+        ({"classes": [], "background": [], "organs": [ADIPOSE], "tensor": "tumor"}, None),
     ],
 )
 def test_a_map_of_classes_says_which_they_are_and_which_are_no_tissue(
@@ -321,3 +322,54 @@ def test_fp32_of_the_cpu_is_what_others_are_measured_by_and_has_no_row() -> None
     gpu["engines"] = ["openvino"]
     with pytest.raises(BundleRejected, match="no engine of a CPU"):
         manifest_of(second_version() | {"precisions": [gpu]})
+
+
+def _score_of_two(values: dict[str, Any]) -> None:
+    values["graphs"]["aggregator"]["outputs"][0]["shape"] = [2]
+
+
+def _map_of_one(values: dict[str, Any]) -> None:
+    values["graphs"]["encoder"]["outputs"][1]["shape"] = ["N", 3]
+
+
+def _three_times(values: dict[str, Any]) -> None:
+    values["graphs"]["aggregator"]["outputs"][1]["shape"] = [3]
+
+
+def _backward(values: dict[str, Any]) -> None:
+    values["outputs"][1]["times_months"].reverse()
+
+
+def _before_birth(values: dict[str, Any]) -> None:
+    values["outputs"][1]["times_months"][0] = 0
+
+
+def _other_tiles(values: dict[str, Any]) -> None:
+    values["input"]["tile_px"] += 32
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (_score_of_two, r"found score from tensor risk of shape \[2\], expected \[\] or \[1\]"),
+        (_map_of_one, r"found map from tensor tumor of shape \['N', 3\], expected \[N\]"),
+        (_three_times, r"tensor survival of shape \[3\], expected \[2\], a number for each time"),
+        (_backward, "found times 36, 12 months, expected each above 0 and above the one before"),
+        (_before_birth, "found times 0, 36 months, expected each above 0"),
+        (_other_tiles, r"encoder tensor tiles: found shape .* as input.tile_px says"),
+    ],
+)
+def test_an_output_from_a_tensor_of_another_shape_or_of_no_time_is_refused(
+    spoil: Callable[[dict[str, Any]], None], sentence: str
+) -> None:
+    values = newest(copy.deepcopy(first_version()))
+    spoil(values)
+    with pytest.raises(BundleRejected, match=sentence):
+        read_manifest(json.dumps(values))
+
+
+@pytest.mark.parametrize("figure", ["AUC", "C-index", "balanced accuracy"])
+def test_a_share_beyond_1_is_no_figure(figure: str) -> None:
+    with pytest.raises(ValueError, match="expected numbers from 0 to 1"):
+        Performance(figure=figure, value=1.2, low=1.1, high=1.3, data="x")
+    assert Performance(figure="hazard ratio", value=1.2, low=1.1, high=1.3, data="x")

@@ -61,10 +61,11 @@ def draw_cohort(
             feats = draw.normal(size=(12, width)) + skill * truth * direction
             path = folder / "bags" / f"{name}.h5"
             coords = np.stack([np.arange(12) % 6, np.arange(12) // 6], axis=1) * 448
-            write_h5(path, feats.astype(np.float32), coords, origin_of(bundle, **origin))
+            said = {"slide": name, "slide_digest": name} | origin
+            write_h5(path, feats.astype(np.float32), coords, origin_of(bundle, **said))
             rows.append({"patient": patient, "slide": name, "file": path})
             if second:
-                rows[-1]["coarse"] = coarse_beside(path, feats, bundle, **origin)
+                rows[-1]["coarse"] = coarse_beside(path, feats, bundle, **said)
         death, visit = draw.exponential(40 * np.exp(-truth)), draw.uniform(20, 120)
         outcomes.append({"patient": patient, "time_months": round(min(death, visit) + 0.1, 2),
                          "event": int(death <= visit), "age": 40 + at % 40})  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from training.bundle.figures.subgroups import parts
 from training.bundle.figures.use import UnitOfUse, Use, scores_of, use_of
 from training.bundle.manifest import Beside, Student, manifest, require_manifest
 from training.errors import TrainingError
+from training.json_files import read_json
 from training.learning.deployed import COARSE_FEATURES
 from training.learning.graphs import run as run_graph
 from training.learning.graphs import write_manifest, write_probe, write_sums
@@ -67,6 +67,11 @@ def export(request: Request) -> Path:
     encoder, or where the directory is not empty.
     """
     student = student_of(request)
+    if student.survival and (request.class_codes or request.floor != FLOOR):
+        raise TrainingError(
+            f"{request.run}: found a student of survival and --class-code or --floor, expected "
+            "those of a student of classes alone; leave them out"
+        )
     try:
         source = open_bundle(request.encoder)
     except BundleRejected as error:
@@ -104,7 +109,7 @@ def export(request: Request) -> Path:
 
 def better_method(run: Path) -> str | None:
     """What `fit` takes for the run's task where no method is named, if the run has another."""
-    content = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    content = read_json(run / "run.json")
     return better_recipe(content["task"], content["method"])
 
 
@@ -123,7 +128,7 @@ def student_of(request: Request) -> Student:
             f"{unit.directory}: found no finished unit, expected fold {request.fold} with seed "
             f"{request.seed}; run dicom-train fit first or name another"
         )
-    said = json.loads((unit.directory / "unit.json").read_text(encoding="utf-8"))
+    said = read_json(unit.directory / "unit.json")
     if not said["student_outputs"]:
         raise TrainingError(
             f"{unit.directory}: found no student that runs on a slide alone, expected one; "
@@ -135,7 +140,7 @@ def student_of(request: Request) -> Student:
             "another --out without --no-graphs"
         )
     _, units = runs.read(request.run)
-    content = json.loads((request.run / "run.json").read_text(encoding="utf-8"))
+    content = read_json(request.run / "run.json")
     # The role that was exported; a run of before did not say, and there the method is its own.
     role = said.get("student_role") or _student_role(units[0], content["method"])
     use = use_of(units, role, request.unit)
@@ -186,7 +191,7 @@ def _beside(
     if path is None:
         return None
     other, units = runs.read(path)
-    said = json.loads((path / "run.json").read_text(encoding="utf-8"))
+    said = read_json(path / "run.json")
     for key in ("method", "cohort_digest", "task", "settings"):
         if said[key] != content[key]:
             raise TrainingError(

@@ -15,8 +15,11 @@ from training.cohorts.cohort import assemble
 from training.cohorts.folds import FOLDS, read_splits, site_of
 from training.cohorts.gene_tables import read_genes, require_genes
 from training.cohorts.genes import read_signatures
+from training.cohorts.given.clinical import read_clinical
+from training.cohorts.given.slide_origins import refuse_strange_files
 from training.cohorts.material import TASKS, Cohort, Drop, Material, Task
 from training.cohorts.outcome import read_outcome, read_table
+from training.cohorts.privileged import Blocks
 from training.cohorts.second_grid import COLUMN, read_second
 from training.errors import TrainingError
 
@@ -73,10 +76,21 @@ def gather(inputs: BuildInputs) -> Material:
     folds = _folds(inputs, slides)
     if folds is not None:
         patients["fold_official"] = folds
+        if patients["fold_official"].isna().all():
+            raise TrainingError(
+                f"found folds of {folds.index[0]} and others and of none of the patients, such as "
+                f"{patients.index[0]}, expected their ids: check that the tables use the same ids"
+            )
     tables = {"_rnaseq": inputs.expression, "_cnv": inputs.cnv, "_mut": inputs.mutation}
     given = {suffix: path for suffix, path in tables.items() if path is not None}
     genes, gene_notes = read_genes(given, set(patients.index), log_expression=inputs.log_expression)
     require_genes(genes, inputs.expected_genes)
+    privileged: Blocks = {}
+    if inputs.clinical is not None:
+        privileged["clinical"], more = read_clinical(
+            inputs.clinical, patients.index, _label_column(inputs)
+        )
+        gene_notes += more
     strangers = sorted(set(slides["patient"]) - set(patients.index))
     return Material(
         inputs.name,
@@ -88,7 +102,7 @@ def gather(inputs: BuildInputs) -> Material:
         read_signatures(inputs.signatures) if inputs.signatures else {},
         tuple(Drop(patient, "no outcome: not in the outcome table") for patient in strangers),
         (*notes, *gene_notes),
-        {"clinical": cohort_file.read_block(inputs.clinical)} if inputs.clinical else {},
+        privileged,
         read_second(slides),
     )
 
@@ -106,23 +120,30 @@ def read_slides(path: Path) -> tuple[pd.DataFrame, list[str]]:
             f"found no column {', '.join(absent)} in {path}, expected patient, slide and file: "
             "name the columns so"
         )
-    slides["slide"] = slides["slide"].astype(str)
+    if (slides["slide"] == "").any():
+        patient = slides["patient"][slides["slide"] == ""].iloc[0]
+        raise TrainingError(
+            f"found a row of {patient} without a slide in {path}, expected the id of a slide in "
+            "each: fill it in or remove the row"
+        )
     refuse_shared_slides(slides)
     there = _resolved(slides, "file", path.parent)
     missing = len(slides) - sum(there)
     notes = [f"{missing} of {len(slides)} slides have no feature file"] if missing else []
     if COLUMN in slides:
-        named = slides[COLUMN].notna()
+        named = slides[COLUMN] != ""
         second = _resolved(slides, COLUMN, path.parent)
         lost = int((there & named & ~second).sum())
         notes += [f"{lost} more have no file of the second magnification"] if lost else []
         there &= second | ~named  # a slide that names none is refused later, not left out
-    return slides[there].reset_index(drop=True), notes
+    kept = slides[there].reset_index(drop=True)
+    refuse_strange_files(kept)
+    return kept, notes
 
 
 def _resolved(slides: pd.DataFrame, column: str, folder: Path) -> pd.Series[bool]:
     """Makes the paths of the column absolute; whether each of them is a file."""
-    found = [None if pd.isna(file) else (folder / str(file)).resolve() for file in slides[column]]
+    found = [None if file == "" else (folder / file).resolve() for file in slides[column]]
     slides[column] = [None if path is None else str(path) for path in found]
     there = [path is not None and path.is_file() for path in found]
     return pd.Series(there, index=slides.index, dtype=bool)
@@ -134,11 +155,18 @@ def _sites(patients: pd.DataFrame) -> list[str]:
     return [site_of(patient) for patient in patients.index]
 
 
+def _label_column(inputs: BuildInputs) -> str:
+    """Empty for survival."""
+    if inputs.task.kind == "survival":
+        return ""
+    return inputs.label_column or inputs.task.name
+
+
 def _labels(inputs: BuildInputs, patients: pd.Index[str]) -> pd.Series[float]:
     """The number of each patient's class, NaN where unknown; 0 for survival."""
     if inputs.task.kind == "survival":
         return pd.Series(0.0, index=patients)
-    column = inputs.label_column or inputs.task.name
+    column = _label_column(inputs)
     path = inputs.labels or inputs.outcome
     rows = read_table(path)
     if column not in rows:
@@ -177,6 +205,12 @@ def _folds(inputs: BuildInputs, slides: pd.DataFrame) -> pd.Series[float] | None
     else:
         return None
     folds = pd.to_numeric(rows["fold"], errors="coerce")
+    words = rows["fold"][folds.isna() & rows["fold"].notna()]
+    if len(words):
+        raise TrainingError(
+            f"found fold {words.iloc[0]!r} for {words.index[0]} in {where}, expected 0 to 4: "
+            "number the folds so"
+        )
     spread = folds.groupby(level=0).nunique()
     if (spread > 1).any():
         patient = spread.index[spread > 1][0]

@@ -10,6 +10,7 @@ from sksurv.metrics import concordance_index_censored
 from training.cohorts.material import Bag
 from training.errors import TrainingError
 
+LONGEST_MONTHS = 1200
 FEW = 10  # fewer events or censored than this say nothing about the flag
 
 
@@ -68,6 +69,16 @@ def refuse_events(event: pd.Series[float]) -> None:
         raise TrainingError(
             f"found event {wrong.iloc[0]:g} for {wrong.index[0]}, expected 1 (death observed) or 0 "
             "(censored): correct the outcome table"
+        )
+
+
+def refuse_other_units(months: pd.Series[float]) -> None:
+    """TrainingError where somebody was followed for longer than people live."""
+    long = months[np.isfinite(months) & (months > LONGEST_MONTHS)]
+    if len(long):
+        raise TrainingError(
+            f"found a time of {long.iloc[0]:g} months for {long.index[0]} ({long.iloc[0] / 12:.0f} "
+            "years), expected months: divide days by 30.4375"
         )
 
 

@@ -17,7 +17,13 @@ from training.cohorts.checks import (
     refuse_shared_slides,
     refuse_widths,
 )
-from training.cohorts.folds import complete, refuse_shared_sites, site_folds
+from training.cohorts.folds import (
+    complete,
+    refuse_empty_folds,
+    refuse_shared_sites,
+    site_folds,
+)
+from training.cohorts.given.slide_origins import refuse_same_features
 from training.cohorts.material import NO_FOLD, TASKS, Bag, Cohort, Drop, Material, Task, known_task
 from training.cohorts.privileged import Blocks
 from training.cohorts.second_grid import SecondGrid
@@ -71,6 +77,7 @@ def assemble(material: Material, *, flag_confirmed: bool = False) -> Cohort:
     """
     refuse_shared_slides(material.slides)
     refuse_widths(material.bags)
+    refuse_same_features(material.slides, material.bags)
     refuse_events(material.patients["event"])
     patients, dropped = _usable(material)
     if material.task.kind == "survival" and not flag_confirmed:
@@ -135,6 +142,12 @@ def _usable(material: Material) -> tuple[pd.DataFrame, list[Drop]]:
             f"found no usable patient in {material.name} ({dict(counts)}), expected patients with "
             "features and an outcome: check that the tables use the same patient ids"
         )
+    for at, name in enumerate(material.task.classes):
+        if not (usable["label"] == at).any():
+            raise TrainingError(
+                f"found nobody of class {name} among {len(usable)} patients of {material.name}, "
+                "expected some of each class: leave it out of the classes, or give more patients"
+            )
     usable["event"] = usable["event"].fillna(0).astype("int64")
     usable["label"] = usable["label"].astype("int64")
     return usable, dropped
@@ -148,13 +161,17 @@ def _folded(patients: pd.DataFrame, task: Task) -> tuple[pd.DataFrame, list[str]
     else:
         known = pd.Series(np.nan, index=patients.index)
     notes = []
-    if known.isna().any():
+    if known.isna().all():
+        notes.append("no folds were given: five were made, of equal shares")
+    elif known.isna().any():
         notes.append(
             f"{int(known.isna().sum())} of {len(known)} patients are in no given fold: put where "
             "their class has fewest"
         )
     folded = patients.copy()
     folded["fold_official"] = complete(known, strata)
+    if known.notna().any():
+        refuse_empty_folds(folded["fold_official"])
     if "fold_site" not in folded:
         folded["fold_site"] = site_folds(folded["site"], strata)
     if (folded["fold_site"] == NO_FOLD).any():
@@ -166,6 +183,8 @@ def _folded(patients: pd.DataFrame, task: Task) -> tuple[pd.DataFrame, list[str]
 
 def _gene_notes(genes: pd.DataFrame, patients: int) -> list[str]:
     notes = []
+    if not len(genes.columns):
+        return ["no genes were given"]
     if len(genes) < patients:
         notes.append(f"{patients - len(genes)} of {patients} patients have no genes: mean values")
     blanks = int(genes.isna().to_numpy().sum())

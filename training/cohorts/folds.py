@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
+from training.cohorts.given.reading import read_words
 from training.cohorts.material import NO_FOLD
 from training.errors import TrainingError
 
@@ -43,8 +44,13 @@ def read_splits(folder: Path) -> pd.Series[int]:
         path = folder / f"splits_{number}.csv"
         if not path.is_file():
             raise TrainingError(f"found no {path}, expected the {FOLDS} split files: add it")
-        table = pd.read_csv(path, dtype=str)
-        train, val = set(table["train"].dropna()), set(table["val"].dropna())
+        table = read_words(path, ("train", "val"))
+        if absent := [name for name in ("train", "val") if name not in table]:
+            raise TrainingError(
+                f"found no column {absent[0]} in {path}, expected train and val with patients: "
+                "name the columns so"
+            )
+        train, val = set(table["train"]) - {""}, set(table["val"]) - {""}
         refuse_overlap(train, val, f"fold {number} of {folder.name}")
         twice = val & fold.keys()
         if twice:
@@ -103,11 +109,26 @@ def site_folds(site: pd.Series[str], strata: pd.Series[int]) -> pd.Series[int]:
     folds = pd.Series(NO_FOLD, index=site.index, dtype="int64")
     if site.nunique() < FOLDS:
         return folds
+    if strata.value_counts().max() < FOLDS:
+        raise TrainingError(
+            f"found {len(site)} patients, fewer than {FOLDS} of each outcome, expected enough for "
+            f"{FOLDS} folds: give more patients"
+        )
     splitter = StratifiedGroupKFold(FOLDS)
     for number, (train, test) in enumerate(splitter.split(site, strata, site)):
         refuse_overlap(site.iloc[train], site.iloc[test], f"site fold {number}")
         folds.iloc[test] = number
     return folds
+
+
+def refuse_empty_folds(folds: pd.Series[int]) -> None:
+    """TrainingError where one of the five folds holds nobody: it could not be scored."""
+    empty = sorted(set(range(FOLDS)) - set(folds))
+    if empty:
+        raise TrainingError(
+            f"found nobody in fold {empty[0]} of {len(folds)} patients, expected patients in each "
+            f"of {FOLDS} folds, 0 to {FOLDS - 1}: give more patients, or other folds"
+        )
 
 
 def refuse_shared_sites(site: pd.Series[str], folds: pd.Series[int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,17 @@ import pandas as pd
 
 from training.cohorts.folds import patient_of
 from training.cohorts.genes import SUFFIXES, gene_of
+from training.cohorts.given.reading import read_words
+from training.cohorts.outcome import refuse_outcomes
 from training.errors import TrainingError
 
+_SAMPLE_TYPE = re.compile(r"\d{2}[A-Z]?")
+_DATE = re.compile(
+    r"\d{1,2}[-.](Mar|Sept?|Oct|Nov|Dec|Feb|Apr)|(Mar|Sept?|Oct|Nov|Dec|Feb|Apr)-\d{1,4}|"
+    r"\d{4}-\d{2}-\d{2}.*|\d{1,2}[./]\d{1,2}[./]\d{2,4}",
+    re.IGNORECASE,
+)
+_LARGEST_LOGARITHM = 30.0  # 2 to the 30th: no reading is that large, and no raw table that small
 PRIMARY = "01"  # sample type of a primary solid tumor in a TCGA barcode
 
 
@@ -24,8 +34,10 @@ def read_genes(
     """
     frames, notes = [], []
     for suffix, path in tables.items():
-        frame, repeated = _one(path, suffix, patients)
+        frame, repeated, odd = _one(path, suffix, patients)
+        notes += odd
         if log_expression and suffix == "_rnaseq":
+            notes += _logged_before(frame, path)
             frame = _log(frame, path)
         if repeated:
             notes.append(f"{path.name}: {repeated} further samples of a patient left out")
@@ -48,26 +60,59 @@ def require_genes(genes: pd.DataFrame, wanted: tuple[str, ...]) -> None:
         )
 
 
-def _one(path: Path, suffix: str, patients: set[str]) -> tuple[pd.DataFrame, int]:
-    """One table by patient (only those in `patients`), and how many further samples it had."""
-    if not path.is_file():
-        raise TrainingError(f"found no {path}, expected a gene table: name an existing file")
-    tabs = any(ending in (".tsv", ".txt") for ending in path.suffixes)
-    table = pd.read_csv(path, sep="\t" if tabs else ",", index_col=0, low_memory=False)
-    if not any(patient_of(str(row)) in patients for row in table.index):
+def _one(path: Path, suffix: str, patients: set[str]) -> tuple[pd.DataFrame, int, list[str]]:
+    """One table by patient (only those in `patients`), how many further samples it had, and notes
+    of its genes."""
+    table = read_words(path, 0)
+    table = table.set_index(table.columns[0])
+    if not any(_owner(row, patients) for row in table.index):
         table = table.T
     table.index = table.index.map(str)
-    table = table[[patient_of(sample) in patients for sample in table.index]]
+    table = table[[_owner(sample, patients) is not None for sample in table.index]]
     if table.empty:
         raise TrainingError(
             f"found none of the patients among the rows or columns of {path}, expected their ids "
-            "or sample barcodes: check that the tables use the same ids"
+            "or sample barcodes in the first column or row: check that the tables use the same ids"
         )
     table = table.iloc[np.argsort([_order(sample) for sample in table.index], kind="stable")]
-    owners = table.index.map(patient_of)
-    table.index = owners
-    first = table[~owners.duplicated()]
-    return _numbers(_suffixed(first, suffix, path), path), int(owners.duplicated().sum())
+    found = _numbers(_suffixed(table, suffix, path), path)
+    _refuse_two_answers(found, path)
+    owners = pd.Index([_owner(sample, patients) for sample in found.index])
+    found.index = owners
+    return found[~owners.duplicated()], int(owners.duplicated().sum()), _odd_genes(found, path)
+
+
+def _owner(sample: str, patients: set[str]) -> str | None:
+    """The patient of an id or of a sample barcode; None where it is nobody's here."""
+    if sample in patients:
+        return sample
+    parts = sample.split("-")
+    is_barcode = len(parts) > 3 and _SAMPLE_TYPE.fullmatch(parts[3])
+    owner = patient_of(sample)
+    return owner if is_barcode and owner in patients else None
+
+
+def _refuse_two_answers(found: pd.DataFrame, path: Path) -> None:
+    """TrainingError where one and the same sample stands there twice, with other values."""
+    twice = found[found.index.duplicated(keep=False)]
+    for sample, rows in twice.groupby(level=0):
+        first, rest = rows.to_numpy()[:1], rows.to_numpy()[1:]
+        if not np.array_equal(np.broadcast_to(first, rest.shape), rest, equal_nan=True):
+            raise TrainingError(
+                f"found {sample} twice in {path} with other values, expected one row each: keep "
+                "the one that is meant"
+            )
+
+
+def _odd_genes(found: pd.DataFrame, path: Path) -> list[str]:
+    """Names that a spreadsheet has made dates of: they are no longer in any group of genes."""
+    dates = [name for name in map(gene_of, found.columns) if name and _DATE.fullmatch(name)]
+    if not dates:
+        return []
+    return [
+        f"{path.name}: {len(dates)} genes are called by a date ({dates[0]}), as a spreadsheet does "
+        "to MARCHF1 or SEPTIN2; they are in no functional group"
+    ]
 
 
 def _order(sample: str) -> str:
@@ -89,6 +134,7 @@ def _suffixed(table: pd.DataFrame, suffix: str, path: Path) -> pd.DataFrame:
                 f"found column {other[0]} and none ending in {suffix} in {path}, expected gene "
                 f"names or names ending in one of {', '.join(SUFFIXES)}: choose the right table"
             )
+        refuse_outcomes(names, path)
         kept = table.copy()
         kept.columns = pd.Index([name + suffix for name in names])
     twice = kept.columns[kept.columns.duplicated()]
@@ -101,12 +147,31 @@ def _suffixed(table: pd.DataFrame, suffix: str, path: Path) -> pd.DataFrame:
 
 def _numbers(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     try:
-        return table.astype(np.float32)
+        with np.errstate(over="ignore"):  # refused below
+            numbers = table.astype(np.float32)
     except (ValueError, TypeError) as error:
         raise TrainingError(
             f"found a gene value that is no number in {path} ({error}), expected numbers or "
             "blanks: correct the table"
         ) from error
+    beyond = np.isinf(numbers.to_numpy())
+    if beyond.any():
+        row, column = np.argwhere(beyond)[0]
+        raise TrainingError(
+            f"found {table.iloc[row, column]} of gene {gene_of(table.columns[column])} for "
+            f"{table.index[row]} in {path}, expected finite numbers or blanks: correct the table"
+        )
+    return numbers
+
+
+def _logged_before(frame: pd.DataFrame, path: Path) -> list[str]:
+    largest = float(np.nanmax(frame.to_numpy())) if frame.size else 0.0
+    if largest > _LARGEST_LOGARITHM:
+        return []
+    return [
+        f"{path.name}: the largest expression is {largest:.1f}, as of logarithms; another one was "
+        "taken, leave --log-expression out where the table has them already"
+    ]
 
 
 def _log(frame: pd.DataFrame, path: Path) -> pd.DataFrame:

@@ -15,9 +15,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from training.cohorts.given.reading import stored
 from training.cohorts.material import Bag, Cohort, Drop, Material, Task
 from training.cohorts.second_grid import COLUMN, read_second
 from training.errors import TrainingError
+from training.json_files import read_json
 from training.tiles.feature_files import read_all, read_bag
 
 FORMAT = 1
@@ -69,20 +71,19 @@ def read(folder: Path) -> tuple[Material, str]:
             f"found {folder}, expected a folder made by `cohort build` (with cohort.json): "
             "name that folder"
         )
-    head = json.loads(path.read_text(encoding="utf-8"))
+    head = read_json(path)
     if head.get("format") != FORMAT:
         raise TrainingError(
             f"found format {head.get('format')} in {path}, expected {FORMAT}: "
             "build the cohort again"
         )
     folder = path.parent
-    text = {"patient": str, "site": str}
-    patients = pd.read_csv(folder / "patients.csv", index_col="patient", dtype=text)
+    patients = stored(folder / "patients.csv", ("patient", "site")).set_index("patient")
     columns = ("patient", "slide", "file", COLUMN)
-    slides = pd.read_csv(folder / "slides.csv", dtype=dict.fromkeys(columns, str))
-    with np.load(folder / "genes.npz", allow_pickle=False) as stored:
+    slides = stored(folder / "slides.csv", columns)
+    with np.load(folder / "genes.npz", allow_pickle=False) as kept:
         genes = pd.DataFrame(
-            stored["values"], index=stored["patients"].tolist(), columns=stored["columns"].tolist()
+            kept["values"], index=kept["patients"].tolist(), columns=kept["columns"].tolist()
         )
     task = head["task"]
     material = Material(
@@ -96,25 +97,18 @@ def read(folder: Path) -> tuple[Material, str]:
         tuple(Drop(patient, reason) for patient, reason in head["dropped"]),
         tuple(head["notes"]),
         {
-            stored.stem.removeprefix("privileged-"): read_block(stored)
-            for stored in sorted(folder.glob("privileged-*.csv"))
+            written.stem.removeprefix("privileged-"): _block(written)
+            for written in sorted(folder.glob("privileged-*.csv"))
         },
         read_second(slides),
     )
     return material, head["digest"]
 
 
-def read_block(path: Path) -> pd.DataFrame:
-    """Numbers by patient; TrainingError naming a column that holds words."""
-    block = pd.read_csv(
-        path, index_col="patient", dtype={"patient": str}, float_precision="round_trip"
-    )
-    words = [name for name in block if not pd.api.types.is_numeric_dtype(block[name])]
-    if words:
-        raise TrainingError(
-            f"found words in column {words[0]} of {path}, expected numbers: code it as numbers"
-        )
-    return block.astype(np.float32)
+def _block(path: Path) -> pd.DataFrame:
+    """A block that was written here."""
+    table = stored(path, ("patient",), float_precision="round_trip")
+    return table.set_index("patient").astype(np.float32)
 
 
 def read_bags(slides: pd.DataFrame) -> dict[str, Bag]:

@@ -149,7 +149,13 @@ def _task(name: str, classes: Sequence[str] | None) -> Task:
     from training.cohorts.material import TASKS, Task
 
     if classes:
-        return Task(name, "classification", tuple(classes))
+        names = [word.strip() for word in classes]
+        if len(names) < 2 or len(set(names)) < len(names) or not all(names):
+            raise TrainingError(
+                f"found classes {', '.join(classes)}, expected two or more of different names; "
+                "correct --classes"
+            )
+        return Task(name, "classification", tuple(names))
     if name not in TASKS:
         raise TrainingError(
             f"found task {name!r} without classes, expected os, or the label's classes in order; "

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from training.commands.words import count
 from training.errors import TrainingError
 
 
@@ -45,7 +46,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     for key in ("mean", "std"):
         parser.add_argument(f"--{key}", type=float, nargs=3, metavar=("R", "G", "B"),
                             help="of colors / 255, where an ONNX file takes floats")  # fmt: skip
-    parser.add_argument("--batch", type=int, default=16, metavar="N", help="tiles at once")
+    parser.add_argument("--batch", type=count, default=16, metavar="N", help="tiles at once")
     parser.add_argument("--stain", choices=["he", "any"], default="he",
                         help="what it may be used on; he: hematoxylin and eosin")  # fmt: skip
     parser.add_argument("--manufacturer", default="not stated", metavar="TEXT")

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from training.errors import TrainingError
+
 
 @dataclass(frozen=True, slots=True)
 class Evaluate:
@@ -32,6 +34,11 @@ def run(arguments: Evaluate) -> int:
     from training.page import report, terminal
     from training.scoring.evaluate import evaluate
 
+    for path in (arguments.json, arguments.html):
+        if path is not None and path.is_dir():
+            raise TrainingError(f"{path}: found a folder, expected the file to write; name a file")
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
     evaluation = evaluate(arguments.runs, arguments.published)
     if arguments.json:
         report.write_json(evaluation, arguments.json)

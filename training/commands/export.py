@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from engines.manifest.values import Code
 from engines.tensorrt.libraries import Capability, PlanEngine, read_capability
+from training.errors import TrainingError
 
 _ENGINES: tuple[PlanEngine, ...] = ("tensorrt-rtx", "tensorrt")
 _ORGANS = {
@@ -139,6 +140,11 @@ def run(arguments: Export) -> int:
     from training.bundle.export import Request, better_method, export
     from training.bundle.plans import add_plans, require_compilers
 
+    coded = [name for name, _ in arguments.class_code]
+    if twice := sorted({name for name in coded if coded.count(name) > 1}):
+        raise TrainingError(
+            f"--class-code: found two codes of class {twice[0]}, expected one; leave one out"
+        )
     require_compilers(arguments.engines, arguments.targets)
     out = export(
         Request(

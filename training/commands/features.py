@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from training.commands.words import count
+
 
 @dataclass(frozen=True, slots=True)
 class Features:
@@ -30,7 +32,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--mpp", type=float, nargs="+", metavar="UM",
                         help="one or two spacings of one grid")  # fmt: skip
-    parser.add_argument("--workers", type=int, default=1, metavar="N")
+    parser.add_argument("--workers", type=count, default=1, metavar="N")
     parser.add_argument("--database-url", metavar="URL", help="queue shared by several machines")
     parser.add_argument("--take-over", nargs="+", default=[], metavar="HOST",
                         help="machines of a shared queue that died")  # fmt: skip

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from training.commands.words import settings_of
+from training.commands.words import count, settings_of
 
 METHODS = (
     "abmil", "age", "clam", "clinical", "coxnet", "crossfit", "disentangled", "ghanet",
@@ -54,7 +54,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--folds", choices=["official", "site"], default="official")
     parser.add_argument("--fold", type=int, action="append", metavar="K", help="only this fold")
-    parser.add_argument("--seeds", type=int, default=1, metavar="N")
+    parser.add_argument("--seeds", type=count, default=1, metavar="N")
     parser.add_argument("--epochs", type=int, metavar="E")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
                         help="a setting of the method; dicom-train methods lists them")  # fmt: skip
@@ -62,7 +62,7 @@ def add(parser: argparse.ArgumentParser) -> None:
                         help="the settings as published, where the defaults differ")  # fmt: skip
     parser.add_argument("--extended", action="store_true",
                         help="patients beside the cohort join the training parts")  # fmt: skip
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes")
+    parser.add_argument("--jobs", type=count, default=1, metavar="N", help="processes")
     parser.add_argument("--all", action="store_true",
                         help="then a student of everybody")  # fmt: skip
     parser.set_defaults(arguments=Fit)

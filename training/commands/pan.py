@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.commands.words import settings_of
+from training.commands.words import count, settings_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folds", nargs="+", choices=["official", "site"],
                         default=["official", "site"])  # fmt: skip
     parser.add_argument("--fold", type=int, action="append", metavar="K", help="only this fold")
-    parser.add_argument("--seeds", type=int, default=1, metavar="N")
+    parser.add_argument("--seeds", type=count, default=1, metavar="N")
     parser.add_argument("--epochs", type=int, metavar="E",
                         help="of the attention branch; 0: linear heads alone")  # fmt: skip
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
@@ -51,7 +51,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-graphs", action="store_true",
                         help="measure alone: nothing to export, several times faster with "
                         "--epochs 0")  # fmt: skip
-    parser.add_argument("--jobs", type=int, default=1, metavar="N",
+    parser.add_argument("--jobs", type=count, default=1, metavar="N",
                         help="processes, each of which holds all cohorts")  # fmt: skip
     parser.set_defaults(arguments=Pan)
 

@@ -52,6 +52,8 @@ def write_graph(
     with warnings.catch_warnings():
         # The newer exporter needs onnxscript and writes the same graphs for these networks.
         warnings.simplefilter("ignore", DeprecationWarning)
+        # What tracing might get wrong is looked for below, on bags of other sizes.
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
         torch.onnx.export(
             positional,
             example,

@@ -162,6 +162,8 @@ def _inner(
     train, valid = next(cut.split(rows, strata))
     if cohort.task.kind == "survival":
         _require_deaths(cohort, table.iloc[train], table.iloc[valid])
+    else:
+        _require_classes(cohort, table.iloc[train])
     return np.sort(rows[train]), np.sort(rows[valid])
 
 
@@ -172,6 +174,16 @@ def _require_deaths(cohort: Cohort, train: pd.DataFrame, valid: pd.DataFrame) ->
             raise TrainingError(
                 f"cohort {cohort.name}: found no death among the {len(part)} patients of inner "
                 f"{name}, expected one at least; give more patients"
+            )
+
+
+def _require_classes(cohort: Cohort, part: pd.DataFrame) -> None:
+    """Refuse an inner training part that lacks a class: nothing learns what it never saw."""
+    for at, name in enumerate(cohort.task.classes):
+        if not (part["label"] == at).any():
+            raise TrainingError(
+                f"cohort {cohort.name}: found no {name} among the {len(part)} patients of inner "
+                "training, expected every class; give more patients"
             )
 
 

@@ -124,9 +124,43 @@ def with_settings(defaults: Any, given: dict[str, str]) -> Any:
         raise TrainingError(
             f"found setting {unknown[0]!r}, expected one of {', '.join(sorted(names))}"
         )
-    return replace(
-        defaults, **{name: _value(name, text, types[name]) for name, text in given.items()}
-    )
+    found = {name: _value(name, text, types[name]) for name, text in given.items()}
+    for name, value in found.items():
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            _refuse_out_of_range(
+                name, value, 0 if defaults.epochs == 0 else _least_epochs(defaults)
+            )
+    return replace(defaults, **found)
+
+
+def _least_epochs(defaults: Any) -> int:
+    """0 where a method has something without its network: linear heads."""
+    return 0 if isinstance(defaults, crossfit.Settings) else 1
+
+
+def _refuse_out_of_range(name: str, value: float, epochs: int) -> None:
+    """TrainingError for a number with which a network learns nothing, or is none."""
+    low, below = 0.0, float("inf")
+    if name.endswith("epochs") and name != "min_epochs":
+        low = epochs
+    elif name in _SIZES:
+        low = 1
+    elif name.endswith("lr"):
+        low = 1e-12
+    elif name.endswith("dropout"):
+        below = 1.0
+    if not low <= value < below:  # no number at all is neither
+        said = (
+            f"{low:g} and more" if below == float("inf") else f"{low:g} and more, below {below:g}"
+        )
+        raise TrainingError(f"setting {name}: found {value}, expected {said}")
+
+
+_SIZES = frozenset(
+    ("hidden", "heads", "width", "attention", "window", "side", "members", "landmarks",
+     "iterations", "token", "genes", "fusion", "columns", "instances", "crossfit_folds")
+)  # fmt: skip
+"""Settings of which a network has one at least."""
 
 
 def _value(name: str, text: str, kind: Any) -> object:

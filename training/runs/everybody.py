@@ -12,7 +12,6 @@ RUN/all-seed0/student.onnx  features [N, D] of a slide to the outputs, calibrate
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from torch import Tensor
 from training.cohorts.cohort import load
 from training.cohorts.material import Task
 from training.errors import TrainingError
+from training.json_files import read_json
 from training.learning.calibrate import bare, calibrated_by
 from training.learning.journal import Journal
 from training.learning.split import FOLDS, everybody
@@ -106,7 +106,7 @@ def _unit(unit: Unit) -> dict[str, Any]:
             f"{unit.seed}: the figures of a student of everybody are those of the folds; fit them "
             "first"
         )
-    said: dict[str, Any] = json.loads((unit.directory / "unit.json").read_text(encoding="utf-8"))
+    said = read_json(unit.directory / "unit.json")
     if not said["student_outputs"]:
         raise TrainingError(
             f"{unit.directory}: found no student that runs on a slide alone, expected one; this "

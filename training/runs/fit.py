@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,6 +21,7 @@ from inference.durable import whole
 from training.cohorts.cohort import Cohort, load
 from training.cohorts.second_grid import COLUMN
 from training.errors import TrainingError
+from training.json_files import read_json
 from training.learning.fitted import Fitted, Score, risk_correlation
 from training.learning.journal import Journal
 from training.learning.split import FOLDS, Folds, Split, prepare
@@ -193,7 +193,7 @@ def write_run(
     }
     path = plan.run / "run.json"
     if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = read_json(path)
         seeds = max(seeds, len(before["seeds"]))
         for key in _FIXED:
             if before[key] != content[key]:

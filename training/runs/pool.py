@@ -5,7 +5,10 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
+
+from training.errors import TrainingError
 
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
@@ -35,4 +38,10 @@ def each(
                 # they go on from what they kept when the run is started again.
                 for worker in set(multiprocessing.active_children()) - others:
                     worker.terminate()
+            if isinstance(error, BrokenProcessPool):
+                raise TrainingError(
+                    "found that a process of this command ended without a word, as one that the "
+                    "system ends for its memory; give the command again, with fewer --jobs: it "
+                    "goes on from what is finished"
+                ) from error
             yield piece, future.result()

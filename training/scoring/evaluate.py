@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from training.errors import TrainingError
-from training.scoring import cells, resample, runs
+from training.scoring import cells, metrics, resample, runs
 from training.scoring.cells import Series
 from training.scoring.comparisons import RULES, Difference, Row, differences, row
 from training.scoring.focus import Focus, focus
@@ -152,6 +152,13 @@ def _facts(run: Run, units: Sequence[Unit]) -> list[Facts]:
     return result
 
 
+def _tells(run: Run, unit: Unit) -> bool:
+    """Whether the main figure of this fold is defined: two patients whose order can be known."""
+    if run.classes:
+        return len(set(unit.label.tolist())) > 1
+    return metrics.comparable(unit.outcome)
+
+
 def _incomplete(run: Run, units: Sequence[Unit]) -> list[str]:
     where = f"{run.method} on {run.cohort} ({run.task}, {run.kind} folds)"
     found = [f"{where}: {name} is unfinished and was not read" for name in run.unfinished]
@@ -167,6 +174,13 @@ def _incomplete(run: Run, units: Sequence[Unit]) -> list[str]:
             f"{where}: {blank} of {len(scored)} scored patients have no genes; teacher, genes "
             "alone and late fusion see them at the mean"
         )
+    mute = {unit.fold for unit in units if not _tells(run, unit)}
+    lacks = "one class alone" if run.classes else "no death to compare"
+    found += [
+        f"{where}: fold {fold} holds {lacks}; "
+        "its figure is undefined, and so are the mean over folds and its differences"
+        for fold in sorted(mute)
+    ]
     for seed in run.seeds:
         has = {unit.fold for unit in units if unit.seed == seed}
         missing = {unit.fold for unit in units} - has

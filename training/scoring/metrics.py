@@ -75,11 +75,12 @@ class Timed:
 
 
 UNDEFINED = float("nan")
+_NO_BRIER = "the scored patients share one follow-up time, or no death was observed"
 
 
 def concordance(outcome: Outcome, risk: Floats) -> float:
     """Harrell's C-index of risk [P], higher is worse; NaN when no two patients can be compared."""
-    if not _comparable(outcome):
+    if not comparable(outcome):
         return UNDEFINED
     found = concordance_index_censored(outcome.event, outcome.time, risk, tied_tol=TIED_TOLERANCE)
     return float(found[0])
@@ -99,7 +100,7 @@ def until(outcome: Outcome, months: float) -> Outcome:
 
 def uno(train: Outcome, test: Outcome, risk: Floats, months: float) -> float:
     """Uno's C-index up to `months` (see `horizon`); NaN without comparable pairs before then."""
-    if not _comparable(until(test, months)):
+    if not comparable(until(test, months)):
         return UNDEFINED
     found = concordance_index_ipcw(
         _structured(train), _structured(test), risk, tau=months, tied_tol=TIED_TOLERANCE
@@ -140,8 +141,8 @@ def brier(
     """
     watched = until(test, months)
     grid = _grid(watched)
-    if grid is None:
-        return Timed(UNDEFINED, (), "the scored patients share one follow-up time")
+    if grid is None or not watched.event.any() or not train.event.any():
+        return Timed(UNDEFINED, (), _NO_BRIER)
     estimate = survival_at(edges, survival, grid)
     value = integrated_brier_score(_structured(train), _structured(watched), estimate, grid)
     return Timed(float(value), (float(grid[0]), float(grid[-1])))
@@ -151,8 +152,8 @@ def brier_of_training_curve(train: Outcome, test: Outcome, months: float) -> Tim
     """What a Kaplan-Meier curve of the training patients, the same for all, scores: the floor."""
     watched = until(test, months)
     grid = _grid(watched)
-    if grid is None:
-        return Timed(UNDEFINED, (), "the scored patients share one follow-up time")
+    if grid is None or not watched.event.any() or not train.event.any():
+        return Timed(UNDEFINED, (), _NO_BRIER)
     times, curve = kaplan_meier_estimator(train.event, train.time)
     steps = np.append(1.0, curve)[np.searchsorted(times, grid, side="right")]
     estimate = np.tile(steps, (len(watched), 1))
@@ -207,7 +208,7 @@ def _structured(outcome: Outcome) -> Any:  # numpy's structured arrays have no s
     return Surv.from_arrays(outcome.event, outcome.time)
 
 
-def _comparable(outcome: Outcome) -> bool:
+def comparable(outcome: Outcome) -> bool:
     """Whether anyone died before someone else's last contact, or at it if that was censored."""
     if len(outcome) < 2 or not outcome.event.any():
         return False

@@ -32,8 +32,38 @@ class Place:
     column: Column
 
 
+def refuse_unlike(read: Sequence[tuple[Run, Sequence[Unit]]]) -> None:
+    """TrainingError for runs of one task with other classes, and for runs on cohorts of one name
+    whose folds or outcomes differ: one column would hold figures of other patients."""
+    known: dict[tuple[Column, int], tuple[Run, Unit]] = {}
+    first = read[0][0]
+    for run, units in read:
+        if run.classes != first.classes:
+            raise TrainingError(
+                f"{run.path}: found classes {', '.join(run.classes)} of task {run.task}, expected "
+                f"{', '.join(first.classes)} as in {first.path}; evaluate the runs apart"
+            )
+        for unit in units:
+            other, before = known.setdefault((Column(run.kind, run.cohort), unit.fold), (run, unit))
+            if before.patients != unit.patients or not _same_truth(before, unit):
+                raise TrainingError(
+                    f"{run.path}: found other patients or outcomes in fold {unit.fold} of "
+                    f"{run.cohort} ({run.kind} folds) than in {other.path}, expected one cohort of "
+                    "that name; evaluate the runs apart, or build one of the cohorts under another "
+                    "--name and fit it again"
+                )
+
+
+def _same_truth(first: Unit, second: Unit) -> bool:
+    if first.predictions and next(iter(first.predictions.values())).probability is not None:
+        return bool(np.array_equal(first.label, second.label))
+    one, other = first.outcome, second.outcome
+    return bool(np.array_equal(one.event, other.event) and np.allclose(one.time, other.time))
+
+
 def gather(read: list[tuple[Run, tuple[Unit, ...]]]) -> dict[Place, Series]:
     """Every series of a task; floors that several runs share appear once."""
+    refuse_unlike(read)
     found: dict[Place, Series] = {}
     labels = method_labels([run for run, _ in read])
     for run, units in read:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from training.cohorts.given.reading import read_words
 from training.errors import TrainingError
 
 _COLUMNS = (
@@ -60,7 +61,7 @@ def published_rows(table: Path | None, task: str, cohorts: list[str]) -> tuple[P
     """
     if table is None or task not in _TASKS:
         return ()
-    rows = pd.read_csv(table)
+    rows = read_words(table, ("method", "source"))
     if lacking := [name for name in _COLUMNS if name not in rows]:
         raise TrainingError(f"{table}: found no column {lacking[0]}, expected {_COLUMNS}")
     rows = rows[rows["task"].eq(_TASKS[task]) & rows["metric"].isin(_METRICS)]

@@ -138,6 +138,8 @@ def noise_floor(folds: Sequence[Outcome], *, repeats: int = 400, seed: int = 0) 
 
 def _noise(outcome: Outcome, rng: np.random.Generator, repeats: int) -> Floats:
     earlier, later = np.nonzero(_comparable(outcome))
+    if not len(earlier):
+        return np.full(repeats, np.nan)
     risks = rng.random((repeats, len(outcome)))
     return np.asarray((risks[:, earlier] > risks[:, later]).mean(axis=1), dtype=np.float64)
 

@@ -5,7 +5,6 @@ The layout is that of `training.runs.units`. Only what is asked for is read: pre
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from training.errors import TrainingError
+from training.json_files import read_json
 from training.scoring import metrics
 from training.scoring.metrics import Floats, Ints, Outcome
 
@@ -225,7 +225,7 @@ def _refuse_patient_in_two_folds(run: Run, units: tuple[Unit, ...]) -> None:
 def _json(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
     if not path.is_file():
         raise TrainingError(f"found no {path}, expected the folder of a run of dicom-train fit")
-    said: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    said = read_json(path)
     if lacking := [key for key in keys if key not in said]:
         raise TrainingError(f"{path}: found no {lacking[0]}, expected it; fit the run again")
     return said

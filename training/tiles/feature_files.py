@@ -217,6 +217,10 @@ def _bag(found: NDArray[Any], width: int | None, path: Path, slide: str | None =
             f"{where}: found {found.dtype} {list(found.shape)}, expected real features "
             "[N, D] or [1, N, D]; choose another file."
         )
+    if feats.shape[1] == 0:
+        raise TrainingError(
+            f"{where}: found features of width 0, expected one number at least; {_REDO}."
+        )
     if len(feats) == 0:
         raise TrainingError(f"{where}: found no instance, expected at least one; drop the slide.")
     if width is not None and feats.shape[1] != width:
@@ -224,7 +228,8 @@ def _bag(found: NDArray[Any], width: int | None, path: Path, slide: str | None =
             f"{where}: found features of width {feats.shape[1]}, expected {width}; all slides of a "
             "cohort need the same encoder."
         )
-    values = np.ascontiguousarray(feats, np.float32)
+    with np.errstate(over="ignore"):  # refused below
+        values = np.ascontiguousarray(feats, np.float32)
     wrong = int(np.count_nonzero(~np.isfinite(values).all(1)))
     if wrong:
         raise TrainingError(

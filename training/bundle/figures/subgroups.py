@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from training.cohorts.given.reading import stored
 from training.scoring import resample
 from training.scoring.resample import Interval, Pairs
 from training.scoring.runs import Unit
@@ -42,7 +43,7 @@ def parts(run: Path, units: Sequence[Unit], role: tuple[str, str]) -> list[Part]
     """Every part of the cohort that the run knows; empty for a run that does not say who is who."""
     if not (run / FILE).is_file():
         return []
-    table = pd.read_csv(run / FILE, dtype={"patient": str, "site": str}).set_index("patient")
+    table = stored(run / FILE, ("patient", "site")).set_index("patient")
     folds = [_Fold.of([unit for unit in units if unit.fold == fold], role)
              for fold in sorted({unit.fold for unit in units})]  # fmt: skip
     scored = [patient for fold in folds for patient in fold.patients]

@@ -1,0 +1,1 @@
+"""What a cohort is built from: tables as people write them, files asked whose they are."""
