@@ -20,8 +20,8 @@ UNREAD = Decision(None, "What the slide says of its specimen cannot be read.")
 def asks_for_organs(manifest: Manifest) -> bool:
     """Whether anything of the student is for some organs only."""
     of_maps = any(output.organs for output in (*manifest.heatmaps, *manifest.class_maps))
-    others = (*manifest.measures, *manifest.classifications)
-    return of_maps or any(output.organs for output in others)
+    of_classes = any(output.organs for output in manifest.classifications)
+    return of_maps or of_classes or any(output.organs for output in manifest.measures)
 
 
 def organ_of(slide: Slide) -> Decision:
