@@ -17,7 +17,7 @@ from engines.manifest.whole import Manifest
 from inference import quality
 from inference.archive import load, save
 from inference.composition.composing import with_classes, with_measures
-from inference.composition.scope import asks_for_organs, organ_of
+from inference.composition.scope import asks_for_organs, organ_of, silent_classes
 from inference.condition.focus import FOCUS
 from inference.condition.shares import condition_of
 from inference.encoded import Encoded, encode
@@ -77,7 +77,11 @@ def predict(
     refusal = quality.output_refusal(manifest, outputs, tile_values, classes)
     if refusal:
         return seen.refused(*refusal)
-    told = replace(seen.with_maps(manifest, tile_values), **numbers(manifest, outputs))
+    told = seen.with_maps(manifest, tile_values)
+    silent = silent_classes(manifest, [seen.origin])
+    told = replace(
+        told, **numbers(manifest, outputs, silent), not_assessed={**told.not_assessed, **silent}
+    )
     composed = with_classes(told, manifest, classes, seen.cells[0], seen.shape, seen.origin)
     return with_measures(composed, manifest)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -105,9 +105,11 @@ def class_values_of(
     return found.reshape(-1, len(output.classes))
 
 
-def numbers(manifest: Manifest, outputs: Mapping[str, Array]) -> dict[str, Any]:
+def numbers(
+    manifest: Manifest, outputs: Mapping[str, Array], silent: Collection[str]
+) -> dict[str, Any]:
     """Scores, percentiles, survivals, probabilities and intervals of `Prediction`, of the
-    aggregator's outputs."""
+    aggregator's outputs; none of those outputs that are `silent`, by name."""
     scores = {s.name: float(outputs[s.tensor].reshape(())) for s in manifest.scores}
     return {
         "scores": scores,
@@ -121,7 +123,11 @@ def numbers(manifest: Manifest, outputs: Mapping[str, Array]) -> dict[str, Any]:
             for s in manifest.survivals
         },
         "probabilities": {
-            c.name: probabilities_of(outputs[c.tensor]) for c in manifest.classifications
+            c.name: probabilities_of(outputs[c.tensor])
+            for c in manifest.classifications
+            if c.name not in silent
         },
-        "intervals": intervals(manifest, outputs),
+        "intervals": {
+            name: ends for name, ends in intervals(manifest, outputs).items() if name not in silent
+        },
     }

@@ -102,6 +102,8 @@ def test_the_demo_brings_a_report_and_a_heatmap_back_and_a_page_to_look_at(insta
     assert str(out / "report.html") in said.replace("\n", "")
     page = (out / "report.html").read_text()
     assert "Tumor probability per tile (research)" in page
+    assert "Composition of the tissue:" in page
+    assert "Not assessed, because" not in page, "the drawn slide says its organ"
     assert "http://" not in page.replace("http://www.w3.org", "")
 
 

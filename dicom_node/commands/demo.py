@@ -31,7 +31,7 @@ from dicom_node.config.peers import Destination
 from dicom_node.config.whole import Config
 from dicom_node.deliver.dimse import ask
 from dicom_node.demo.pacs import SmallPacs, send_folder
-from dicom_node.demo.wsm import write_slide
+from dicom_node.demo.wsm import COLON, SlideLabel, write_slide
 from dicom_node.exit_status import FAILED
 from dicom_node.ledger.ledger import Ledger
 from dicom_node.ledger.rows import Revision
@@ -188,11 +188,15 @@ def _fresh_folder(out: Path) -> Path:
 
 
 def _drawn_study(out: Path, console: Console) -> tuple[list[Path], NDArray[np.uint8]]:
-    """A phantom drawn now, a new study each time: its files, and what was drawn where."""
+    """A phantom drawn now, a new study each time: its files, and what was drawn where.
+
+    It says that it is of colon: the student was measured there, and says nothing of the tissue of
+    a slide that names no organ.
+    """
     drawn = draw(_SEED, rows=_ROWS, cols=_COLS)
     folder = out / "slide"
     folder.mkdir()
-    paths = write_slide(drawn.pixels, folder, mpp=_MPP)
+    paths = write_slide(drawn.pixels, folder, mpp=_MPP, label=SlideLabel(organ=COLON))
     console.print(f"Slide    drawn phantom, {_ROWS} x {_COLS} pixels at {_MPP} um: {folder}")
     return paths, drawn.truth
 

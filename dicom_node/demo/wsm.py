@@ -31,6 +31,7 @@ _ORIENTATION = [0, -1, 0, -1, 0, 0]
 _SECTION_MM = 0.004
 _HEMATOXYLIN = Code("12710003", "SCT", "hematoxylin stain")
 _EOSIN = Code("36879007", "SCT", "water soluble eosin stain")
+COLON = Code("71854001", "SCT", "Colon")
 _SEEDED_TIME = datetime(2020, 1, 1, tzinfo=UTC)
 
 
@@ -43,6 +44,8 @@ class SlideLabel:
     accession_number: str = "PHANTOM"
     container_id: str = "PHANTOM-A-1"
     study_description: str = DRAWN
+    organ: Code | None = None
+    """What the specimen says that it is of; None: nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +191,7 @@ def _specimen(ds: Dataset, study: _Study) -> None:
         specimen_id=specimen_id,
         specimen_uid=study.uid("specimen"),
         specimen_preparation_steps=[staining],
+        primary_anatomic_structures=[study.label.organ] if study.label.organ else None,
     )
     ds.SpecimenDescriptionSequence = Sequence([specimen])
 

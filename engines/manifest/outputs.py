@@ -79,6 +79,9 @@ class ClassOutput(_Named):
     """In the order of the tensor; the student knows no others."""
     floor: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """A class of a lower probability is never named; 0: no such limit is stated."""
+    organs: tuple[Code, ...] = ()
+    """Where it was measured, as organs of `applicability`; empty: everywhere. A slide of another
+    organ, or of none that is certain, gets no class, and no case in which there is one does."""
 
     @model_validator(mode="after")
     def _classes_are_told_apart(self) -> ClassOutput:

@@ -15,6 +15,7 @@ from inference import quality
 from inference.case.values import CaseResult, CaseSlide
 from inference.composition.composing import with_classes
 from inference.composition.measuring import Composed, measures_of
+from inference.composition.scope import silent_classes
 from inference.seen import Seen, aggregator_inputs, class_values_of, numbers, tile_values_of
 from inference.tiles.encoding import Runtime
 from inference.types import NotAssessable, Prediction, Reason
@@ -63,6 +64,7 @@ def predict_case(
         return _refused(ordered, refusal)
     composed = _composed(manifest, used, values, classes)
     measures, silent = measures_of(manifest, composed)
+    silent |= silent_classes(manifest, [seen.origin for seen in used])
     maps = iter(composed)
     return CaseResult(
         slides=tuple(
@@ -70,7 +72,10 @@ def predict_case(
             for key, seen in ordered
         ),
         numbers=replace(
-            _together(used), **numbers(manifest, outputs), measures=measures, not_assessed=silent
+            _together(used),
+            **numbers(manifest, outputs, silent),
+            measures=measures,
+            not_assessed=silent,
         ),
     )
 

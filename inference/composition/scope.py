@@ -20,7 +20,8 @@ UNREAD = Decision(None, "What the slide says of its specimen cannot be read.")
 def asks_for_organs(manifest: Manifest) -> bool:
     """Whether anything of the student is for some organs only."""
     of_maps = any(output.organs for output in (*manifest.heatmaps, *manifest.class_maps))
-    return of_maps or any(output.organs for output in manifest.measures)
+    of_classes = any(output.organs for output in manifest.classifications)
+    return of_maps or of_classes or any(output.organs for output in manifest.measures)
 
 
 def organ_of(slide: Slide) -> Decision:
@@ -49,6 +50,24 @@ def out_of_scope(organs: Sequence[Code], origin: Decision | None) -> str:
     if organ is not None:
         return f"{start}; the slide is of {organ.name}."
     return f"{start}. {origin.sentence if origin else UNREAD.sentence}"
+
+
+def silent_classes(manifest: Manifest, origins: Sequence[Decision | None]) -> dict[str, str]:
+    """Why outputs of one class say nothing of a slide of this organ, by output name; or of a case
+    of slides of these organs: its class is of all their tiles together, so none may be of another.
+    """
+    found = {}
+    for output in manifest.classifications:
+        whys = [why for origin in origins if (why := out_of_scope(output.organs, origin))]
+        if whys and len(whys) == len(origins) and len(set(whys)) == 1:
+            found[output.name] = whys[0]
+        elif whys:
+            found[output.name] = (
+                f"Not assessed, because it was measured on {names_of(output.organs)} only; "
+                f"{len(whys)} of {len(origins)} slides used are of another organ or do not say of "
+                "which."
+            )
+    return found
 
 
 def of_heatmap(output: HeatmapOutput, origin: Decision | None) -> tuple[str, str]:

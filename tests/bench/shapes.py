@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from engines.bundle import SHIPPED
 from engines.names import FormName
+from training.bundle.costs import Bag
 from training.bundle.precisions import Material, add_precisions
 from training.learning.graphs import write_graph, write_manifest, write_probe, write_sums
 
@@ -219,6 +220,8 @@ def write_bundle(
     (root / "card.md").write_text("# Random weights, for benchmarks\n")
     write_sums(root)
     images = tiles.numpy()
-    material = Material(images[:16], images[16:], [np.arange(len(images) - 16)], "random weights")
+    material = Material(
+        images[:16], images[16:], [Bag(np.arange(len(images) - 16))], "random weights"
+    )
     add_precisions(root, material, forms)
     return root

@@ -10,8 +10,10 @@ from pydicom import dcmread
 from pydicom.encaps import generate_frames
 from wsidicom import WsiDicom
 
-from dicom_node.demo.wsm import write_slide
+from dicom_node.demo.wsm import COLON, SlideLabel, write_slide
 from inference.phantom.draw import DRAWN
+from inference.specimen.deciding import decide
+from inference.specimen.says import read_specimens
 from slides import (
     BENIGN,
     TILE_PX,
@@ -161,3 +163,19 @@ def test_a_concatenation_holds_every_frame_once(
     assert len({ds.SOPInstanceUID for ds in parts}) == 3
     decoded = np.concatenate([ds.pixel_array for ds in parts])
     assert np.array_equal(decoded, whole.pixel_array)
+
+
+def test_a_slide_says_its_organ_where_it_is_given_one_and_else_none(
+    phantom_study: PhantomStudy, tmp_path: Path
+) -> None:
+    pixels = np.full((300, 500, 3), 240, np.uint8)
+    paths = write_slide(pixels, tmp_path, mpp=0.5, levels=2, label=SlideLabel(organ=COLON))
+    for path in paths:
+        found = decide(read_specimens(dcmread(path, stop_before_pixels=True)))
+        assert found.organ is not None
+        assert found.organ.name == "colon"
+        assert found.beside == ()
+        assert _errors(path) == ""
+    for path in phantom_study.paths:
+        found = decide(read_specimens(dcmread(path, stop_before_pixels=True)))
+        assert (found.organ, found.is_silent) == (None, True)

@@ -218,7 +218,14 @@ def test_it_gives_a_map_of_tumor_and_one_of_tissue_that_is_measured(bundle):
 def test_classes_and_measures_are_of_the_large_intestine_alone_where_they_were_measured(bundle):
     for output in (*bundle.manifest.class_maps, *bundle.manifest.measures):
         assert [(organ.value, organ.scheme) for organ in output.organs] == [("14742008", "SCT")]
-    assert bundle.manifest.heatmaps[0].organs == bundle.manifest.applicability.organs == ()
+
+
+def test_the_tumor_map_is_of_the_organs_with_a_figure_on_tiles_it_never_saw(bundle):
+    organs = [(organ.value, organ.scheme) for organ in bundle.manifest.heatmaps[0].organs]
+    assert organs == [("14742008", "SCT"), ("39607008", "SCT"), ("76752008", "SCT")]
+    measured = {m.subgroup for m in bundle.manifest.performance if m.figure == "tumor AUC"}
+    assert measured == {"colon", "lung", "breast", "drawings"}
+    assert bundle.manifest.applicability.organs == ()  # the others get a report that says why
 
 
 def test_every_share_has_an_interval_and_none_is_certain(bundle):

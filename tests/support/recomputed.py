@@ -19,6 +19,8 @@ import pandas as pd
 from sklearn.metrics import (
     accuracy_score,
     average_precision_score,
+    balanced_accuracy_score,
+    cohen_kappa_score,
     f1_score,
     recall_score,
     roc_auc_score,
@@ -94,6 +96,8 @@ def class_figures(part: Table, classes: int) -> dict[str, float]:
             "auc": one(roc_auc_score, chance[:, 1]),
             "ap": one(average_precision_score, chance[:, 1]),
             "accuracy": one(accuracy_score, guess),
+            "balanced_accuracy": one(balanced_accuracy_score, guess),
+            "kappa": one(cohen_kappa_score, guess),
             "f1": one(f1_score, guess),
             "sensitivity": one(recall_score, guess),
             "specificity": one(recall_score, guess, pos_label=0),
@@ -104,6 +108,8 @@ def class_figures(part: Table, classes: int) -> dict[str, float]:
         "auc": roc_auc_score(label, chance, multi_class="ovr", average="macro"),
         "ap": average_precision_score(hot, chance, average="macro"),
         "accuracy": accuracy_score(label, guess),
+        "balanced_accuracy": balanced_accuracy_score(label, guess),
+        "kappa": cohen_kappa_score(label, guess),
         "f1": f1_score(label, guess, average="macro"),
         "sensitivity": recall_score(label, guess, average="macro"),
         "specificity": float(np.mean(spared)),
@@ -124,6 +130,27 @@ def redrawn(found: Found) -> np.ndarray:
             for drawn in rows
         ])  # fmt: skip
     return np.asarray(np.mean(folds, axis=0))
+
+
+def redrawn_naming(found: Found, classes: int) -> dict[str, np.ndarray]:
+    """[1000] balanced accuracy and kappa, mean over folds of the mean over seeds, by scikit-learn
+    on the rows of the patients that were drawn."""
+    folds: dict[str, list[np.ndarray]] = {"balanced_accuracy": [], "kappa": []}
+    for fold in sorted({fold for fold, _ in found}):
+        parts = [part for (at, _), (part, _, _) in found.items() if at == fold]
+        size = len(parts[0])
+        rng = np.random.default_rng([0, fold, size])
+        counts = rng.multinomial(size, np.full(size, 1 / size), size=REPEATS)
+        label = parts[0]["label"].to_numpy()
+        names = [f"p{at}" for at in range(classes)]
+        guesses = [part[names].to_numpy().argmax(axis=1) for part in parts]
+        rows = [np.repeat(np.arange(size), count) for count in counts]
+        for name, score in (
+            ("balanced_accuracy", balanced_accuracy_score), ("kappa", cohen_kappa_score)
+        ):  # fmt: skip
+            each = [[score(label[at], guess[at]) for at in rows] for guess in guesses]
+            folds[name].append(np.mean(each, axis=0))
+    return {name: np.asarray(np.mean(each, axis=0)) for name, each in folds.items()}
 
 
 def columns(part: Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

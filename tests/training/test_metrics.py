@@ -239,7 +239,19 @@ def test_a_class_that_is_absent_does_not_enter_the_mean() -> None:
     probability = np.array([[0.8, 0.1, 0.1], [0.6, 0.3, 0.1], [0.2, 0.7, 0.1], [0.3, 0.6, 0.1]])
     found = metrics.class_figures(label, probability)
     assert found["auc"] == 1.0
-    assert found["sensitivity"] == 1.0
+    assert found["sensitivity"] == found["balanced_accuracy"] == found["kappa"] == 1.0
+
+
+def test_where_all_are_of_one_class_and_called_so_there_is_no_kappa() -> None:
+    label, probability = np.zeros(4, int), np.tile([0.8, 0.2], (4, 1))
+    found = metrics.class_figures(label, probability)
+    assert np.isnan(found["kappa"])
+    assert found["balanced_accuracy"] == found["accuracy"] == 1.0
+    drawn = resample.class_draws(label, probability[None], np.ones((1, 4), np.float32))
+    assert np.isnan(drawn["kappa"][0])
+    assert drawn["balanced_accuracy"][0] == 1.0
+    wrong = metrics.class_figures(label, probability[:, ::-1])
+    assert wrong["kappa"] == wrong["balanced_accuracy"] == 0.0
 
 
 def test_unos_index_is_scikit_survivals_inside_the_follow_up() -> None:

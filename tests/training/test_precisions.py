@@ -6,8 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
 
 torch = pytest.importorskip("torch", reason="needs the training extra")
 
@@ -16,10 +18,16 @@ from engines.errors import BundleRejected  # noqa: E402
 from engines.manifest.precision import PrecisionLimits  # noqa: E402
 from engines.runtime import open_runtime  # noqa: E402
 from inference.phantom.draw import draw  # noqa: E402
+from inference.predict import look, predict  # noqa: E402
+from inference.seen import Seen  # noqa: E402
+from inference.types import Prediction  # noqa: E402
 from slides import PhantomStudy  # noqa: E402
-from training.bundle.costs import costs  # noqa: E402
+from training.bundle.costs import Bag, costs  # noqa: E402
 from training.bundle.precisions import Material, add_precisions, table  # noqa: E402
 from training.cli import main  # noqa: E402
+from training.errors import TrainingError  # noqa: E402
+from training.learning.graphs import run as run_graph  # noqa: E402
+from training.learning.graphs import write_manifest, write_probe, write_sums  # noqa: E402
 
 TILE_PX = 224
 
@@ -32,7 +40,7 @@ def drawn() -> Material:
     return Material(
         calibration=tiles_of(seed=1)[:32],
         held_out=held_out,
-        bags=[rng.choice(len(held_out), 40, replace=False) for _ in range(4)],
+        bags=[Bag(rng.choice(len(held_out), 40, replace=False)) for _ in range(4)],
         told="drawn tiles",
     )
 
@@ -110,7 +118,7 @@ def test_of_a_map_of_classes_the_share_of_tiles_that_keep_their_class_is_measure
     }
     classes = exact["classes"].copy()
     classes[0] = np.roll(classes[0], 1)
-    bags = [np.arange(1, len(classes)), np.arange(4)]
+    bags = [Bag(np.arange(1, len(classes))), Bag(np.arange(4))]
     with open_runtime(opened, engine="onnxruntime", precision="fp32", threads=1) as runtime:
         assert costs(runtime, exact, exact, bags).tile_classes == 1
         found = costs(runtime, exact | {"classes": classes}, exact, bags)
@@ -135,3 +143,110 @@ def test_slides_without_tissue_and_bundles_that_are_none_are_refused(
     assert main(["precisions", str(bundle), *arguments]) != 0
     assert main(["precisions", str(tmp_path / "none"), *arguments]) != 0
     assert "neither a shipped bundle" in capsys.readouterr().err
+
+
+@pytest.fixture
+def of_two(bundle: Path) -> Path:
+    """The shipped encoder behind an aggregator that reads both grids and where tiles lie."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gather", ["features", "first"], ["fine"], axis=1),
+            helper.make_node("Gather", ["positions", "first"], ["places"], axis=1),
+            helper.make_node("Cast", ["places"], ["rows"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["fine", "rows"], ["weighted"]),
+            helper.make_node("ReduceMean", ["weighted", "over"], ["one"], keepdims=0),
+            helper.make_node("Gather", ["features_coarse", "first"], ["wide"], axis=1),
+            helper.make_node("ReduceMean", ["wide", "over"], ["other"], keepdims=0),
+            helper.make_node("Mul", ["other", "ten"], ["more"]),
+            helper.make_node("Add", ["one", "more"], ["risk"]),
+        ],
+        "both",
+        [
+            helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", 64]),
+            helper.make_tensor_value_info("positions", TensorProto.INT64, ["N", 2]),
+            helper.make_tensor_value_info("features_coarse", TensorProto.FLOAT, ["M", 64]),
+        ],
+        [helper.make_tensor_value_info("risk", TensorProto.FLOAT, [1])],
+        [
+            numpy_helper.from_array(np.array([0]), "first"),
+            numpy_helper.from_array(np.array([0]), "over"),
+            numpy_helper.from_array(np.array(10, np.float32), "ten"),
+        ],
+    )
+    opset = [helper.make_opsetid("", 18)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=9),
+              bundle / "aggregator.onnx")  # fmt: skip
+    content = json.loads((bundle / "manifest.json").read_text())
+    content["input"]["coarse_mpp"] = 1.0
+    content["graphs"]["aggregator"] = {
+        "file": "aggregator.onnx",
+        "inputs": [
+            {"name": "features", "dtype": "float32", "shape": ["N", 64]},
+            {"name": "positions", "dtype": "int64", "shape": ["N", 2]},
+            {"name": "features_coarse", "dtype": "float32", "shape": ["M", 64]},
+        ],
+        "outputs": [{"name": "risk", "dtype": "float32", "shape": [1]}],
+    }
+    risk = {"kind": "score", "name": "risk", "tensor": "risk", "direction": "none",
+            "code": {"value": "r", "scheme": "99TEST", "meaning": "Risk score"},
+            "unit": {"value": "{score}", "scheme": "UCUM", "meaning": "score"}}  # fmt: skip
+    content["outputs"] = [risk, content["outputs"][0]]
+    content["probe"]["tolerance"] = {
+        key: value for key, value in content["probe"]["tolerance"].items() if "encoder" in key
+    } | {"aggregator/risk": 1e-2}
+    content |= {"precisions": [], "shipped_precision": "fp32", "compilers": []}
+    content["precision_limits"] = {"score_shift": 100.0}
+    with np.load(bundle / "probe.npz") as probe:
+        tiles = probe["encoder/in/tiles"]
+    known = run_graph(bundle / "encoder.onnx", {"tiles": tiles})["features"]
+    places = np.stack([np.arange(len(tiles)), np.zeros(len(tiles), np.int64)], axis=1)
+    given = {"tiles": tiles, "features_coarse": known[::2].copy(), "positions": places}
+    write_probe(("encoder", "aggregator"), given, bundle)
+    write_manifest(content, bundle)
+    write_sums(bundle)
+    return bundle
+
+
+def test_of_two_magnifications_a_form_is_measured_on_both_grids_and_costs_what_a_node_would_see(
+    of_two: Path, phantom_study: PhantomStudy
+) -> None:
+    folder = str(phantom_study.folder)
+    words = ["precisions", str(of_two), "--calibration", folder, "--measure", folder]
+    assert main([*words, "--precisions", "fp16"]) == 0
+    opened = open_bundle(of_two)
+    (stated,) = opened.manifest.precisions
+    seen, scores = [], []
+    for name in ("fp32", "fp16"):
+        with open_runtime(opened, engine="onnxruntime", precision=name, threads=1) as runtime:  # type: ignore[arg-type]
+            looked = look(phantom_study.paths, runtime)
+            answer = predict(phantom_study.paths, runtime)
+        assert isinstance(looked, Seen)
+        assert isinstance(answer, Prediction)
+        seen.append(looked)
+        scores.append(answer.scores["risk"])
+    fine, coarse = (len(cells) for cells in seen[0].cells)
+    assert fine > 2 * coarse > 10
+    assert f"1 slides, {fine + coarse} tiles, {coarse} of them at 1 um a pixel" in stated.data
+    assert stated.score_shift == pytest.approx(abs(scores[0] - scores[1]), rel=0.02, abs=2e-5)
+    assert stated.score_shift > 1e-4, "a form without a cost shows nothing"
+    worst = []
+    for exact, cheap in zip(*(one.values for one in seen), strict=True):
+        a, b = exact["features"].astype(float), cheap["features"].astype(float)
+        lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+        worst.append(((a * b).sum(axis=1) / lengths).min())
+    assert stated.feature_cosine == pytest.approx(min(worst), abs=2e-6)
+
+
+def test_tiles_of_one_grid_or_of_no_place_cannot_measure_a_student_that_reads_them(
+    of_two: Path,
+) -> None:
+    opened = open_bundle(of_two)
+    tiles = opened.probe()["encoder/in/tiles"]
+    at, cells = np.arange(len(tiles)), np.zeros((len(tiles), 2), np.int32)
+    with open_runtime(opened, engine="onnxruntime", precision="fp32", threads=1) as runtime:
+        exact = runtime.run("encoder", {"tiles": tiles})
+        with pytest.raises(TrainingError, match="found tiles of one magnification, expected two"):
+            costs(runtime, exact, exact, [Bag(at, cells)])
+        with pytest.raises(TrainingError, match="found tiles of no place"):
+            costs(runtime, exact, exact, [Bag(at, None, at)])
+        assert costs(runtime, exact, exact, [Bag(at, cells, at, cells)]).score_shift == 0

@@ -21,6 +21,7 @@ from recomputed import (
     pooled_c_index,
     redrawn,
     redrawn_fast,
+    redrawn_naming,
     survival_figures,
     units,
 )
@@ -208,6 +209,35 @@ def test_every_figure_of_a_label_task_is_recomputed(
         for at in np.unique(bins)
     )
     assert student["calibration"]["error"] == pytest.approx(error, abs=2e-6)
+
+
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
+@pytest.mark.parametrize("classes", [2, 3])
+def test_intervals_of_balanced_accuracy_and_kappa_are_those_of_redrawn_patients(
+    report: dict[str, Any], paths: dict[str, Path], classes: int, folder: Path
+) -> None:
+    said = " ".join((folder / "report.txt").read_text().split())
+    cell = cells(task(report, f"kind{classes}"), "student", "inner")["brca"]
+    drawn = redrawn_naming(units(paths[f"label{classes}"], "student", "inner"), classes)
+    for name, values in drawn.items():
+        ends = np.quantile(values, [0.025, 0.975])
+        assert cell["intervals"][name] == pytest.approx(list(ends), abs=1e-5), name
+        low, high = cell["intervals"][name]
+        assert low < cell["figures"][name][0] < high
+        assert f"{cell['figures'][name][0]:.3f} ({low:.3f} to {high:.3f})" in said
+
+
+def test_the_page_shows_balanced_accuracy_and_kappa_with_their_intervals(
+    report: dict[str, Any], paths: dict[str, Path], tmp_path: Path
+) -> None:
+    write_html(evaluate([paths["label3"]]), tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    cell = cells(task(report, "kind3"), "twin", "inner")["brca"]
+    for name, title in (("balanced_accuracy", "Balanced accuracy"), ("kappa", "Cohen’s kappa")):
+        (mean, sd), (low, high) = cell["figures"][name], cell["intervals"][name]
+        section = page.partition(f"<h3>{title}</h3>")[2].partition("</section>")[0]
+        told = f"{mean:.3f}<small>±{sd:.3f}</small><small>{low:.3f} to {high:.3f}</small>"
+        assert told in section, name
 
 
 def test_risk_groups_and_calibration_of_survival_are_recomputed(

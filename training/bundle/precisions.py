@@ -54,11 +54,11 @@ class Material:
     """What forms are made and measured with."""
 
     calibration: Tiles
-    """[C, H, W, 3] training tiles."""
+    """[C, H, W, 3] training tiles; of a student of two magnifications of both."""
     held_out: Tiles
-    """[N, H, W, 3] tiles that took part in no training."""
+    """[N, H, W, 3] tiles that took part in no training; of both magnifications."""
     bags: Bags
-    """Slides: indices into `held_out`."""
+    """Slides, of tiles of `held_out`."""
     told: str
     """Where they come from, for the manifest."""
 

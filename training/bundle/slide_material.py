@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,27 +12,37 @@ from engines.manifest.tensors import TileInput
 from inference.errors import SlideError
 from inference.slide.slide import open_slide
 from inference.tiles.grid import stream
+from inference.tiles.order import Source
 from inference.tiles.planning import plan_tiles
+from training.bundle.costs import Bag
 from training.bundle.precisions import Material
 from training.errors import TrainingError
 from training.tiles.slide_files import find_slides
 
 _MOST_TILES = 512
-"""Of one slide: enough for its figures, and a few hundred megabytes at most for some slides."""
+"""Of a grid of one slide: enough for its figures, and a few hundred megabytes at most for some."""
+Grid = tuple[NDArray[np.int32], NDArray[np.uint8]]
+"""Cells [N, 2] and tiles [N, H, W, 3]."""
 
 
 def slide_material(
     calibration: Sequence[Path], measure: Sequence[Path], wanted: TileInput
 ) -> Material:
-    """Tiles of the slides in these folders, cut as `wanted` says. Raises TrainingError."""
-    known = [_tiles(slide, wanted) for slide in _slides(calibration)]
-    measured = [_tiles(slide, wanted) for slide in _slides(measure)]
-    ends = np.cumsum([0, *(len(tiles) for tiles in measured)])
+    """Tiles of the slides in these folders, cut as `wanted` says, of both grids where it has two.
+    Raises TrainingError."""
+    known = [_grids(slide, wanted) for slide in _slides(calibration)]
+    measured = [_grids(slide, wanted) for slide in _slides(measure)]
+    bags, count = [], 0
+    for grids in measured:
+        bags.append(_bag(grids, count))
+        count += sum(len(tiles) for _, tiles in grids)
+    coarse = sum(len(bag.coarse) for bag in bags if bag.coarse is not None)
+    beside = f", {coarse} of them at {wanted.coarse_mpp:g} um a pixel" if coarse else ""
     return Material(
-        calibration=np.concatenate(known),
-        held_out=np.concatenate(measured),
-        bags=[np.arange(a, b) for a, b in pairwise(ends.tolist())],
-        told=f"{len(measured)} slides, {ends[-1]} tiles; calibrated on {len(known)} others",
+        calibration=np.concatenate([tiles for grids in known for _, tiles in grids]),
+        held_out=np.concatenate([tiles for grids in measured for _, tiles in grids]),
+        bags=bags,
+        told=f"{len(measured)} slides, {count} tiles{beside}; calibrated on {len(known)} others",
     )
 
 
@@ -41,17 +50,37 @@ def _slides(places: Sequence[Path]) -> list[tuple[Path, ...]]:
     return [tuple(slide.paths) for slide in find_slides(places)]
 
 
-def _tiles(paths: Sequence[Path], wanted: TileInput) -> NDArray[np.uint8]:
-    """At most _MOST_TILES tiles [N, H, W, 3] of a slide, evenly over its tissue."""
+def _bag(grids: Sequence[Grid], start: int) -> Bag:
+    """A slide whose tiles follow each other from `start` on, grid by grid."""
+    (cells, tiles), *others = grids
+    end = start + len(tiles)
+    if not others:
+        return Bag(np.arange(start, end), cells)
+    (coarse_cells, coarse), *_ = others
+    return Bag(np.arange(start, end), cells, np.arange(end, end + len(coarse)), coarse_cells)
+
+
+def _grids(paths: Sequence[Path], wanted: TileInput) -> list[Grid]:
+    """At most _MOST_TILES tiles of each grid of a slide, evenly over its tissue."""
     try:
         coarsest = wanted.mpp * (1 + wanted.mpp_tolerance)
         with open_slide(paths, icc=wanted.icc, coarsest_mpp=coarsest) as slide:
-            source = plan_tiles(slide, wanted, ()).sources[0]
-            step = -(-len(source.cells) // _MOST_TILES)
-            batches = stream(source.level, source.grid, source.cells[::step], wanted.batch)
-            found = [batch.pixels.copy() for batch in batches]
+            found = [_some(source, wanted) for source in plan_tiles(slide, wanted, ()).sources]
     except (SlideError, ValueError) as error:
         raise TrainingError(f"{paths[0]}: {error}; leave this slide out") from error
-    if not found:
+    if not all(len(cells) for cells, _ in found):
         raise TrainingError(f"{paths[0]}: found no tissue, expected some; leave this slide out")
-    return np.concatenate(found)
+    return found
+
+
+def _some(source: Source, wanted: TileInput) -> Grid:
+    step = max(1, -(-len(source.cells) // _MOST_TILES))
+    chosen = source.cells[::step]
+    batches = [
+        (batch.cells.copy(), batch.pixels.copy())
+        for batch in stream(source.level, source.grid, chosen, wanted.batch)
+    ]
+    if not batches:
+        return chosen, np.zeros((0, wanted.tile_px, wanted.tile_px, 3), np.uint8)
+    cells, pixels = zip(*batches, strict=True)
+    return np.concatenate(cells), np.concatenate(pixels)

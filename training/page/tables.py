@@ -36,7 +36,7 @@ def main_table(report: TaskReport, rule: str, caption: str) -> str:
 
 
 def figure_table(report: TaskReport, figure: str, caption: str) -> str:
-    """Another figure by the inner rule: mean over folds, with its sd."""
+    """Another figure by the inner rule: mean over folds, its sd and, of classes, its interval."""
     columns = display_order(report.columns)
     rows = [
         _line(row, [_figure_cell(row.cells.get(("inner", at)), figure) for at in columns])
@@ -218,20 +218,22 @@ def _figure_cell(cell: Cell | None, figure: str) -> str:
     mean, sd = cell.figures[figure]
     if math.isnan(mean) and figure == "brier":
         return '<td class="none">no curve</td>'
-    return _plus_minus(mean, sd if len(cell.folds) > 1 else None)
+    ends = cell.intervals.get(figure)
+    around = "" if ends is None else f"<small>{_range(Interval(mean, *ends))}</small>"
+    return _plus_minus(mean, sd if len(cell.folds) > 1 else None, around)
 
 
 def _one_fold(cell: Cell) -> str:
     return "<small>one fold</small>" if len(cell.folds) == 1 else ""
 
 
-def _plus_minus(mean: float, sd: float | None) -> str:
+def _plus_minus(mean: float, sd: float | None, around: str = "") -> str:
     if math.isnan(mean):
         return '<td class="none">undefined</td>'
     if abs(mean) >= 1000:
         return f"<td>{mean:,.0f}</td>"
     spread = "" if sd is None else f"<small>±{sd:.3f}</small>"
-    return f"<td>{mean:.3f}{spread}</td>"
+    return f"<td>{mean:.3f}{spread}{around}</td>"
 
 
 def _seeds(cell: Cell | None) -> str:

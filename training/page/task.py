@@ -46,6 +46,16 @@ OTHER_FIGURES = {
     ),
     "ap": ("Average precision", "Higher is better; no skill scores the share of the class."),
     "accuracy": ("Accuracy", "The most probable class counts."),
+    "balanced_accuracy": (
+        "Balanced accuracy",
+        "Mean over all classes of the share of its patients whose most probable class it is. No "
+        "skill scores 1 over the number of classes, however rare one is.",
+    ),
+    "kappa": (
+        "Cohen’s kappa",
+        "Agreement of the most probable class with the truth beyond what the counts of the classes "
+        "would give by chance; 0 is no skill.",
+    ),
     "f1": ("F1", "The most probable class counts."),
     "sensitivity": ("Sensitivity", "The most probable class counts."),
     "specificity": ("Specificity", "The most probable class counts."),

@@ -13,7 +13,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import (
+    average_precision_score,
+    cohen_kappa_score,
+    recall_score,
+    roc_auc_score,
+)
 from sksurv.metrics import (
     concordance_index_censored,
     concordance_index_ipcw,
@@ -35,7 +40,9 @@ CENSORING_FLOOR = 0.1
 """Weights 1/G(t) beyond this probability of still being watched would rest on few patients."""
 GRID = 50
 """Times at which the Brier score is taken before it is integrated."""
-CLASS_FIGURES = ("auc", "ap", "accuracy", "f1", "sensitivity", "specificity")
+CLASS_FIGURES = (
+    "auc", "ap", "accuracy", "balanced_accuracy", "kappa", "f1", "sensitivity", "specificity",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -174,16 +181,23 @@ def survival_at(edges: Sequence[float], survival: Floats, months: Floats) -> Flo
 
 
 def class_figures(label: Ints, probability: Floats) -> dict[str, float]:
-    """AUC, AP, accuracy, F1, sensitivity and specificity of probability [P, C].
+    """AUC, AP, accuracy, balanced accuracy, kappa, F1, sensitivity and specificity of probability
+    [P, C].
 
-    Two classes: of class 1. More: the mean over classes, one against the rest, of those for which
-    the figure is defined in these patients. The predicted class is the most probable one.
+    Two classes: AUC, AP, F1, sensitivity and specificity are of class 1. More: the mean over
+    classes, one against the rest, of those for which the figure is defined in these patients. The
+    predicted class is the most probable one. Accuracy, balanced accuracy (mean recall of the
+    classes that these patients are of) and Cohen's kappa are of all classes together.
     """
     guess = probability.argmax(axis=1)
     classes = [1] if probability.shape[1] == 2 else range(probability.shape[1])
     rows = [_one_class(label == at, guess == at, probability[:, at]) for at in classes]
     found = {name: _mean([row[name] for row in rows]) for name in rows[0]}
     found["accuracy"] = float(np.mean(guess == label))
+    there = np.unique(label)
+    found["balanced_accuracy"] = float(recall_score(label, guess, labels=there, average="macro"))
+    is_one = len(there) == 1 and np.all(guess == label)  # all would agree by chance as well
+    found["kappa"] = UNDEFINED if is_one else float(cohen_kappa_score(label, guess))
     return {name: found[name] for name in CLASS_FIGURES}
 
 

@@ -180,7 +180,24 @@ def _one_model(label: Ints, probability: Floats, counts: Counts) -> dict[str, Fl
         spared = _sum(counts, ~truth & ~called)
         rows["specificity"].append(_ratio(spared, total - positives, positives < total))
     found = {name: _mean_of_defined(np.stack(values)) for name, values in rows.items()}
-    return found | {"accuracy": _sum(counts, guess == label) / total}
+    whole = of_all_classes(label, guess, counts, probability.shape[1])
+    return found | {"accuracy": _sum(counts, guess == label) / total} | whole
+
+
+def of_all_classes(label: Ints, guess: Ints, counts: Counts, classes: int) -> dict[str, Floats]:
+    """Balanced accuracy and Cohen's kappa of each draw, [B]; a class that is not drawn has no
+    recall, and where all are of one class and called so there is no kappa."""
+    total = counts.sum(axis=1, dtype=np.float64)
+    recalls, chance = [], np.zeros(len(counts))
+    for at in range(classes):
+        own, called = _sum(counts, label == at), _sum(counts, guess == at)
+        chance += own * called / total**2
+        recalls.append(_ratio(_sum(counts, (label == at) & (guess == at)), own, own > 0))
+    agreed = _sum(counts, guess == label) / total - chance
+    return {
+        "balanced_accuracy": _mean_of_defined(np.stack(recalls)),
+        "kappa": _ratio(agreed, 1 - chance, chance < 1),
+    }
 
 
 def _average_precision(truth: NDArray[np.bool_], score: Floats, counts: Counts) -> Floats:

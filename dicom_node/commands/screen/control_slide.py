@@ -77,11 +77,13 @@ def _named(output: ClassOutput, said: Prediction) -> str:
 
 
 def _everywhere(runtime: Runtime) -> Runtime:
-    """The same student without the organs that its maps are for: engines are compared
+    """The same student without the organs that its maps and classes are for: engines are compared
     here, and nobody is told of this slide."""
     manifest = runtime.manifest
     outputs = tuple(
-        output.model_copy(update={"organs": ()}) if isinstance(output, HeatmapOutput) else output
+        output.model_copy(update={"organs": ()})
+        if isinstance(output, HeatmapOutput | ClassOutput)
+        else output
         for output in manifest.outputs
     )
     same = copy(runtime)

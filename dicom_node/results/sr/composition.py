@@ -11,7 +11,7 @@ from pydicom.sr.coding import Code
 
 from dicom_node.results import codes
 from dicom_node.results.sr.figures import percent, rounded, tile_mm
-from engines.manifest.outputs import HeatmapOutput, MeasureOutput
+from engines.manifest.outputs import ClassOutput, HeatmapOutput, MeasureOutput
 from engines.manifest.uncertainty import Interval, Unknown
 from engines.manifest.whole import Manifest
 from inference.composition.scope import names_of
@@ -96,7 +96,7 @@ def tiles_of(output: MeasureOutput, found: Measured) -> str:
     return f"{found.tiles} of {found.of} tiles of tissue"
 
 
-def measured_on(output: HeatmapOutput | MeasureOutput) -> str:
+def measured_on(output: ClassOutput | HeatmapOutput | MeasureOutput) -> str:
     """Where it was measured, in a sentence; empty where it may speak of every organ."""
     return f"Measured on {names_of(output.organs)} only." if output.organs else ""
 

@@ -112,20 +112,10 @@ def _drawn(label: Ints, probabilities: Floats, counts: Counts, floor: float) -> 
 
 def _of_one(label: Ints, table: Floats, counts: Counts, floor: float) -> dict[str, Floats]:
     guess, total = table.argmax(axis=1), counts.sum(axis=1, dtype=np.float64)
-    hits = counts[:, guess == label].sum(axis=1, dtype=np.float64)
-    recalls, chance = [], np.zeros(len(counts))
-    for at in range(table.shape[1]):
-        own = counts[:, label == at].sum(axis=1, dtype=np.float64)
-        chance += own * counts[:, guess == at].sum(axis=1, dtype=np.float64) / total**2
-        both = counts[:, (label == at) & (guess == at)].sum(axis=1, dtype=np.float64)
-        recalls.append(np.divide(both, own, out=np.full(len(own), np.nan), where=own > 0))
     named = table.max(axis=1) >= floor
     sure = counts[:, named].sum(axis=1, dtype=np.float64)
     right = counts[:, named & (guess == label)].sum(axis=1, dtype=np.float64)
-    agreed = hits / total - chance
-    return {
-        "balanced_accuracy": np.nanmean(np.stack(recalls), axis=0),
-        "kappa": np.divide(agreed, 1 - chance, out=np.full(len(total), np.nan), where=chance < 1),
+    return resample.of_all_classes(label, guess, counts, table.shape[1]) | {
         "named": sure / total,
         "right": np.divide(right, sure, out=np.full(len(total), np.nan), where=sure > 0),
     }

@@ -76,9 +76,10 @@ def limits(told: Told) -> list[str]:
         "tumor-stroma ratio may be far too high.",
         "The tumor map was taught on lung and breast. On colorectal tiles it is wrong on "
         f"{wrong} of {accuracy.count}: mucosa, stroma, muscle and debris are called tumor. The "
-        "class of tumor epithelium is the better one there.",
+        "class of tumor epithelium is the better one there. On skin it called benign epidermis "
+        "tumor: on other organs than these three it is not given.",
         "Benign epithelium, carcinoma in situ and invasive carcinoma are not told apart. How well "
-        "it does on other organs, stains and scanners is not known.",
+        "it does on other stains and scanners is not known.",
     ]
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from inference.phantom.plan import Kind
 from training.bundle.compilers import ask_compilers
+from training.bundle.costs import Bag
 from training.bundle.precisions import Material, add_precisions
 from training.default_student import data
 from training.default_student.aggregator import Center
@@ -179,7 +180,7 @@ def _material(every: tiles.Tiles, tests: Tests) -> Material:
     return Material(
         calibration=calibration,
         held_out=held_out,
-        bags=[rng.choice(len(held_out), 150, replace=False) for _ in range(40)],
+        bags=[Bag(rng.choice(len(held_out), 150, replace=False)) for _ in range(40)],
         told=f"{len(held_out)} tiles of LC25000 test groups, HER2+ breast patient B, drawn slides "
         f"and colon, and 40 slides of 150 of them; calibrated on {len(calibration)} training tiles",
     )

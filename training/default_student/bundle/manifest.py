@@ -14,7 +14,7 @@ from training.default_student.bundle.simulate import Reference
 from training.default_student.encoder import FEATURES
 from training.default_student.tissue.densenet import CLASSES
 
-VERSION = "0.7.0"
+VERSION = "0.7.1"
 TOLERANCE = 1e-3
 FEWEST_TILES = 4
 INPUTS = {"encoder": "tiles", "aggregator": "features"}

@@ -31,7 +31,10 @@ TISSUES = {
     "TUM": code("TISSUE-TUM", OURS, "Tumor epithelium"),
 }
 """Of CLASSES: standard codes where there are some of that very meaning."""
-ORGANS = [code("14742008", SCT, "Large intestine")]
+INTESTINE = code("14742008", SCT, "Large intestine")
+TUMOR_ORGANS = [INTESTINE, code("39607008", SCT, "Lung"), code("76752008", SCT, "Breast")]
+"""Where the tumor map was compared with labels that it had not seen."""
+TISSUE_ORGANS = [INTESTINE]
 """Where nine classes were compared with the truth; colon and rectum are parts of it."""
 _SQUARE_MM = code("mm2", UCUM, "square millimeter")
 _PERCENT, _ONE = code("%", UCUM, "percent"), code("1", UCUM, "no units")
@@ -66,6 +69,7 @@ def _tumor(calibration: tuple[float, float], spots: int) -> Json:
         "type": code("108369006", SCT, "Neoplasm"),
         "description": "Probability of tumor per tile of 112 um by a research tile classifier "
         "trained on lung and breast tiles and drawn tiles. Not validated for any clinical use.",
+        "organs": TUMOR_ORGANS,
         "threshold": THRESHOLD,
         "floor": FLOOR,
         "top_patches": 5,
@@ -86,7 +90,7 @@ def _tissue() -> Json:
         "use.",
         "classes": [TISSUES[name] for name in CLASSES],
         "background": [_meaning("BACK")],
-        "organs": ORGANS,
+        "organs": TISSUE_ORGANS,
         "top_patches": 0,
     }
 
@@ -100,7 +104,7 @@ def _measure(name: str, code_: Json, unit: Json, quantity: str, of: list[str]) -
         "quantity": quantity,
         "map": "tissue",
         "classes": of,
-        "organs": ORGANS,
+        "organs": TISSUE_ORGANS,
     }
 
 

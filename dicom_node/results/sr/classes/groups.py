@@ -36,13 +36,16 @@ def class_groups(
     evaluations: Sequence[QualitativeEvaluation],
 ) -> Iterator[PlanarROIMeasurementsAndQualitativeEvaluations]:
     """A group for each output of classes, on the outline of the tissue (PS3.16 TID 1410): the class
-    that stands out, coded, and the probability of every class under the code of that class.
+    that stands out, coded, and the probability of every class under the code of that class; or that
+    it was not assessed, and why.
 
     `evaluations` are of every group. Raises ValueError for a result that lacks what the manifest
     promises.
     """
     for index, output in enumerate(manifest.classifications):
-        found = standing_of(result, output)
+        why = result.not_assessed.get(output.name, "")
+        found = None if why else standing_of(result, output)
+        said = (why,) if found is None else (result_of(output, found), *beside_of(output))
         text = plain(f"classes of {output.name} {index + 1}").replace("(", "").replace(")", "")
         group = PlanarROIMeasurementsAndQualitativeEvaluations(
             tracking_identifier=TrackingIdentifier(
@@ -50,10 +53,14 @@ def class_groups(
             ),
             referenced_region=regions.tissue_outline(result),
             finding_type=codes.concept(output.code),
-            measurements=list(_measurements(output, result)),
-            qualitative_evaluations=[_coded(output, found), *evaluations, *_unsure(output)],
+            measurements=list(_measurements(output, result)) if found else None,
+            qualitative_evaluations=[
+                _coded(output, found),
+                *evaluations,
+                *(_unsure(output) if found else ()),
+            ],
         )
-        for sentence in (result_of(output, found), *beside_of(output)):
+        for sentence in said:
             group[0].ContentSequence.append(
                 TextContentItem(
                     name=CodedConcept.from_code(codes.COMMENT),
@@ -64,9 +71,12 @@ def class_groups(
         yield group
 
 
-def _coded(output: ClassOutput, found: Standing) -> QualitativeEvaluation:
+def _coded(output: ClassOutput, found: Standing | None) -> QualitativeEvaluation:
+    """`found` is None where it was not assessed."""
     value: Code | CodedConcept = codes.NO_CLASS
-    if found.named is not None:
+    if found is None:
+        value = codes.NOT_ASSESSED
+    elif found.named is not None:
         value = codes.concept(output.classes[found.named])
     return QualitativeEvaluation(name=codes.concept(output.code), value=value)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dicom_node.results.sr.composition import measured_on
 from dicom_node.results.sr.figures import calibration, percent, rounded
 from engines.manifest.outputs import ClassOutput
 from engines.manifest.uncertainty import Calibrated, Ensemble, Interval
@@ -21,11 +22,14 @@ _LEAST = 1e-4
 
 def of_classes(result: Prediction, manifest: Manifest) -> Iterator[str]:
     """For each output of classes: which one stands out, or why none does, the probability of each,
-    how sure that is, and that the model knows no others.
+    how sure that is, and that the model knows no others; or why it says nothing of this slide.
 
     Raises ValueError for a result that lacks what the manifest promises.
     """
     for output in manifest.classifications:
+        if why := result.not_assessed.get(output.name):
+            yield f"{output.code.meaning}: {why[:1].lower()}{why[1:]}"
+            continue
         found = standing_of(result, output)
         each = "; ".join(_chances(output, found, result))
         told = (result_of(output, found), f"Probability of each class: {each}.", *beside_of(output))
@@ -65,7 +69,8 @@ def _chances(output: ClassOutput, found: Standing, result: Prediction) -> Iterat
 
 
 def beside_of(output: ClassOutput) -> Iterator[str]:
-    """From where on a class is named, how sure the probabilities are, which classes are known."""
+    """From where on a class is named, how sure the probabilities are, which classes are known, and
+    on which organs."""
     if output.floor:
         yield f"A class is named from {percent(output.floor)} % on."
     else:
@@ -75,6 +80,8 @@ def beside_of(output: ClassOutput) -> Iterator[str]:
         f"The model knows these {len(output.classes)} classes only: what is none of them cannot be "
         f"found, and the probabilities say nothing of it."
     )
+    if said := measured_on(output):
+        yield said
 
 
 def _sure(output: ClassOutput) -> str:
