@@ -56,7 +56,7 @@ def run_slide(paths: list[Path], out: Path) -> dict[str, Any]:
     from dicom_node.results.making import Making
     from engines.bundle import open_bundle
     from engines.runtime import open_runtime
-    from inference import predict
+    from inference import planned, predict
     from inference.slide.files import SlideFiles
     from inference.tiles import planning
 
@@ -72,7 +72,7 @@ def run_slide(paths: list[Path], out: Path) -> dict[str, Any]:
             return _encode(*given)
 
     _encode = predict.encode
-    predict.plan_tiles, predict.encode = plan, encode  # the stages have no seams of their own
+    planned.plan_tiles, predict.encode = plan, encode  # the stages have no seams of their own
     with open_runtime(bundle) as runtime:
         start = perf_counter()
 
