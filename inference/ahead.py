@@ -41,12 +41,15 @@ class Ahead:
     def opened(self, asked: Asked, stop: Callable[[], bool] = never) -> Iterator[Planned]:
         """A slide and its plan, made ahead or now; while it is in use the expected one is planned.
 
-        Raises what `plan_slide` does.
+        Raises what `plan_slide` does. Nothing is planned any more when somebody has stopped that.
         """
-        planned = self._take(asked, stop) or plan_slide(asked, stop)
-        with planned:
-            self._begin()
-            yield planned
+        try:
+            with self._take(asked, stop) or plan_slide(asked, stop) as planned:
+                self._begin()
+                yield planned
+        except Stopped:
+            self.drop()
+            raise
 
     def drop(self) -> None:
         """Expect nothing and keep nothing: a plan in the making ends at its next look."""
@@ -104,7 +107,7 @@ class _Making:
         """
         while not wait([self._plan], _LOOK_EVERY_S).done:
             if stop():
-                self.drop()
+                self.drop()  # nobody else knows of it any more
                 raise Stopped("stopped while the slide was planned")
         if self._plan.exception() is not None:
             return None
