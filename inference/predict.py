@@ -15,7 +15,6 @@ from engines.manifest.foreign import OutOfDistribution
 from engines.manifest.tensors import Tensor
 from engines.manifest.whole import Manifest
 from inference import quality
-from inference.ahead import Ahead
 from inference.archive import load, save
 from inference.composition.composing import with_classes, with_measures
 from inference.composition.scope import asks_for_organs, organ_of
@@ -30,11 +29,12 @@ from inference.errors import (
     never,
     without_path,
 )
-from inference.planned import Asked, Planned
 from inference.seen import COARSE, Seen, aggregator_inputs, class_values_of, numbers, tile_values_of
 from inference.slide.slide import Slide
+from inference.tiles.ahead import Ahead
 from inference.tiles.encoding import Runtime
 from inference.tiles.left_out import counted
+from inference.tiles.planned import Asked, Planned
 from inference.tiles.planning import LEAST_TISSUE_SHARE, Plan
 from inference.tiles.values import discard
 from inference.tissue.outlines import outlines

@@ -27,11 +27,11 @@ from engines.bundle import open_bundle
 from engines.errors import BundleRejected, DeviceFailed, EngineMissing
 from engines.names import EngineName, PrecisionName
 from engines.runtime import Runtime, open_runtime
-from inference.ahead import Ahead
 from inference.answers import require_answerable
 from inference.errors import SlideUnreadable
-from inference.planned import Asked
 from inference.slide.files import SlideFiles
+from inference.tiles.ahead import Ahead
+from inference.tiles.planned import Asked
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ from dicom_node.work.slides import result_of
 from dicom_node.work.students.jobs import Job, made_for
 from dicom_node.work.students.opened import Students
 from dicom_node.work.students.roster import Known
-from inference.ahead import Ahead
-from inference.planned import Asked
 from inference.slide.files import SlideFiles
+from inference.tiles.ahead import Ahead
+from inference.tiles.planned import Asked
 from inference.types import NotAssessable, Prediction, Progress
 
 

@@ -14,10 +14,10 @@ from engines.errors import DeviceFailed
 from engines.manifest.claims import Applicability
 from engines.runtime import Runtime
 from inference import predict
-from inference.ahead import Ahead
 from inference.errors import SlideUnreadable
 from inference.seen import Seen
 from inference.slide.files import SlideFiles
+from inference.tiles.ahead import Ahead
 from inference.types import NotAssessable, Prediction, Progress, Reason
 
 log = structlog.get_logger()

@@ -27,19 +27,19 @@ from dicom_node.work.early.early import Tools
 from dicom_node.work.early.kept import KeptNumbers, Ready
 from dicom_node.work.early.reading import all_read
 from dicom_node.work.early.turns import Turns
-from dicom_node.work.following import Following
 from dicom_node.work.interruptions import ANALYZING, BUILDING, DIED, Working, is_set_aside
 from dicom_node.work.numbers import Numbers
 from dicom_node.work.outputs import ResultObjects
 from dicom_node.work.slides import failed, incomplete
 from dicom_node.work.students.answered import Answered
+from dicom_node.work.students.following import Following
 from dicom_node.work.students.jobs import Assigning, Job, no_model
 from dicom_node.work.students.opened import Students
 from dicom_node.work.writing.jobs import Writing
 from engines.errors import DeviceFailed
 from inference import predict
-from inference.ahead import Ahead
 from inference.slide.files import SlideFiles
+from inference.tiles.ahead import Ahead
 from inference.types import NotAssessable, Prediction
 
 log = structlog.get_logger()

@@ -34,8 +34,8 @@ def run(folders: list[Path], precision: str, *, is_ahead: bool) -> dict[str, flo
     from engines.bundle import open_bundle
     from engines.runtime import open_runtime
     from inference import predict
-    from inference.ahead import Ahead
-    from inference.planned import Asked
+    from inference.tiles.ahead import Ahead
+    from inference.tiles.planned import Asked
 
     slides = [sorted(folder.glob("*.dcm")) for folder in folders]
     with open_runtime(open_bundle("default"), precision=precision) as runtime:  # type: ignore[arg-type]

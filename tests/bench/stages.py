@@ -56,9 +56,9 @@ def run_slide(paths: list[Path], out: Path) -> dict[str, Any]:
     from dicom_node.results.making import Making
     from engines.bundle import open_bundle
     from engines.runtime import open_runtime
-    from inference import planned, predict
+    from inference import predict
     from inference.slide.files import SlideFiles
-    from inference.tiles import planning
+    from inference.tiles import planned, planning
 
     bundle, stages = open_bundle("default"), Stages()
     first: list[float] = []

@@ -19,11 +19,11 @@ from students import student
 from tiny_slides import write_level
 
 from engines.runtime import Runtime
-from inference import ahead as module
 from inference import archive, predict
-from inference.ahead import Ahead
 from inference.errors import SlideUnreadable, Stopped
-from inference.planned import Asked, Planned, plan_slide
+from inference.tiles import ahead as module
+from inference.tiles.ahead import Ahead
+from inference.tiles.planned import Asked, Planned, plan_slide
 from inference.tissue import view
 from inference.types import NotAssessable
 

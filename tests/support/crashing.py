@@ -28,8 +28,9 @@ from dicom_node.spool.spool import Spool
 from dicom_node.work import outputs, workflow
 from dicom_node.work.early.kept import KeptNumbers
 from dicom_node.work.numbers import Numbers
-from inference import ahead, archive
+from inference import archive
 from inference.case import archive as case_archive
+from inference.tiles import ahead
 from inference.tiles.encoding import Encoding
 
 Patch = tuple[object, str, str]

@@ -25,12 +25,12 @@ from dicom_node.study.evidence import patients_differ
 from dicom_node.view.table import print_report, report_as_json
 from engines.runtime import Runtime
 from inference import predict
-from inference.ahead import Ahead
 from inference.case.predict import Looked, of_any_amount, predict_case
 from inference.case.values import CASE
 from inference.errors import SlideUnreadable
-from inference.planned import Asked
 from inference.slide.files import SlideFiles
+from inference.tiles.ahead import Ahead
+from inference.tiles.planned import Asked
 from inference.types import NotAssessable, Progress, Reason
 
 

@@ -24,9 +24,9 @@ from dicom_node.view.page.study import StudyPages
 from dicom_node.view.table import print_report, report_as_json
 from engines.runtime import Runtime
 from inference import predict
-from inference.ahead import Ahead
 from inference.errors import SlideUnreadable
 from inference.slide.files import SlideFiles
+from inference.tiles.ahead import Ahead
 from inference.types import NotAssessable, Prediction, Progress
 
 

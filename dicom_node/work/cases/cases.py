@@ -15,9 +15,9 @@ from dicom_node.work.students.earlier import Earlier
 from dicom_node.work.students.jobs import Assigning, Job
 from dicom_node.work.students.opened import Students
 from engines.errors import DeviceFailed
-from inference.ahead import Ahead
 from inference.case.values import CaseResult
 from inference.slide.files import SlideFiles
+from inference.tiles.ahead import Ahead
 from inference.tiles.values import discard
 
 

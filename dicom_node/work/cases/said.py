@@ -20,12 +20,12 @@ from dicom_node.work.students.opened import Students
 from dicom_node.work.students.roster import Known
 from engines.errors import DeviceFailed
 from engines.runtime import Runtime
-from inference.ahead import Ahead
 from inference.case.predict import Looked, of_any_amount, predict_case
 from inference.case.values import CaseResult
-from inference.planned import Asked
 from inference.seen import Seen
 from inference.slide.files import SlideFiles
+from inference.tiles.ahead import Ahead
+from inference.tiles.planned import Asked
 from inference.types import NotAssessable, Reason
 
 log = structlog.get_logger()

@@ -29,8 +29,8 @@ from dicom_node.work.interruptions import ANALYZING, Working
 from dicom_node.work.numbers import Numbers, asked_of
 from dicom_node.work.students.jobs import Assigning
 from dicom_node.work.students.roster import Roster
-from inference.planned import Asked
 from inference.predict import Stopped
+from inference.tiles.planned import Asked
 from inference.types import Progress
 
 log = structlog.get_logger()

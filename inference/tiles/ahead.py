@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Event, Lock
 
 from inference.errors import Stopped, never
-from inference.planned import Asked, Planned, plan_slide
+from inference.tiles.planned import Asked, Planned, plan_slide
 
 _LOOK_EVERY_S = 0.1
 _State = tuple[int, int, int]

@@ -12,7 +12,7 @@ from dicom_node.work.numbers import asked_of
 from dicom_node.work.outputs import ResultObjects
 from dicom_node.work.students.jobs import Assigning, Job
 from dicom_node.work.students.roster import Roster
-from inference.planned import Asked
+from inference.tiles.planned import Asked
 
 
 class Following:
