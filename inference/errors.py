@@ -78,6 +78,11 @@ class Stopped(SlideError):
     """The caller's stop callback said so; nothing was predicted."""
 
 
+def never() -> bool:
+    """The stop callback of callers that stop nothing."""
+    return False
+
+
 def is_of_the_machine(error: BaseException) -> bool:
     """Whether an error says that a file cannot be read now, not that it is malformed.
 

@@ -21,16 +21,24 @@ from inference.composition.scope import asks_for_organs, organ_of, silent_classe
 from inference.condition.focus import FOCUS
 from inference.condition.shares import condition_of
 from inference.encoded import Encoded, encode
-from inference.errors import FramesUnreadable, Refused, Stopped, is_of_the_machine, without_path
+from inference.errors import (
+    FramesUnreadable,
+    Refused,
+    Stopped,
+    is_of_the_machine,
+    never,
+    without_path,
+)
 from inference.seen import COARSE, Seen, aggregator_inputs, class_values_of, numbers, tile_values_of
-from inference.slide.slide import Slide, open_slide
+from inference.slide.slide import Slide
+from inference.tiles.ahead import Ahead
 from inference.tiles.encoding import Runtime
 from inference.tiles.left_out import counted
-from inference.tiles.planning import LEAST_TISSUE_SHARE, Plan, plan_tiles
+from inference.tiles.planned import Asked, Planned
+from inference.tiles.planning import LEAST_TISSUE_SHARE, Plan
 from inference.tiles.values import discard
 from inference.tissue.outlines import outlines
-from inference.tissue.overview import outside_scan_mm2, outside_scan_warning
-from inference.types import LevelAccount, NotAssessable, Prediction, Progress, Reason
+from inference.types import NotAssessable, Prediction, Progress, Reason
 
 __all__ = ["LEAST_TISSUE_SHARE", "Stopped", "discard", "load", "look", "predict", "save"]
 
@@ -48,6 +56,7 @@ def predict(
     resume: Path | None = None,
     read: str = "",
     made_for: Applicability | None = None,
+    ahead: Ahead | None = None,
 ) -> Prediction | NotAssessable:
     """What the student says of the slide in these files, or why it must not say anything.
 
@@ -55,7 +64,8 @@ def predict(
     this thread. With a folder `resume`, the tiles that a killed or stopped run had done are kept
     there and not done again, unless they were kept with another `read`, which is a digest of the
     files of the levels; `discard` it when the result is safe. `made_for` is asked in the place of
-    what the manifest says that the student may be used for. Raises SlideUnreadable for files that
+    what the manifest says that the student may be used for. `ahead` opens the slide, and plans the
+    one that it was told to expect meanwhile. Raises SlideUnreadable for files that
     are broken or not of one slide, Stopped when `stop` says so, OSError, which names no path, for
     what cannot be read or written now, and what the runtime raises.
     """
@@ -67,6 +77,7 @@ def predict(
         resume=resume,
         read=read,
         made_for=made_for,
+        ahead=ahead,
     )
     if isinstance(seen, NotAssessable):
         return seen
@@ -95,6 +106,7 @@ def look(
     resume: Path | None = None,
     read: str = "",
     made_for: Applicability | None = None,
+    ahead: Ahead | None = None,
 ) -> Seen | NotAssessable:
     """All of `predict` but the aggregator: what the encoder says of the slide's tiles.
 
@@ -102,12 +114,10 @@ def look(
     long as the answer is in use.
     """
     try:
-        wanted = runtime.manifest.input
-        coarsest = wanted.mpp * (1 + wanted.mpp_tolerance)
-        with open_slide(paths, icc=wanted.icc, coarsest_mpp=coarsest) as slide:
-            asked = made_for or runtime.manifest.applicability
-            kept = (resume, read)
-            return _look(slide, runtime, asked, progress or _ignore, stop or _never, kept)
+        asked = Asked.of(paths, runtime.manifest, made_for)
+        stops = stop or never
+        with (ahead or Ahead()).opened(asked, stops) as planned:
+            return _look(planned, runtime, progress or _ignore, stops, resume, read)
     except Refused as refused:
         return refused.verdict
     except OSError as error:
@@ -117,45 +127,22 @@ def look(
 
 
 def _look(
-    slide: Slide,
+    planned: Planned,
     runtime: Runtime,
-    made_for: Applicability,
     progress: Callable[[Progress], None],
     stop: Callable[[], bool],
-    kept: tuple[Path | None, str],
+    resume: Path | None,
+    read: str,
 ) -> Seen | NotAssessable:
-    manifest = runtime.manifest
-    accounts = slide.accounts
+    manifest, plan = runtime.manifest, planned.plan
     try:
-        refusal = quality.magnification_refusal(slide.mpp, manifest.input)
-        stain, warnings = quality.stain_refusal(slide.stains, made_for)
-        if refusal or stain:
-            return _not_assessable(slide, accounts, refusal or stain)
-        plan = plan_tiles(slide, manifest.input, warnings)
-        accounts = plan.levels
-        tissue = plan.tissue
-        beyond = outside_scan_warning(outside_scan_mm2(slide, tissue))
-        plan = replace(plan, warnings=plan.warnings + beyond)
-        refusal = quality.dispute_refusal(tissue.area_mm2, tissue.disputed_mm2)
-        refusal = refusal or _too_little(plan, [len(s.cells) for s in plan.sources], made_for)
-        if refusal:
-            return _not_assessable(slide, accounts, quality.with_tissue_beyond(refusal, beyond))
-        encoded = encode(plan, _wanted(manifest), runtime, progress, stop, *kept)
+        encoded = encode(plan, _wanted(manifest), runtime, progress, stop, resume, read)
     except FramesUnreadable as error:
-        return _not_assessable(slide, accounts, (Reason.FRAMES_UNREADABLE, str(error)))
-    if encoded.refusal:
-        return _not_assessable(slide, accounts, encoded.refusal)
-    refusal = _too_little(plan, [len(cells) for cells in encoded.cells], made_for)
+        return planned.not_assessable((Reason.FRAMES_UNREADABLE, str(error)))
+    refusal = encoded.refusal or planned.too_little([len(cells) for cells in encoded.cells])
     if refusal:
-        return _not_assessable(slide, accounts, quality.with_tissue_beyond(refusal, beyond))
-    return _seen(slide, manifest, plan, encoded)
-
-
-def _too_little(
-    plan: Plan, tiles: Sequence[int], made_for: Applicability
-) -> tuple[Reason, str] | None:
-    """Why the least well filled grid of the slide holds too little to judge."""
-    return quality.tissue_refusal(plan.tissue.area_mm2, min(tiles), made_for)
+        return planned.not_assessable(refusal)
+    return _seen(planned.slide, manifest, plan, encoded)
 
 
 def _wanted(manifest: Manifest) -> list[Tensor]:
@@ -216,17 +203,5 @@ def _out_of_distribution(
     )
 
 
-def _not_assessable(
-    slide: Slide, accounts: tuple[LevelAccount, ...], refusal: tuple[Reason, str] | None
-) -> NotAssessable:
-    if refusal is None:
-        raise ValueError("expected a reason, found none")
-    return NotAssessable(refusal[0], refusal[1], slide.geometry, accounts, slide.base_uid)
-
-
 def _ignore(progress: Progress) -> None:
     """For callers that do not watch."""
-
-
-def _never() -> bool:
-    return False

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ from engines.runtime import Runtime, open_runtime
 from inference.answers import require_answerable
 from inference.errors import SlideUnreadable
 from inference.slide.files import SlideFiles
+from inference.tiles.ahead import Ahead
+from inference.tiles.planned import Asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +69,20 @@ def run(arguments: Analyze) -> int:
     console = Console(stderr=arguments.as_json, soft_wrap=True)
     try:
         bundle = require_answerable(open_bundle(arguments.bundle))
-        with open_runtime(
-            bundle,
-            engine=arguments.engine,
-            precision=arguments.precision,
-            threads=arguments.threads,
-        ) as runtime:
+        with (
+            open_runtime(
+                bundle,
+                engine=arguments.engine,
+                precision=arguments.precision,
+                threads=arguments.threads,
+            ) as runtime,
+            closing(Ahead()) as ahead,
+        ):
             console.print(f"{bundle.manifest.title} on {runtime.engine}")
             if runtime.note:
                 console.print(runtime.note)
             found = find_studies(arguments.paths)
-            reports, failed = _analyze_all(found, arguments, runtime, console)
+            reports, failed = _analyze_all(found, arguments, runtime, console, ahead)
     except (BundleRejected, EngineMissing) as error:
         sys.stderr.write(f"dicom-node: {error}\n")
         return REFUSED
@@ -89,7 +95,7 @@ def run(arguments: Analyze) -> int:
 
 
 def _analyze_all(
-    found: Found, asked: Analyze, runtime: Runtime, console: Console
+    found: Found, asked: Analyze, runtime: Runtime, console: Console, ahead: Ahead
 ) -> tuple[list[dict[str, Any]], bool]:
     """Reports of every study that could be analyzed, and whether anything could not be.
 
@@ -103,8 +109,9 @@ def _analyze_all(
     reports: list[dict[str, Any]] = []
     analyze = _analyze_case if runtime.manifest.unit == "case" else _analyze_slides
     for number, (study, files) in enumerate(sorted(found.studies.items()), start=1):
+        name = asked.out / f"study-{number}"
         try:
-            for answer in analyze(files, asked.out / f"study-{number}", asked, runtime, console):
+            for answer in analyze(files, name, asked, runtime, console, ahead):
                 if isinstance(answer, str):
                     failed = True
                     sys.stderr.write(f"dicom-node: study {study}: {answer}\n")
@@ -123,18 +130,26 @@ _Answers = Iterator[dict[str, Any] | str]
 
 
 def _analyze_slides(
-    files: Mapping[str, Path], name: Path, asked: Analyze, runtime: Runtime, console: Console
+    files: Mapping[str, Path],
+    name: Path,
+    asked: Analyze,
+    runtime: Runtime,
+    console: Console,
+    ahead: Ahead,
 ) -> _Answers:
     """One study, slide by slide; what is made goes into folders that begin with `name`."""
     slides, lacking = _slides(files)
     yield from lacking.values()
     without = list(lacking.values())
     pages = StudyPages(name, of_slides=len(slides))
-    for place, slide in enumerate(s for s in slides if s.key not in lacking):
+    whole = [slide for slide in slides if slide.key not in lacking]
+    expected = [Asked.of(slide.paths, runtime.manifest) for slide in whole]
+    for place, (slide, after) in enumerate(zip(whole, [*expected[1:], None], strict=True)):
+        ahead.expect(after)
         folder = Path(f"{name}-slide-{slide.key}")
         try:
             yield analyze_slide(
-                slide, place, folder, pages, asked.objects, asked.language, runtime, console
+                slide, place, folder, pages, asked.objects, asked.language, runtime, console, ahead
             )
         except SlideUnreadable as error:  # the other slides have their turn
             without.append(f"slide {slide.key} could not be analyzed: {error}")
@@ -145,12 +160,19 @@ def _analyze_slides(
 
 
 def _analyze_case(
-    files: Mapping[str, Path], name: Path, asked: Analyze, runtime: Runtime, console: Console
+    files: Mapping[str, Path],
+    name: Path,
+    asked: Analyze,
+    runtime: Runtime,
+    console: Console,
+    ahead: Ahead,
 ) -> _Answers:
     """One study, all slides together."""
     slides, lacking = _slides(files)
     with progress_on(console) as progress:
-        case = analyze_case(slides, lacking, runtime, progress, asked.objects, asked.language)
+        case = analyze_case(
+            slides, lacking, runtime, progress, asked.objects, asked.language, ahead
+        )
     if case.trouble:
         yield case.trouble
     if case.objects:

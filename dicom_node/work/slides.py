@@ -17,6 +17,7 @@ from inference import predict
 from inference.errors import SlideUnreadable
 from inference.seen import Seen
 from inference.slide.files import SlideFiles
+from inference.tiles.ahead import Ahead
 from inference.types import NotAssessable, Prediction, Progress, Reason
 
 log = structlog.get_logger()
@@ -42,10 +43,11 @@ def result_of(
     resume: Path,
     read: str,
     made_for: Applicability,
+    ahead: Ahead,
 ) -> tuple[Prediction | NotAssessable, str]:
     """The result of a slide, and what an operator must see to where there could be none.
 
-    `resume`, `read` and `made_for` as in `predict`. Raises what may pass,
+    `resume`, `read`, `made_for` and `ahead` as in `predict`. Raises what may pass,
     DeviceFailed, OSError and LedgerFailed, and Stopped.
     """
     return _safely(
@@ -58,6 +60,7 @@ def result_of(
             resume=resume,
             read=read,
             made_for=made_for,
+            ahead=ahead,
         ),
     )
 
@@ -71,6 +74,7 @@ def seen_of(
     resume: Path,
     read: str,
     made_for: Applicability,
+    ahead: Ahead,
 ) -> tuple[Seen | NotAssessable, str]:
     """What a case gets of a slide, as `result_of`."""
     return _safely(
@@ -83,6 +87,7 @@ def seen_of(
             resume=resume,
             read=read,
             made_for=made_for,
+            ahead=ahead,
         ),
     )
 

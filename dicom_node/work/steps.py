@@ -32,12 +32,14 @@ from dicom_node.work.numbers import Numbers
 from dicom_node.work.outputs import ResultObjects
 from dicom_node.work.slides import failed, incomplete
 from dicom_node.work.students.answered import Answered
+from dicom_node.work.students.following import Following
 from dicom_node.work.students.jobs import Assigning, Job, no_model
 from dicom_node.work.students.opened import Students
 from dicom_node.work.writing.jobs import Writing
 from engines.errors import DeviceFailed
 from inference import predict
 from inference.slide.files import SlideFiles
+from inference.tiles.ahead import Ahead
 from inference.types import NotAssessable, Prediction
 
 log = structlog.get_logger()
@@ -57,17 +59,19 @@ class Steps:
         self._students = students
         self._assigning = Assigning(ledger, students.roster)
         self._objects = ResultObjects(config, ledger, students.roster, self._assigning)
-        self._cases = Cases(config, ledger, students, self._assigning, self._objects)
+        ahead = Ahead()
+        self._cases = Cases(config, ledger, students, self._assigning, self._objects, ahead)
         self.tools = Tools(
             Turns(),
             Working(config.node.data_dir),
-            Numbers(students, self._objects),
+            Numbers(students, self._objects, ahead),
             KeptNumbers(config),
             students.roster,
             self._assigning,
         )
         self._working = self.tools.working
         roster = students.roster
+        self._following = Following(self._objects, roster, self._assigning, self.tools.kept)
         self._answered = Answered(ledger, roster, self._objects)
         self._writing = Writing(ledger, roster, self._working, self._objects, self._cases)
 
@@ -83,23 +87,27 @@ class Steps:
             jobs = self._assigning.jobs(self._objects.slides(run, moved))
             return Opened(tuple(job.text for job in jobs))
 
-    def analyze(self, run: Run, text: str) -> Analyzed | Stale:
-        """The prediction of one slide by one student, on disk."""
+    def analyze(self, run: Run, text: str, after: str) -> Analyzed | Stale:
+        """The prediction of one slide by one student, on disk. `after` is what comes next of the
+        attempt: planned meanwhile, where it is another slide; empty where nothing does."""
         if not self._may_go_on(run):
             return Stale()
         job, began = Job.read(text), time.monotonic()
         with self._working.watch.on(run, "waiting") as moved:
             self._wait_while_paused(run, State.ANALYZING, moved)
         with self._turn(), self._working.on(run, ANALYZING, self._spared(job)) as moved:
-            analyze = self._analyze_case if job.is_case else self._analyze_slide
-            answer = self._answered.before(run, job) or analyze(run, job, moved)
+            answer = self._answered.before(run, job)
+            if answer is None and job.is_case:
+                answer = self._analyze_case(run, job, moved)
+            elif answer is None:
+                answer = self._analyze_slide(run, job, after, moved)
         self._note_work(run, job, time.monotonic() - began)
         return answer
 
-    def _analyze_slide(self, run: Run, job: Job, moved: Callable[[], None]) -> Analyzed:
+    def _analyze_slide(self, run: Run, job: Job, after: str, moved: Callable[[], None]) -> Analyzed:
         """The prediction of one slide, on disk."""
         slide = self._objects.slide(run, job.slide, moved)
-        result, trouble = self._said_of(run, slide, job, moved)
+        result, trouble = self._said_of(run, slide, job, after, moved)
         answer = self._answered.keep(run, job, result, trouble)
         predict.discard(self._objects.tiles_path(run, job))
         return answer
@@ -162,12 +170,12 @@ class Steps:
         return trouble
 
     def _said_of(
-        self, run: Run, slide: SlideFiles, job: Job, moved: Callable[[], None]
+        self, run: Run, slide: SlideFiles, job: Job, after: str, moved: Callable[[], None]
     ) -> tuple[Prediction | NotAssessable, str]:
         """The result of a job, and what an operator must see to. A silent student that fails holds
         nobody else back."""
         try:
-            result, trouble = self._result_of(run, slide, job, moved)
+            result, trouble = self._result_of(run, slide, job, after, moved)
         except DeviceFailed as error:
             if not self._is_silent(job):
                 raise
@@ -175,7 +183,7 @@ class Steps:
         return result, self._heard(job, trouble)
 
     def _result_of(
-        self, run: Run, slide: SlideFiles, job: Job, moved: Callable[[], None]
+        self, run: Run, slide: SlideFiles, job: Job, after: str, moved: Callable[[], None]
     ) -> tuple[Prediction | NotAssessable, str]:
         if missing := self._objects.missing_of(run, slide):
             return incomplete(missing), ""
@@ -197,6 +205,7 @@ class Steps:
                 known,
                 progress=reporter(self._ledger, run, slide.key, moved),
                 stop=StopAsked(self._ledger, run, self._stop),
+                after=self._following.of(run, job, after, moved),
             )
         except predict.Stopped as stopped:
             self._halt(slide.key, stopped)

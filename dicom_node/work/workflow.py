@@ -72,8 +72,8 @@ class StudyWorkflow(DBOSConfiguredInstance):
                 case answer:
                     return self.settle_failure(study, revision, attempt, answer)
             troubles: list[str] = []
-            for key in slides:
-                match from_json(self.analyze(study, revision, attempt, key)):
+            for key, after in zip(slides, (*slides[1:], ""), strict=True):
+                match from_json(self.analyze(study, revision, attempt, key, after)):
                     case Analyzed(trouble=trouble):
                         troubles += [trouble] if trouble else []
                     case answer:
@@ -93,11 +93,12 @@ class StudyWorkflow(DBOSConfiguredInstance):
         return to_json(answer_of(lambda: self._steps.open(run)))
 
     @DBOS.step()
-    def analyze(self, study: str, revision: int, attempt: int, key: str) -> Recorded:
-        """Analyzed by a student: its prediction of one slide is on disk."""
+    def analyze(self, study: str, revision: int, attempt: int, key: str, after: str) -> Recorded:
+        """Analyzed by a student: its prediction of one slide is on disk. The slide `after` it is
+        planned meanwhile."""
         run = Run(study, revision, attempt)
 
-        answer = answer_of(lambda: self._steps.analyze(run, key))
+        answer = answer_of(lambda: self._steps.analyze(run, key, after))
         match answer:
             case Analyzed(result, ""):
                 log.info("slide_analyzed", slide=key, result=result)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Mapping, Sequence
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +28,7 @@ class TileCutter:
         self._sources = sources
         self._frames = frames
         self._under = [frames_under(source) for source in sources]
-        self._slots = np.empty((size, tile_px, tile_px, 3), np.uint8)
+        self._slots = _pages((size, tile_px, tile_px, 3))
         self._few = np.empty(looked_at(self._slots).shape, np.uint8)
         self._region = np.empty(0, np.uint8)
 
@@ -91,3 +93,9 @@ class TileCutter:
         if self._region.size < needed:
             self._region = np.empty(needed, np.uint8)
         return self._region[:needed].reshape(rows, cols, 3)
+
+
+def _pages(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Memory that goes back to the system with the array: what a thread allocates otherwise stays
+    with the process, and of all lanes that is some tens of megabytes beside the next thing."""
+    return np.frombuffer(mmap.mmap(-1, max(1, prod(shape))), np.uint8)[: prod(shape)].reshape(shape)

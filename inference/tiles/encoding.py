@@ -33,9 +33,10 @@ from inference.types import Progress
 Array = NDArray[Any]
 _LOOK_EVERY_S = 0.1
 """How often the calling thread reports progress and asks whether to stop."""
-_MOST_IN_A_TURN = 4
-"""Batches that a lane cuts before it runs them. A core that decodes and infers by turns loses part
-of what it holds in its caches at each change: 8 % of its time were measured at one batch a turn."""
+_LEAST_IN_A_TURN, _MOST_IN_A_TURN, _MOST_CUT = 4, 8, 64
+"""Batches that a lane cuts before it runs them: the more, the fewer lanes there are to hold them. A
+core that decodes and infers by turns loses part of what it holds in its caches at each change: 8 %
+of its time were measured at one batch a turn, and 1 % between four and eight."""
 
 
 class Runtime(Protocol):
@@ -81,6 +82,8 @@ class Encoding:
         self._sources, self._values = sources, values
         self._batches = in_order(sources, self._size)
         self._left = len(self._batches)
+        few = max(_LEAST_IN_A_TURN, _MOST_CUT // runtime.lanes)
+        self._in_a_turn = min(few, _MOST_IN_A_TURN)
         self._total = sum(len(source.cells) for source in sources)
         self._tolerated = int(manifest.input.unreadable_tiles * self._total)
         self._frames = _frames_of(sources)
@@ -162,7 +165,7 @@ class Encoding:
         that cannot be read always the first one is found.
         """
         cutters = [
-            TileCutter(self._sources, self._frames, self._size) for _ in range(_MOST_IN_A_TURN)
+            TileCutter(self._sources, self._frames, self._size) for _ in range(self._in_a_turn)
         ]
         while not self._halted and (batches := self._take()):
             cut = [cutter.cut(batch) for cutter, batch in zip(cutters, batches, strict=False)]
@@ -180,7 +183,7 @@ class Encoding:
         """The batches of a lane's next turn: few at the end, so that no lane works long alone."""
         with self._lock:
             fair = self._left // (2 * self._runtime.lanes)
-            batches = list(islice(self._next, min(max(1, fair), _MOST_IN_A_TURN)))
+            batches = list(islice(self._next, min(max(1, fair), self._in_a_turn)))
             self._left -= len(batches)
             return batches
 

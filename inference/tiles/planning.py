@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from engines.manifest.tensors import TileInput
 from inference.condition.marks import Marks, find_marks
-from inference.errors import Refused
+from inference.errors import Refused, never
 from inference.quality import dispute_warning
 from inference.slide.color_claims import color_conflict
 from inference.slide.decoding import MOST_HALVINGS
@@ -55,14 +55,20 @@ class Plan:
     """[rows, cols] of the first source: why a cell is no tile, as `left_out` says it."""
 
 
-def plan_tiles(slide: Slide, wanted: TileInput, warnings: tuple[str, ...]) -> Plan:
-    """The plan for a slide whose base level is fine enough. Raises FramesUnreadable.
+def plan_tiles(
+    slide: Slide,
+    wanted: TileInput,
+    warnings: tuple[str, ...],
+    stop: Callable[[], bool] = never,
+) -> Plan:
+    """The plan for a slide whose base level is fine enough. Raises FramesUnreadable, and Stopped
+    when `stop` says so.
 
     `warnings` are those that the header gave; warnings of the slide and its levels join them.
     Tiles over tissue whose frames are not there are left out. Raises Refused where they are many,
     and where levels show different pictures around the tissue.
     """
-    tissue, half = tissue_and_view(slide)
+    tissue, half = tissue_and_view(slide, stop)
     view = SummedView.of(half)
     stored = {level: level for level in slide.levels}
     if tissue.unscanned is not None:

@@ -7,6 +7,7 @@ whose hue no stain has are taken out, specks are dropped, small holes are filled
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
@@ -14,7 +15,7 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.errors import FramesUnreadable
+from inference.errors import FramesUnreadable, never
 from inference.slide.frames import Level, read_rectangles
 from inference.slide.prepare import WHITE, reduce
 from inference.slide.slide import Slide
@@ -71,10 +72,11 @@ class TissueMask:
         return float(mask.sum()) * (self.mpp / 1000) ** 2
 
 
-def tissue_and_view(slide: Slide) -> tuple[TissueMask, View]:
-    """The tissue of a slide, and half of the view that it was found in. Raises FramesUnreadable."""
+def tissue_and_view(slide: Slide, stop: Callable[[], bool] = never) -> tuple[TissueMask, View]:
+    """The tissue of a slide, and half of the view that it was found in. Raises FramesUnreadable,
+    and Stopped when `stop` says so."""
     level = tissue_level(slide)
-    view = view_of(level)
+    view = view_of(level, stop)
     pixels, mpp, downsample = view.pixels, view.mpp, view.downsample
     fill_from_others(pixels, level, slide.levels, downsample)
     empty = find_unscanned(pixels, lambda row, col: _is_even(slide.levels[0], downsample, row, col))

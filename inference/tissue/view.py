@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, log
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.errors import Stopped, never
 from inference.slide.frames import Level, read_rectangles
 from inference.slide.prepare import reduce
 from inference.slide.slide import Slide
@@ -41,19 +43,20 @@ def tissue_level(slide: Slide) -> Level:
     return min(fine_enough or slide.levels[:1], key=lambda v: abs(log(v.mpp / MASK_MPP)))
 
 
-def view_of(level: Level) -> View:
-    """A level at about MASK_MPP, or coarser if it is or is huge. Raises FramesUnreadable."""
+def view_of(level: Level, stop: Callable[[], bool] = never) -> View:
+    """A level at about MASK_MPP, or coarser if it is or is huge. Raises FramesUnreadable, and
+    Stopped when `stop` says so."""
     factor = max(1, round(MASK_MPP / level.mpp))
     factor = max(factor, ceil((level.rows * level.cols / MOST_VIEW_PX) ** 0.5))
-    pixels = reduced_view(level, factor)
+    pixels = reduced_view(level, factor, stop)
     nowhere = np.zeros(pixels.shape[:2], np.bool_)
     return View(level, pixels, level.mpp * factor, level.downsample * factor, nowhere)
 
 
-def reduced_view(level: Level, factor: int) -> NDArray[np.uint8]:
+def reduced_view(level: Level, factor: int, stop: Callable[[], bool] = never) -> NDArray[np.uint8]:
     """The whole level reduced by `factor`, block by block so that memory stays bounded.
 
-    Raises FramesUnreadable.
+    Raises FramesUnreadable, and Stopped when `stop` says so.
     """
     view = np.empty((-(-level.rows // factor), -(-level.cols // factor), 3), np.uint8)
     step = max(1, _BLOCK_PX // factor) * factor
@@ -64,6 +67,8 @@ def reduced_view(level: Level, factor: int) -> NDArray[np.uint8]:
     ]
     regions = read_rectangles(level, np.array(blocks, np.int64))
     for (top, left, _, _), region in zip(blocks, regions, strict=True):
+        if stop():
+            raise Stopped("stopped while the tissue was looked for")
         small = reduce(region, factor)
         row, col = top // factor, left // factor
         view[row : row + small.shape[0], col : col + small.shape[1]] = small

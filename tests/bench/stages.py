@@ -58,7 +58,7 @@ def run_slide(paths: list[Path], out: Path) -> dict[str, Any]:
     from engines.runtime import open_runtime
     from inference import predict
     from inference.slide.files import SlideFiles
-    from inference.tiles import planning
+    from inference.tiles import planned, planning
 
     bundle, stages = open_bundle("default"), Stages()
     first: list[float] = []
@@ -72,7 +72,7 @@ def run_slide(paths: list[Path], out: Path) -> dict[str, Any]:
             return _encode(*given)
 
     _encode = predict.encode
-    predict.plan_tiles, predict.encode = plan, encode  # the stages have no seams of their own
+    planned.plan_tiles, predict.encode = plan, encode  # the stages have no seams of their own
     with open_runtime(bundle) as runtime:
         start = perf_counter()
 

@@ -30,6 +30,7 @@ from dicom_node.work.early.kept import KeptNumbers
 from dicom_node.work.numbers import Numbers
 from inference import archive
 from inference.case import archive as case_archive
+from inference.tiles import ahead
 from inference.tiles.encoding import Encoding
 
 Patch = tuple[object, str, str]
@@ -51,6 +52,13 @@ CASE_POINTS: dict[str, Patch] = {
     "in analyze, after the case is kept": (case_archive, "save", "after"),
 }
 """Of the worker, where a model predicts for all slides together."""
+
+AHEAD_POINTS: dict[str, Patch] = {
+    "ahead, begun": (ahead._Making, "__init__", "after"),
+    "ahead, made": (ahead, "plan_slide", "after"),
+    "ahead, taken": (ahead._Making, "take", "after"),
+}
+"""Of the worker, with a study of several slides."""
 
 EARLY_POINTS: dict[str, Patch] = {
     "early, before a slide is opened": (Numbers, "of", "before"),
@@ -122,6 +130,7 @@ def arm(point: str, nth: int) -> None:
     owner, name, when = (
         POINTS
         | CASE_POINTS
+        | AHEAD_POINTS
         | EARLY_POINTS
         | READY_POINTS
         | EGRESS_POINTS

@@ -29,6 +29,8 @@ from inference.case.predict import Looked, of_any_amount, predict_case
 from inference.case.values import CASE
 from inference.errors import SlideUnreadable
 from inference.slide.files import SlideFiles
+from inference.tiles.ahead import Ahead
+from inference.tiles.planned import Asked
 from inference.types import NotAssessable, Progress, Reason
 
 
@@ -63,9 +65,10 @@ def analyze_case(
     progress: Callable[[Progress], None],
     wanted: frozenset[str] = frozenset(),
     language: Language = "en",
+    ahead: Ahead | None = None,
 ) -> CaseOfFiles:
     """Analyze the slides of one study together; `lacking` says by key why some are left out,
-    `wanted` are kinds that are made because they are asked for.
+    `wanted` are kinds that are made because they are asked for, `ahead` opens the slides.
 
     No organ is asked for: whoever names files and a bundle has chosen. Raises what the runtime
     raises, and OSError.
@@ -74,13 +77,19 @@ def analyze_case(
         return CaseOfFiles((), differ)
     troubles = list(lacking.values())
     looked: list[Looked] = []
+    ahead = ahead or Ahead()
     made_for = of_any_amount(runtime.manifest.applicability)
-    for slide in sorted(slides, key=lambda slide: slide.key):
+    ordered = sorted(slides, key=lambda slide: slide.key)
+    expected = [Asked.of(s.paths, runtime.manifest, made_for) for s in ordered]
+    for slide, after in zip(ordered, [*expected[1:], None], strict=True):
+        ahead.expect(after)
         if why := lacking.get(slide.key):
             looked.append((slide.key, NotAssessable(Reason.INCOMPLETE, why, None, ())))
             continue
         try:
-            seen = predict.look(slide.paths, runtime, progress=progress, made_for=made_for)
+            seen = predict.look(
+                slide.paths, runtime, progress=progress, made_for=made_for, ahead=ahead
+            )
         except SlideUnreadable as error:
             troubles.append(f"slide {slide.key}: {error}")
             seen = NotAssessable(Reason.ANALYSIS_FAILED, str(error), None, ())

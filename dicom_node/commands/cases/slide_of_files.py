@@ -26,6 +26,7 @@ from engines.runtime import Runtime
 from inference import predict
 from inference.errors import SlideUnreadable
 from inference.slide.files import SlideFiles
+from inference.tiles.ahead import Ahead
 from inference.types import NotAssessable, Prediction, Progress
 
 
@@ -38,15 +39,16 @@ def analyze_slide(
     language: Language,
     runtime: Runtime,
     console: Console,
+    ahead: Ahead,
 ) -> dict[str, Any]:
     """Analyze one slide, write its objects and its page, and print its report.
 
     `number` is its 0-based place in the study, `wanted` are kinds that are made because they are
-    asked for; all speak `language`. Gives what `analyze --json` says of it. Raises SlideUnreadable
-    where nothing can be made of it.
+    asked for; all speak `language`. `ahead` opens the slide. Gives what `analyze --json` says
+    of it. Raises SlideUnreadable where nothing can be made of it.
     """
     with progress_on(console) as progress:
-        result = predict.predict(slide.paths, runtime, progress=progress)
+        result = predict.predict(slide.paths, runtime, progress=progress, ahead=ahead)
     bundle = runtime.bundle
     base = dcmread(slide.path_of(result.base), stop_before_pixels=True)
     provenance = provenance_of(runtime, base, language)

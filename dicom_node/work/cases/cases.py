@@ -17,6 +17,7 @@ from dicom_node.work.students.opened import Students
 from engines.errors import DeviceFailed
 from inference.case.values import CaseResult
 from inference.slide.files import SlideFiles
+from inference.tiles.ahead import Ahead
 from inference.tiles.values import discard
 
 
@@ -30,11 +31,12 @@ class Cases:
         students: Students,
         assigning: Assigning,
         objects: ResultObjects,
+        ahead: Ahead,
     ) -> None:
         roster = students.roster
         self._roster = roster
         self._objects = objects
-        self._said = SaidOfCases(ledger, students, assigning, objects)
+        self._said = SaidOfCases(ledger, students, assigning, objects, ahead)
         earlier = Earlier(config, ledger, roster)
         self._written = CaseObjects(roster, assigning, objects, earlier)
 

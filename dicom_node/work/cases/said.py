@@ -24,6 +24,8 @@ from inference.case.predict import Looked, of_any_amount, predict_case
 from inference.case.values import CaseResult
 from inference.seen import Seen
 from inference.slide.files import SlideFiles
+from inference.tiles.ahead import Ahead
+from inference.tiles.planned import Asked
 from inference.types import NotAssessable, Reason
 
 log = structlog.get_logger()
@@ -40,11 +42,13 @@ class SaidOfCases:
         students: Students,
         assigning: Assigning,
         objects: ResultObjects,
+        ahead: Ahead,
     ) -> None:
         self._ledger = ledger
         self._students = students
         self._assigning = assigning
         self._objects = objects
+        self._ahead = ahead
 
     def of(
         self, run: Run, job: Job, known: Known, moved: Callable[[], None], stop: Callable[[], bool]
@@ -60,7 +64,9 @@ class SaidOfCases:
         looked: list[Looked] = []
         troubles: list[str] = []
         with self._students.use(known) as runtime:
-            for slide in sorted(slides, key=lambda slide: slide.key):
+            ordered = sorted(slides, key=lambda slide: slide.key)
+            for slide, after in zip(ordered, [*ordered[1:], None], strict=True):
+                self._ahead.expect(self._following(run, after, known))
                 seen, trouble = self._seen(run, slide, job, known, runtime, moved, stop)
                 looked.append((slide.key, seen))
                 troubles += [trouble] if trouble else []
@@ -79,12 +85,8 @@ class SaidOfCases:
     ) -> tuple[Seen | NotAssessable, str]:
         """A slide of the case: for another model, incomplete, not assessable, or in the bag."""
         moved()
-        assigned = self._assigning.of(slide)
-        if refusal := self._assigning.left_out(known, assigned):
-            trouble = f"slide {slide.key}: {assigned.trouble}" if assigned.trouble else ""
-            return refusal, trouble
-        if missing := self._objects.missing_of(run, slide):
-            return incomplete(missing), ""
+        if (left_out := self._left_out(run, slide, known)) is not None:
+            return left_out
         seen, trouble = seen_of(
             slide,
             runtime,
@@ -93,9 +95,31 @@ class SaidOfCases:
             resume=self._objects.tiles_path(run, job.on(slide.key)),
             read=levels_read(slide),
             made_for=of_any_amount(made_for(known)),
+            ahead=self._ahead,
         )
         log.info("slide_of_case", slide=slide.key, result=type(seen).__name__)
         return seen, trouble
+
+    def _left_out(
+        self, run: Run, slide: SlideFiles, known: Known
+    ) -> tuple[NotAssessable, str] | None:
+        """Why a slide is not in the bag, and what an operator must see to; None where it is."""
+        assigned = self._assigning.of(slide)
+        if refusal := self._assigning.left_out(known, assigned):
+            return refusal, f"slide {slide.key}: {assigned.trouble}" if assigned.trouble else ""
+        if missing := self._objects.missing_of(run, slide):
+            return incomplete(missing), ""
+        return None
+
+    def _following(self, run: Run, slide: SlideFiles | None, known: Known) -> Asked | None:
+        """What is planned while another slide of the case is encoded; what is wrong with it is said
+        when its turn comes."""
+        try:
+            if slide is None or self._left_out(run, slide, known) is not None:
+                return None
+        except OSError:
+            return None
+        return Asked.of(slide.paths, known.bundle.manifest, of_any_amount(made_for(known)))
 
 
 def failed(detail: str) -> CaseResult:

@@ -26,10 +26,11 @@ from dicom_node.work.early.studies import OpenStudies
 from dicom_node.work.early.turns import Turns
 from dicom_node.work.early.whole import EarlyJob, is_settled
 from dicom_node.work.interruptions import ANALYZING, Working
-from dicom_node.work.numbers import Numbers
+from dicom_node.work.numbers import Numbers, asked_of
 from dicom_node.work.students.jobs import Assigning
 from dicom_node.work.students.roster import Roster
 from inference.predict import Stopped
+from inference.tiles.planned import Asked
 from inference.types import Progress
 
 log = structlog.get_logger()
@@ -84,7 +85,7 @@ class EarlyStart:
         self._settle()
         chosen = next((job for job in jobs if self._may_begin(job)), None)
         if chosen is not None:
-            self._begin(chosen)
+            self._begin(chosen, self._following(chosen, jobs))
 
     def ended(self, within_s: float) -> bool:
         """Whether nothing is under way after so many seconds at most. Once `stop` is set, it ends
@@ -110,22 +111,38 @@ class EarlyStart:
             and self._open.is_current(job)
         )
 
-    def _begin(self, job: EarlyJob) -> None:
+    def _following(self, chosen: EarlyJob, jobs: list[EarlyJob]) -> Asked | None:
+        """The next slide of the same study, which is planned meanwhile: of another study it would
+        be the wrong one to answer if that ended the worker, and so with silent models."""
+        found = (
+            job
+            for job in jobs
+            if job != chosen
+            and job.run == chosen.run
+            and not (job.known.is_silent or chosen.known.is_silent)
+            and self._may_begin(job)
+        )
+        following = next(found, None)
+        return None if following is None else asked_of(following.slide, following.known)
+
+    def _begin(self, job: EarlyJob, after: Asked | None) -> None:
         self._at, self._is_over = job, False
         self._leave.clear()
-        self._thread = threading.Thread(target=self._work, args=(job,), name="early", daemon=True)
+        self._thread = threading.Thread(
+            target=self._work, args=(job, after), name="early", daemon=True
+        )
         self._thread.start()
 
     # -- in the thread --------------------------------------------------------------------------
 
-    def _work(self, job: EarlyJob) -> None:
+    def _work(self, job: EarlyJob, after: Asked | None) -> None:
         with structlog.contextvars.bound_contextvars(
             study=job.run.study, revision=job.run.revision, slide=job.job.text
         ):
             try:
                 with self._tools.turns.of_open() as is_mine:
                     if is_mine:
-                        self._encode(job)
+                        self._encode(job, after)
                         self._is_over = True
             except Stopped as stopped:
                 log.info("early_start_stopped", reason=str(stopped))
@@ -135,7 +152,7 @@ class EarlyStart:
                 log.warning("early_start_failed", reason=place_of(error), trace=trace_of(error))
                 self._is_over = True
 
-    def _encode(self, job: EarlyJob) -> None:
+    def _encode(self, job: EarlyJob, after: Asked | None) -> None:
         """Keep the result of a job; one that something is in the way of is left for later."""
         tools, began = self._tools, time.monotonic()
         silent = job.job if job.known.is_silent else None
@@ -150,6 +167,7 @@ class EarlyStart:
                 job.known,
                 progress=_reporter(moved),
                 stop=self._has_to_stop,
+                after=after,
             )
             worked_s = time.monotonic() - began
             if trouble or all_read(job.slide, job.job, job.known) != job.of:

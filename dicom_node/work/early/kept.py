@@ -64,6 +64,10 @@ class KeptNumbers:
             path.unlink(missing_ok=True)
         return None
 
+    def has(self, run: Run, job: Job) -> bool:
+        """Whether a result is kept, of whatever."""
+        return self._path(run, job).exists()
+
     def discard(self, run: Run) -> None:
         """Remove all that is kept of a revision whose results are built, of slides, too, that are
         others since more has come."""
