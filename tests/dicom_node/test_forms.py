@@ -12,7 +12,7 @@ from result_inputs import to_bytes
 from validators import JAVA_LIMITS, ended, run, template_errors
 
 from dicom_node.results import kinds
-from dicom_node.results.files import write_built
+from dicom_node.results.files import write, write_built
 from slides import PhantomStudy
 
 IOD = {
