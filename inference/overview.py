@@ -23,7 +23,7 @@ def overview(slide: Slide, longest_px: int) -> NDArray[np.uint8]:
     if longest <= longest_px:
         return picture
     size = [max(1, round(side * longest_px / longest)) for side in (level.cols, level.rows)]
-    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.HAMMING))
 
 
 def reduced(level: Level, factor: int) -> NDArray[np.uint8]:

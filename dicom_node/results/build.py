@@ -12,7 +12,7 @@ import structlog
 from dicom_node.observe.log import place_of, trace_of
 from dicom_node.results import kinds
 from dicom_node.results.case_making import CaseMaking
-from dicom_node.results.content import settle
+from dicom_node.results.content import settled
 from dicom_node.results.kinds import Kind
 from dicom_node.results.making import BuiltObject, Making
 from dicom_node.results.selfcheck.whole import Unsound, require_sound
@@ -174,10 +174,10 @@ def _made(kind: Kind, making: _Any) -> list[BuiltObject]:
         found = wrong[0].dataset.SOPClassUID
         raise ValueError(f"{kind.module} made {found}, expected {kind.sop_class.name}")
     at = making.provenance.created_at
-    settled = [replace(b, dataset=settle(b.dataset), dated_at=at) for b in made]
+    done = [replace(b, file=b.file or settled(b.dataset), dated_at=at) for b in made]
     if isinstance(making, Making):
-        return require_sound(kind, settled, making.source, making.result.geometry)
-    return require_sound(kind, settled, None, None)  # of several slides
+        return require_sound(kind, done, making.source, making.result.geometry)
+    return require_sound(kind, done, None, None)  # of several slides
 
 
 def _uid(built: BuiltObject) -> str:

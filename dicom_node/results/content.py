@@ -3,38 +3,41 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from io import BytesIO
 
-from pydicom import DataElement, Dataset, dcmwrite
+from pydicom import DataElement, Dataset
 from pydicom.multival import MultiValue
 
+from dicom_node.results.encoded import Encoded
 from dicom_node.results.identity import ROLES, result_uid
 
 
 def settle(dataset: Dataset) -> Dataset:
-    """The object, with UIDs that follow from its content in the place of its roles.
+    """The object, with UIDs that follow from its content in the place of its roles."""
+    settled(dataset)
+    return dataset
+
+
+def settled(dataset: Dataset) -> bytes:
+    """The file of an object, which has UIDs that follow from its content in the place of its roles
+    then.
 
     The digest is of the whole file as it is written, roles in the places of its own UIDs, so that
     it does not depend on itself; UIDs of other objects, those that it cites included, are content.
     An object without roles stays as it is.
     """
-    own = list(_roles(dataset))
-    if own:
-        file = BytesIO()
-        dcmwrite(file, dataset, enforce_file_format=True)
-        digest = hashlib.sha256(file.getbuffer()).hexdigest()
-        for element in own:
-            element.value = _settled(element.value, digest)
-        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    return dataset
+    whole = Encoded(dataset, _has_role)
+    file = whole.file()
+    if not whole.open:
+        return file
+    digest = hashlib.sha256(file).hexdigest()
+    for element in whole.open:
+        element.value = _settled(element.value, digest)
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    return whole.file()
 
 
-def _roles(dataset: Dataset) -> Iterator[DataElement]:
-    """Elements of the object, at any depth, that hold a role."""
-    for element in dataset.iterall():
-        if element.VR == "UI" and any(map(_is_role, _values(element.value))):
-            yield element
+def _has_role(element: DataElement) -> bool:
+    return element.VR == "UI" and any(map(_is_role, _values(element.value)))
 
 
 def _values(value: object) -> list[str]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydicom import Dataset, dcmwrite
+from pydicom import Dataset
 
+from dicom_node.results.encoded import encoded
+from dicom_node.results.making import BuiltObject
 from inference.durable import whole
 
 
@@ -14,5 +16,19 @@ def write(dataset: Dataset, path: Path) -> None:
 
     The file meta information is the one the dataset was built with. An existing file is replaced.
     """
-    with whole(path) as file:
-        dcmwrite(file, dataset, enforce_file_format=True)
+    _write(encoded(dataset), path)
+
+
+def write_built(built: BuiltObject, path: Path) -> None:
+    """Writes an object as it was encoded when it was settled, in the same way."""
+    _write(file_of(built), path)
+
+
+def file_of(built: BuiltObject) -> bytes:
+    """The file of an object."""
+    return built.file or encoded(built.dataset)
+
+
+def _write(file: bytes, path: Path) -> None:
+    with whole(path) as stream:
+        stream.write(file)

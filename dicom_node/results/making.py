@@ -34,6 +34,8 @@ class BuiltObject:
     """The instant that its dates tell; None before it is settled."""
     is_sound: bool = False
     """Whether it has passed the check of what may be sent, with what is known of its slide."""
+    file: bytes = field(default=b"", repr=False)
+    """As it is written; empty before it is settled. From then on nobody changes `dataset`."""
 
 
 @dataclass(frozen=True, slots=True)

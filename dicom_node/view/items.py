@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
+from inference.units import WRITTEN
+
 
 def evidence_of(report: Dataset) -> frozenset[str]:
     """SOP Instance UIDs of the instances that a report names as its evidence (PS3.3 C.17.2)."""
@@ -22,7 +24,10 @@ def evidence_of(report: Dataset) -> frozenset[str]:
 def unit_of(unit: Dataset) -> str:
     """How people write a unit: the UCUM value, without the braces of annotations, 1 left out."""
     value = str(unit.CodeValue)
-    return "" if value == "1" else value.replace("{", "").replace("}", "").replace("mm2", "mm²")
+    if value == "1":
+        return ""
+    plain = value.replace("{", "").replace("}", "").replace("mm2", WRITTEN["mm2"])
+    return WRITTEN.get(plain, plain)
 
 
 def points_mm(region: Dataset) -> NDArray[np.float64]:

@@ -23,6 +23,7 @@ from dicom_node.view.items import (
     value_of,
     walk,
 )
+from inference.units import for_people
 
 _MEASUREMENTS = ("126010", "DCM")
 _IMAGE_LIBRARY = ("111028", "DCM")
@@ -180,9 +181,11 @@ def _group(container: Dataset) -> Group:
         finding=next((meaning_of(i) for i in items if name_of(i) == _FINDING), ""),
         measurements=tuple(_measurement(i) for i in items if i.ValueType == "NUM"),
         evaluations=tuple(_evaluations(items)),
-        comments=tuple(str(i.TextValue) for i in items if name_of(i) == _COMMENT),
+        comments=tuple(for_people(str(i.TextValue)) for i in items if name_of(i) == _COMMENT),
         algorithm=tuple(
-            (_ALGORITHM[name_of(i)], str(i.TextValue)) for i in items if name_of(i) in _ALGORITHM
+            (_ALGORITHM[name_of(i)], for_people(str(i.TextValue)))
+            for i in items
+            if name_of(i) in _ALGORITHM
         ),
         region_mm=np.empty((0, 2)) if region is None else points_mm(region),
         is_patch=region is not None and region.GraphicType == "POLYGON",
@@ -253,7 +256,7 @@ def _measurement(item: Dataset) -> Measurement:
 def _said(item: Dataset) -> str:
     """What a text, a code or a number says."""
     if item.ValueType == "TEXT":
-        return str(item.TextValue)
+        return for_people(str(item.TextValue))
     if item.ValueType == "CODE":
         return meaning_of(item)
     number = _measurement(item)

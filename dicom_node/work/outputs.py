@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 
 import structlog
-from pydicom import Dataset, dcmread, dcmwrite
+from pydicom import Dataset, dcmread
 
 from dicom_node.config.languages import Language
 from dicom_node.config.whole import Config
@@ -17,7 +16,7 @@ from dicom_node.ledger.errors import LedgerFailed
 from dicom_node.ledger.ledger import WorkerLedger
 from dicom_node.ledger.rows import Result, Revision, Run
 from dicom_node.results.build import objects_of
-from dicom_node.results.files import write as write_file
+from dicom_node.results.files import file_of, write_built
 from dicom_node.results.kinds import Wanted
 from dicom_node.results.making import BuiltObject, Making
 from dicom_node.results.selfcheck.whole import require_checked
@@ -183,7 +182,7 @@ class ResultObjects:
             log.info("result_kept", sop_instance_uid=uid, kind=item.kind)
             return replace(kept, purged_at=None) if is_here else kept
         path = self._folder(run.study, run.revision) / f"{item.kind}-{item.slide}-{uid}.dcm"
-        write_file(item.dataset, path)
+        write_built(item, path)
         return Result(
             sop_instance_uid=uid,
             sop_class_uid=str(item.dataset.SOPClassUID),
@@ -208,14 +207,13 @@ class ResultObjects:
         path = self._config.node.data_dir / kept.path
         if path.is_file() and _digest(path) == kept.sha256:
             return True
-        again = BytesIO()
-        dcmwrite(again, item.dataset, enforce_file_format=True)
+        again = file_of(item)
         # Only of a version whose UIDs had no digest: what a PACS has under this UID stays.
-        if hashlib.sha256(again.getbuffer()).hexdigest() != kept.sha256:
+        if hashlib.sha256(again).hexdigest() != kept.sha256:
             return False
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole(path) as file:
-            file.write(again.getbuffer())
+            file.write(again)
         return True
 
 

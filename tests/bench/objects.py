@@ -59,11 +59,11 @@ def round_of(making: Any, wanted: frozenset[str], out: Path) -> tuple[float, flo
     from dataclasses import replace
 
     from dicom_node.results.build import build_objects
-    from dicom_node.results.files import write as write_object
+    from dicom_node.results.files import write_built
 
     began, worked = perf_counter(), process_time()
     for item in build_objects(replace(making, wanted=wanted)):
-        write_object(item.dataset, out / f"{item.kind}.dcm")
+        write_built(item, out / f"{item.kind}.dcm")
     return process_time() - worked, perf_counter() - began
 
 

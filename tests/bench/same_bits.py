@@ -36,7 +36,7 @@ def digests(folders: list[Path], out: Path) -> dict[str, list[str]]:
     from pydicom import dcmread
 
     from dicom_node.results.build import build_objects
-    from dicom_node.results.files import write as write_object
+    from dicom_node.results.files import write_built
     from dicom_node.results.identity import Provenance
     from dicom_node.results.making import Making
     from engines.bundle import open_bundle
@@ -70,7 +70,7 @@ def digests(folders: list[Path], out: Path) -> dict[str, list[str]]:
                 making = Making(source, result, bundle.manifest, provenance, slide, number=0)
                 for item in build_objects(making):
                     files.append(out / f"{item.kind}.dcm")
-                    write_object(item.dataset, files[-1])
+                    write_built(item, files[-1])
             tiles = getattr(result, "tiles_analyzed", None)
             what = f"{tiles} tiles" if tiles else str(getattr(result, "reason", ""))
             found[folder.name] = [

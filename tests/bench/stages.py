@@ -51,7 +51,7 @@ def run_slide(paths: list[Path], out: Path) -> dict[str, Any]:
     from pydicom import dcmread
 
     from dicom_node.results.build import build_objects
-    from dicom_node.results.files import write as write_object
+    from dicom_node.results.files import write_built
     from dicom_node.results.identity import Provenance
     from dicom_node.results.making import Making
     from engines.bundle import open_bundle
@@ -94,7 +94,7 @@ def run_slide(paths: list[Path], out: Path) -> dict[str, Any]:
             making = Making(source, result, bundle.manifest, provenance, slide, number=0)
             built = build_objects(making)
             for item in built:
-                write_object(item.dataset, out / f"{item.kind}.dcm")
+                write_built(item, out / f"{item.kind}.dcm")
         total = perf_counter() - start
     return {
         "seconds": stages.seconds,

@@ -283,7 +283,7 @@ def test_small_probabilities_are_told_as_such_and_no_floor_is_said_to_be_none(
     report = objects(root, files, probabilities=(0.99999, 1e-5, 0.0))["report"].dataset
     [told] = [text for text in texts(report) if text.startswith("Glioma diagnosis")]
     assert "Oligodendroglioma below 0.01 %; Glioblastoma, IDH-wildtype below 0.01 %." in told
-    assert "From which probability on a class may be named is not stated." in told
+    assert "No floor is stated by the model: its most probable class is named, however low" in told
 
 
 def test_the_german_report_says_every_sentence_in_german_and_the_same_codes(

@@ -12,7 +12,7 @@ from result_inputs import to_bytes
 from validators import JAVA_LIMITS, ended, run, template_errors
 
 from dicom_node.results import kinds
-from dicom_node.results.files import write
+from dicom_node.results.files import write, write_built
 from slides import PhantomStudy
 
 IOD = {
@@ -55,7 +55,8 @@ def objects(
     expected = OF_A_REFUSAL if "refused" in request.param else shown
     assert set(made) == expected
     for name, one in made.items():
-        write(one.dataset, folder / f"{name}.dcm")
+        assert one.file == to_bytes(one.dataset), f"{name}: what is sent is not the object"
+        write_built(one, folder / f"{name}.dcm")
     return {name: folder / f"{name}.dcm" for name in made}
 
 

@@ -222,7 +222,7 @@ def test_a_refusal_is_shown_with_its_reason_and_without_a_number(
 
     assert "No prediction" in page
     assert "No tissue found" in page
-    assert "Found 0.01 mm2 of tissue." in page
+    assert "Found 0.01 mm² of tissue." in page
     assert "without a heatmap" in page
     assert 'class="value"' not in page
 

@@ -253,7 +253,7 @@ def test_a_refusal_says_why_once(phantom_study, tmp_path):
     page = page_of(refusal(phantom_study), phantom_study, tmp_path)
     report_column = page[page.index('class="report"') : page.index('class="slides"')]
     assert report_column.count("No prediction") == 1
-    assert words(report_column).count("Found 0.01 mm2 of tissue.") == 1
+    assert words(report_column).count("Found 0.01 mm² of tissue.") == 1
     assert "Nothing was analyzed" in report_column
 
 

@@ -17,7 +17,9 @@ from validators import dciodvfy_errors, template_errors
 from dicom_node.results import codes
 from dicom_node.results.build import build_objects
 from dicom_node.results.files import write
+from dicom_node.results.language.speaking import sentences
 from dicom_node.results.making import Making
+from dicom_node.results.pdf.said import said_by
 from engines.manifest.whole import Manifest
 from inference.slide.files import SlideFiles
 from inference.types import LevelAccount, NotAssessable, Prediction, Reason
@@ -156,6 +158,40 @@ def test_a_refusal_says_at_once_that_and_why_it_gives_no_number():
     # Origin and orientation may be there: only what is missing is said to be.
     assert "position on the slide is unknown" not in report.to_json()
     assert "does not state all of them" in report.to_json()
+
+
+@pytest.mark.parametrize(
+    ("detail", "answer"),
+    [
+        ("No tissue was found on the slide.", "No. No tissue was found on the slide."),
+        ("Blank. No tissue was found.", "No. No tissue found: Blank. No tissue was found."),
+        ("Glass only.", "No. No tissue found: Glass only."),
+    ],
+)
+def test_a_refusal_says_its_reason_once(detail: str, answer: str) -> None:
+    refused = NotAssessable(Reason.NO_TISSUE, detail, None, ())
+    report = objects(refused, model(threshold=0.5))["report"]
+    assert said(report, codes.SAID_ASSESSABLE) == answer
+
+
+def test_what_a_refusal_says_once_is_said_in_german() -> None:
+    said_once = "No. No tissue was found on the slide."
+    assert sentences(said_once, "de") == "Nein. Auf dem Schnitt wurde kein Gewebe gefunden."
+    left_out = "Left out. No tissue was found on the slide."
+    assert sentences(left_out, "de") == (
+        "Nicht verwendet. Auf dem Schnitt wurde kein Gewebe gefunden."
+    )
+
+
+def test_the_page_writes_units_as_people_do_and_the_report_as_ucum(of_a_map) -> None:
+    page = said_by(of_a_map["report"])
+    (analyzed,) = (
+        text for one in page.sections for text in one.sentences if text.startswith("What was anal")
+    )
+    assert "4.57 mm² of tissue" in analyzed
+    assert "tiles of 112 x 112 µm" in analyzed
+    assert "0.499 µm per pixel" in analyzed
+    assert "mm2" in said(of_a_map["report"], codes.SAID_ANALYZED)
 
 
 def test_the_report_names_the_pictures_that_came_with_it_and_cites_them_as_evidence(of_a_map):

@@ -17,7 +17,7 @@ from dicom_node.results.carried.dates import taken_at
 from dicom_node.results.carried.equipment import undated
 from dicom_node.results.case import objects_of_case
 from dicom_node.results.case_making import CaseMaking, OneSlide
-from dicom_node.results.files import write
+from dicom_node.results.files import write_built
 from dicom_node.results.identity import Provenance
 from dicom_node.results.kinds import REPORT
 from dicom_node.results.making import BuiltObject
@@ -126,7 +126,7 @@ def tell_case(case: CaseOfFiles, folder: Path, console: Console) -> dict[str, An
     written: dict[str, str] = {}
     for item in case.objects:
         name = item.kind if item.slide == CASE else f"{item.kind}-{item.slide}"
-        write(item.dataset, folder / f"{name}.dcm")
+        write_built(item, folder / f"{name}.dcm")
         written[name] = str(folder / f"{name}.dcm")
     (report,) = [item.dataset for item in case.objects if item.kind == REPORT.name]
     print_report(console, report)

@@ -18,7 +18,7 @@ from dicom_node.results import kinds
 from dicom_node.results.ann import geojson
 from dicom_node.results.build import objects_of
 from dicom_node.results.carried.equipment import undated
-from dicom_node.results.files import write
+from dicom_node.results.files import write_built
 from dicom_node.results.making import BuiltObject, Making
 from dicom_node.view.page.study import StudyPages
 from dicom_node.view.table import print_report, report_as_json
@@ -72,7 +72,7 @@ def analyze_slide(
     folder.mkdir(parents=True, exist_ok=True)
     written = {item.kind: folder / f"{item.kind}.dcm" for item in built}
     for item in built:
-        write(item.dataset, written[item.kind])
+        write_built(item, written[item.kind])
     _write_regions(folder, result, built, provenance.language)
     condition = result.condition if isinstance(result, Prediction) else None
     report_at = written[kinds.REPORT.name]

@@ -26,6 +26,7 @@ from dicom_node.results.overlay.font_files import font_file
 from dicom_node.results.seg.layers import Layer, layer_of
 from inference.errors import SlideUnreadable
 from inference.types import Prediction, SlideGeometry
+from inference.units import for_people
 
 LONGEST_PX = 2048
 _LEAST_WIDTH_PX = 1024
@@ -174,7 +175,8 @@ def _length(
     for x in (left, end):
         drawing.line((x, y - 10, x, y + 10), fill=_INK, width=4)
     told = f"{length:g} mm" if length >= 0.1 else f"{length * 1000:g} um"
-    drawing.text((end + 16, y), phrase(told, language), fill=_INK, font=_font(26), anchor="lm")
+    told = for_people(phrase(told, language))
+    drawing.text((end + 16, y), told, fill=_INK, font=_font(26), anchor="lm")
 
 
 def _font(size_px: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:

@@ -16,7 +16,7 @@ from pydicom.uid import JPEGBaseline8Bit
 from pydicom.valuerep import DSfloat
 
 from dicom_node.results.carried.specimens import name_specimen
-from dicom_node.results.content import settle
+from dicom_node.results.content import settled
 from dicom_node.results.identity import ResultNames
 from dicom_node.results.kinds import OVERLAY
 from dicom_node.results.making import BuiltObject, Making
@@ -57,8 +57,8 @@ def make(making: Making) -> Iterator[BuiltObject]:
         sheet = sheet_of(making, segmentation)
         kind = OVERLAY.name if nth == 0 else f"{OVERLAY.name}-{nth + 1}"
         # Settled here: the smaller level has its series and its frame of reference.
-        first = settle(_image(making, result.geometry, sheet, segmentation, nth))
-        yield BuiltObject(kind, making.slide.key, first)
+        first = _image(making, result.geometry, sheet, segmentation, nth)
+        yield BuiltObject(kind, making.slide.key, first, file=settled(first))
         small = _image(making, result.geometry, smaller(sheet, _TIMES), segmentation, nth, first)
         yield BuiltObject(f"{kind}-small", making.slide.key, small)
 

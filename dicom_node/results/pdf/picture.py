@@ -22,6 +22,7 @@ from dicom_node.results.pdf.text import MOST_PLACES, height_of, mm
 from dicom_node.results.seg.layers import Layer
 from dicom_node.results.sr.derived import to_pixels
 from inference.types import SlideGeometry
+from inference.units import for_people
 
 EDGE = 14 * mm
 """Of the page, at each side."""
@@ -107,7 +108,7 @@ def _scale_bar(
         canvas.line(tick, y - 1 * mm, tick, y + 1 * mm)
     canvas.setFillColor(_INK)
     canvas.setFont(font_name(), 7.5)
-    canvas.drawString(end + 2 * mm, y - 2.5, phrase(told, language))
+    canvas.drawString(end + 2 * mm, y - 2.5, for_people(phrase(told, language)))
 
 
 def _legend(

@@ -16,6 +16,7 @@ from dicom_node.results import codes
 from dicom_node.results.language.speaking import number, phrase
 from dicom_node.results.language.tree import language_of
 from dicom_node.results.sr.derived import children, meaning_of, name_of, number_of
+from inference.units import WRITTEN, for_people
 
 _LIBRARY = ("111028", "DCM")
 _TRACKING = ("112039", "DCM")
@@ -37,7 +38,7 @@ _REFUSED = (codes.NOT_PREDICTABLE.value, codes.SCHEME)
 _REASON = (codes.REASON.value, codes.SCHEME)
 _WHY = (codes.SAID_ASSESSABLE.value, codes.SCHEME)
 _LIMIT = (codes.SAID_LIMIT.value, codes.SCHEME)
-_WRITTEN = {"mm2": "mm²", "um": "µm", "ratio": ""}
+_WRITTEN = {**WRITTEN, "ratio": ""}
 """Units as people write them, where they write others than UCUM."""
 _COUNTED = (codes.CLASSES_COUNTED.value, codes.SCHEME)
 _INTERVAL = (codes.INTERVAL.value, codes.SCHEME)
@@ -111,7 +112,9 @@ def said_by(report: Dataset) -> Said:
     is_of_case = any(name_of(i) == _CASE for i in children(report))
     texts = [i for i in _walk(report) if i.ValueType == "TEXT"]
     algorithm = [
-        (_ALGORITHM[name_of(i)], str(i.TextValue)) for i in texts if name_of(i) in _ALGORITHM
+        (_ALGORITHM[name_of(i)], for_people(str(i.TextValue)))
+        for i in texts
+        if name_of(i) in _ALGORITHM
     ]
     slide = [(_SLIDE[name_of(i)], str(i.TextValue)) for i in texts if name_of(i) in _SLIDE]
     use = codes.FOR_RESEARCH
@@ -143,7 +146,7 @@ def _reason(report: Dataset) -> str:
 
 def _why(texts: list[Dataset]) -> str:
     """What the report answers to whether the slide could be assessed."""
-    return next((str(i.TextValue) for i in texts if name_of(i) == _WHY), "")
+    return next((for_people(str(i.TextValue)) for i in texts if name_of(i) == _WHY), "")
 
 
 def _sections(container: Dataset, language: Language) -> Iterator[Section]:
@@ -185,7 +188,7 @@ def _number(item: Dataset, language: Language) -> Number:
         if child.ValueType == "NUM":
             told = _written(child, language)
         elif child.ValueType == "TEXT":
-            told = str(child.TextValue)
+            told = for_people(str(child.TextValue))
         elif child.ValueType == "CODE":
             told = phrase(_meaning(child), language)
         if told:
@@ -217,11 +220,12 @@ def _sentences(items: list[Dataset], language: Language) -> Iterator[str]:
             continue
         name = name_of(item)
         if name not in _ALGORITHM and name != _TRACKING:
-            yield str(item.TextValue) if name == _COMMENT else _named(item, language)
+            is_comment = name == _COMMENT
+            yield for_people(str(item.TextValue)) if is_comment else _named(item, language)
 
 
 def _named(item: Dataset, language: Language) -> str:
-    return f"{phrase(meaning_of(item), language)}: {item.TextValue}"
+    return f"{phrase(meaning_of(item), language)}: {for_people(str(item.TextValue))}"
 
 
 def _walk(parent: Dataset) -> Iterator[Dataset]:

@@ -10,9 +10,6 @@ from highdicom.sr import (
     MeasurementsAndQualitativeEvaluations,
     PlanarROIMeasurementsAndQualitativeEvaluations,
     QualitativeEvaluation,
-    RelationshipTypeValues,
-    TextContentItem,
-    TrackingIdentifier,
 )
 from pydicom import Dataset
 from pydicom.sr.coding import Code
@@ -24,6 +21,7 @@ from dicom_node.results.seg.layer import algorithm_parameters
 from dicom_node.results.sr import regions
 from dicom_node.results.sr.classes.groups import class_groups
 from dicom_node.results.sr.figures import heatmap_of, rounded, told_maps
+from dicom_node.results.sr.grouping import comment, tracking
 from dicom_node.results.sr.measured import measured_groups
 from dicom_node.results.sr.measurements import measurements_of, number
 from engines.manifest.outputs import HeatmapOutput
@@ -56,7 +54,7 @@ def prediction_groups(
     groups = []
     for index, measurements in enumerate(measurements_of(result, manifest)):
         group = PlanarROIMeasurementsAndQualitativeEvaluations(
-            tracking_identifier=_tracking(names, "slide", index),
+            tracking_identifier=tracking(names, "slide", index),
             referenced_region=regions.tissue_outline(result),
             finding_type=codes.concept(manifest.finding.code),
             algorithm_id=None if index else _algorithm(manifest, provenance, result.stride_px),
@@ -64,7 +62,7 @@ def prediction_groups(
             qualitative_evaluations=_slide_evaluations(result, manifest),
         )
         if index == 0:
-            _comment(group, [*_slide_comments(result, manifest), *notes])
+            comment(group, [*_slide_comments(result, manifest), *notes])
         groups.append(group)
     groups += class_groups(result, manifest, names, _intended_use(manifest))
     groups += measured_groups(result, manifest, names, _intended_use(manifest))
@@ -88,7 +86,7 @@ def refusal_groups(
     border of the image in pixels; where even its size is unknown, the group has none (TID 1501).
     """
     arguments = {
-        "tracking_identifier": _tracking(names, "slide", 0),
+        "tracking_identifier": tracking(names, "slide", 0),
         # Viewers call the region by it, and may show nothing else of the report.
         "finding_type": CodedConcept.from_code(codes.NOT_PREDICTABLE),
         "algorithm_id": _algorithm(manifest, provenance, None) if manifest else None,
@@ -113,7 +111,7 @@ def refusal_groups(
         group = PlanarROIMeasurementsAndQualitativeEvaluations(
             referenced_region=region, **arguments
         )
-    _comment(group, comments)
+    comment(group, comments)
     return [group]
 
 
@@ -146,7 +144,7 @@ def _patch_groups(
 ) -> Iterator[PlanarROIMeasurementsAndQualitativeEvaluations]:
     for index, patch in enumerate(heatmap.top_patches[: output.top_patches]):
         yield PlanarROIMeasurementsAndQualitativeEvaluations(
-            tracking_identifier=_tracking(names, f"{output.name} top patch", index),
+            tracking_identifier=tracking(names, f"{output.name} top patch", index),
             referenced_region=regions.cell(patch, result),
             # A tile of a highest value may still be of a low one: it is no finding by itself.
             finding_type=CodedConcept.from_code(codes.TOP_TILE),
@@ -167,12 +165,6 @@ def _algorithm(
     )
 
 
-def _tracking(names: ResultNames, role: str, index: int) -> TrackingIdentifier:
-    """Without parentheses: a viewer parses what stands in them."""
-    text = plain(f"{role} {index + 1}").replace("(", "").replace(")", "")
-    return TrackingIdentifier(uid=names.uid(f"tracking {role}", index), identifier=text)
-
-
 def _evaluation(name: Code, value: Code) -> QualitativeEvaluation:
     return QualitativeEvaluation(name=name, value=value)
 
@@ -181,15 +173,3 @@ def _intended_use(manifest: Manifest) -> list[QualitativeEvaluation]:
     if manifest.status == "product":
         return []
     return [_evaluation(codes.INTENDED_USE, codes.FOR_RESEARCH)]
-
-
-def _comment(group: MeasurementsAndQualitativeEvaluations, sentences: Sequence[str]) -> None:
-    """Appends comments; highdicom's groups have no argument for text."""
-    for sentence in sentences:
-        group[0].ContentSequence.append(
-            TextContentItem(
-                name=CodedConcept.from_code(codes.COMMENT),
-                value=sentence,
-                relationship_type=RelationshipTypeValues.CONTAINS,
-            )
-        )

@@ -11,14 +11,14 @@ from highdicom.sr import (
     QualitativeEvaluation,
     RelationshipTypeValues,
     TextContentItem,
-    TrackingIdentifier,
 )
 from pydicom.sr.coding import Code
 
 from dicom_node.results import codes
 from dicom_node.results.identity import ResultNames
 from dicom_node.results.modules import plain
-from dicom_node.results.sr import composition, regions
+from dicom_node.results.sr import composition
+from dicom_node.results.sr.grouping import on_tissue, tracking
 from dicom_node.results.sr.measurements import number
 from engines.manifest.outputs import MeasureOutput
 from engines.manifest.uncertainty import Unknown
@@ -41,21 +41,14 @@ def measured_groups(
         outputs = [o for o in manifest.measures if o.map == of_map.name]
         if not outputs:
             continue
-        text = plain(f"composition {of_map.name} {index + 1}").replace("(", "").replace(")", "")
-        group = PlanarROIMeasurementsAndQualitativeEvaluations(
-            tracking_identifier=TrackingIdentifier(
-                uid=names.uid("tracking composition", index), identifier=text
-            ),
-            referenced_region=regions.tissue_outline(result),
-            finding_type=codes.concept(of_map.type),
-            measurements=list(_numbers(result, outputs)),
-            qualitative_evaluations=[*evaluations, *_statements(result, outputs)],
+        yield on_tissue(
+            result,
+            tracking(names, "composition", index, f"composition {of_map.name}"),
+            codes.concept(of_map.type),
+            list(_numbers(result, outputs)),
+            [*evaluations, *_statements(result, outputs)],
+            (*_domains(outputs), *composition.unassessed(result, of_map, manifest)),
         )
-        for sentence in (*_domains(outputs), *composition.unassessed(result, of_map, manifest)):
-            group[0].ContentSequence.append(
-                _text(codes.COMMENT, sentence, RelationshipTypeValues.CONTAINS)
-            )
-        yield group
 
 
 def _numbers(result: Prediction, outputs: Sequence[MeasureOutput]) -> Iterator[Measurement]:

@@ -7,6 +7,7 @@ there has read what matters; the measurement groups hold the same numbers for ma
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 from highdicom.sr import CodedConcept, RelationshipTypeValues, TextContentItem
@@ -66,6 +67,18 @@ def slide_of(source: Dataset) -> str:
     return "; ".join(parts) + "."
 
 
+def because(reason: str, detail: str) -> str:
+    """Why there is no result: the reason and what was found, or the latter alone where its first
+    sentence has every word of the reason."""
+    first = detail.partition(". ")[0]
+    is_said = set(_words(reason)) <= set(_words(first))
+    return detail if is_said else f"{reason}: {detail}"
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())
+
+
 def status_of(manifest: Manifest) -> str:
     """What the model may be used for."""
     marks = {
@@ -78,7 +91,7 @@ def status_of(manifest: Manifest) -> str:
 
 def _refusal(result: NotAssessable) -> Iterator[Said]:
     reason = codes.REASONS[result.reason].meaning
-    yield codes.SAID_ASSESSABLE, f"No. {reason}: {result.detail}"
+    yield codes.SAID_ASSESSABLE, f"No. {because(reason, result.detail)}"
     yield codes.SAID_RESULT, "None: no number is given."
     left_out = " ".join(analyzed.levels_left_out(result.levels))
     if left_out:

@@ -16,7 +16,7 @@ from dicom_node.results import codes
 from dicom_node.results.modules import plain
 from dicom_node.results.sr import analyzed, composition, outcome
 from dicom_node.results.sr.figures import rounded
-from dicom_node.results.sr.summary import Said, items, of_the_model, slide_of, status_of
+from dicom_node.results.sr.summary import Said, because, items, of_the_model, slide_of, status_of
 from engines.manifest.whole import Manifest
 from inference.case.values import CaseResult
 from inference.types import NotAssessable, Prediction
@@ -81,7 +81,7 @@ def _slide(one: SlideSaid) -> str:
     use = "Used."
     if isinstance(one.result, NotAssessable):
         reason = codes.REASONS[one.result.reason].meaning
-        use = f"Left out. {reason}: {one.result.detail}"
+        use = f"Left out. {because(reason, one.result.detail)}"
     return f"{one.short} {slide_of(one.own)} {use}"
 
 
@@ -94,7 +94,10 @@ def _answer(
     if result.refusal or result.numbers is None:
         reason, detail = result.refusal or (None, "")
         meaning = codes.REASONS[reason].meaning if reason else "No numbers"
-        yield codes.SAID_CASE_JUDGED, " ".join(filter(None, [f"No. {meaning}: {detail}", warned]))
+        yield (
+            codes.SAID_CASE_JUDGED,
+            " ".join(filter(None, [f"No. {because(meaning, detail)}", warned])),
+        )
         yield codes.SAID_RESULT, "None: no number is given."
         return
     if len(used) < len(slides):

@@ -9,18 +9,14 @@ from highdicom.sr import (
     Measurement,
     PlanarROIMeasurementsAndQualitativeEvaluations,
     QualitativeEvaluation,
-    RelationshipTypeValues,
-    TextContentItem,
-    TrackingIdentifier,
 )
 from pydicom.sr.coding import Code
 
 from dicom_node.results import codes
 from dicom_node.results.identity import ResultNames
-from dicom_node.results.modules import plain
-from dicom_node.results.sr import regions
 from dicom_node.results.sr.classes.sentences import beside_of, ends_of, result_of, standing_of
 from dicom_node.results.sr.figures import percent
+from dicom_node.results.sr.grouping import on_tissue, tracking
 from dicom_node.results.sr.measurements import number
 from engines.manifest.outputs import ClassOutput
 from engines.manifest.uncertainty import Unknown
@@ -45,30 +41,14 @@ def class_groups(
     for index, output in enumerate(manifest.classifications):
         why = result.not_assessed.get(output.name, "")
         found = None if why else standing_of(result, output)
-        said = (why,) if found is None else (result_of(output, found), *beside_of(output))
-        text = plain(f"classes of {output.name} {index + 1}").replace("(", "").replace(")", "")
-        group = PlanarROIMeasurementsAndQualitativeEvaluations(
-            tracking_identifier=TrackingIdentifier(
-                uid=names.uid("tracking classes", index), identifier=text
-            ),
-            referenced_region=regions.tissue_outline(result),
-            finding_type=codes.concept(output.code),
-            measurements=list(_measurements(output, result)) if found else None,
-            qualitative_evaluations=[
-                _coded(output, found),
-                *evaluations,
-                *(_unsure(output) if found else ()),
-            ],
+        yield on_tissue(
+            result,
+            tracking(names, "classes", index, f"classes of {output.name}"),
+            codes.concept(output.code),
+            list(_measurements(output, result)) if found else [],
+            [_coded(output, found), *evaluations, *(_unsure(output) if found else ())],
+            (why,) if found is None else (result_of(output, found), *beside_of(output)),
         )
-        for sentence in said:
-            group[0].ContentSequence.append(
-                TextContentItem(
-                    name=CodedConcept.from_code(codes.COMMENT),
-                    value=plain(sentence),
-                    relationship_type=RelationshipTypeValues.CONTAINS,
-                )
-            )
-        yield group
 
 
 def _coded(output: ClassOutput, found: Standing | None) -> QualitativeEvaluation:

@@ -74,7 +74,10 @@ def beside_of(output: ClassOutput) -> Iterator[str]:
     if output.floor:
         yield f"A class is named from {percent(output.floor)} % on."
     else:
-        yield "From which probability on a class may be named is not stated."
+        yield (
+            "No floor is stated by the model: its most probable class is named, however low its "
+            "probability."
+        )
     yield _sure(output)
     yield (
         f"The model knows these {len(output.classes)} classes only: what is none of them cannot be "
