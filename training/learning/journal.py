@@ -95,7 +95,7 @@ class Journal:
     def clear_checkpoints(self) -> None:
         """Removes the checkpoints of a finished fit; its results no longer need them."""
         for path in self.directory.glob("*.ckpt"):
-            path.unlink()
+            path.unlink(missing_ok=True)  # two runs may end the same unit
 
     def _path(self, phase: str) -> Path:
         return self.directory / f"{phase.replace('/', '.')}.ckpt"
