@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from inference.units import WRITTEN
+from inference.outputs.units import WRITTEN
 
 
 def evidence_of(report: Dataset) -> frozenset[str]:

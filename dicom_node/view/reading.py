@@ -23,7 +23,7 @@ from dicom_node.view.items import (
     value_of,
     walk,
 )
-from inference.units import for_people
+from inference.outputs.units import for_people
 
 _MEASUREMENTS = ("126010", "DCM")
 _IMAGE_LIBRARY = ("111028", "DCM")

@@ -8,6 +8,8 @@ from types import ModuleType
 
 import pytest
 from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
 from result_inputs import PROVENANCE, manifest, prediction, refusal, volume
 
 from dicom_node.ledger.ledger import Ledger
@@ -38,7 +40,10 @@ def note(monkeypatch):
 
     def make(making: Making) -> list[BuiltObject]:
         ds = Dataset()
-        ds.SOPClassUID = NOTE.uid
+        ds.file_meta = FileMetaDataset()
+        ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        ds.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+        ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = NOTE.uid
         ds.SeriesNumber = making.series_number + 9
         ds.ContentDescription = " ".join(b.kind for b in making.made)
         return [BuiltObject("note", making.slide.key, ds)]

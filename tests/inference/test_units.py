@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from inference.units import for_people
+from inference.outputs.units import for_people
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,8 @@ from dicom_node.results.overlay.drawing import (
 from dicom_node.results.overlay.font_files import font_file
 from dicom_node.results.seg.layers import Layer, layer_of
 from inference.errors import SlideUnreadable
+from inference.outputs.units import for_people
 from inference.types import Prediction, SlideGeometry
-from inference.units import for_people
 
 LONGEST_PX = 2048
 _LEAST_WIDTH_PX = 1024

@@ -21,8 +21,8 @@ from dicom_node.results.pdf.said import Said
 from dicom_node.results.pdf.text import MOST_PLACES, height_of, mm
 from dicom_node.results.seg.layers import Layer
 from dicom_node.results.sr.derived import to_pixels
+from inference.outputs.units import for_people
 from inference.types import SlideGeometry
-from inference.units import for_people
 
 EDGE = 14 * mm
 """Of the page, at each side."""

@@ -16,7 +16,7 @@ from dicom_node.results import codes
 from dicom_node.results.language.speaking import number, phrase
 from dicom_node.results.language.tree import language_of
 from dicom_node.results.sr.derived import children, meaning_of, name_of, number_of
-from inference.units import WRITTEN, for_people
+from inference.outputs.units import WRITTEN, for_people
 
 _LIBRARY = ("111028", "DCM")
 _TRACKING = ("112039", "DCM")

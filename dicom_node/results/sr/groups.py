@@ -21,9 +21,8 @@ from dicom_node.results.seg.layer import algorithm_parameters
 from dicom_node.results.sr import regions
 from dicom_node.results.sr.classes.groups import class_groups
 from dicom_node.results.sr.figures import heatmap_of, rounded, told_maps
-from dicom_node.results.sr.grouping import comment, tracking
 from dicom_node.results.sr.measured import measured_groups
-from dicom_node.results.sr.measurements import measurements_of, number
+from dicom_node.results.sr.measurements import comment, measurements_of, number, tracking
 from engines.manifest.outputs import HeatmapOutput
 from engines.manifest.uncertainty import Unknown
 from engines.manifest.whole import Manifest

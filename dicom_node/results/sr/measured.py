@@ -18,8 +18,7 @@ from dicom_node.results import codes
 from dicom_node.results.identity import ResultNames
 from dicom_node.results.modules import plain
 from dicom_node.results.sr import composition
-from dicom_node.results.sr.grouping import on_tissue, tracking
-from dicom_node.results.sr.measurements import number
+from dicom_node.results.sr.measurements import number, on_tissue, tracking
 from engines.manifest.outputs import MeasureOutput
 from engines.manifest.uncertainty import Unknown
 from engines.manifest.whole import Manifest

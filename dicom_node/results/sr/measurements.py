@@ -1,19 +1,27 @@
-"""Numbers of a slide as measurements (PS3.16 TID 300), each with its interval where it has one."""
+"""Numbers of a slide as measurements (PS3.16 TID 300), each with its interval where it has one; how
+groups of them begin (TID 1410, 1501) and what these say."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias, TypeVar
 
 from highdicom.sr import (
     CodedConcept,
     Measurement,
+    MeasurementsAndQualitativeEvaluations,
+    PlanarROIMeasurementsAndQualitativeEvaluations,
+    QualitativeEvaluation,
     RelationshipTypeValues,
     TextContentItem,
+    TrackingIdentifier,
 )
 from pydicom.sr.coding import Code
 
 from dicom_node.results import codes
+from dicom_node.results.identity import ResultNames
+from dicom_node.results.modules import plain
+from dicom_node.results.sr import regions
 from dicom_node.results.sr.figures import (
     above,
     findings_of,
@@ -130,3 +138,42 @@ def _promised(values: dict[str, _T], name: str) -> _T:
     if name in values:
         return values[name]
     raise ValueError(f"the manifest promises {name}; the result holds {sorted(values)}")
+
+
+def on_tissue(
+    result: Prediction,
+    identifier: TrackingIdentifier,
+    finding: CodedConcept,
+    measurements: Sequence[Measurement],
+    evaluations: Sequence[QualitativeEvaluation],
+    sentences: Iterable[str],
+) -> PlanarROIMeasurementsAndQualitativeEvaluations:
+    """A group on the outline of the tissue, with sentences as comments."""
+    group = PlanarROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=identifier,
+        referenced_region=regions.tissue_outline(result),
+        finding_type=finding,
+        measurements=measurements,
+        qualitative_evaluations=evaluations,
+    )
+    comment(group, map(plain, sentences))
+    return group
+
+
+def tracking(names: ResultNames, role: str, index: int, text: str = "") -> TrackingIdentifier:
+    """Of the `index`-th group of a role; `text` names it, or the role does. Without parentheses: a
+    viewer parses what stands in them."""
+    told = plain(f"{text or role} {index + 1}").replace("(", "").replace(")", "")
+    return TrackingIdentifier(uid=names.uid(f"tracking {role}", index), identifier=told)
+
+
+def comment(group: MeasurementsAndQualitativeEvaluations, sentences: Iterable[str]) -> None:
+    """Appends comments; highdicom's groups have no argument for text."""
+    for sentence in sentences:
+        group[0].ContentSequence.append(
+            TextContentItem(
+                name=CodedConcept.from_code(codes.COMMENT),
+                value=sentence,
+                relationship_type=RelationshipTypeValues.CONTAINS,
+            )
+        )

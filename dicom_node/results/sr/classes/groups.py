@@ -16,8 +16,7 @@ from dicom_node.results import codes
 from dicom_node.results.identity import ResultNames
 from dicom_node.results.sr.classes.sentences import beside_of, ends_of, result_of, standing_of
 from dicom_node.results.sr.figures import percent
-from dicom_node.results.sr.grouping import on_tissue, tracking
-from dicom_node.results.sr.measurements import number
+from dicom_node.results.sr.measurements import number, on_tissue, tracking
 from engines.manifest.outputs import ClassOutput
 from engines.manifest.uncertainty import Unknown
 from engines.manifest.whole import Manifest
