@@ -44,7 +44,7 @@ POINTS: dict[str, Patch] = {
     "in analyze, before the prediction is written": (archive, "save", "before"),
     "in analyze, after the prediction is written": (archive, "save", "after"),
     "between analyze and build": (workflow.StudyWorkflow, "build_results", "before"),
-    "in build, after one object": (outputs, "write_file", "after"),
+    "in build, after one object": (outputs, "write_built", "after"),
     "in build, after the rows are written": (Deliveries, "start", "after"),
 }
 
