@@ -5,12 +5,19 @@ from __future__ import annotations
 import signal
 
 import pytest
-from crashing import PROOF_POINTS, PURGE_POINTS
+from crashing import ALL_POINTS, PROOF_POINTS, PURGE_POINTS
 from keeping_pacs import keeping_pacs
 from matrix import thinned
 from nodes import ROOT, node, orthanc, storescp, storescu, study_of, wait_for
 
 from dicom_node.ledger.states import Proof, State
+
+
+@pytest.mark.parametrize("point", ALL_POINTS)
+def test_every_point_of_a_kill_is_a_function_of_the_product(point):
+    owner, name, when = ALL_POINTS[point]
+    assert callable(getattr(owner, name))
+    assert when in ("before", "after")
 
 
 @pytest.mark.parametrize("point", thinned(PROOF_POINTS, 2))

@@ -15,7 +15,7 @@ from dicom_node.work import outputs
 SIGN = "about to write a result"
 
 if __name__ == "__main__":
-    original = outputs.write_file
+    original = outputs.write_built
     seconds = float(sys.argv[1])
 
     def late(*arguments: Any, **named: Any) -> Any:
@@ -24,5 +24,5 @@ if __name__ == "__main__":
         time.sleep(seconds)
         return original(*arguments, **named)
 
-    setattr(outputs, "write_file", late)  # noqa: B010  # a plain assignment is refused by mypy
+    setattr(outputs, "write_built", late)  # noqa: B010  # a plain assignment is refused by mypy
     sys.exit(main(sys.argv[2:]))
