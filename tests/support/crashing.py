@@ -125,21 +125,24 @@ RECOVER_POINTS: dict[str, Patch] = {
 }
 
 
+ALL_POINTS = (
+    POINTS
+    | CASE_POINTS
+    | AHEAD_POINTS
+    | EARLY_POINTS
+    | READY_POINTS
+    | EGRESS_POINTS
+    | PROOF_POINTS
+    | REQUEST_POINTS
+    | PROMISE_POINTS
+    | PURGE_POINTS
+    | RECOVER_POINTS
+)
+
+
 def arm(point: str, nth: int) -> None:
     """Wrap the function of a point so that its `nth` call is the last thing the process does."""
-    owner, name, when = (
-        POINTS
-        | CASE_POINTS
-        | AHEAD_POINTS
-        | EARLY_POINTS
-        | READY_POINTS
-        | EGRESS_POINTS
-        | PROOF_POINTS
-        | REQUEST_POINTS
-        | PROMISE_POINTS
-        | PURGE_POINTS
-        | RECOVER_POINTS
-    )[point]
+    owner, name, when = ALL_POINTS[point]
     original: Callable[..., Any] = getattr(owner, name)
     calls = itertools.count(1)
 
