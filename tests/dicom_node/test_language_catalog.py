@@ -44,7 +44,7 @@ NOT_FOR_READERS = (
     "of slide ", "unexpected ", "ISO_10918", "FeatureCollection", "<font",
     # Of a library, or a pattern; and stains by their names in the standard.
     "extraneous bytes", "unknown JFIF", "bad ICC marker", "Invalid SOS", "ISO[", "HAS ",
-    "eosin stain", "%Y-%m-%d", "stopped after", "instead of RST",
+    "eosin stain", "%Y-%m-%d", "stopped after", "stopped while", "instead of RST",
     "finest level has", "allow_fixture = true", "building the results", "the worker died",
     # Names of attributes.
     "Body Part Examined", "Study Instance UID", "Series Instance UID",

@@ -72,7 +72,7 @@ def test_the_report_counts_each_reason_with_its_area_and_the_sums_agree(made):
 
 def test_document_and_page_say_what_the_report_says(made):
     objects, folder = made
-    sentence = said(objects["report"]).split(" Whether ")[0]
+    sentence = said(objects["report"]).split(" Whether ")[0].replace(" mm2", " mm²")
     (sheet,) = PdfReader(io.BytesIO(objects["summary"].EncapsulatedDocument)).pages
     squeezed = "".join(sheet.extract_text().split())
     assert "".join(sentence.split()) in squeezed
