@@ -73,8 +73,11 @@ class Encoded:
 
     def file(self) -> bytes:
         """The file (PS3.10 7.1), with what the open elements hold now."""
-        head, bare = BytesIO(), Dataset()
-        bare.file_meta = self._dataset.file_meta
+        head, bare, meta = BytesIO(), Dataset(), self._dataset.file_meta
+        for keyword in ("SOPClassUID", "SOPInstanceUID"):  # pydicom takes them from the object
+            if f"MediaStorage{keyword}" not in meta and keyword in self._dataset:
+                setattr(meta, f"MediaStorage{keyword}", self._dataset[keyword].value)
+        bare.file_meta = meta
         dcmwrite(head, bare, enforce_file_format=True)
         return head.getvalue() + b"".join(map(_joined, self._parts))
 

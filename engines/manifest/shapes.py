@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from math import prod
 
 from engines.manifest.outputs import (
     ClassOutput,
@@ -26,12 +27,13 @@ def wrong_numbers(outputs: Iterable[Output], graphs: Mapping[str, Graph]) -> str
         graph = output.graph if isinstance(output, HeatmapOutput) else "aggregator"
         shape = next(t.shape for t in graphs[graph].outputs if t.name == output.tensor)
         if isinstance(output, ScoreOutput):
-            expected, fits = "[] or [1]", shape in ((), (1,))
+            expected, fits = "[] or [1]", _many(shape) == 1
         elif isinstance(output, SurvivalOutput):
             count = len(output.times_months)
-            expected, fits = f"[{count}], a number for each time", shape == (count,)
+            expected, fits = f"[{count}], a number for each time", _many(shape) == count
         else:
-            fits = bool(output.classes) or (len(shape) == 1 and isinstance(shape[0], str))
+            is_by_tile = bool(shape) and isinstance(shape[0], str) and _many(shape[1:]) == 1
+            fits = bool(output.classes) or is_by_tile
             expected = "[N], a number for each tile"
         if not fits:
             return (
@@ -39,6 +41,11 @@ def wrong_numbers(outputs: Iterable[Output], graphs: Mapping[str, Graph]) -> str
                 f"{list(shape)}, expected {expected}"
             )
     return ""
+
+
+def _many(shape: Sequence[int | str]) -> int | None:
+    """How many numbers a tensor holds, axes of one included; None where that is open."""
+    return None if any(isinstance(axis, str) for axis in shape) else prod(map(int, shape))
 
 
 def wrong_tiles(encoder: Graph, wanted: TileInput) -> str:

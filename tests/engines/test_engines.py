@@ -257,6 +257,7 @@ def only_four_tiles(path):
 def test_too_little_memory_is_told_before_anything_is_compiled(bundle_dir, engine):
     values = manifest()
     values["input"] |= {"tile_px": 1024, "batch": 1024}
+    values["graphs"]["encoder"]["inputs"][0]["shape"] = ["N", 1024, 1024, 3]
     (bundle_dir / "manifest.json").write_text(json.dumps(values))
     write_sums(bundle_dir)
     with (

@@ -24,7 +24,9 @@ MAP = {
     "kind": "map", "name": "tissue", "shows": "finding", "graph": "encoder", "tensor": "features",
     "category": TUMOR, "type": TUMOR, "description": "Tests.", "classes": CLASSES,
 }  # fmt: skip
-SPOTS = {key: value for key, value in MAP.items() if key != "classes"} | {"name": "spots"}
+SPOTS = {key: value for key, value in MAP.items() if key != "classes"} | {
+    "name": "spots", "tensor": "tumor",
+}  # fmt: skip
 FLOORED, CUT = SPOTS | {"floor": 0.1}, SPOTS | {"threshold": 0.5}
 CALIBRATED = SPOTS | {
     "uncertainty": {"how": "calibration", "slope": 1, "intercept": 0, "data": "tests", "count": 9}
