@@ -69,7 +69,8 @@ def cohort(extracted, work):
         weight = np.where(light, share, 1 - share)
         rows = rng.choice(len(light), 24, p=weight / weight.sum())
         path = work / "bags" / f"S{at:02d}.h5"
-        write_h5(path, found.feats[rows], found.coords[rows], replace(origin, slide=f"S{at:02d}"))
+        of = replace(origin, slide=path.stem, slide_digest=f"{origin.slide_digest}-{at}")
+        write_h5(path, found.feats[rows], found.coords[rows], of)
         patient = f"TCGA-{10 + at % 12}-{at:04d}"
         death = rng.exponential(40 * np.exp(-3 * (share - 0.5)))
         visit = rng.uniform(5, 120)
