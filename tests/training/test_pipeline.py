@@ -167,7 +167,7 @@ def test_a_fold_that_fails_ends_the_run_and_the_folds_that_run_beside_it(built, 
     try:
         until(lambda: log.exists() and "inner" in log.read_text(), seconds=300)
         broken.open("wb").close()
-        assert fit.wait(timeout=60) == 1
+        assert fit.wait(timeout=60) == 3, (run / "said").read_text()
         assert "fit.failed" in (run / "said").read_text()
         length = log.stat().st_size
         time.sleep(1)

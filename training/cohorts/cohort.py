@@ -19,7 +19,7 @@ from training.cohorts.checks import (
 )
 from training.cohorts.folds import (
     complete,
-    refuse_empty_folds,
+    empty_folds,
     refuse_shared_sites,
     site_folds,
 )
@@ -170,8 +170,8 @@ def _folded(patients: pd.DataFrame, task: Task) -> tuple[pd.DataFrame, list[str]
         )
     folded = patients.copy()
     folded["fold_official"] = complete(known, strata)
-    if known.notna().any():
-        refuse_empty_folds(folded["fold_official"])
+    if empty := empty_folds(folded["fold_official"]):
+        notes.append(f"nobody in fold {', '.join(map(str, empty))}: not to be scored")
     if "fold_site" not in folded:
         folded["fold_site"] = site_folds(folded["site"], strata)
     if (folded["fold_site"] == NO_FOLD).any():
