@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from dicom_node.view.segments import class_of, geometry_of, look_up, places_of
+from inference.outputs.units import for_people
 from inference.types import SlideGeometry
 
 _ALPHA = 255
@@ -74,7 +75,7 @@ def _of_file(path: Path, geometry: SlideGeometry, shape: tuple[int, int]) -> lis
             pixels[look_up(mask, at).reshape(shape) > 0] = (*rgb, _ALPHA)
             label = str(segment.SegmentLabel).partition(" (")[0]
             shown.append(ClassShown(meaning, rgb, bool(mask.any()), label))
-        described = str(own[0][1].get("SegmentDescription", ""))
+        described = for_people(str(own[0][1].get("SegmentDescription", "")))
         maps.append(ClassMap(name, described, pixels, tuple(shown)))
     return maps
 

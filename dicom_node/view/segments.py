@@ -15,6 +15,7 @@ from pydicom import Dataset, dcmread
 from dicom_node.view.items import evidence_of
 from dicom_node.view.pictures import to_pixels
 from inference.heatmap import color
+from inference.outputs.units import for_people
 from inference.types import SlideGeometry
 
 CLEAREST, DENSEST = 64, 240
@@ -116,7 +117,7 @@ def _heatmaps(
             name=str(segment.SegmentLabel),
             shows=_type_of(segment),
             tracking=str(segment.get("TrackingID", "")),
-            description=str(segment.get("SegmentDescription", "")),
+            description=for_people(str(segment.get("SegmentDescription", ""))),
             lowest=float(values[values > 0].min(initial=1.0)),
             highest=float(values.max(initial=0.0)),
             area_mm2=float((values > 0).sum()) * theirs.spacing_row_mm * theirs.spacing_col_mm,
@@ -136,7 +137,7 @@ def _regions(path: Path, seg: hd.seg.Segmentation, geometry: SlideGeometry) -> I
         placed = to_pixels(geometry, _to_mm(theirs, pieces)).reshape(-1, 2, 2)
         yield Region(
             name=str(segment.SegmentLabel),
-            description=str(segment.get("SegmentDescription", "")),
+            description=for_people(str(segment.get("SegmentDescription", ""))),
             area_mm2=area,
             borders=tuple(((a[0], a[1]), (b[0], b[1])) for a, b in placed.tolist()),
         )

@@ -6,9 +6,9 @@ import re
 
 WRITTEN = {"mm2": "mm²", "um": "µm"}
 """By what UCUM calls them."""
-# Behind a number only, and before an end or "per": "um" is a word in German.
+# Behind a number only, and not where German goes on from it: "um" is a word there.
 _IN_A_SENTENCE = re.compile(
-    r"(?<=\d )(?:(mm2)\b|(um)(?=$|[.,;:)/](?!\w)|/px\b| (?:per|je) Pixel\b))", re.IGNORECASE
+    r"(?<=\d )(?:mm2\b|um\b(?! (?:\d|d(?:as|em|en|er|ie)\b|eine?[mnrs]?\b)))", re.IGNORECASE
 )
 
 

@@ -78,6 +78,7 @@ def test_document_and_page_say_what_the_report_says(made):
     assert "".join(sentence.split()) in squeezed
     page = " ".join((folder / "p.html").read_text("utf-8").split())
     assert sentence in page
+    assert re.findall(r"\d (?:um|mm2)\b", page + sheet.extract_text()) == []
 
 
 def test_a_reason_that_nothing_was_left_out_for_is_not_told(made):
