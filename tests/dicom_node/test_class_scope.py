@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from class_students import CLASSES, DIAGNOSIS, class_student, diagnosis
 from form_inputs import ALL_KINDS
+from opening import all_open
 from pydicom import Dataset, dcmread
 from result_inputs import PROVENANCE
 from tissue_students import of_organ, slide
@@ -23,8 +23,7 @@ from dicom_node.results.language.speaking import sentences
 from dicom_node.results.making import BuiltObject, Making
 from dicom_node.view.page.slide_page import write_page
 from dicom_node.view.reading import read_groups
-from engines.bundle import open_bundle
-from engines.runtime import Runtime, open_runtime
+from engines.runtime import Runtime
 from inference import archive, predict
 from inference.case.predict import of_any_amount, predict_case
 from inference.slide.files import SlideFiles
@@ -47,11 +46,8 @@ def runtimes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Run
         "any": class_student(folder / "any", scores=True),
         "case": class_student(folder / "case", output=lung | {"uncertainty": around}, unit="case"),
     }
-    with ExitStack() as opened:
-        yield {
-            name: opened.enter_context(open_runtime(open_bundle(root), engine="onnxruntime"))
-            for name, root in bundles.items()
-        }
+    with all_open(bundles) as runtimes:
+        yield runtimes
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pypdfium2
 import pytest
 from bundles import TILE_PX
 from form_inputs import ALL_KINDS
+from opening import all_open
 from pydicom import Dataset, dcmread
 from result_inputs import PROVENANCE
 from tissue_students import (
@@ -92,11 +92,8 @@ def runtimes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Run
         "classes alone": tissue_student(folder / "alone", threshold=None),
         "case": tissue_student(folder / "case", unit="case"),
     }
-    with ExitStack() as opened:
-        yield {
-            name: opened.enter_context(open_runtime(open_bundle(root), engine="onnxruntime"))
-            for name, root in bundles.items()
-        }
+    with all_open(bundles) as runtimes:
+        yield runtimes
 
 
 @pytest.fixture(scope="module")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
 from form_inputs import ALL_KINDS
+from opening import all_open
 from pydicom import dcmread
 from result_inputs import PROVENANCE
 from specimen_cases import METASTATIC
@@ -23,8 +23,7 @@ from dicom_node.results.files import write
 from dicom_node.results.language.speaking import sentences
 from dicom_node.results.making import BuiltObject, Making
 from dicom_node.view.reading import read_groups
-from engines.bundle import open_bundle
-from engines.runtime import Runtime, open_runtime
+from engines.runtime import Runtime
 from inference import predict
 from inference.case.predict import of_any_amount, predict_case
 from inference.slide.files import SlideFiles
@@ -46,11 +45,8 @@ def runtimes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Run
         "some": tissue_student(folder / "some", [], organs=organs),
         "case": tissue_student(folder / "case", [], organs=organs, unit="case"),
     }
-    with ExitStack() as opened:
-        yield {
-            name: opened.enter_context(open_runtime(open_bundle(root), engine="onnxruntime"))
-            for name, root in bundles.items()
-        }
+    with all_open(bundles) as runtimes:
+        yield runtimes
 
 
 @pytest.fixture(scope="module")

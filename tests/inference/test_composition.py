@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from bundles import manifest as tiny
 from bundles import write_sums
+from opening import all_open
 from tiny_slides import write_level
 from tissue_students import (
     SIDE,
@@ -81,11 +81,8 @@ def slides(tmp_path_factory: pytest.TempPathFactory) -> dict[str, SlideFiles]:
 
 @pytest.fixture(scope="module")
 def runtimes(bundles: dict[str, Path]) -> Iterator[dict[str, Runtime]]:
-    with ExitStack() as opened:
-        yield {
-            name: opened.enter_context(open_runtime(open_bundle(root), engine="onnxruntime"))
-            for name, root in bundles.items()
-        }
+    with all_open(bundles) as runtimes:
+        yield runtimes
 
 
 def told(found: Prediction | NotAssessable) -> Prediction:
