@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from engines.manifest.values import Strict
 
+SMALLEST_TILE, LARGEST_TILE = 32, 1024
+"""Pixels of a side."""
+
 
 class Tensor(Strict):
     """One input or output of a graph. A dimension is a size or the name of a dynamic axis."""
@@ -28,7 +31,7 @@ class Graph(Strict):
 class TileInput(Strict):
     """Tiles the encoder takes: uint8 RGB [N, tile_px, tile_px, 3] at `mpp` um per pixel."""
 
-    tile_px: Annotated[int, Field(ge=32, le=1024)]
+    tile_px: Annotated[int, Field(ge=SMALLEST_TILE, le=LARGEST_TILE)]
     mpp: Annotated[float, Field(gt=0.05, lt=10)]
     mpp_tolerance: Annotated[float, Field(ge=0, le=0.5)]
     """Relative spacing difference up to which level pixels are used without resampling."""

@@ -167,6 +167,168 @@ def test_a_graph_that_holds_the_number_of_its_example_is_refused(tmp_path):
         make_encoder(request(source, tmp_path / "bundle"))
 
 
+def changed(folder, change, **how):
+    """The network above after `change(model)`, and its weights."""
+    source, weights = network(folder, **how)
+    model = onnx.load(source)
+    change(model)
+    onnx.save(model, source)
+    return source, weights
+
+
+def _renamed(names):
+    def change(model):
+        for node in model.graph.node:
+            for places in (node.input, node.output):
+                for at, name in enumerate(places):
+                    places[at] = names.get(name, name)
+        for tensor in (*model.graph.input, *model.graph.output, *model.graph.initializer):
+            tensor.name = names.get(tensor.name, tensor.name)
+
+    return change
+
+
+def _weights_first_among_inputs(model):
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 3, TILE_PX, TILE_PX])
+    weights = helper.make_tensor_value_info("w", TensorProto.FLOAT, [5, 3, 8, 8])
+    del model.graph.input[:]
+    model.graph.input.extend([weights, image])
+    model.ir_version = 3
+
+
+def _pooled_in_a_branch(model):
+    def body(name, operator):
+        out = helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+        return helper.make_graph(
+            [helper.make_node(operator, ["positive"], [name])], name, [], [out]
+        )
+
+    model.graph.initializer.append(numpy_helper.from_array(np.array(True), "yes"))
+    branches = {"then_branch": body("m", "GlobalAveragePool"), "else_branch": body("x", "Abs")}
+    node = helper.make_node("If", ["yes"], ["pooled"], **branches)
+    model.graph.node[2].CopyFrom(node)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _renamed({"maps": "features"}),
+        _renamed({"maps": "tiles", "w": "features"}),
+        _renamed({"image": "features", "vector": "tiles", "maps": "colors"}),
+        _renamed({"w": "net/tiles", "maps": "shift"}),
+        _weights_first_among_inputs,
+        _pooled_in_a_branch,
+    ],
+)
+def test_names_and_forms_of_a_file_change_no_feature(change, tmp_path):
+    source, weights = changed(tmp_path, change)
+    bundle = make_encoder(request(source, tmp_path / "bundle"))
+    tiles = probe_tiles(TILE_PX)
+    found = run_graph(bundle / "encoder.onnx", {"tiles": tiles})["features"]
+    assert np.allclose(found, by_hand(tiles, weights), atol=1e-5)
+
+
+def _of_type(kind):
+    def change(model):
+        model.graph.node.append(helper.make_node("Cast", ["vector"], ["cast"], to=kind))
+        model.graph.output[0].CopyFrom(helper.make_tensor_value_info("cast", kind, ["N", 5]))
+
+    return change
+
+
+def _times(value):
+    def change(model):
+        factor = numpy_helper.from_array(np.array(value, np.float32), "factor")
+        model.graph.initializer.append(factor)
+        model.graph.node.append(helper.make_node("Mul", ["vector", "factor"], ["times"]))
+        model.graph.output[0].name = "times"
+
+    return change
+
+
+def _side(side):
+    def change(model):
+        model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = side
+        model.graph.input[0].type.tensor_type.shape.dim[3].dim_value = side
+
+    return change
+
+
+def _random(model):
+    model.graph.node.append(helper.make_node("RandomNormalLike", ["vector"], ["noise"]))
+    model.graph.node.append(helper.make_node("Add", ["vector", "noise"], ["sum"]))
+    model.graph.output[0].name = "sum"
+
+
+def _no_operator(model):
+    model.graph.output[0].name = "w"
+
+
+def _later_opset(model):
+    model.opset_import[0].version = 99
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (_of_type(TensorProto.DOUBLE), "found an output cast that is not float32"),
+        (_of_type(TensorProto.INT64), "found an output cast that is not float32"),
+        (_times(0.0), "found the same features for noise and for a smooth tile"),
+        (_times(np.nan), "no finite numbers for 2 of 2 tiles"),
+        (_times(np.inf), "no finite numbers for 2 of 2 tiles"),
+        (_side(100_000), "found tiles of 100000 px, expected 32 to 1024"),
+        (_side(8), "found tiles of 8 px, expected 32 to 1024"),
+        (_random, "or draws at random"),
+        (_no_operator, "that no operator computes"),
+        (_later_opset, "found opset 99, expected at most"),
+    ],
+)
+def test_features_that_cannot_be_meant_are_refused_with_a_sentence(change, sentence, tmp_path):
+    source, _ = changed(tmp_path, change)
+    with pytest.raises(TrainingError, match=sentence):
+        make_encoder(request(source, tmp_path / "bundle"))
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_graph_of_sixteen_tiles_at_once_is_refused(tmp_path):
+    source, _ = network(tmp_path, batch=16)
+    with pytest.raises(TrainingError, match="found a graph of 16 tiles at once, expected any"):
+        make_encoder(request(source, tmp_path / "bundle"))
+
+
+def with_weights_beside(folder, name, weights):
+    source, _ = changed(
+        folder,
+        lambda model: model.graph.initializer[0].CopyFrom(numpy_helper.from_array(weights, "w")),
+    )
+    model = onnx.load(source)
+    onnx.save(model, source, save_as_external_data=True, location=name, size_threshold=0)
+    return source
+
+
+def test_weights_in_a_file_of_any_name_are_part_of_the_digest(tmp_path):
+    digests = []
+    for at in range(2):
+        folder = tmp_path / str(at)
+        folder.mkdir()
+        weights = np.random.default_rng(at).normal(0, 0.3, (5, 3, 8, 8)).astype(np.float32)
+        source = with_weights_beside(folder, "any.bin", weights)
+        bundle = make_encoder(request(source, folder / "bundle"))
+        digests.append(open_bundle(bundle).manifest.training.digest)
+        tiles = probe_tiles(TILE_PX)
+        found = run_graph(bundle / "encoder.onnx", {"tiles": tiles})["features"]
+        assert np.allclose(found, by_hand(tiles, weights), atol=1e-5)
+    assert (tmp_path / "0/net.onnx").read_bytes() == (tmp_path / "1/net.onnx").read_bytes()
+    assert digests[0] != digests[1]
+
+
+def test_weights_that_were_not_copied_along_are_missed_by_name(tmp_path):
+    source = with_weights_beside(tmp_path, "any.bin", np.ones((5, 3, 8, 8), np.float32))
+    (tmp_path / "any.bin").unlink()
+    with pytest.raises(TrainingError, match=r"found no file any\.bin beside it"):
+        make_encoder(request(source, tmp_path / "bundle"))
+
+
 def test_a_folder_with_files_is_left_as_it_is(tmp_path):
     source, _ = network(tmp_path)
     with pytest.raises(TrainingError, match="expected a new or empty directory"):

@@ -14,9 +14,11 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import onnx
 import pytest
 from bundles import write_bundle
 from letters import MPP, drawn, tiny_at_letter_scale
+from onnx import TensorProto, helper, numpy_helper
 from ports import free_port
 from profiles import swapped_primaries
 from pydicom import dcmread
@@ -188,6 +190,51 @@ def test_an_encoder_that_does_not_fit_gets_a_sentence(tiny, tiny_bundle, tmp_pat
             open_encoder(name)
     with pytest.raises(TrainingError, match=r"uint8 \[2, 16, 16, 3\], expected uint8"):
         tiny(np.zeros((2, 16, 16, 3), np.uint8))
+
+
+def raw_graph(folder, *, held=None, factor=1.0):
+    """uint8 tiles [N, 32, 32, 3] to their mean colors [N, 3], its weights in a file beside it."""
+    nodes = [
+        helper.make_node("Cast", ["tiles"], ["numbers"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["numbers", "factor"], ["scaled"]),
+        helper.make_node("ReduceMean", ["scaled", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Reshape", ["mean", "shape"], ["features"]),
+    ]
+    graph = helper.make_graph(
+        nodes, "raw",
+        [helper.make_tensor_value_info("tiles", TensorProto.UINT8, ["N", 32, 32, 3])],
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", 3])],
+        [numpy_helper.from_array(np.array([1, 2]), "axes"),
+         numpy_helper.from_array(np.array([held or -1, 3]), "shape"),
+         numpy_helper.from_array(np.full((32, 1, 3), factor, np.float32), "factor")],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    place = {"location": "factor.bin", "size_threshold": 100, "save_as_external_data": True}
+    onnx.save(model, folder / "raw.onnx", **place)
+    return str(folder / "raw.onnx")
+
+
+def test_the_digest_of_a_graph_covers_weights_that_lie_beside_it(tmp_path):
+    found = []
+    for factor in (1.0, 2.0):
+        with open_encoder(raw_graph(tmp_path, factor=factor)) as encoder:
+            tiles = np.full((4, 32, 32, 3), 7, np.uint8)
+            assert np.allclose(encoder(tiles), 7 * factor)
+            found.append(encoder.digest)
+    assert found[0] != found[1]
+
+
+def test_a_graph_of_tiles_that_cannot_be_used_is_refused_when_it_is_opened(tmp_path):
+    for changes, sentence in [
+        ({"held": 1}, "does not take 2 tiles"),
+        ({"factor": np.nan}, "no finite numbers for 2 of 2 tiles"),
+    ]:
+        with pytest.raises(TrainingError, match=sentence):
+            open_encoder(raw_graph(tmp_path, **changes))
+    name = raw_graph(tmp_path)
+    (tmp_path / "factor.bin").unlink()
+    with pytest.raises(TrainingError, match=r"found no file factor\.bin beside it"):
+        open_encoder(name)
 
 
 def timm_works() -> bool:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from training.errors import TrainingError
 from training.learning.graphs import PARITY, run, write_graph
+from training.tiles.encoders import require_vectors
 
 if TYPE_CHECKING:
     from torch import nn
@@ -103,7 +104,8 @@ def _written(source: str, module: nn.Module, tile_px: int, out: Path) -> tuple[f
     tiles = torch.from_numpy(sample_tiles(tile_px))
     with torch.inference_mode():
         found = module(tiles)
-    require_vectors(source, list(found.shape), len(tiles))
+    require_vectors(source, found.numpy(), len(tiles))
+    require_told_apart(source, found.numpy())
     path = write_graph(
         "encoder",
         module,
@@ -133,10 +135,11 @@ def sample_tiles(tile_px: int) -> NDArray[np.uint8]:
     return np.stack([noise, smooth])
 
 
-def require_vectors(source: str, shape: list[int], tiles: int) -> None:
-    """Raises TrainingError for outputs that are not one vector for each tile."""
-    if len(shape) != 2 or shape[0] != tiles:
+def require_told_apart(source: str, features: NDArray[np.generic]) -> None:
+    """Raises TrainingError where tiles [N, T, T, 3] that look unlike have the same features [N, D]:
+    a network whose weights were never read gives them, and so does one of zeros."""
+    if len(features) > 1 and (features == features[:1]).all():
         raise TrainingError(
-            f"{source}: found output {shape} of {tiles} tiles, expected [{tiles}, D], one vector a "
-            "tile; choose a model that pools"
+            f"{source}: found the same features for noise and for a smooth tile, expected others: "
+            "it does not look at the tile; export the network again, with its weights"
         )

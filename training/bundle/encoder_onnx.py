@@ -7,31 +7,32 @@ size that the graph holds of its example is found.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
-from onnx import TensorProto, compose, helper, numpy_helper, version_converter
-from onnx.utils import Extractor
-from onnxruntime.capi import onnxruntime_pybind11_state as broken
+from onnx import TensorProto, compose, helper, numpy_helper
 
 from training.bundle.encoder_graph import (
     FEATURES,
-    MOST_BYTES,
     Colors,
     EncoderGraph,
-    require_vectors,
+    require_told_apart,
     said,
     sample_tiles,
 )
+from training.bundle.encoder_source import OnnxSource, opset_of, read_source, shape_of
 from training.errors import TrainingError
 from training.learning.compilable import compilable
-from training.learning.graphs import OPSET, PARITY, run
-from training.tiles.encoders import digest_of
+from training.learning.graphs import PARITY, run
+from training.tiles.encoders import require_vectors
+from training.tiles.onnx_files import digest_of_onnx, graphs_within, refusals
 
 _RAW = "It takes uint8 tiles; colors are normalized inside, as its authors did it."
+_INSIDE = "net/"
+"""Before the names of a source whose own names are those of its new surroundings."""
 
 
 def from_onnx(path: Path, colors: Colors | None, out: Path) -> EncoderGraph:
@@ -40,24 +41,21 @@ def from_onnx(path: Path, colors: Colors | None, out: Path) -> EncoderGraph:
     The file has one input, uint8 [N, T, T, 3], or float32 [N, 3, T, T] with `colors`; and one
     output, or one named `features`, float32 [N, D].
     """
-    model = _read(path)
-    tile_px, is_raw = _tile_px(path, model, colors)
-    output = _chosen(path, model)
-    plain = _needed(_at_opset(path, model), output)
-    given = plain.graph.input[0].name
-    made = (
-        _renamed(plain, given, output) if is_raw else _behind_colors(plain, given, output, colors)
-    )
-    del made.opset_import[:]
-    made.opset_import.append(helper.make_opsetid("", _opset(plain)))
-    _name_axes(made)
+    source = read_source(path, colors)
+    wanted = _wanted(source, colors)
     target = out / "encoder.onnx"
-    onnx.save(compilable(made), target)
-    gap, largest = _compare(path, target, given, output, sample_tiles(tile_px), colors)
+    try:
+        onnx.save(compilable(_made(source, colors)), target)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise TrainingError(
+            f"{path}: found a graph that contradicts itself ({error}); export the network again"
+        ) from error
+    gap = _gap_of(source, target, wanted)
+    largest = float(np.abs(wanted).max())
     return EncoderGraph(
         source=path.name,
-        digest=digest_of(path, path.with_name(path.name + ".data")),
-        tile_px=tile_px,
+        digest=digest_of_onnx(path),
+        tile_px=source.tile_px,
         colors=_RAW if colors is None else said(colors),
         gap=gap,
         limit=_limit(largest),
@@ -65,131 +63,54 @@ def from_onnx(path: Path, colors: Colors | None, out: Path) -> EncoderGraph:
     )
 
 
-def _read(path: Path) -> onnx.ModelProto:
-    if not path.is_file():
-        raise TrainingError(f"{path}: found no file, expected an ONNX encoder; name another")
-    data = path.with_name(path.name + ".data")
-    if path.stat().st_size + (data.stat().st_size if data.is_file() else 0) > MOST_BYTES:
-        raise TrainingError(
-            f"{path}: found more than 2 GB, expected what one ONNX file takes; choose a smaller one"
-        )
-    try:
-        model = onnx.load(path)
-        onnx.checker.check_model(model)
-    except (onnx.checker.ValidationError, ValueError, OSError, RuntimeError) as error:
-        raise TrainingError(f"{path}: found no ONNX graph that is whole ({error})") from error
-    except DecodeError as error:
-        raise TrainingError(f"{path}: found no ONNX file; export the network again") from error
+def _made(source: OnnxSource, colors: Colors | None) -> onnx.ModelProto:
+    """From `tiles` to `features`, at the source's opset."""
+    made = _named(source) if colors is None else _behind_colors(source, colors)
+    del made.opset_import[:]
+    made.opset_import.append(helper.make_opsetid("", opset_of(source.model)))
+    _name_axes(made)
+    return made
+
+
+def _named(source: OnnxSource) -> onnx.ModelProto:
+    """The source with input `tiles` and output `features`."""
+    model, given, output = onnx.ModelProto(), source.given, source.output
+    model.CopyFrom(source.model)
+    if _names(model.graph) & ({"tiles", FEATURES} - {given, output}):
+        model = compose.add_prefix(model, _INSIDE)
+        given, output = _INSIDE + given, _INSIDE + output
+    _rename(model.graph, {given: "tiles", output: FEATURES})
     return model
 
 
-def _tile_px(path: Path, model: onnx.ModelProto, colors: Colors | None) -> tuple[int, bool]:
-    """Side of a tile, and whether the graph takes uint8 tiles."""
-    weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = [tensor for tensor in model.graph.input if tensor.name not in weights]
-    kinds = [(t.type.tensor_type.elem_type, _shape(t)) for t in inputs]
-    if len(kinds) == 1 and len(kinds[0][1]) == 4:
-        kind, (_, *rest) = kinds[0]
-        if kind == TensorProto.UINT8 and rest[2] == 3 and isinstance(rest[0], int):
-            if colors is not None:
-                raise TrainingError(
-                    f"{path}: found uint8 tiles as input and --mean, expected one of them: what "
-                    "takes uint8 normalizes inside; leave --mean and --std out"
-                )
-            if rest[0] == rest[1]:
-                return rest[0], True
-        if kind == TensorProto.FLOAT and rest[0] == 3 and isinstance(rest[1], int):
-            if colors is None:
-                raise TrainingError(
-                    f"{path}: found float colors as input, expected --mean and --std of its "
-                    "authors, three numbers each: a file does not say them"
-                )
-            if rest[1] == rest[2]:
-                return rest[1], False
-    raise TrainingError(
-        f"{path}: found inputs {kinds}, expected one of uint8 [N, T, T, 3] or float32 "
-        "[N, 3, T, T]; export it so"
-    )
+def _names(graph: onnx.GraphProto) -> set[str]:
+    """Of every tensor, those of the graphs within it too."""
+    names = {tensor.name for tensor in (*graph.input, *graph.output, *graph.initializer)}
+    names |= {name for node in graph.node for name in (*node.input, *node.output)}
+    return names.union(*(_names(inner) for inner in graphs_within(graph)))
 
 
-def _shape(tensor: onnx.ValueInfoProto) -> list[int | str]:
-    return [d.dim_value if d.HasField("dim_value") else d.dim_param
-            for d in tensor.type.tensor_type.shape.dim]  # fmt: skip
-
-
-def _chosen(path: Path, model: onnx.ModelProto) -> str:
-    names = [tensor.name for tensor in model.graph.output]
-    if len(names) == 1 or FEATURES in names:
-        return FEATURES if FEATURES in names else names[0]
-    raise TrainingError(
-        f"{path}: found outputs {names}, expected one, or one named {FEATURES}; rename it"
-    )
-
-
-def _needed(model: onnx.ModelProto, output: str) -> onnx.ModelProto:
-    """What computes that output alone: heads beside it would be compiled and never asked."""
-    if len(model.graph.output) == 1:
-        return model
-    taken = [tensor.name for tensor in model.graph.input]
-    return Extractor(model).extract_model(taken, [output])
-
-
-def _at_opset(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph in operators of OPSET where it is older."""
-    own = _opset(model)
-    foreign = sorted({o.domain for o in model.opset_import} - {"", "ai.onnx"})
-    used = sorted({n.domain for n in model.graph.node} & set(foreign))
-    if used:
-        raise TrainingError(
-            f"{path}: found operators of {', '.join(used)}, expected those of ONNX alone: no GPU's "
-            "compiler takes others; export it without"
-        )
-    if own >= OPSET:
-        return model
-    try:
-        return version_converter.convert_version(model, OPSET)
-    except (RuntimeError, version_converter.ConvertError) as error:
-        raise TrainingError(
-            f"{path}: found opset {own} that cannot be brought to {OPSET} ({error}); export it "
-            f"at opset {OPSET}"
-        ) from error
-
-
-def _opset(model: onnx.ModelProto) -> int:
-    return max(
-        (int(o.version) for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0
-    )
-
-
-def _renamed(model: onnx.ModelProto, given: str, output: str) -> onnx.ModelProto:
-    """The same with input `tiles` and the one output `features`."""
-    said = onnx.ModelProto()
-    said.CopyFrom(model)
-    graph = said.graph
-    for tensor in [t for t in graph.output if t.name != output]:
-        graph.output.remove(tensor)
-    names = {given: "tiles", output: FEATURES}
+def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
+    """Gives tensors other names, in the graphs within too: they see those outside."""
     for node in graph.node:
         for places in (node.input, node.output):
             for at, name in enumerate(places):
                 places[at] = names.get(name, name)
     for tensor in (*graph.input, *graph.output, *graph.value_info):
         tensor.name = names.get(tensor.name, tensor.name)
-    return said
+    for inner in graphs_within(graph):
+        _rename(inner, names)
 
 
-def _behind_colors(
-    model: onnx.ModelProto, given: str, output: str, colors: Colors | None
-) -> onnx.ModelProto:
+def _behind_colors(source: OnnxSource, colors: Colors) -> onnx.ModelProto:
     """The graph behind Cast, Transpose and the normalization of colors."""
-    assert colors is not None
-    tile_px = int(_shape(model.graph.input[0])[2])
-    body = compose.add_prefix(_renamed(model, given, output), "net/")
-    head = _head(colors, tile_px)
-    front = helper.make_model(head, opset_imports=[helper.make_opsetid("", _opset(body))])
+    body = compose.add_prefix(source.model, _INSIDE)
+    head = _head(colors, source.tile_px)
+    front = helper.make_model(head, opset_imports=[helper.make_opsetid("", opset_of(body))])
     front.ir_version = body.ir_version
-    joined = compose.merge_models(front, body, io_map=[("colors", "net/tiles")])
-    return _renamed(joined, "tiles", f"net/{FEATURES}")
+    joined = compose.merge_models(front, body, io_map=[("colors", _INSIDE + source.given)])
+    _rename(joined.graph, {_INSIDE + source.output: FEATURES})
+    return joined
 
 
 def _head(colors: Colors, tile_px: int) -> onnx.GraphProto:
@@ -213,41 +134,43 @@ def _head(colors: Colors, tile_px: int) -> onnx.GraphProto:
 
 def _name_axes(model: onnx.ModelProto) -> None:
     """Both ends have N tiles; whether the graph computes so is compared afterwards."""
-    for tensor in (model.graph.input[0], model.graph.output[0]):
-        first = tensor.type.tensor_type.shape.dim[0]
-        first.ClearField("dim_value")
-        first.dim_param = "N"
+    (tiles,), (features,) = model.graph.input, model.graph.output
+    kind = tiles.type.tensor_type.elem_type
+    tiles.CopyFrom(helper.make_tensor_value_info("tiles", kind, ["N", *shape_of(tiles)[1:]]))
+    features.CopyFrom(helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, ["N", None]))
     del model.graph.value_info[:]  # a size of the example may be among them
 
 
-def _compare(
-    path: Path,
-    made: Path,
-    given: str,
-    output: str,
-    tiles: NDArray[np.uint8],
-    colors: Colors | None,
-) -> tuple[float, float]:
-    """Largest difference from the source, tile by tile, alone and together; largest feature."""
-    source = [_of_source(path, given, output, tile, colors) for tile in tiles]
-    wanted = np.concatenate(source)
+def _wanted(source: OnnxSource, colors: Colors | None) -> NDArray[np.generic]:
+    """What the file itself says of the sample, tile by tile. Raises TrainingError where that is
+    not one vector a tile, or the same for both."""
+    name, tiles = source.path.name, sample_tiles(source.tile_px)
+    wanted = np.concatenate(list(_of_source(source, tiles, colors)))
+    require_vectors(name, wanted, len(tiles))
+    require_told_apart(name, wanted)
+    return wanted
+
+
+def _gap_of(source: OnnxSource, made: Path, wanted: NDArray[np.generic]) -> float:
+    """Largest difference of the graph from its source, on tiles alone and together."""
+    path, tiles = source.path, sample_tiles(source.tile_px)
     try:
         together = run(made, {"tiles": np.concatenate([tiles] * 3)})[FEATURES]
         alone = np.concatenate([run(made, {"tiles": tile[None]})[FEATURES] for tile in tiles])
-    except (broken.Fail, broken.InvalidArgument, broken.RuntimeException) as error:
+    except refusals() as error:
         raise TrainingError(
             f"{path}: found a graph that does not take any number of tiles ({error}), expected it "
             "to; export it with a free first axis"
         ) from error
-    require_vectors(path.name, list(together.shape), 3 * len(tiles))
-    expected = np.concatenate([wanted] * 3)
-    gap = max(_gap(together, expected), _gap(alone, wanted))
+    require_vectors(path.name, together, 3 * len(tiles))
+    gap = max(_gap(together, np.concatenate([wanted] * 3)), _gap(alone, wanted))
     if not gap <= _limit(float(np.abs(wanted).max())):
         raise TrainingError(
             f"{path}: found features that differ by {gap:g} from the source's, expected at most "
-            f"{PARITY:g} of the largest: the graph computes tiles that are together otherwise"
+            f"{PARITY:g} of the largest: the graph computes tiles that are together otherwise, or "
+            "draws at random; export it for inference"
         )
-    return gap, float(np.abs(wanted).max())
+    return gap
 
 
 def _limit(largest: float) -> float:
@@ -262,11 +185,20 @@ def _gap(found: NDArray[np.generic], wanted: NDArray[np.generic]) -> float:
 
 
 def _of_source(
-    path: Path, given: str, output: str, tile: NDArray[np.uint8], colors: Colors | None
-) -> NDArray[np.generic]:
-    """The source's features [1, D] of a tile, colors normalized here as its authors state."""
-    if colors is None:
-        return run(path, {given: tile[None]})[output]
-    mean, std = (np.array(v, np.float64) for v in (colors.mean, colors.std))
-    pixels = ((tile / 255 - mean) / std).astype(np.float32).transpose(2, 0, 1)[None]
-    return run(path, {given: np.ascontiguousarray(pixels)})[output]
+    source: OnnxSource, tiles: NDArray[np.uint8], colors: Colors | None
+) -> Iterator[NDArray[np.generic]]:
+    """The file's own output of each tile, colors normalized here as its authors state."""
+    for tile in tiles:
+        pixels: NDArray[np.generic] = tile[None]
+        if colors is not None:
+            mean, std = (np.array(v, np.float64) for v in (colors.mean, colors.std))
+            scaled = ((tile / 255 - mean) / std).astype(np.float32).transpose(2, 0, 1)[None]
+            pixels = np.ascontiguousarray(scaled)
+        try:
+            found = run(source.path, {source.given: pixels})[source.output]
+        except refusals() as error:
+            raise TrainingError(
+                f"{source.path}: found a graph that does not take one tile ({error}), expected any "
+                "number; export it with a free first axis"
+            ) from error
+        yield np.atleast_1d(found)

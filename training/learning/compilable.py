@@ -75,6 +75,8 @@ def _moved(graph: onnx.GraphProto, name: str) -> tuple[list[onnx.NodeProto], lis
     waiting = [name]
     while waiting:
         at = waiting.pop()
+        if at in outside or at in _seen_within(graph):
+            return [], []
         for node in graph.node:
             if at not in node.input:
                 continue
@@ -85,14 +87,23 @@ def _moved(graph: onnx.GraphProto, name: str) -> tuple[list[onnx.NodeProto], lis
                 waiting += node.output
             else:
                 return [], []
-        if at in outside:
-            return [], []
     return moves, casts
 
 
+def _seen_within(graph: onnx.GraphProto) -> set[str]:
+    """Tensors that bodies of branches and loops take from outside, and their own."""
+    names: set[str] = set()
+    for node in graph.node:
+        for attribute in node.attribute:
+            for body in (attribute.g, *attribute.graphs):
+                names |= {name for inner in body.node for name in inner.input} | _seen_within(body)
+                names |= {output.name for output in body.output}
+    return names
+
+
 def _drop_identities(graph: onnx.GraphProto) -> None:
-    outside = {output.name for output in graph.output}
-    for node in [n for n in graph.node if n.op_type == "Identity" and n.output[0] not in outside]:
+    kept = {output.name for output in graph.output} | _seen_within(graph)
+    for node in [n for n in graph.node if n.op_type == "Identity" and n.output[0] not in kept]:
         for other in graph.node:
             for at, name in enumerate(other.input):
                 if name == node.output[0]:

@@ -11,7 +11,6 @@ local-dir:FOLDER        a downloaded copy of such a model (config.json and weigh
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from engines.bundle import MANIFEST_FILE, open_bundle, shipped_bundles
 from engines.errors import BundleRejected, DeviceFailed, EngineMissing
 from engines.runtime import open_runtime
 from training.errors import TrainingError
+from training.tiles.onnx_files import digest_of_onnx, refusals
 
 Tiles = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -126,7 +126,7 @@ def _bundle_encoder(name: str, threads: int) -> Encoder:
 
     return Encoder(
         name=f"{bundle.manifest.name} {bundle.manifest.version}",
-        digest=digest_of(bundle.file(graph.file)),
+        digest=digest_of_onnx(bundle.file(graph.file)),
         engine=runtime.engine,
         width=tensor.shape[-1],
         tile_px=wanted.tile_px,
@@ -143,15 +143,14 @@ def _bundle_encoder(name: str, threads: int) -> Encoder:
 def _onnx_encoder(path: Path, threads: int) -> Encoder:
     import onnxruntime  # seconds to load
 
-    if not path.is_file():
-        raise TrainingError(f"{path}: found no file, expected an ONNX encoder; name another.")
+    digest = digest_of_onnx(path)
     onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    broken = onnxruntime.capi.onnxruntime_pybind11_state
+    broken = refusals()
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except (broken.InvalidProtobuf, broken.InvalidGraph, broken.Fail, broken.NoSuchFile) as error:
+    except broken as error:
         raise TrainingError(f"{path}: found no ONNX graph that loads ({error}).") from error
     tile_px = _onnx_tile_px(session, path)
     given, outputs = session.get_inputs()[0].name, [o.name for o in session.get_outputs()]
@@ -162,14 +161,21 @@ def _onnx_encoder(path: Path, threads: int) -> Encoder:
         )
 
     def run(tiles: Tiles) -> Floats:
-        return np.asarray(session.run([chosen], {given: tiles})[0])
+        try:
+            return np.asarray(session.run([chosen], {given: tiles})[0])
+        except broken as error:
+            raise TrainingError(
+                f"{path}: found a graph that does not take {len(tiles)} tiles ({error}), expected "
+                "any number; export it with a free first axis."
+            ) from error
 
-    width = run(np.zeros((1, tile_px, tile_px, 3), np.uint8)).shape[-1]
+    found = run(np.zeros((2, tile_px, tile_px, 3), np.uint8))
+    require_vectors(path.name, found, 2)
     return Encoder(
         name=path.name,
-        digest=digest_of(path, path.with_name(path.name + ".data")),
+        digest=digest,
         engine=f"onnxruntime {onnxruntime.__version__} CPU",
-        width=width,
+        width=found.shape[1],
         tile_px=tile_px,
         mpp=None,
         mpp_tolerance=MPP_TOLERANCE,
@@ -215,10 +221,20 @@ def _timm_encoder(name: str, threads: int) -> Encoder:
     )
 
 
-def digest_of(*paths: Path) -> str:
-    """SHA-256 over those of the files that are there."""
-    digest = hashlib.sha256()
-    for path in paths:
-        if path.is_file():
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
+def require_vectors(source: str, found: NDArray[np.generic], tiles: int) -> None:
+    """Raises TrainingError for outputs that are not one vector of numbers for each tile."""
+    shape = list(found.shape)
+    if len(shape) != 2 or shape[0] != tiles or not shape[1]:
+        raise TrainingError(
+            f"{source}: found output {shape} of {tiles} tiles, expected [{tiles}, D], one vector a "
+            "tile; choose a model that pools"
+        )
+    if found.dtype != np.float32:
+        raise TrainingError(
+            f"{source}: found features of {found.dtype}, expected float32; export it so"
+        )
+    if wrong := int(np.count_nonzero(~np.isfinite(found).all(axis=1))):
+        raise TrainingError(
+            f"{source}: found features that are no finite numbers for {wrong} of {tiles} tiles; "
+            "export the network again, or choose another"
+        )
