@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,45 @@ def whole(path: Path) -> Iterator[BinaryIO]:
         part.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A new folder to fill; when the block ends, its files are at `path`, durable, in one move.
+
+    An empty folder that is there is filled instead, which takes a move for each file: it may be
+    where a disk is mounted. When the block raises, nothing of it is left. Raises OSError, of files
+    at `path` too.
+    """
+    path = path.resolve()
+    has_place = path.is_dir()
+    part = (path / "new" if has_place else path).with_name(
+        f".{path.name}.{secrets.token_hex(4)}{SUFFIX}"
+    )
+    part.mkdir(parents=True)
+    try:
+        yield part
+        _sync_below(part)
+        if not has_place:
+            part.rename(path)
+        else:
+            for file in sorted(part.iterdir()):
+                file.rename(path / file.name)
+            part.rmdir()
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    sync_folder(path if has_place else path.parent)
+
+
+def _sync_below(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_dir():
+            sync_folder(path)
+        else:
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    sync_folder(folder)
 
 
 def sync_folder(folder: Path) -> None:

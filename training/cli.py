@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import sys
 from collections.abc import Sequence
@@ -64,15 +65,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"dicom-train: {error}\n")
         return REFUSED
     except OSError as error:  # of a path that was given, or of a disk
-        name = error.filename or "a file"
-        sys.stderr.write(
-            f"dicom-train: {name}: found that it cannot be read or written "
-            f"({error.strerror or error}), expected a path, rights and room for it; "
-            "mend that and give the command again: what is finished is kept\n"
-        )
+        sys.stderr.write(f"dicom-train: {_said(error)}: what is finished is kept\n")
         return REFUSED
     except KeyboardInterrupt:
         return 130
+
+
+def _said(error: OSError) -> str:
+    name = error.filename2 or error.filename
+    where = f"{name}: " if name else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return (
+            f"{where}found no room left to write ({error.strerror}), expected some where the "
+            "output goes and in TMPDIR; make room and give the command again"
+        )
+    return (
+        f"{where or 'a file: '}found that it cannot be read or written "
+        f"({error.strerror or error}), expected a path and rights for it; mend that and give the "
+        "command again"
+    )
 
 
 def _parser(chosen: str | None) -> argparse.ArgumentParser:

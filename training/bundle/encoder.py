@@ -8,8 +8,6 @@ its source and tried on the node's own engine.
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +20,7 @@ from engines.bundle import MANIFEST_FILE, Bundle, open_bundle, shipped_bundles
 from engines.errors import BundleRejected, EngineMissing
 from engines.manifest.reading import newest
 from engines.runtime import open_runtime
+from inference.durable import whole_folder
 from training.bundle.encoder_graph import (
     FEATURES,
     HIPT_PREFIX,
@@ -104,11 +103,8 @@ def make_encoder(request: EncoderRequest) -> Path:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise TrainingError(f"{out}: found files, expected a new or empty directory; give another")
     request = _completed(request)
-    with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / "bundle"
-        made.mkdir()
+    with whole_folder(out) as made:
         engine = _write(request, made)
-        shutil.copytree(made, out, dirs_exist_ok=True)
     print(f"{request.source}: opened on {engine}")
     return out
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from engines.bundle import Bundle, open_bundle
 from engines.errors import BundleRejected
 from engines.manifest.values import Code
+from inference.durable import whole_folder
 from training.bundle.card import card
 from training.bundle.classes.figures import figures
 from training.bundle.classes.output import FLOOR, write_joined
@@ -85,9 +86,17 @@ def export(request: Request) -> Path:
         content["status"] = "fixture"
     require_manifest(content)
     out = request.out
-    out.mkdir(parents=True, exist_ok=True)
-    if any(out.iterdir()):
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise TrainingError(f"{out}: found files, expected a new or empty directory; give another")
+    with whole_folder(out) as made:
+        _write(student, source, content, request.name, made)
+    return out
+
+
+def _write(
+    student: Student, source: Bundle, content: Mapping[str, Any], name: str, out: Path
+) -> None:
+    """Everything of the bundle, and opens it."""
     encoder = source.manifest.graphs["encoder"]
     shutil.copyfile(source.file(encoder.file), out / "encoder.onnx")
     if student.survival:
@@ -101,10 +110,9 @@ def export(request: Request) -> Path:
         given |= {COARSE_FEATURES: np.ascontiguousarray(known[::2])}
     write_probe(["encoder", "aggregator"], given, out)
     write_manifest(content, out)
-    (out / "card.md").write_text(card(student, request.name), encoding="utf-8")
+    (out / "card.md").write_text(card(student, name), encoding="utf-8")
     write_sums(out)
     open_bundle(str(out))
-    return out
 
 
 def better_method(run: Path) -> str | None:

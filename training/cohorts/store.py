@@ -7,14 +7,13 @@ them, so a file that changed since is found when the cohort is loaded.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from inference.durable import whole_folder
 from training.cohorts.given.reading import stored
 from training.cohorts.material import Bag, Cohort, Drop, Material, Task
 from training.cohorts.second_grid import COLUMN, read_second
@@ -32,10 +31,7 @@ def write(cohort: Cohort, folder: Path, report: str) -> None:
     """
     if folder.exists():
         raise TrainingError(f"found {folder}, expected a new folder: choose another or remove it")
-    # A folder of many files appears in one move; `durable.whole` writes one file.
-    part = folder.with_name(f"{folder.name}.part-{os.getpid()}")
-    part.mkdir(parents=True)
-    try:
+    with whole_folder(folder) as part:
         head = {
             "format": FORMAT,
             "name": cohort.name,
@@ -58,9 +54,6 @@ def write(cohort: Cohort, folder: Path, report: str) -> None:
         for name, block in cohort.privileged.items():
             block.to_csv(part / f"privileged-{name}.csv", index_label="patient")
         (part / "report.txt").write_text(report, encoding="utf-8")
-        part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)  # what is left of a write that failed
 
 
 def read(folder: Path) -> tuple[Material, str]:

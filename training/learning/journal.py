@@ -59,7 +59,9 @@ class Journal:
         path = self.directory / "log.csv"
         with path.open(newline="", encoding="utf-8") as stored:
             lines = list(csv.reader(stored))
-        kept = [at for at in lines if at[0] != phase or int(at[1]) <= epoch]
+        header, *rows = lines or [["phase", "epoch", "name", "value"]]
+        written = [at for at in rows if len(at) == len(header) and at[1].isdigit()]  # torn: a kill
+        kept = [header, *(at for at in written if at[0] != phase or int(at[1]) <= epoch)]
         text = io.StringIO()
         csv.writer(text).writerows(kept)
         with whole(path) as file:  # as the checkpoints: a kill here loses no line
@@ -72,9 +74,11 @@ class Journal:
         return time.monotonic() - self._saved_at >= self._every_s
 
     def save(self, phase: str, state: dict[str, object]) -> None:
-        """Replaces the checkpoint of `phase`."""
+        """Replaces the checkpoint of `phase`. Raises OSError, of a full disk too."""
+        packed = io.BytesIO()  # torch makes a RuntimeError without a reason of a disk's error
+        torch.save(state, packed)
         with whole(self._path(phase)) as file:
-            torch.save(state, file)
+            file.write(packed.getbuffer())
         self._saved_at = time.monotonic()
 
     def saved(self, phase: str) -> dict[str, object] | None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from inference.durable import whole
 from training.page.tables import list_table
 from training.page.task import task_sections
 from training.scoring.evaluate import Evaluation
@@ -44,7 +45,8 @@ def write_html(evaluation: Evaluation, path: Path) -> None:
         _reading(evaluation),
         _cohorts(evaluation),
     ]
-    path.write_text(template.substitute(title=title, body="\n".join(body)), encoding="utf-8")
+    with whole(path) as file:
+        file.write(template.substitute(title=title, body="\n".join(body)).encode())
 
 
 def write_json(evaluation: Evaluation, path: Path) -> None:
@@ -56,7 +58,8 @@ def write_json(evaluation: Evaluation, path: Path) -> None:
         "tasks": evaluation.tasks,
         "runs": [{"run": run, "units": units} for run, units in evaluation.runs],
     }
-    path.write_text(json.dumps(_plain(content), allow_nan=False) + "\n", encoding="utf-8")
+    with whole(path) as file:
+        file.write((json.dumps(_plain(content), allow_nan=False) + "\n").encode())
 
 
 def _plain(value: Any) -> Any:  # any dataclass below Evaluation to what json writes
