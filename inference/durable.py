@@ -63,6 +63,35 @@ def whole_folder(path: Path) -> Iterator[Path]:
     sync_folder(path if has_place else path.parent)
 
 
+def put_together(source: Path, target: Path, last: str) -> None:
+    """Puts the files of one folder, those below it too, into another that has some of them.
+
+    All are written beside their places before the first is moved, `last` is moved at the end: where
+    there is no room, what is in `target` stays as it is. Raises OSError.
+    """
+    names = sorted(p.relative_to(source) for p in source.rglob("*") if not p.is_dir())
+    names.sort(key=lambda name: str(name) == last)
+    staged: list[tuple[Path, Path]] = []
+    try:
+        for name in names:
+            place = target / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            part = place.with_name(f".{place.name}.{secrets.token_hex(4)}{SUFFIX}")
+            staged.append((part, place))
+            with (source / name).open("rb") as given, part.open("xb") as file:
+                shutil.copyfileobj(given, file)
+                file.flush()
+                os.fsync(file.fileno())
+        for part, place in staged:
+            part.replace(place)
+    except BaseException:
+        for part, _ in staged:
+            part.unlink(missing_ok=True)
+        raise
+    for folder in {place.parent for _, place in staged}:
+        sync_folder(folder)
+
+
 def _sync_below(folder: Path) -> None:
     for path in folder.rglob("*"):
         if path.is_dir():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from inference.durable import sweep, whole
+from inference.durable import put_together, sweep, whole, whole_folder
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -64,3 +64,62 @@ def test_what_a_killed_writer_left_is_swept_and_nothing_else(tmp_path: Path) -> 
     assert sweep(tmp_path) == 1
     assert os.listdir(folder) == ["result"]
     assert other.exists()
+
+
+def fill_and_fail(path: Path) -> None:
+    with whole_folder(path) as made:
+        (made / "first").write_bytes(b"1")
+        raise OSError("no room")
+
+
+def fill_where_another_was_faster(path: Path) -> None:
+    with whole_folder(path) as made:
+        (made / "inside").write_bytes(b"new")
+        path.mkdir()
+        (path / "kept").write_bytes(b"old")
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_folder_is_there_with_all_its_files_or_not_at_all(tmp_path: Path, exists: bool) -> None:
+    path = tmp_path / "bundles" / "mine"
+    if exists:
+        path.mkdir(parents=True)
+    with pytest.raises(OSError, match="no room"):
+        fill_and_fail(path)
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == []
+    with whole_folder(path) as made:
+        (made / "first").write_bytes(b"1")
+        (made / "plans").mkdir()
+        (made / "plans" / "second").write_bytes(b"2")
+        assert not path.is_dir() or not (path / "first").exists()
+    assert sorted(str(p.relative_to(path)) for p in path.rglob("*")) == [
+        "first", "plans", "plans/second",
+    ]  # fmt: skip
+    assert os.listdir(path.parent) == ["mine"]
+
+
+def test_a_folder_with_files_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(OSError, match="mine"):
+        fill_where_another_was_faster(tmp_path / "mine" / "first")
+    assert (tmp_path / "mine" / "first" / "kept").read_bytes() == b"old"
+    assert os.listdir(tmp_path / "mine") == ["first"]
+
+
+def test_files_are_put_into_a_folder_together_or_none_is(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    target.mkdir()
+    (target / "manifest").write_bytes(b"old")
+    (target / "stays").write_bytes(b"beside")
+    (source / "manifest").write_bytes(b"new")
+    (source / "sums").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError):
+        put_together(source, target, "sums")
+    assert (target / "manifest").read_bytes() == b"old"
+    assert sorted(os.listdir(target)) == ["manifest", "stays"]
+    (source / "sums").unlink()
+    (source / "sums").write_bytes(b"sums")
+    put_together(source, target, "sums")
+    assert (target / "manifest").read_bytes() == b"new"
+    assert sorted(os.listdir(target)) == ["manifest", "stays", "sums"]

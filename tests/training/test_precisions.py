@@ -85,6 +85,13 @@ def test_forms_are_made_measured_and_run_by_the_engine(bundle: Path, drawn: Mate
         assert not np.array_equal(cheap, exact)
 
 
+def test_a_bundle_stays_as_it_was_where_the_last_form_fails(bundle: Path, drawn: Material) -> None:
+    before = open_bundle(bundle).digest
+    with pytest.raises(KeyError):
+        add_precisions(bundle, drawn, ["fp16", "nonsense"])  # type: ignore[list-item]
+    assert open_bundle(bundle).digest == before
+
+
 def test_the_card_says_what_each_form_costs_and_only_once(bundle: Path, drawn: Material) -> None:
     for _ in range(2):
         found = add_precisions(bundle, drawn, ["fp16"])

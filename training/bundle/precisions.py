@@ -19,13 +19,14 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from engines.bundle import MANIFEST_FILE, open_bundle
+from engines.bundle import MANIFEST_FILE, SUMS_FILE, open_bundle
 from engines.errors import BundleRejected, EngineMissing
 from engines.known import ENGINES
 from engines.manifest.precision import Precision, PrecisionLimits
 from engines.manifest.reading import manifest_of, newest
 from engines.names import Engine, FormName
 from engines.runtime import Runtime, open_unexamined
+from inference.durable import put_together
 from training.bundle.costs import Bags, costs
 from training.bundle.forms import CARES, Care, Tiles, halve, quantize
 from training.errors import TrainingError
@@ -73,19 +74,23 @@ def add_precisions(
     """
     content = newest(json.loads((root / MANIFEST_FILE).read_text(encoding="utf-8")))
     limits = manifest_of(content).precision_limits
-    found = []
-    for name in names:
-        try:
-            found.append(_added(root, name, material, limits))
-        except EngineMissing as missing:
-            log.warning("precision.left_out", precision=name, reason=str(missing))
-    content["precisions"] = [p.model_dump(mode="json", exclude_none=True) for p in found]
-    content["shipped_precision"] = shipped(found, limits)
-    write_manifest(content, root)
-    card = root / "card.md"
-    text = card.read_text(encoding="utf-8").partition(_HEADING)[0].rstrip()
-    card.write_text(f"{text}\n\n{table(found, limits)}", encoding="utf-8")
-    write_sums(root)
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "bundle"  # it takes minutes: a kill leaves the bundle as it was
+        shutil.copytree(root, made, ignore=shutil.ignore_patterns("plans"))
+        found = []
+        for name in names:
+            try:
+                found.append(_added(made, name, material, limits))
+            except EngineMissing as missing:
+                log.warning("precision.left_out", precision=name, reason=str(missing))
+        content["precisions"] = [p.model_dump(mode="json", exclude_none=True) for p in found]
+        content["shipped_precision"] = shipped(found, limits)
+        write_manifest(content, made)
+        card = made / "card.md"
+        text = card.read_text(encoding="utf-8").partition(_HEADING)[0].rstrip()
+        card.write_text(f"{text}\n\n{table(found, limits)}", encoding="utf-8")
+        write_sums(made)
+        put_together(made, root, SUMS_FILE)
     return found
 
 
