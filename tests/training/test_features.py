@@ -228,6 +228,7 @@ def test_a_graph_of_tiles_that_cannot_be_used_is_refused_when_it_is_opened(tmp_p
     for changes, sentence in [
         ({"held": 1}, "does not take 2 tiles"),
         ({"factor": np.nan}, "no finite numbers for 2 of 2 tiles"),
+        ({"factor": 0.0}, "found the same features for noise and for a smooth tile"),
     ]:
         with pytest.raises(TrainingError, match=sentence):
             open_encoder(raw_graph(tmp_path, **changes))

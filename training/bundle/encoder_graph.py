@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from training.errors import TrainingError
 from training.learning.graphs import PARITY, run, write_graph
-from training.tiles.encoders import require_vectors
+from training.tiles.vectors import require_told_apart, require_vectors
 
 if TYPE_CHECKING:
     from torch import nn
@@ -133,13 +133,3 @@ def sample_tiles(tile_px: int) -> NDArray[np.uint8]:
     smooth = np.stack([np.tile(ramp, (tile_px, 1)), np.tile(ramp[::-1], (tile_px, 1)),
                        np.tile(ramp[:, None], (1, tile_px))], axis=2)  # fmt: skip
     return np.stack([noise, smooth])
-
-
-def require_told_apart(source: str, features: NDArray[np.generic]) -> None:
-    """Raises TrainingError where tiles [N, T, T, 3] that look unlike have the same features [N, D]:
-    a network whose weights were never read gives them, and so does one of zeros."""
-    if len(features) > 1 and (features == features[:1]).all():
-        raise TrainingError(
-            f"{source}: found the same features for noise and for a smooth tile, expected others: "
-            "it does not look at the tile; export the network again, with its weights"
-        )

@@ -19,7 +19,6 @@ from training.bundle.encoder_graph import (
     FEATURES,
     Colors,
     EncoderGraph,
-    require_told_apart,
     said,
     sample_tiles,
 )
@@ -27,8 +26,8 @@ from training.bundle.encoder_source import OnnxSource, opset_of, read_source, sh
 from training.errors import TrainingError
 from training.learning.compilable import compilable
 from training.learning.graphs import PARITY, run
-from training.tiles.encoders import require_vectors
 from training.tiles.onnx_files import digest_of_onnx, graphs_within, refusals
+from training.tiles.vectors import require_told_apart, require_vectors
 
 _RAW = "It takes uint8 tiles; colors are normalized inside, as its authors did it."
 _INSIDE = "net/"

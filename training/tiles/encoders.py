@@ -26,6 +26,7 @@ from engines.errors import BundleRejected, DeviceFailed, EngineMissing
 from engines.runtime import open_runtime
 from training.errors import TrainingError
 from training.tiles.onnx_files import digest_of_onnx, refusals
+from training.tiles.vectors import require_told_apart, require_vectors
 
 Tiles = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -169,8 +170,11 @@ def _onnx_encoder(path: Path, threads: int) -> Encoder:
                 "any number; export it with a free first axis."
             ) from error
 
-    found = run(np.zeros((2, tile_px, tile_px, 3), np.uint8))
+    tiles = np.zeros((2, tile_px, tile_px, 3), np.uint8)
+    tiles[0] = np.random.default_rng(0).integers(0, 256, tiles.shape[1:], np.uint8)
+    found = run(tiles)
     require_vectors(path.name, found, 2)
+    require_told_apart(path.name, found)
     return Encoder(
         name=path.name,
         digest=digest,
@@ -219,22 +223,3 @@ def _timm_encoder(name: str, threads: int) -> Encoder:
         batch=_BATCH,
         _run=run,
     )
-
-
-def require_vectors(source: str, found: NDArray[np.generic], tiles: int) -> None:
-    """Raises TrainingError for outputs that are not one vector of numbers for each tile."""
-    shape = list(found.shape)
-    if len(shape) != 2 or shape[0] != tiles or not shape[1]:
-        raise TrainingError(
-            f"{source}: found output {shape} of {tiles} tiles, expected [{tiles}, D], one vector a "
-            "tile; choose a model that pools"
-        )
-    if found.dtype != np.float32:
-        raise TrainingError(
-            f"{source}: found features of {found.dtype}, expected float32; export it so"
-        )
-    if wrong := int(np.count_nonzero(~np.isfinite(found).all(axis=1))):
-        raise TrainingError(
-            f"{source}: found features that are no finite numbers for {wrong} of {tiles} tiles; "
-            "export the network again, or choose another"
-        )
