@@ -33,6 +33,15 @@ def compilable(model: onnx.ModelProto) -> onnx.ModelProto:
     return said
 
 
+def graphs_within(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """The bodies of its branches and loops, not those within them."""
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield attribute.g
+            yield from attribute.graphs
+
+
 def _cast_first(graph: onnx.GraphProto) -> None:
     """Bytes become numbers before they are moved: TensorRT takes uint8 into a Cast only."""
     for tensor in graph.input:
@@ -93,11 +102,9 @@ def _moved(graph: onnx.GraphProto, name: str) -> tuple[list[onnx.NodeProto], lis
 def _seen_within(graph: onnx.GraphProto) -> set[str]:
     """Tensors that bodies of branches and loops take from outside, and their own."""
     names: set[str] = set()
-    for node in graph.node:
-        for attribute in node.attribute:
-            for body in (attribute.g, *attribute.graphs):
-                names |= {name for inner in body.node for name in inner.input} | _seen_within(body)
-                names |= {output.name for output in body.output}
+    for body in graphs_within(graph):
+        names |= {name for inner in body.node for name in inner.input} | _seen_within(body)
+        names |= {output.name for output in body.output}
     return names
 
 

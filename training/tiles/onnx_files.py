@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from training.errors import TrainingError
+from training.learning.compilable import graphs_within
 
 
 def refusals() -> tuple[type[Exception], ...]:
@@ -59,6 +60,8 @@ def files_of(path: Path) -> list[Path]:
 def tensors_of(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
     """Weights and constants, those of the graphs within it too."""
     yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.HasField("t"):
@@ -66,15 +69,6 @@ def tensors_of(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
             yield from attribute.tensors
     for inner in graphs_within(graph):
         yield from tensors_of(inner)
-
-
-def graphs_within(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """The bodies of its branches and loops, not those within them."""
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield attribute.g
-            yield from attribute.graphs
 
 
 def digest_of_onnx(path: Path) -> str:
