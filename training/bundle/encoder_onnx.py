@@ -24,9 +24,9 @@ from training.bundle.encoder_graph import (
 )
 from training.bundle.encoder_source import OnnxSource, opset_of, read_source, shape_of
 from training.errors import TrainingError
-from training.learning.compilable import compilable, graphs_within
+from training.learning.compilable import compilable
 from training.learning.graphs import PARITY, run
-from training.tiles.onnx_files import digest_of_onnx, refusals
+from training.tiles.onnx_files import digest_of_onnx, graphs_within, refusals
 from training.tiles.vectors import require_told_apart, require_vectors
 
 _RAW = "It takes uint8 tiles; colors are normalized inside, as its authors did it."

@@ -14,6 +14,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from training.tiles.onnx_files import graphs_within
+
 _MOVES = frozenset(
     {"Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Slice", "Gather",
      "Expand", "Tile"}
@@ -31,15 +33,6 @@ def compilable(model: onnx.ModelProto) -> onnx.ModelProto:
     _scatter_sums(said)
     onnx.checker.check_model(said, full_check=True)
     return said
-
-
-def graphs_within(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """The bodies of its branches and loops, not those within them."""
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield attribute.g
-            yield from attribute.graphs
 
 
 def _cast_first(graph: onnx.GraphProto) -> None:

@@ -11,7 +11,6 @@ from google.protobuf.message import DecodeError
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from training.errors import TrainingError
-from training.learning.compilable import graphs_within
 
 
 def refusals() -> tuple[type[Exception], ...]:
@@ -69,6 +68,15 @@ def tensors_of(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
             yield from attribute.tensors
     for inner in graphs_within(graph):
         yield from tensors_of(inner)
+
+
+def graphs_within(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """The bodies of its branches and loops, not those within them."""
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield attribute.g
+            yield from attribute.graphs
 
 
 def digest_of_onnx(path: Path) -> str:
