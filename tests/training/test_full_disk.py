@@ -91,3 +91,19 @@ def test_a_log_that_was_cut_within_a_line_is_read_up_to_it(tmp_path):
         journal.rewind("student", 1)
     rows = [line.split(",")[:2] for line in log.read_text().splitlines()]
     assert rows == [["phase", "epoch"], ["student", "0"], ["student", "1"]]
+
+
+def test_a_report_goes_through_a_pipe_and_a_link_and_leaves_both(cohort, tmp_path):
+    run, pipe, link = tmp_path / "run", tmp_path / "pipe", tmp_path / "stdout"
+    fit = ("fit", "age", "--cohort", cohort, "--out", run, "--fold", "0")
+    assert dicom_train(*fit).returncode == 0
+    os.mkfifo(pipe)
+    reader = subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE)
+    assert dicom_train("evaluate", run, "--json", pipe).returncode == 0
+    assert json.loads(reader.communicate(timeout=60)[0])["runs"]
+    assert pipe.is_fifo()
+    (tmp_path / "target").write_text("before")
+    link.symlink_to(tmp_path / "target")
+    assert dicom_train("evaluate", run, "--json", link).returncode == 0
+    assert link.is_symlink()
+    assert json.loads((tmp_path / "target").read_text())["runs"]

@@ -45,8 +45,7 @@ def write_html(evaluation: Evaluation, path: Path) -> None:
         _reading(evaluation),
         _cohorts(evaluation),
     ]
-    with whole(path) as file:
-        file.write(template.substitute(title=title, body="\n".join(body)).encode())
+    _write(path, template.substitute(title=title, body="\n".join(body)))
 
 
 def write_json(evaluation: Evaluation, path: Path) -> None:
@@ -58,8 +57,16 @@ def write_json(evaluation: Evaluation, path: Path) -> None:
         "tasks": evaluation.tasks,
         "runs": [{"run": run, "units": units} for run, units in evaluation.runs],
     }
+    _write(path, json.dumps(_plain(content), allow_nan=False) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    """A file whole or not at all; what is no file of its own, as /dev/stdout or a pipe, through."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        path.write_text(text, encoding="utf-8")
+        return
     with whole(path) as file:
-        file.write((json.dumps(_plain(content), allow_nan=False) + "\n").encode())
+        file.write(text.encode())
 
 
 def _plain(value: Any) -> Any:  # any dataclass below Evaluation to what json writes
