@@ -132,9 +132,10 @@ def test_of_a_map_of_classes_the_share_of_tiles_that_keep_their_class_is_measure
     assert (found.tile_classes, found.heatmap_spearman) == (0.75, pytest.approx(1))
 
 
-def test_the_command_calibrates_and_measures_on_slides(
+def test_the_command_calibrates_and_measures_on_slides_also_where_one_was_killed(
     bundle: Path, phantom_study: PhantomStudy, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (bundle / ".encoder.int8.onnx.1234abcd.part").write_bytes(b"half")
     folder = str(phantom_study.folder)
     arguments = ["precisions", str(bundle), "--calibration", folder, "--measure", folder]
     assert main([*arguments, "--precisions", "int8"]) == 0
@@ -148,8 +149,11 @@ def test_slides_without_tissue_and_bundles_that_are_none_are_refused(
 ) -> None:
     arguments = ["--calibration", str(tmp_path), "--measure", str(tmp_path)]
     assert main(["precisions", str(bundle), *arguments]) != 0
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / ".somebody.part").write_bytes(b"else's")
     assert main(["precisions", str(tmp_path / "none"), *arguments]) != 0
     assert "neither a shipped bundle" in capsys.readouterr().err
+    assert (tmp_path / "none" / ".somebody.part").exists()
 
 
 @pytest.fixture

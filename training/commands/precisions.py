@@ -34,12 +34,16 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: Precisions) -> int:
     """Adds the forms to the bundle in its folder and prints what they cost."""
-    from engines.bundle import open_bundle, require_student
+    from engines.bundle import MANIFEST_FILE, open_bundle, require_student
     from engines.errors import BundleRejected
+    from inference.durable import sweep
     from training.bundle.compilers import ask_compilers
     from training.bundle.precisions import NAMES, add_precisions, table
     from training.bundle.slide_material import slide_material
 
+    folder = Path(arguments.bundle)
+    if (folder / MANIFEST_FILE).is_file():
+        sweep(folder)  # what a command that was killed left: nothing opens a bundle with it
     try:
         bundle = require_student(open_bundle(arguments.bundle))
     except BundleRejected as error:
