@@ -6,7 +6,6 @@ import json
 import shutil
 import signal
 import sqlite3
-import time
 from contextlib import closing
 
 import pytest
@@ -180,12 +179,10 @@ def test_a_stop_in_the_middle_of_a_slide_exits_0_soon_and_the_next_start_goes_on
     with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
         n.start("ingest")
         storescu(n.port, phantom_study.folder)
-        slow = str(ROOT / "tests" / "support" / "slow.py")
-        n.start("worker", slow)
+        held = str(ROOT / "tests" / "support" / "held.py")
+        n.start("worker", held, str(tmp_path / "never"))
         wait_for(lambda: n.ledger.queries.revision(study).tiles_done > 0, what="some tiles")
-        asked_at = time.monotonic()
         assert n.stop() == 0
-        assert time.monotonic() - asked_at < 8  # a study that runs to its end would take longer
         assert "slide_paused" in n.log
         assert n.ledger.queries.revision(study).state is State.ANALYZING
         n.work()

@@ -91,6 +91,6 @@ def test_a_stop_after_the_disk_was_full_does_not_wait_for_what_has_ended(phantom
             asked_at = time.monotonic()
             worker.terminate()
             worker.wait(40)
-        assert time.monotonic() - asked_at < 10
+        assert time.monotonic() - asked_at < 25
         n.work()
         assert n.finished(study).state is State.DONE

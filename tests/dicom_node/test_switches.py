@@ -20,7 +20,7 @@ from dicom_node.ledger.states import DeliveryState, State
 from dicom_node.study.closing import close_ready
 from slides import new_study_copy
 
-SLOW = str(ROOT / "tests" / "support" / "slow.py")
+HELD = str(ROOT / "tests" / "support" / "held.py")
 
 
 def test_a_switch_is_moved_once_and_told_in_the_events(where: Path | str) -> None:
@@ -59,17 +59,18 @@ def test_a_name_that_is_nothing_is_told_with_those_that_are(tmp_path):
 
 def test_paused_analysis_finishes_what_is_under_way_and_begins_nothing(phantom_study, tmp_path):
     first, second = phantom_study.folder, tmp_path / "second"
+    go_on = tmp_path / "go-on"
     new_study_copy(first, second, "second")
     with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
         n.start("ingest")
-        worker = n.start("worker", SLOW)
+        worker = n.start("worker", HELD, str(go_on))
         n.work()  # what delivers, too
         storescu(n.port, first)
         wait_for(lambda: _is(n, study_of(first), State.ANALYZING), what="the first analysis")
         storescu(n.port, second)
         wait_for(lambda: _is(n, study_of(second), State.QUEUED), what="the second in the queue")
-        time.sleep(1)
-        n.run("pause", "analysis")
+        assert n.run("pause", "analysis").returncode == 0
+        go_on.touch()
         assert n.finished(study_of(first)).state is State.DONE
         time.sleep(3)
         assert _is(n, study_of(second), State.QUEUED), n.log[-2000:]
@@ -100,13 +101,13 @@ def test_a_cancelled_study_stops_soon_is_parked_and_comes_back_by_retry(phantom_
     study = study_of(phantom_study.folder)
     with storescp(tmp_path / "pacs") as pacs, node(tmp_path / "node", pacs.port) as n:
         n.start("ingest")
-        n.start("worker", SLOW)
+        n.start("worker", HELD, str(tmp_path / "never"))
         n.work()  # what delivers, too
         storescu(n.port, phantom_study.folder)
         wait_for(lambda: _is(n, study, State.ANALYZING), what="the analysis")
         wait_for(lambda: n.ledger.queries.revision(study).tiles_done, what="a tile")
         n.ledger.studies.cancel(study)
-        wait_for(lambda: "slide_stopped" in n.log, within_s=30, what="the end of the analysis")
+        wait_for(lambda: "slide_stopped" in n.log, what="the end of the analysis")
         parked = n.finished(study)
         assert parked.state is State.PARKED
         assert "cancelled by operator" in str(parked.reason)
