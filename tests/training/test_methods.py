@@ -46,7 +46,7 @@ from training.methods.baselines import (  # noqa: E402
 )
 from training.methods.baselines import method as baselines  # noqa: E402
 from training.methods.baselines.method import Abmil, ClamSb, MeanPool, Snn, Student  # noqa: E402
-from training.methods.baselines.transmil import NystromAttention, pseudoinverse  # noqa: E402
+from training.methods.baselines.transmil import NystromAttention, TransMil, pseudoinverse  # noqa: E402
 from training.methods.crossfit import method as crossfit  # noqa: E402
 from training.methods.crossfit.network import SlideStudent  # noqa: E402
 from training.methods.crossfit.teacher import block_risks, scaler, stacked  # noqa: E402
@@ -86,7 +86,11 @@ def journal(tmp_path):
         (METHODS["abmil"].fit, QUICK, "abmil"),
         (METHODS["clam"].fit, QUICK, "clam"),
         (METHODS["snn"].fit, QUICK, "snn"),
-        (transmil.fit, transmil.Settings(epochs=8, lr=1e-3, width=32, heads=4), "transmil"),
+        (
+            transmil.fit,
+            transmil.Settings(epochs=8, lr=1e-3, width=64, heads=4, dropout=0.3),
+            "transmil",
+        ),
         (multimodal.fit_mcat, multimodal.Settings(epochs=30, lr=2e-3, width=32), "mcat"),
         (multimodal.fit_late_fusion, QUICK, "late_fusion"),
         (linear.fit_genes, linear.Settings(), "coxnet"),
@@ -157,15 +161,33 @@ def test_clam_asks_the_ends_of_the_attention_and_a_bag_of_one_says_nothing():
     assert model.instance_loss(attention, embedded, batch.mask, batch.bin, 8) > 0
 
 
-def test_nystrom_attention_with_a_landmark_for_every_token_is_full_attention():
+@pytest.mark.parametrize(("landmarks", "repeats"), [(256, 1), (9, 3)])
+def test_nystrom_attention_with_landmarks_for_all_that_differs_is_full_attention(
+    landmarks, repeats
+):
     torch.manual_seed(0)
-    layer = NystromAttention(transmil.Settings(width=32, heads=4, iterations=30)).eval()
-    tokens = torch.randn(9, 32)
-    q, k, v = (x.reshape(9, 4, 8).transpose(0, 1) for x in layer.qkv(tokens).chunk(3, dim=-1))
-    full = torch.softmax(q @ k.transpose(1, 2) / 8**0.5, dim=-1) @ v
-    full = full + layer.residual(v.unsqueeze(0))[0]
-    expected = layer.out(full.transpose(0, 1).reshape(9, 32))
+    settings = transmil.Settings(width=32, heads=4, landmarks=landmarks, iterations=30)
+    layer = NystromAttention(settings).eval()
+    tokens = torch.randn(2, 9, 32).repeat_interleave(repeats, dim=1)
+    length = 9 * repeats
+    q, k, v = (
+        x.reshape(2, length, 4, 8).transpose(1, 2) for x in layer.qkv(tokens).chunk(3, dim=-1)
+    )
+    full = torch.softmax(q @ k.transpose(2, 3) / 8**0.5, dim=-1) @ v
+    full = full + layer.residual(v)
+    expected = layer.out(full.transpose(1, 2).reshape(2, length, 32))
     assert torch.allclose(layer(tokens), expected, atol=1e-3)
+
+
+def test_transmil_answers_for_a_bag_what_it_answers_for_it_among_others():
+    torch.manual_seed(0)
+    model = TransMil(8, 4, transmil.Settings(width=32, heads=4, landmarks=16)).eval()
+    sizes = [3, 4, 5, 9, 4, 1, 10, 16, 2, 40, 9, 30]
+    bags, mask = torch.randn(12, 40, 8), torch.arange(40) < torch.tensor(sizes)[:, None]
+    together = model(bags, mask)
+    for place, size in enumerate(sizes):
+        alone = model(bags[place : place + 1, :size], torch.ones(1, size, dtype=torch.bool))
+        assert torch.allclose(together[place], alone[0], atol=1e-5)
 
 
 def test_the_iterated_inverse_inverts():

@@ -51,32 +51,45 @@ class NystromAttention(nn.Module):
         )
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """[L, W] to [L, W]."""
-        length, width = tokens.shape
+        """[B, L, W] to [B, L, W]."""
+        slides, length, width = tokens.shape
         landmarks = min(self.landmarks, length)
         padded = math.ceil(length / landmarks) * landmarks
         tokens = nn.functional.pad(tokens, (0, 0, padded - length, 0))
         q, k, v = (
-            part.reshape(padded, self.heads, -1).transpose(0, 1)
+            part.reshape(slides, padded, self.heads, -1).transpose(1, 2)
             for part in self.qkv(tokens).chunk(3, dim=-1)
         )
-        q = q / math.sqrt(width / self.heads)
+        mixed = self._mixed(q / math.sqrt(width / self.heads), k, v, landmarks) + self.residual(v)
+        attended: Tensor = self.out(mixed.transpose(1, 2).reshape(slides, padded, width))
+        return attended[:, padded - length :]
+
+    def _mixed(self, q: Tensor, k: Tensor, v: Tensor, landmarks: int) -> Tensor:
+        """[B, heads, L, W / heads] of the scaled queries, keys and values.
+
+        Where every token is a landmark the three softmaxes are one matrix A, and A A+ A is A: the
+        attention itself.
+        """
+        length = q.shape[2]
+        if landmarks == length:
+            return nn.functional.scaled_dot_product_attention(q, k, v, scale=1.0)
         near_q, near_k = (
-            x.reshape(self.heads, landmarks, padded // landmarks, -1).mean(dim=2) for x in (q, k)
+            x.unflatten(2, (landmarks, length // landmarks)).mean(dim=3) for x in (q, k)
         )
-        first = torch.softmax(q @ near_k.transpose(1, 2), dim=-1)
-        middle = torch.softmax(near_q @ near_k.transpose(1, 2), dim=-1)
-        last = torch.softmax(near_q @ k.transpose(1, 2), dim=-1)
-        mixed = first @ pseudoinverse(middle, self.iterations) @ (last @ v)
-        mixed = mixed + self.residual(v.unsqueeze(0))[0]
-        attended: Tensor = self.out(mixed.transpose(0, 1).reshape(padded, width))
-        return attended[padded - length :]
+        first = torch.softmax(q @ near_k.transpose(2, 3), dim=-1)
+        middle = torch.softmax(near_q @ near_k.transpose(2, 3), dim=-1)
+        last = torch.softmax(near_q @ k.transpose(2, 3), dim=-1)
+        return first @ pseudoinverse(middle, self.iterations) @ (last @ v)
 
 
 def pseudoinverse(matrix: Tensor, iterations: int) -> Tensor:
-    """Moore-Penrose inverse of [..., M, M] by the cubic iteration of Razavi et al. (2014)."""
+    """Moore-Penrose inverse of [..., heads, M, M] by the cubic iteration of Razavi et al. (2014).
+
+    One scale for the heads of a slide, as in the reference code; slides share none.
+    """
     absolute = matrix.abs()
-    scale = absolute.sum(dim=-1).max() * absolute.sum(dim=-2).max()
+    rows, columns = (absolute.sum(dim=side).amax((-2, -1)) for side in (-1, -2))
+    scale = (rows * columns)[..., None, None, None]
     inverse = matrix.transpose(-1, -2) / scale
     unit = torch.eye(matrix.shape[-1])
     for _ in range(iterations):
@@ -102,26 +115,40 @@ class TransMil(nn.Module):
         self.head = nn.Linear(wide, out)
 
     def forward(self, bags: Tensor, mask: Tensor) -> Tensor:
-        """Logits [B, K]."""
-        return torch.stack([self.slide(bag[real]) for bag, real in zip(bags, mask, strict=True)])
+        """Logits [B, K]; bags that fill a square of the same side go through together."""
+        real = [bag[of] for bag, of in zip(bags, mask, strict=True)]
+        alike: dict[int, list[int]] = {}
+        for place, bag in enumerate(real):
+            alike.setdefault(math.ceil(math.sqrt(len(bag))), []).append(place)
+        logits = torch.cat(
+            [
+                self.squares(torch.stack([filled(real[place], side) for place in places]), side)
+                for side, places in alike.items()
+            ]
+        )
+        order = torch.tensor([place for places in alike.values() for place in places])
+        return logits[order.argsort()]
 
-    def slide(self, instances: Tensor) -> Tensor:
-        """Logits [K] of instances [N, D], filled up to a square by repeating the first ones."""
+    def squares(self, instances: Tensor, side: int) -> Tensor:
+        """Logits [B, K] of instances [B, side * side, D]."""
         tokens = self.embed(instances)
-        side = math.ceil(math.sqrt(len(tokens)))
-        rows = torch.arange(side * side) % len(tokens)
-        tokens = torch.cat([self.class_token, tokens[rows]])
+        tokens = torch.cat([self.class_token.expand(len(tokens), 1, -1), tokens], dim=1)
         tokens = tokens + self.layers[0](self.norms[0](tokens))
-        tokens = torch.cat([tokens[:1], self.positions(tokens[1:], side)])
+        tokens = torch.cat([tokens[:, :1], self.positions(tokens[:, 1:], side)], dim=1)
         tokens = tokens + self.layers[1](self.norms[1](tokens))
-        logits: Tensor = self.head(self.norms[2](tokens[0]))
+        logits: Tensor = self.head(self.norms[2](tokens[:, 0]))
         return logits
 
     def positions(self, tokens: Tensor, side: int) -> Tensor:
-        """Adds the depth-wise convolutions of the grid [side, side]."""
-        grid = tokens.transpose(0, 1).reshape(1, -1, side, side)
-        mixed = grid + sum(layer(grid) for layer in self.pyramid)
-        return mixed.flatten(2)[0].transpose(0, 1)
+        """Adds the depth-wise convolutions of the grids [side, side]."""
+        grid = tokens.transpose(1, 2).unflatten(2, (side, side))
+        mixed: Tensor = grid + sum(layer(grid) for layer in self.pyramid)
+        return mixed.flatten(2).transpose(1, 2)
+
+
+def filled(instances: Tensor, side: int) -> Tensor:
+    """[N, D] to [side * side, D], filled up by repeating the first ones."""
+    return instances[torch.arange(side * side) % len(instances)]
 
 
 def fit(split: Split, settings: Settings, seed: int, journal: Journal) -> Fitted:
