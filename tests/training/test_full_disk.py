@@ -12,9 +12,13 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the training extra")
 
+from bundles import write_bundle
 from drawn_cohorts import draw_cohort
 
+from engines.bundle import open_bundle
 from slides import ROOT
+from training.bundle.rewritten import rewritten
+from training.errors import TrainingError
 from training.learning.journal import Journal
 
 
@@ -79,6 +83,22 @@ def test_an_encoder_without_room_leaves_an_empty_folder_empty(tmp_path):
     out.mkdir()
     refused(dicom_train("encoder", "default", "--out", out, "--name", "e", room=1_000_000))
     assert files(tmp_path) == ["encoder"]
+
+
+def test_a_bundle_is_rewritten_whole_or_not_at_all(tmp_path):
+    source = open_bundle(str(write_bundle(tmp_path / "source")))
+    out = tmp_path / "out"
+    card = source.root / "card.md"
+    text = card.read_text()
+    card.unlink()
+    with pytest.raises(FileNotFoundError):
+        rewritten(source, out, "2.0.0")
+    assert not [name for name in files(tmp_path) if not name.startswith("source")]
+    card.write_text(text)
+    assert open_bundle(str(rewritten(source, out, "2.0.0"))).manifest.version == "2.0.0"
+    with pytest.raises(TrainingError, match="expected a new directory"):
+        rewritten(source, out, "3.0.0")
+    assert open_bundle(str(out)).manifest.version == "2.0.0"
 
 
 def test_a_log_that_was_cut_within_a_line_is_read_up_to_it(tmp_path):

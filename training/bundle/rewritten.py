@@ -19,6 +19,7 @@ import onnx
 
 from engines.bundle import MANIFEST_FILE, Bundle, open_bundle
 from engines.manifest.reading import newest
+from inference.durable import whole_folder
 from training.bundle.compilers import ask_compilers
 from training.bundle.precisions import TAKEN_BY
 from training.errors import TrainingError
@@ -31,9 +32,19 @@ def rewritten(
 ) -> Path:
     """Writes the bundle to the new directory `out`; its path. `said` are keys of the manifest.
 
-    Raises TrainingError where a rewritten graph gives other bits on the exam than before.
+    Raises TrainingError where `out` is there, and where a rewritten graph gives other bits on the
+    exam than before; nothing is left then.
     """
-    shutil.copytree(source.root, out, ignore=shutil.ignore_patterns("plans"))
+    if out.exists():
+        raise TrainingError(f"{out}: found files, expected a new directory; give another")
+    with whole_folder(out) as made:
+        _write(source, made, version, said or {})
+    return out
+
+
+def _write(source: Bundle, out: Path, version: str, said: Mapping[str, object]) -> None:
+    ignored = shutil.ignore_patterns("plans")
+    shutil.copytree(source.root, out, ignore=ignored, dirs_exist_ok=True)
     for graph_name, file in _graphs(source):
         onnx.save(compilable(onnx.load(source.file(file))), out / file)
         _require_same_bits(source, graph_name, file, out)
@@ -41,13 +52,12 @@ def rewritten(
     before, content["version"] = content["version"], version
     for row in content.get("precisions", ()):
         row["engines"] = TAKEN_BY[row["name"]]
-    write_manifest(content | dict(said or {}), out)
+    write_manifest(content | dict(said), out)
     card = out / "card.md"
     text = card.read_text(encoding="utf-8").replace(before, version)
     card.write_text(text, encoding="utf-8")
     write_sums(out)
     ask_compilers(out)
-    return out
 
 
 def _graphs(bundle: Bundle) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from inference.durable import whole_folder
 from training.default_student.tissue import densenet, learn, student, tiles
 
 TILES, TEACHER, LOG = "tiles.npz", "teacher.npz", "log.json"
@@ -46,33 +47,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
     export.add_argument("--data", type=Path, required=True, help="folder of the data sets")
     export.add_argument("--out", type=Path, required=True, help="new or empty bundle directory")
     asked = parser.parse_args(arguments)
-    asked.out.mkdir(parents=True, exist_ok=True)
-    if asked.step == "export" and any(asked.out.iterdir()):
+    if asked.step == "export" and asked.out.is_dir() and any(asked.out.iterdir()):
         parser.error(f"{asked.out} is not empty: give a new directory")
-    {"gather": _gather, "fit": _fit, "export": _export}[asked.step](asked)
+    with whole_folder(asked.out) as made:
+        {"gather": _gather, "fit": _fit, "export": _export}[asked.step](asked, made)
 
 
-def _gather(asked: argparse.Namespace) -> None:
+def _gather(asked: argparse.Namespace, out: Path) -> None:
     from training.default_student.tissue import gather  # not needed, nor its readers, to fit
 
-    densenet.saved(densenet.read(asked.teacher), asked.out / TEACHER)
-    tiles.write(gather.gathered(asked.data), asked.out / TILES)
+    densenet.saved(densenet.read(asked.teacher), out / TEACHER)
+    tiles.write(gather.gathered(asked.data), out / TILES)
 
 
-def _fit(asked: argparse.Namespace) -> None:
+def _fit(asked: argparse.Namespace, out: Path) -> None:
     how = learn.Asked(asked.steps, asked.minutes, asked.batch, asked.seed, asked.device)
     fit = learn.Fit(tiles.read(asked.tiles), densenet.read(asked.teacher), how)
     models = fit.run()
     for role, model in models.items():
-        student.write(model, asked.out / f"{role}.npz")
+        student.write(model, out / f"{role}.npz")
     text = json.dumps(fit.log, indent=1) + "\n"
-    (asked.out / LOG).write_text(text, encoding="utf-8")
+    (out / LOG).write_text(text, encoding="utf-8")
 
 
-def _export(asked: argparse.Namespace) -> None:
+def _export(asked: argparse.Namespace, out: Path) -> None:
     from training.default_student.bundle import export  # needs more than a machine that fits has
 
-    print(export.export(asked.fit, asked.tiles, asked.teacher, asked.data, asked.out))
+    print(export.export(asked.fit, asked.tiles, asked.teacher, asked.data, out))
 
 
 if __name__ == "__main__":
