@@ -9,13 +9,14 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import select
 import sys
 from collections.abc import Sequence
 
 from dicom_node import __version__
 from dicom_node.commands import flags
 from dicom_node.config.loading import ConfigError
-from dicom_node.exit_status import FAILED, INTERRUPTED, REFUSED
+from dicom_node.exit_status import FAILED, INTERRUPTED, READER_LEFT, REFUSED
 from dicom_node.ledger.errors import LedgerBusy, LedgerDamaged
 
 COMMANDS = {
@@ -57,7 +58,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     namespace = parser(chosen).parse_args(words)
     module = importlib.import_module(COMMANDS[namespace.command][0])
     try:
-        return int(module.run(flags.given(namespace)))
+        status = int(module.run(flags.given(namespace)))
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        if not _reader_has_left():
+            raise  # a connection broke
+        return READER_LEFT
     except (ConfigError, LedgerDamaged) as error:
         sys.stderr.write(f"dicom-node: {error}\n")
         return REFUSED
@@ -66,6 +73,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _reader_has_left() -> bool:
+    """Whether nobody reads standard output any more; what is still to be said goes nowhere then."""
+    written = select.poll()
+    written.register(sys.stdout, 0)
+    if not any(what & select.POLLERR for _, what in written.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 def parser(chosen: str) -> argparse.ArgumentParser:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,6 +14,8 @@ from training.errors import TrainingError
 
 REFUSED = 3
 """Exit status for bad input or an impossible request."""
+READER_LEFT = 141
+"""Exit status where who reads the output has left, as `head` does: 128 + SIGPIPE."""
 
 OURS = ("training", "inference", "engines")
 
@@ -52,7 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = vars(_parser(chosen).parse_args(words))
     try:
         arguments = given.pop("arguments")(**given)
-        return int(importlib.import_module(COMMANDS[str(chosen)].module).run(arguments))
+        status = int(importlib.import_module(COMMANDS[str(chosen)].module).run(arguments))
+        sys.stdout.flush()
+        return status
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in OURS:
             raise
@@ -64,6 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except TrainingError as error:
         sys.stderr.write(f"dicom-train: {error}\n")
         return REFUSED
+    except BrokenPipeError:  # pipes between our processes are seen to where they are written
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return READER_LEFT
     except OSError as error:  # of a path that was given, or of a disk
         sys.stderr.write(f"dicom-train: {_said(error)}: what is finished is kept\n")
         return REFUSED
