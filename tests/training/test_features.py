@@ -19,6 +19,7 @@ import pytest
 from bundles import write_bundle
 from letters import MPP, drawn, tiny_at_letter_scale
 from onnx import TensorProto, helper, numpy_helper
+from onnx.external_data_helper import set_external_data
 from ports import free_port
 from profiles import swapped_primaries
 from pydicom import dcmread
@@ -32,6 +33,7 @@ from training.errors import TrainingError
 from training.tiles import features
 from training.tiles.encoders import open_encoder
 from training.tiles.feature_files import Origin, read, read_all, read_bag, read_origin, write_h5
+from training.tiles.onnx_files import digest_of_onnx
 from training.tiles.slide_features import feature_path, magnifications
 from training.tiles.slide_files import SlideFiles, find_slides
 
@@ -221,6 +223,28 @@ def test_the_digest_of_a_graph_covers_weights_that_lie_beside_it(tmp_path):
             tiles = np.full((4, 32, 32, 3), 7, np.uint8)
             assert np.allclose(encoder(tiles), 7 * factor)
             found.append(encoder.digest)
+    assert found[0] != found[1]
+
+
+def test_the_digest_covers_weights_of_the_functions_of_a_graph(tmp_path):
+    far = numpy_helper.from_array(np.ones((32, 1, 3), np.float32), "far")
+    data = far.raw_data
+    set_external_data(far, "within.bin")
+    far.ClearField("raw_data")
+    function = helper.make_function(
+        "own", "Half", [], ["y"], [helper.make_node("Constant", [], ["y"], value=far)],
+        [helper.make_opsetid("", 18)],
+    )  # fmt: skip
+    name = Path(raw_graph(tmp_path))
+    model = onnx.load(name, load_external_data=False)
+    model.functions.append(function)
+    name.write_bytes(model.SerializeToString())
+    with pytest.raises(TrainingError, match=r"found no file within\.bin beside it"):
+        digest_of_onnx(name)
+    found = []
+    for weights in (data, bytes(len(data))):
+        (tmp_path / "within.bin").write_bytes(weights)
+        found.append(digest_of_onnx(name))
     assert found[0] != found[1]
 
 

@@ -86,7 +86,7 @@ def _names(graph: onnx.GraphProto) -> set[str]:
     """Of every tensor, those of the graphs within it too."""
     names = {tensor.name for tensor in (*graph.input, *graph.output, *graph.initializer)}
     names |= {name for node in graph.node for name in (*node.input, *node.output)}
-    return names.union(*(_names(inner) for inner in graphs_within(graph)))
+    return names.union(*(_names(inner) for inner in graphs_within(graph.node)))
 
 
 def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
@@ -97,7 +97,7 @@ def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
                 places[at] = names.get(name, name)
     for tensor in (*graph.input, *graph.output, *graph.value_info):
         tensor.name = names.get(tensor.name, tensor.name)
-    for inner in graphs_within(graph):
+    for inner in graphs_within(graph.node):
         _rename(inner, names)
 
 

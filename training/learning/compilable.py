@@ -95,7 +95,7 @@ def _moved(graph: onnx.GraphProto, name: str) -> tuple[list[onnx.NodeProto], lis
 def _seen_within(graph: onnx.GraphProto) -> set[str]:
     """Tensors that bodies of branches and loops take from outside, and their own."""
     names: set[str] = set()
-    for body in graphs_within(graph):
+    for body in graphs_within(graph.node):
         names |= {name for inner in body.node for name in inner.input} | _seen_within(body)
         names |= {output.name for output in body.output}
     return names

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import onnx
@@ -42,11 +43,9 @@ def files_of(path: Path) -> list[Path]:
         model = onnx.load(path, load_external_data=False)
     except DecodeError as error:
         raise TrainingError(f"{path}: found no ONNX graph; export the network again") from error
-    names = {
-        ExternalDataInfo(tensor).location
-        for tensor in tensors_of(model.graph)
-        if uses_external_data(tensor)
-    }
+    functions = (_tensors_in(function.node) for function in model.functions)
+    tensors = chain(tensors_of(model.graph), *functions)
+    names = {ExternalDataInfo(t).location for t in tensors if uses_external_data(t)}
     beside = [path.parent / name for name in sorted(names)]
     if missing := [file.name for file in beside if not file.is_file()]:
         raise TrainingError(
@@ -61,18 +60,24 @@ def tensors_of(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
     yield from graph.initializer
     for sparse in graph.sparse_initializer:
         yield from (sparse.values, sparse.indices)
-    for node in graph.node:
+    yield from _tensors_in(graph.node)
+
+
+def _tensors_in(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
+    for node in nodes:
         for attribute in node.attribute:
             if attribute.HasField("t"):
                 yield attribute.t
             yield from attribute.tensors
-    for inner in graphs_within(graph):
+            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+                yield from (sparse.values, sparse.indices)
+    for inner in graphs_within(nodes):
         yield from tensors_of(inner)
 
 
-def graphs_within(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """The bodies of its branches and loops, not those within them."""
-    for node in graph.node:
+def graphs_within(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.GraphProto]:
+    """The bodies of branches and loops, not those within them."""
+    for node in nodes:
         for attribute in node.attribute:
             if attribute.HasField("g"):
                 yield attribute.g
