@@ -58,6 +58,9 @@ echo "== format, lint, types"
 "$VENV/bin/ruff" check .
 "$VENV/bin/mypy"
 
+# Thousands of processes are started: each would compile the project's modules again.
+unset PYTHONDONTWRITEBYTECODE
+
 # Most tests wait for nodes, PACS and browsers of their own: three files at a time.
 echo "== tests"
 exec "$VENV/bin/python" -m pytest -n "${TEST_PROCESSES:-3}" --dist loadfile \
