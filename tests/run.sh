@@ -61,7 +61,8 @@ echo "== format, lint, types"
 # Thousands of processes are started: each would compile the project's modules again.
 unset PYTHONDONTWRITEBYTECODE
 
-# Most tests wait for nodes, PACS and browsers of their own: three files at a time.
+# Most tests wait for nodes, PACS and browsers of their own: three files at a time. One that waited
+# in vain, and nothing else, is run once more, and named at the end: the machine may have been busy.
 echo "== tests"
 exec "$VENV/bin/python" -m pytest -n "${TEST_PROCESSES:-3}" --dist loadfile \
-    --no-loadscope-reorder -m "$marked" "$@"
+    --no-loadscope-reorder --reruns 1 --only-rerun TooLate -rR -m "$marked" "$@"

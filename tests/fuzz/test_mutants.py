@@ -16,7 +16,7 @@ import pytest
 from fuzz_process import FuzzProcess
 from fuzzing import Verdict
 
-FIRST, MUTANTS, PROCESSES = 500_500, 2_000, 2
+FIRST, MUTANTS, PROCESSES = 500_500, 1_200, 2
 _SEEN: Counter[str] = Counter()
 
 

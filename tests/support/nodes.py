@@ -39,15 +39,20 @@ def need(*programs: str) -> None:
             pytest.skip(f"needs {program}; `sh tests/run.sh` installs it")
 
 
+class TooLate(AssertionError):
+    """What a test waited for did not happen in its time. It is run once more: of a node that hangs
+    that fails as well, of a machine that was busy it does not."""
+
+
 def wait_for(condition: Callable[[], Any], *, within_s: float = 60, what: str = "") -> Any:
-    """The first true value of a condition; fails with `what` after `within_s`."""
+    """The first true value of a condition; TooLate with `what` after `within_s`."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         value = condition()
         if value:
             return value
         time.sleep(0.1)
-    raise AssertionError(f"not within {within_s} s: {what or condition}")
+    raise TooLate(f"not within {within_s} s: {what or condition}")
 
 
 def listening(port: int) -> bool:
@@ -149,8 +154,8 @@ class Node:
 
         try:
             return wait_for(over, within_s=within_s)  # type: ignore[no-any-return]
-        except AssertionError:
-            raise AssertionError(f"{ledger.queries.revision(study)}\n{self.log[-6000:]}") from None
+        except TooLate:
+            raise TooLate(f"{ledger.queries.revision(study)}\n{self.log[-6000:]}") from None
 
 
 def dicom_node(*arguments: str) -> subprocess.CompletedProcess[str]:
