@@ -100,7 +100,7 @@ def read(folder: Path) -> tuple[Material, str]:
 
 def _block(path: Path) -> pd.DataFrame:
     """A block that was written here."""
-    table = stored(path, ("patient",), float_precision="round_trip")
+    table = stored(path, ("patient",))
     return table.set_index("patient").astype(np.float32)
 
 

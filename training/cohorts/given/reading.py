@@ -16,7 +16,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, cast
 
 import pandas as pd
 
@@ -83,11 +83,9 @@ def read_words(path: Path, words: Collection[str] | int) -> pd.DataFrame:
         ) from error
 
 
-def stored(path: Path, words: Sequence[str], **more: Any) -> pd.DataFrame:
+def stored(path: Path, words: Sequence[str]) -> pd.DataFrame:
     """A table that this package wrote: the columns `words` hold words, blank where nothing is."""
-    return pd.read_csv(
-        path, dtype=dict.fromkeys(words, str), keep_default_na=False, na_values=[""], **more
-    )
+    return pd.read_csv(path, dtype=dict.fromkeys(words, str), keep_default_na=False, na_values=[""])
 
 
 def _encoding(path: Path) -> str:
