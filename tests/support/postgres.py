@@ -87,4 +87,5 @@ def server() -> Iterator[Server]:
         yield started
     finally:
         started.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+        # A hundred databases are 100,000 files: nobody has to wait until the last is gone.
+        subprocess.run(["sh", "-c", 'rm -rf "$0" &', str(folder)], check=True)
