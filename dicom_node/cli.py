@@ -59,7 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     module = importlib.import_module(COMMANDS[namespace.command][0])
     try:
         status = int(module.run(flags.given(namespace)))
-        sys.stdout.flush()
+        if sys.stdout is not None:  # as it is where the descriptor was closed
+            sys.stdout.flush()
         return status
     except BrokenPipeError:
         if not _reader_has_left():

@@ -56,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = given.pop("arguments")(**given)
         status = int(importlib.import_module(COMMANDS[str(chosen)].module).run(arguments))
-        sys.stdout.flush()
+        if sys.stdout is not None:  # as it is where the descriptor was closed
+            sys.stdout.flush()
         return status
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in OURS:

@@ -39,6 +39,12 @@ def test_a_command_that_is_read_to_its_end_succeeds():
     assert told.strip()
 
 
+def test_a_command_without_standard_output_ends_as_it_would_with_it():
+    command = f"{sys.executable} -m training methods >&-"
+    done = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_a_connection_that_broke_is_not_taken_for_a_reader_that_left(monkeypatch):
     def breaks(_):
         raise BrokenPipeError
