@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from training.bundle.figures.measured import Scored
 from training.bundle.figures.subgroups import table
 from training.bundle.manifest import Student
 from training.methods.registry import better_recipe
@@ -73,7 +74,7 @@ def card(student: Student, name: str) -> str:
         says=_says(student),
         figures="\n".join(
             (
-                *(_figure(student, kind, figure) for kind, figure in student.figures),
+                *(_figure(student, scored) for scored in student.figures),
                 *_named(student),
             )
         ),
@@ -184,12 +185,11 @@ _SHARED = {
 }
 
 
-def _figure(student: Student, kind: str, figure: Interval) -> str:
-    name = "C-index" if student.survival else "AUC"
+def _figure(student: Student, scored: Scored) -> str:
+    name, kind, figure = "C-index" if student.survival else "AUC", scored.kind, scored.figure
     return (
         f"- {name} on the outer {kind} folds ({_SHARED[kind]}): {figure.value:.3f} (95 % interval "
-        f"over patients {figure.low:.3f} to {figure.high:.3f}, mean of "
-        f"{len(student.run['seeds'])} seeds)."
+        f"over patients {figure.low:.3f} to {figure.high:.3f}; {scored.measured.told})."
     )
 
 

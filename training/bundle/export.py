@@ -19,9 +19,10 @@ from inference.durable import whole_folder
 from training.bundle.card import card
 from training.bundle.classes.figures import figures
 from training.bundle.classes.output import FLOOR, write_joined
+from training.bundle.figures.measured import Scored
 from training.bundle.figures.subgroups import parts
 from training.bundle.figures.use import UnitOfUse, Use, scores_of, use_of
-from training.bundle.manifest import Beside, Student, manifest, require_manifest
+from training.bundle.manifest import Student, manifest, require_manifest
 from training.errors import TrainingError
 from training.json_files import read_json
 from training.learning.deployed import COARSE_FEATURES
@@ -193,7 +194,7 @@ def _scores(
 
 def _beside(
     path: Path | None, content: Mapping[str, object], role: str, unit: UnitOfUse
-) -> Beside | None:
+) -> Scored | None:
     """The figure of the same students on the other kind of folds. Raises TrainingError for a run of
     something else."""
     if path is None:
@@ -211,7 +212,8 @@ def _beside(
             f"{path}: found {len(units)} units on {other.kind} folds, expected some on the other "
             "kind of folds; name the other run"
         )
-    return Beside(other.kind, use_of(units, role, unit).figure)
+    use = use_of(units, role, unit)
+    return Scored(other.kind, use.figure, use.measured)
 
 
 def _student_role(unit: runs.Unit, method: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,12 @@ from engines.manifest.whole import Manifest
 from training.bundle.classes import output as classes
 from training.bundle.classes.figures import ClassFigures
 from training.bundle.classes.output import own
+from training.bundle.figures.measured import Scored
 from training.bundle.figures.subgroups import Part, rows
 from training.bundle.figures.use import Use
 from training.bundle.shapes import graph_of, input_at
 from training.errors import TrainingError
 from training.learning.deployed import COARSE_FEATURES
-from training.scoring import resample
 
 TOLERANCE = 1e-3
 """Largest difference of a runtime on the probe; the engines differ by some 1e-5."""
@@ -56,14 +56,6 @@ _ATTENTION = {
 
 
 @dataclass(frozen=True)
-class Beside:
-    """What the same students score on the other kind of folds."""
-
-    kind: str
-    figure: resample.Interval
-
-
-@dataclass(frozen=True)
 class Student:
     """A finished unit and the run it belongs to."""
 
@@ -74,7 +66,8 @@ class Student:
     """Score tensor -> what the graph says of the outer fold, patients it had never seen."""
     use: Use
     """By which unit it is asked, and how good it is so."""
-    beside: Beside | None = None
+    beside: Scored | None = None
+    """What the same students score on the other kind of folds."""
     parts: tuple[Part, ...] = ()
     """Of the cohort, with the figure in each."""
     of_classes: ClassFigures | None = None
@@ -85,10 +78,15 @@ class Student:
     """Of classes, by name, where others are asked for."""
 
     @property
-    def figures(self) -> list[tuple[str, resample.Interval]]:
-        """Kind of folds and figure, each of patients that the student scored had not seen."""
-        others = [] if self.beside is None else [(self.beside.kind, self.beside.figure)]
-        return [(self.run["kind"], self.use.figure), *others]
+    def figures(self) -> list[Scored]:
+        """By kind of folds, each of patients that the student scored had not seen."""
+        own = Scored(self.run["kind"], self.use.figure, self.use.measured)
+        return [own] if self.beside is None else [own, self.beside]
+
+    @property
+    def folds(self) -> str:
+        """The folds of its run that its figures are of, as a report names them."""
+        return f"outer {self.run['kind']} folds{self.use.measured.of_folds}"
 
     @property
     def reference(self) -> dict[str, Any]:
@@ -185,12 +183,12 @@ def manifest(name: str, version: str, student: Student, source: Bundle) -> dict[
             else "Not known here: the tables of the cohort do not say.",
         },
         "performance": [
-            *(_performance(student, kind, figure) for kind, figure in student.figures),
+            *(_performance(student, scored) for scored in student.figures),
             *_class_rows(student),
             *rows(
                 student.parts,
                 "C-index" if student.survival else "AUC",
-                f"{run['cohort']}, outer {run['kind']} folds, pairs of a fold{student.use.of_each}",
+                f"{run['cohort']}, {student.folds}, pairs of a fold{student.use.of_each}",
             ),
         ],
         "probe": {"file": "probe.npz", "tolerance": tolerances},
@@ -208,21 +206,21 @@ def _reference_cohort(student: Student) -> str:
 def _class_rows(student: Student) -> list[dict[str, object]]:
     """How good it is at naming a class, not only at ordering patients."""
     found = student.of_classes.rows(student.floor) if student.of_classes else []
-    return [_performance(student, student.run["kind"], one, name) for name, one in found]
+    own = student.figures[0]
+    return [_performance(student, replace(own, figure=one), name) for name, one in found]
 
 
-def _performance(
-    student: Student, kind: str, figure: resample.Interval, name: str = ""
-) -> dict[str, object]:
+def _performance(student: Student, scored: Scored, name: str = "") -> dict[str, object]:
+    figure, measured = scored.figure, scored.measured
     value, low, high = (round(v, 4) for v in (figure.value, figure.low, figure.high))
     return {
         "figure": name or ("C-index" if student.survival else "AUC"),
         "value": value,
         "low": low,
         "high": high,
-        "data": f"{student.run['cohort']}, outer {kind} folds, patients resampled"
-        + student.use.of_each,
-        "count": student.run["patients"],
+        "data": f"{student.run['cohort']}, outer {scored.kind} folds{measured.of_folds}, patients "
+        f"resampled{student.use.of_each}",
+        "count": measured.patients,
     }
 
 
@@ -243,7 +241,7 @@ def _outputs(student: Student) -> list[dict[str, object]]:
         )
     else:
         run, of = student.run, student.of_classes
-        known = of.uncertainty(f"{run['cohort']}, outer {run['kind']} folds") if of else {}
+        known = of.uncertainty(f"{run['cohort']}, {student.folds}") if of else {}
         found.append(
             classes.output(run["task"], run["classes"], student.codes, student.floor, known)
         )

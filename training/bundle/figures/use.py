@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from training.bundle.figures.measured import Measured
 from training.errors import TrainingError
 from training.runs.units import ONE_SLIDE
 from training.scoring import resample, runs
@@ -32,6 +33,8 @@ class Use:
     """Whose predictions are those of this unit."""
     figure: Interval
     """C-index or AUC over all finished units of the run, mean over folds."""
+    measured: Measured
+    """On whom, by how many of them."""
     other: Interval | None = None
     """The same shown the other unit; None where every patient has one slide."""
     cost: Interval | None = None
@@ -63,8 +66,9 @@ class Use:
 def use_of(units: Sequence[runs.Unit], role: str, unit: UnitOfUse) -> Use:
     """How the student of `role` is used. `units` are those of one run, one or more."""
     whole, alone = (role, "inner"), (ONE_SLIDE, "inner")
+    measured = Measured.of(units)
     if not all(alone in one.predictions for one in units):
-        return Use(unit, whole, figure(units, whole))
+        return Use(unit, whole, figure(units, whole), measured)
     (all_value, all_drawn), (one_value, one_drawn) = (_drawn(units, r) for r in (whole, alone))
     of_all = resample.interval(all_value, all_drawn)
     of_one = resample.interval(one_value, one_drawn)
@@ -72,8 +76,8 @@ def use_of(units: Sequence[runs.Unit], role: str, unit: UnitOfUse) -> Use:
     for one in (of_all, of_one, cost):
         _known(one, units)
     if unit == "case":
-        return Use(unit, whole, of_all, of_one, cost)
-    return Use(unit, alone, of_one, of_all, cost)
+        return Use(unit, whole, of_all, measured, of_one, cost)
+    return Use(unit, alone, of_one, measured, of_all, cost)
 
 
 def _known(found: Interval, units: Sequence[runs.Unit]) -> Interval:
