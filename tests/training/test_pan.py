@@ -518,6 +518,14 @@ def test_the_student_is_exported_and_its_card_names_every_cohort_that_taught_it(
     assert "Trained on cohorts one, two; measured on two" in card
     assert "Trained and measured on one cohort" not in card
     assert "its attention is even" in card
+    one, own = bundle.manifest.limits[0], bundle.manifest.training.data
+    assert (
+        one == "Trained on cohorts one, two; measured on two; nothing is known of slides of others."
+    )
+    digest = json.loads((exportable / "one-site" / "run.json").read_text())["cohort_digest"]
+    assert len(own) == 2
+    assert own[0].startswith(f"cohort two, {said['patients']} patients, site folds; ")
+    assert own[1].startswith(f"cohort one, digest {digest[:12]}; ")
 
 
 def test_one_cohort_and_cohorts_of_unlike_width_are_refused(two, tmp_path, capsys):

@@ -7,7 +7,8 @@ from typing import Any
 
 from training.bundle.figures.measured import Scored
 from training.bundle.figures.subgroups import table
-from training.bundle.manifest import Student
+from training.bundle.origin import trained_on
+from training.bundle.student import Student
 from training.methods.registry import better_recipe
 from training.scoring.resample import Interval
 
@@ -44,7 +45,7 @@ Cohort `{cohort}`, {patients} patients{beside}, digest `{digest}`. Left out: {dr
 
 ## Limitations
 
-- {trained_on} No external cohort was used.
+- {trained_on}. No external cohort was used.
 - {site}
 - A slide farther than {limit:.2f} from the training slides is unlike them. A report says so only
   where the manifest states how often that was right (`dicom-train ood`).
@@ -98,7 +99,7 @@ def card(student: Student, name: str) -> str:
         patients=run["patients"],
         digest=run["cohort_digest"],
         dropped="; ".join(f"{count} {why}" for why, count in run["dropped"].items()) or "nobody",
-        trained_on=_trained_on(run),
+        trained_on=trained_on(run),
         heatmap=_HEATMAP[_is_linear(run)],
         magnifications=_magnifications(student),
         site="Official folds share tissue source sites: part of the figure may be the site."
@@ -161,15 +162,6 @@ def _recipe(run: Mapping[str, Any]) -> str:
     if best is None:
         return ""
     return f"On published cohorts another method measured better for {run['task']}: {best}."
-
-
-def _trained_on(run: Mapping[str, Any]) -> str:
-    """`pan` in the settings names every cohort with its digest."""
-    together = run["settings"].get("pan")
-    if together is None:
-        return "Trained and measured on one cohort."
-    names = ", ".join(word.split()[0] for word in together.split(", "))
-    return f"Trained on cohorts {names}; measured on {run['cohort']}."
 
 
 def _is_linear(run: Mapping[str, Any]) -> bool:

@@ -22,7 +22,8 @@ from training.bundle.classes.output import FLOOR, write_joined
 from training.bundle.figures.measured import Scored
 from training.bundle.figures.subgroups import parts
 from training.bundle.figures.use import UnitOfUse, Use, scores_of, use_of
-from training.bundle.manifest import Student, manifest, require_manifest
+from training.bundle.manifest import manifest, require_manifest
+from training.bundle.student import Student
 from training.errors import TrainingError
 from training.json_files import read_json
 from training.learning.deployed import COARSE_FEATURES

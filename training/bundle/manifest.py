@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,34 +15,21 @@ from pydantic import ValidationError
 
 from engines.bundle import MANIFEST_FILE, Bundle
 from engines.manifest.reading import newest
-from engines.manifest.values import Code
 from engines.manifest.whole import Manifest
+from training.bundle import origin
 from training.bundle.classes import output as classes
-from training.bundle.classes.figures import ClassFigures
 from training.bundle.classes.output import own
 from training.bundle.figures.measured import Scored
-from training.bundle.figures.subgroups import Part, rows
-from training.bundle.figures.use import Use
+from training.bundle.figures.subgroups import rows
 from training.bundle.shapes import graph_of, input_at
+from training.bundle.student import Student
 from training.errors import TrainingError
-from training.learning.deployed import COARSE_FEATURES
 
 TOLERANCE = 1e-3
 """Largest difference of a runtime on the probe; the engines differ by some 1e-5."""
 _SCHEME = "99DICOMNODE"
 _SCORE_UNIT = {"value": "{score}", "scheme": "UCUM", "meaning": "score"}
-_SITES = {
-    "official": "Training and test patients share hospitals: part of the figures may be that.",
-    "site": "Training and test patients share no hospital.",
-}
 _FINER = " Of its two magnifications the map shows the finer."
-_EVERYBODY = (
-    "Fitted on all patients of its cohort: its figures are those of students like it, each on "
-    "patients it had not seen."
-)
-_DERIVED = (
-    "Made for two magnifications; the second was derived from the first, in training as here."
-)
 _ATTENTION = {
     "category": {
         "value": "309825002",
@@ -53,72 +39,6 @@ _ATTENTION = {
     "type": {"value": "attention", "scheme": _SCHEME, "meaning": "Attention of the model"},
 }
 """Not a finding: a viewer must not call it tissue or tumor."""
-
-
-@dataclass(frozen=True)
-class Student:
-    """A finished unit and the run it belongs to."""
-
-    run: dict[str, Any]
-    unit: dict[str, Any]
-    graph: Path
-    risk_or_probability: Mapping[str, np.ndarray]
-    """Score tensor -> what the graph says of the outer fold, patients it had never seen."""
-    use: Use
-    """By which unit it is asked, and how good it is so."""
-    beside: Scored | None = None
-    """What the same students score on the other kind of folds."""
-    parts: tuple[Part, ...] = ()
-    """Of the cohort, with the figure in each."""
-    of_classes: ClassFigures | None = None
-    """Where it names classes."""
-    floor: float = classes.FLOOR
-    """From which probability on a class is named."""
-    codes: Mapping[str, Code] = field(default_factory=dict)
-    """Of classes, by name, where others are asked for."""
-
-    @property
-    def figures(self) -> list[Scored]:
-        """By kind of folds, each of patients that the student scored had not seen."""
-        own = Scored(self.run["kind"], self.use.figure, self.use.measured)
-        return [own] if self.beside is None else [own, self.beside]
-
-    @property
-    def folds(self) -> str:
-        """The folds of its run that its figures are of, as a report names them."""
-        return f"outer {self.run['kind']} folds{self.use.measured.of_folds}"
-
-    @property
-    def reference(self) -> dict[str, Any]:
-        """Where the training slides lie, or the training patients where it is shown all of them; a
-        run of before knows the patients alone."""
-        found: dict[str, Any] = self.unit["reference"]
-        if self.use.unit == "slide":
-            found = self.unit.get("reference_of_slides", found)
-        return found
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """What its graph takes; a unit of before did not say, and took one magnification."""
-        return tuple(self.unit.get("student_inputs", ("features",)))
-
-    @property
-    def coarse_mpp(self) -> float | None:
-        """Micrometers per pixel of its second magnification; None where it takes one."""
-        if COARSE_FEATURES not in self.inputs:
-            return None
-        (made,) = self.run["second_features"]  # a cohort has one second magnification
-        return float(made["mpp"])
-
-    @property
-    def is_of_everybody(self) -> bool:
-        """Whether it was fitted on all patients, with the figures of the students of the folds."""
-        return bool(self.unit["fold"] == "all")
-
-    @property
-    def survival(self) -> bool:
-        """Whether the student predicts survival."""
-        return "risk" in self.unit["student_outputs"]
 
 
 def require_manifest(content: Mapping[str, object]) -> None:
@@ -154,13 +74,7 @@ def manifest(name: str, version: str, student: Student, source: Bundle) -> dict[
         "manufacturer": before["manufacturer"],
         "status": "fixture" if before["status"] == "fixture" else "research",
         "intended_use": "Research. Not for diagnosis, prognosis or treatment.",
-        "limits": [
-            "Trained and measured on one cohort; nothing is known of slides of another.",
-            _SITES[run["kind"]],
-            *([_EVERYBODY] if student.is_of_everybody else []),
-            *([_DERIVED] if run.get("second_magnification") == "derived" else []),
-            *student.use.limits,
-        ],
+        "limits": origin.limits(student),
         "licence": "That of the data and features the weights were trained on. Encoder: "
         + before["licence"],
         "unit": student.use.unit,
@@ -177,7 +91,7 @@ def manifest(name: str, version: str, student: Student, source: Bundle) -> dict[
         "out_of_distribution": {"method": "mean-feature-distance"} | student.reference,
         "training": {
             "digest": run["cohort_digest"],
-            "data": [f"cohort {run['cohort']}, {run['patients']} patients, {run['kind']} folds"],
+            "data": origin.training_data(student),
             "simulated": before["training"]["simulated"]
             if source.manifest.is_encoder_alone and before["training"]["simulated"]
             else "Not known here: the tables of the cohort do not say.",
