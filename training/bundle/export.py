@@ -21,7 +21,7 @@ from training.bundle.classes.figures import figures
 from training.bundle.classes.output import FLOOR, write_joined
 from training.bundle.figures.measured import Scored
 from training.bundle.figures.subgroups import parts
-from training.bundle.figures.use import UnitOfUse, Use, scores_of, use_of
+from training.bundle.figures.use import UnitOfUse, Use, scores_of, use_of, with_first_slides
 from training.bundle.manifest import manifest, require_manifest
 from training.bundle.student import Student
 from training.errors import TrainingError
@@ -153,6 +153,7 @@ def student_of(request: Request) -> Student:
     content = read_json(request.run / "run.json")
     # The role that was exported; a run of before did not say, and there the method is its own.
     role = said.get("student_role") or _student_role(units[0], content["method"])
+    units = with_first_slides(units, role)
     use = use_of(units, role, request.unit)
     scores = _scores(request, said, units, use)
     beside = _beside(request.beside, content, role, request.unit)
@@ -213,7 +214,7 @@ def _beside(
             f"{path}: found {len(units)} units on {other.kind} folds, expected some on the other "
             "kind of folds; name the other run"
         )
-    use = use_of(units, role, unit)
+    use = use_of(with_first_slides(units, role), role, unit)
     return Scored(other.kind, use.figure, use.measured)
 
 

@@ -192,7 +192,8 @@ def _write_student(
     deployed = write_student(student, split, unit.directory if graph else None)
     names: list[str] = deployed.names
     shown, score = _said(deployed, split, split.test.shown)
-    several = any(len(of) > 1 for part in (split.test, split.train) for of in part.slides)
+    parts = (split.test, split.train, split.valid)  # as every other fold, or units would differ
+    several = any(len(of) > 1 for part in parts for of in part.slides)
     alone = _said(deployed, split, split.test.first_slides())[1] if several else None
     return names, shown, score, alone
 

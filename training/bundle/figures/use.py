@@ -7,7 +7,7 @@ the student, and the card says what one slide costs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -63,11 +63,26 @@ class Use:
         return ()
 
 
+def with_first_slides(units: Sequence[runs.Unit], role: str) -> tuple[runs.Unit, ...]:
+    """The units of a run, all with what is said of first slides where one of them has it.
+
+    A unit leaves it out where nobody it knew has several slides, as one that a patient was kept
+    from: the first slide of each is then all that was shown.
+    """
+    whole, alone = (role, "inner"), (ONE_SLIDE, "inner")
+    if not any(alone in one.predictions for one in units):
+        return tuple(units)
+    return tuple(
+        replace(one, predictions={alone: one.predictions[whole], **one.predictions})
+        for one in units
+    )
+
+
 def use_of(units: Sequence[runs.Unit], role: str, unit: UnitOfUse) -> Use:
-    """How the student of `role` is used. `units` are those of one run, one or more."""
+    """How the student of `role` is used. `units` are those of one run, `with_first_slides`."""
     whole, alone = (role, "inner"), (ONE_SLIDE, "inner")
     measured = Measured.of(units)
-    if not all(alone in one.predictions for one in units):
+    if not any(alone in one.predictions for one in units):
         return Use(unit, whole, figure(units, whole), measured)
     (all_value, all_drawn), (one_value, one_drawn) = (_drawn(units, r) for r in (whole, alone))
     of_all = resample.interval(all_value, all_drawn)
