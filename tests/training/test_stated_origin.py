@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the training extra")
@@ -12,6 +15,8 @@ from drawn_cohorts import command, draw_cohort  # noqa: E402
 
 from training.bundle.export import Request, student_of  # noqa: E402
 from training.bundle.origin import limits, training_data  # noqa: E402
+from training.cohorts.cohort import load  # noqa: E402
+from training.runs.sites import counted  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +59,88 @@ def test_every_cohort_of_a_student_of_several_is_among_the_training_data(student
     assert other.startswith("cohort three, digest abcdef012345; ")
     one = "Trained and measured on one cohort; nothing is known of slides of another."
     assert limits(student)[0] == one
+
+
+@pytest.fixture(scope="module")
+def runs(work):
+    """Folds -> a run of all five: drawn ones that share hospitals, given ones that share none, and
+    those by site."""
+    table = pd.read_csv(work / "cohort" / "patients.csv")[["patient", "fold_site"]]
+    table.rename(columns={"fold_site": "fold"}).to_csv(work / "splits.csv", index=False)
+    command("cohort", "build", "--name", "apart", "--outcome", work / "outcome.csv", "--slides",
+            work / "slides.csv", "--splits", work / "splits.csv",
+            "--out", work / "apart")  # fmt: skip
+    for name, cohort, kind in (("drawn", "cohort", "official"), ("given", "apart", "official"),
+                               ("site", "cohort", "site")):  # fmt: skip
+        command("fit", "meanpool", "--epochs", 1, "--cohort", work / cohort, "--folds", kind,
+                "--out", work / name)  # fmt: skip
+    return work
+
+
+SHARED = "(sites are shared between training and test)"
+APART = "(no site is shared)"
+SAID = {
+    "drawn": (SHARED, "The official folds share 12 of 12 tissue source sites:",
+              "Training and test patients share hospitals (12 of 12): part of"),
+    "given": (APART, "The official folds share no tissue source site.",
+              "Training and test patients share no hospital."),
+    "site": (APART, "The site folds share no tissue source site.",
+             "Training and test patients share no hospital."),
+}  # fmt: skip
+"""Run -> beside its figure, among the card's limitations, among the manifest's limits."""
+
+
+@pytest.mark.parametrize("counts", [True, False])
+@pytest.mark.parametrize("name", list(SAID))
+def test_folds_are_said_to_share_hospitals_only_where_they_do(runs, tmp_path, name, counts):
+    """`counts`: whether the run counted them; one of before did not, and says who is who."""
+    table = pd.read_csv(runs / ("apart" if name == "given" else "cohort") / "patients.csv")
+    spread = table.groupby("site")["fold_site" if name == "site" else "fold_official"].nunique()
+    assert ((spread > 1).sum(), len(spread)) == ((12 if name == "drawn" else 0), 12)
+    run = tmp_path / "run"
+    shutil.copytree(runs / name, run)
+    said = json.loads((run / "run.json").read_text())
+    assert said["sites"] == {"count": 12, "shared": 12 if name == "drawn" else 0}
+    if not counts:
+        del said["sites"]
+        (run / "run.json").write_text(json.dumps(said))
+    card, found = exported(run, tmp_path / "out")
+    figure, sites, limit = SAID[name]
+    assert figure in card
+    assert (SHARED in card) != (APART in card)
+    assert sites in card
+    assert sum(one.startswith(limit) for one in found) == 1
+
+
+def test_a_run_that_says_neither_is_told_by_the_name_of_its_folds(runs, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(runs / "given", run)
+    said = json.loads((run / "run.json").read_text())
+    del said["sites"]
+    (run / "run.json").write_text(json.dumps(said))
+    (run / "patients.csv").unlink()
+    card, _ = exported(run, tmp_path / "out")
+    assert SHARED in card
+    assert "The official folds share tissue source sites: part" in card
+
+
+def test_the_figure_of_a_run_beside_says_what_its_own_folds_share(runs, tmp_path):
+    card, _ = exported(runs / "drawn", tmp_path / "out", "--beside", runs / "site")
+    assert f"outer official folds {SHARED}" in card
+    assert f"outer site folds {APART}" in card
+
+
+def test_patients_beside_the_cohort_share_its_hospitals_where_they_come_from_them(runs):
+    """Whoever is beside it and of a scored site stays out of site folds, not out of given ones."""
+    apart = load(str(runs / "apart"), runs, "os")
+    more = load(str(runs / "cohort"), runs, "os")
+    more = replace(more, patients=more.patients[more.patients["site"].isin(["10", "11"])])
+    assert counted(apart, "official") == {"count": 12, "shared": 0}
+    assert counted(replace(apart, beside=more), "official") == {"count": 12, "shared": 2}
+    assert counted(replace(apart, beside=more), "site") == {"count": 12, "shared": 0}
+
+
+def exported(run, out, *words):
+    command("export", run, "--encoder", "default", "--out", out, "--name", "x", *words)
+    card = " ".join((out / "card.md").read_text().split())
+    return card, json.loads((out / "manifest.json").read_text())["limits"]

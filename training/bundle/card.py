@@ -102,9 +102,7 @@ def card(student: Student, name: str) -> str:
         trained_on=trained_on(run),
         heatmap=_HEATMAP[_is_linear(run)],
         magnifications=_magnifications(student),
-        site="Official folds share tissue source sites: part of the figure may be the site."
-        if run["kind"] == "official"
-        else "Folds share no tissue source site.",
+        site=_sites(student),
         limit=student.reference["limit"],
         parts=table(student.parts, "C-index" if survival else "AUC"),
         beside_kind="Measured on both kinds of folds."
@@ -171,17 +169,24 @@ def _is_linear(run: Mapping[str, Any]) -> bool:
     return bool(run["method"].startswith("crossfit") and run["settings"].get("epochs") == 0)
 
 
-_SHARED = {
-    "official": "sites are shared between training and test",
-    "site": "no site is shared",
-}
+_SHARED = {True: "sites are shared between training and test", False: "no site is shared"}
+"""Of the folds of a figure."""
+
+
+def _sites(student: Student) -> str:
+    sites, kind = student.sites, student.run["kind"]
+    if not sites.are_shared:
+        return f"The {kind} folds share no tissue source site."
+    some = f"{sites.counted} " if sites.counted else ""
+    return f"The {kind} folds share {some}tissue source sites: part of the figure may be the site."
 
 
 def _figure(student: Student, scored: Scored) -> str:
-    name, kind, figure = "C-index" if student.survival else "AUC", scored.kind, scored.figure
+    name, figure = "C-index" if student.survival else "AUC", scored.figure
     return (
-        f"- {name} on the outer {kind} folds ({_SHARED[kind]}): {figure.value:.3f} (95 % interval "
-        f"over patients {figure.low:.3f} to {figure.high:.3f}; {scored.measured.told})."
+        f"- {name} on the outer {scored.kind} folds ({_SHARED[scored.sites.are_shared]}): "
+        f"{figure.value:.3f} (95 % interval over patients {figure.low:.3f} to "
+        f"{figure.high:.3f}; {scored.measured.told})."
     )
 
 

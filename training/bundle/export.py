@@ -31,6 +31,7 @@ from training.learning.graphs import run as run_graph
 from training.learning.graphs import write_manifest, write_probe, write_sums
 from training.methods.registry import better_recipe
 from training.runs.everybody import Everybody
+from training.runs.sites import sites_of
 from training.runs.units import Unit
 from training.scoring import runs
 
@@ -165,6 +166,7 @@ def student_of(request: Request) -> Student:
         unit.directory / "student.onnx",
         scores,
         use,
+        sites_of(request.run, content, units),
         beside,
         of_parts,
         named,
@@ -215,7 +217,7 @@ def _beside(
             "kind of folds; name the other run"
         )
     use = use_of(with_first_slides(units, role), role, unit)
-    return Scored(other.kind, use.figure, use.measured)
+    return Scored(other.kind, use.figure, use.measured, sites_of(path, said, units))
 
 
 def _student_role(unit: runs.Unit, method: str) -> str:

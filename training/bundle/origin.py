@@ -7,10 +7,6 @@ from typing import Any
 
 from training.bundle.student import Student
 
-_SITES = {
-    "official": "Training and test patients share hospitals: part of the figures may be that.",
-    "site": "Training and test patients share no hospital.",
-}
 _EVERYBODY = (
     "Fitted on all patients of its cohort: its figures are those of students like it, each on "
     "patients it had not seen."
@@ -34,11 +30,18 @@ def limits(student: Student) -> list[str]:
     others = "others" if _together(run) else "another"
     return [
         f"{trained_on(run)}; nothing is known of slides of {others}.",
-        _SITES[run["kind"]],
+        _hospitals(student),
         *([_EVERYBODY] if student.is_of_everybody else []),
         *([_DERIVED] if run.get("second_magnification") == "derived" else []),
         *student.use.limits,
     ]
+
+
+def _hospitals(student: Student) -> str:
+    if not student.sites.are_shared:
+        return "Training and test patients share no hospital."
+    some = f" ({student.sites.counted})" if student.sites.counted else ""
+    return f"Training and test patients share hospitals{some}: part of the figures may be that."
 
 
 def training_data(student: Student) -> list[str]:

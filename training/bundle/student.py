@@ -16,6 +16,7 @@ from training.bundle.figures.measured import Scored
 from training.bundle.figures.subgroups import Part
 from training.bundle.figures.use import Use
 from training.learning.deployed import COARSE_FEATURES
+from training.runs.sites import Sites
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Student:
     """Score tensor -> what the graph says of the outer fold, patients it had never seen."""
     use: Use
     """By which unit it is asked, and how good it is so."""
+    sites: Sites
+    """Whether the folds of its run share hospitals."""
     beside: Scored | None = None
     """What the same students score on the other kind of folds."""
     parts: tuple[Part, ...] = ()
@@ -43,7 +46,7 @@ class Student:
     @property
     def figures(self) -> list[Scored]:
         """By kind of folds, each of patients that the student scored had not seen."""
-        own = Scored(self.run["kind"], self.use.figure, self.use.measured)
+        own = Scored(self.run["kind"], self.use.figure, self.use.measured, self.sites)
         return [own] if self.beside is None else [own, self.beside]
 
     @property

@@ -26,6 +26,7 @@ from training.learning.fitted import Fitted, Score, risk_correlation
 from training.learning.journal import Journal
 from training.learning.split import FOLDS, Folds, Split, prepare
 from training.methods.registry import method, with_settings
+from training.runs import sites
 from training.runs.magnifications import features_of, second_of
 from training.runs.pool import each
 from training.runs.references import references
@@ -186,6 +187,7 @@ def write_run(
         "features": features_of(cohort.slides),
         "second_features": features_of(cohort.slides, COLUMN),
         "second_magnification": second_of(plan.method, cohort),
+        sites.KEY: sites.counted(cohort, plan.kind),
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("torch", "numpy", "scikit-survival")},

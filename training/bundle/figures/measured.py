@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from training.learning.split import FOLDS
+from training.runs.sites import Sites
 from training.scoring.resample import Interval
 from training.scoring.runs import Unit
 
@@ -58,3 +59,4 @@ class Scored:
     figure: Interval
     """C-index or AUC, mean over folds."""
     measured: Measured
+    sites: Sites
