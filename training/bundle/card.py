@@ -7,7 +7,7 @@ from typing import Any
 
 from training.bundle.figures.measured import Scored
 from training.bundle.figures.subgroups import table
-from training.bundle.origin import trained_on
+from training.bundle.origin import of_everybody, trained_on
 from training.bundle.student import Student
 from training.methods.registry import better_recipe
 from training.scoring.resample import Interval
@@ -220,8 +220,10 @@ def _of_everybody(student: Student) -> str:
         if student.unit["epoch_is_chosen"]
         else "trained on all, no epoch was chosen"
     )
+    fitted, given = of_everybody(student)
+    whom = f"everybody, {given}" if fitted == given else f"{fitted} of all {given}"
     return (
-        f"The student in this bundle was fitted after that on everybody, {training + validation} "
+        f"The student in this bundle was fitted after that on {whom} "
         f"patients ({chosen}; seed {student.unit['seed']}). The figures are those of the students "
         "of the folds, each on patients it had not seen; this one could be scored by other "
         "patients alone."

@@ -8,7 +8,7 @@ from typing import Any
 from training.bundle.student import Student
 
 _EVERYBODY = (
-    "Fitted on all patients of its cohort: its figures are those of students like it, each on "
+    "Fitted on {patients} of its cohort: its figures are those of students like it, each on "
     "patients it had not seen."
 )
 _DERIVED = (
@@ -31,10 +31,23 @@ def limits(student: Student) -> list[str]:
     return [
         f"{trained_on(run)}; nothing is known of slides of {others}.",
         _hospitals(student),
-        *([_EVERYBODY] if student.is_of_everybody else []),
+        *([_EVERYBODY.format(patients=_all(student))] if student.is_of_everybody else []),
         *([_DERIVED] if run.get("second_magnification") == "derived" else []),
         *student.use.limits,
     ]
+
+
+def of_everybody(student: Student) -> tuple[int, int]:
+    """Patients whom a student of everybody was fitted on, and how many its method was given: one
+    that needs genes leaves out who has none."""
+    counts, run = student.unit["patients"], student.run
+    fitted = counts["inner_training"] + counts["inner_validation"]
+    return fitted, run["patients"] + run.get("patients_beside", 0)
+
+
+def _all(student: Student) -> str:
+    fitted, given = of_everybody(student)
+    return "all patients" if fitted == given else f"{fitted} of all {given} patients"
 
 
 def _hospitals(student: Student) -> str:

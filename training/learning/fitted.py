@@ -45,6 +45,8 @@ class Fitted:
     """Whether the student's probabilities were already fitted to patients it had not seen."""
     student_role: str = "student"
     """The role in `scores` that `student` has."""
+    taught: Patients | None = None
+    """Those of inner training whom `student` learned from; None: all of them."""
 
 
 def survival_score(logits: Floats) -> Score:

@@ -29,7 +29,8 @@ from training.learning.journal import Journal
 from training.learning.split import FOLDS, everybody
 from training.methods.registry import method
 from training.runs.fit import Plan, one_thread
-from training.runs.units import Unit, reference, student_inputs, write_json, write_student
+from training.runs.taught import counts, references_of
+from training.runs.units import Unit, student_inputs, write_json, write_student
 
 
 @dataclass(frozen=True)
@@ -78,11 +79,7 @@ def fit_all(plan: Plan, seed: int = 0) -> Everybody:
         "fold": "all",
         "seed": seed,
         "edges_months": list(split.edges),
-        "patients": {
-            "inner_training": len(split.train),
-            "inner_validation": len(split.valid),
-            "outer": len(target),
-        },
+        "patients": counts(split, fitted, len(target)),
         "seconds": round(time.perf_counter() - started, 2),
         "facts": facts,
         "student_role": fitted.student_role,
@@ -92,8 +89,7 @@ def fit_all(plan: Plan, seed: int = 0) -> Everybody:
         "one_slide_probabilities": _of_one_slide(folds, student, cohort.task),
         "epoch_is_chosen": not fitted.is_calibrated,
         "width": split.width,
-        "reference": reference(split),
-        "reference_of_slides": reference(split, of_slides=True),
+        **references_of(split, fitted),
     }
     write_json(place.directory / "unit.json", content)
     return place

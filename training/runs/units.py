@@ -29,6 +29,7 @@ from training.learning.deployed import INPUTS, INSTANCE_AXIS, Deployed
 from training.learning.fitted import Fitted, Score
 from training.learning.graphs import write_graph
 from training.learning.split import Split
+from training.runs.taught import counts, references_of
 
 EXAMPLE_INSTANCES = (37, 11)
 """Instances in the bags a graph is traced and compared with, the finer magnification first: odd
@@ -86,11 +87,7 @@ def write_unit(
         "fold": unit.fold,
         "seed": unit.seed,
         "edges_months": list(split.edges),
-        "patients": {
-            "inner_training": len(split.train),
-            "inner_validation": len(split.valid),
-            "outer": len(split.test),
-        },
+        "patients": counts(split, fitted, len(split.test)),
         "scored_without_genes": _without_genes(split),
         "seconds": round(seconds, 2),
         "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
@@ -102,8 +99,7 @@ def write_unit(
         "raw": raw,
         "epoch_is_chosen": not fitted.is_calibrated,
         "width": split.width,
-        "reference": reference(split),
-        "reference_of_slides": reference(split, of_slides=True),
+        **references_of(split, fitted),
         "train": {
             "time": [round(float(t), 4) for t in torch.cat([split.train.time, split.valid.time])],
             "event": [int(e) for e in torch.cat([split.train.event, split.valid.event])],
@@ -154,21 +150,6 @@ def _without_genes(split: Split) -> int:
     """Patients of the outer fold whom a role with genes sees at the mean; 0 without genes."""
     genes = split.test.genes
     return int((~has_genes(genes)).sum()) if genes.shape[1] else 0
-
-
-def reference(split: Split, *, of_slides: bool = False) -> dict[str, object]:
-    """Mean and deviation [D] of the mean features of patients, or of their slides, and how far
-    training ones lie."""
-    parts = (split.train, split.valid)
-    shown = [bag for part in parts for bag in (part.each_slide() if of_slides else part.bags)]
-    means = torch.stack([bag.mean(dim=0) for bag in shown]).double()
-    mean, std = means.mean(dim=0), means.std(dim=0, correction=0).clamp(min=1e-6)
-    distance = ((means - mean) / std).square().mean(dim=1).sqrt()
-    return {
-        "mean": mean.tolist(),
-        "std": std.tolist(),
-        "limit": float(torch.quantile(distance, 0.99)),
-    }
 
 
 def write_json(path: Path, content: object) -> None:

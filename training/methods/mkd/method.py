@@ -107,7 +107,7 @@ def fit(split: Split, settings: Settings, seed: int, journal: Journal) -> Fitted
         permuted = replace(patients, genes=patients.genes[draw])
         _train(replace(fold, patients=permuted), "null", ("null",), scores)
     facts = _facts(fold, trio, profiled)
-    return Fitted(scores, SlideStudent(trio.student).eval(), facts)
+    return Fitted(scores, SlideStudent(trio.student).eval(), facts, taught=patients)
 
 
 def window_losses(
