@@ -6,13 +6,16 @@ import json
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the training extra")
 
-from drawn_cohorts import command, draw_cohort  # noqa: E402
+from drawn_cohorts import command, draw_cohort, width_of  # noqa: E402
 
+from engines.bundle import open_bundle  # noqa: E402
+from engines.runtime import open_runtime  # noqa: E402
 from training.bundle.export import Request, student_of  # noqa: E402
 from training.bundle.origin import limits, training_data  # noqa: E402
 from training.cohorts.cohort import load  # noqa: E402
@@ -59,6 +62,33 @@ def test_every_cohort_of_a_student_of_several_is_among_the_training_data(student
     assert other.startswith("cohort three, digest abcdef012345; ")
     one = "Trained and measured on one cohort; nothing is known of slides of another."
     assert limits(student)[0] == one
+
+
+LOOKED = "here the model looked, not where tumor is."
+
+
+@pytest.mark.parametrize(
+    ("words", "even"),
+    [
+        (("meanpool", "--epochs", 2), True),
+        (("crossfit", "--epochs", 0), True),
+        (("abmil", "--epochs", 1), False),
+        (("crossfit", "--epochs", 1), False),
+    ],
+)
+def test_a_map_of_one_value_is_not_said_to_show_where_the_model_looked(work, tmp_path, words, even):
+    run, out = tmp_path / "run", tmp_path / "out"
+    command("fit", *words, "--cohort", work / "cohort", "--out", run, "--fold", 0)
+    card, _ = exported(run, out)
+    (heat,) = open_bundle(str(out)).manifest.heatmaps
+    tiles = np.random.default_rng(3).normal(size=(50, width_of("default"))).astype(np.float32)
+    with open_runtime(open_bundle(str(out)), precision="fp32") as runtime:
+        said = runtime.run("aggregator", {"features": tiles})["attention"]
+    assert (np.ptp(said) < 1e-5) == even
+    assert (LOOKED in heat.description) != even
+    assert (LOOKED in card) != even
+    assert ("It weighs all tiles alike, so the map shows nothing." in heat.description) == even
+    assert ("the map is of one value" in card) == even
 
 
 @pytest.fixture(scope="module")

@@ -56,9 +56,10 @@ Cohort `{cohort}`, {patients} patients{beside}, digest `{digest}`. Left out: {dr
 _HEATMAP = {
     False: "Heatmap: attention relative to uniform. It shows where the model looked, not where "
     "tumor is.",
-    True: "Heatmap: none worth the name. The student is linear in the mean (and deviation) of the "
-    "tiles, its attention is even, and the map is of one value.",
+    True: "Heatmap: none worth the name. The student weighs all tiles alike, its attention is "
+    "even, and the map is of one value.",
 }
+"""By whether its attention is even."""
 
 
 def card(student: Student, name: str) -> str:
@@ -100,7 +101,7 @@ def card(student: Student, name: str) -> str:
         digest=run["cohort_digest"],
         dropped="; ".join(f"{count} {why}" for why, count in run["dropped"].items()) or "nobody",
         trained_on=trained_on(run),
-        heatmap=_HEATMAP[_is_linear(run)],
+        heatmap=_HEATMAP[student.attention_is_even],
         magnifications=_magnifications(student),
         site=_sites(student),
         limit=student.reference["limit"],
@@ -160,13 +161,6 @@ def _recipe(run: Mapping[str, Any]) -> str:
     if best is None:
         return ""
     return f"On published cohorts another method measured better for {run['task']}: {best}."
-
-
-def _is_linear(run: Mapping[str, Any]) -> bool:
-    """Whether it has no attention: a linear map, or a crossfit without that branch."""
-    if run["method"] in ("moments", "pooled"):
-        return True
-    return bool(run["method"].startswith("crossfit") and run["settings"].get("epochs") == 0)
 
 
 _SHARED = {True: "sites are shared between training and test", False: "no site is shared"}

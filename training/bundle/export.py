@@ -16,6 +16,7 @@ from engines.bundle import Bundle, open_bundle
 from engines.errors import BundleRejected
 from engines.manifest.values import Code
 from inference.durable import whole_folder
+from training.bundle.attention import is_even
 from training.bundle.card import card
 from training.bundle.classes.figures import figures
 from training.bundle.classes.output import FLOOR, write_joined
@@ -166,6 +167,7 @@ def student_of(request: Request) -> Student:
         unit.directory / "student.onnx",
         scores,
         use,
+        is_even(unit.directory / "student.onnx", said),
         sites_of(request.run, content, units),
         beside,
         of_parts,

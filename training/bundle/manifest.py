@@ -29,6 +29,13 @@ TOLERANCE = 1e-3
 """Largest difference of a runtime on the probe; the engines differ by some 1e-5."""
 _SCHEME = "99DICOMNODE"
 _SCORE_UNIT = {"value": "{score}", "scheme": "UCUM", "meaning": "score"}
+_SHOWS = {
+    False: "Attention of the student per tile relative to uniform: 0.5 is the share of a tile by "
+    "chance. Where the model looked, not where tumor is.",
+    True: "Attention of the student per tile relative to uniform: 0.5, the share by chance, on "
+    "each tile. It weighs all tiles alike, so the map shows nothing.",
+}
+"""By whether its attention is even."""
 _FINER = " Of its two magnifications the map shows the finer."
 _ATTENTION = {
     "category": {
@@ -169,8 +176,7 @@ def _outputs(student: Student) -> list[dict[str, object]]:
             "graph": "aggregator",
             "tensor": "attention",
             **_ATTENTION,
-            "description": "Attention of the student per tile relative to uniform: 0.5 is the "
-            "share of a tile by chance. Where the model looked, not where tumor is."
+            "description": _SHOWS[student.attention_is_even]
             + (_FINER if student.coarse_mpp else ""),
         }
     )

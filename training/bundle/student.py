@@ -30,6 +30,8 @@ class Student:
     """Score tensor -> what the graph says of the outer fold, patients it had never seen."""
     use: Use
     """By which unit it is asked, and how good it is so."""
+    attention_is_even: bool
+    """Whether it weighs all tiles alike, so that its map shows nothing."""
     sites: Sites
     """Whether the folds of its run share hospitals."""
     beside: Scored | None = None
