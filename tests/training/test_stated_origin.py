@@ -17,7 +17,7 @@ from drawn_cohorts import command, draw_cohort, width_of  # noqa: E402
 from engines.bundle import open_bundle  # noqa: E402
 from engines.runtime import open_runtime  # noqa: E402
 from training.bundle.export import Request, student_of  # noqa: E402
-from training.bundle.origin import limits, training_data  # noqa: E402
+from training.bundle.told.origin import limits, training_data  # noqa: E402
 from training.cohorts.cohort import load  # noqa: E402
 from training.runs.sites import counted  # noqa: E402
 

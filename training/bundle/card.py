@@ -7,8 +7,8 @@ from typing import Any
 
 from training.bundle.figures.measured import Scored
 from training.bundle.figures.subgroups import table
-from training.bundle.origin import of_everybody, trained_on
-from training.bundle.student import Student
+from training.bundle.told.origin import of_everybody, trained_on
+from training.bundle.told.student import Student
 from training.methods.registry import better_recipe
 from training.scoring.resample import Interval
 

@@ -16,7 +16,6 @@ from engines.bundle import Bundle, open_bundle
 from engines.errors import BundleRejected
 from engines.manifest.values import Code
 from inference.durable import whole_folder
-from training.bundle.attention import is_even
 from training.bundle.card import card
 from training.bundle.classes.figures import figures
 from training.bundle.classes.output import FLOOR, write_joined
@@ -24,7 +23,8 @@ from training.bundle.figures.measured import Scored
 from training.bundle.figures.subgroups import parts
 from training.bundle.figures.use import UnitOfUse, Use, scores_of, use_of, with_first_slides
 from training.bundle.manifest import manifest, require_manifest
-from training.bundle.student import Student
+from training.bundle.told.attention import is_even
+from training.bundle.told.student import Student
 from training.errors import TrainingError
 from training.json_files import read_json
 from training.learning.deployed import COARSE_FEATURES

@@ -16,13 +16,13 @@ from pydantic import ValidationError
 from engines.bundle import MANIFEST_FILE, Bundle
 from engines.manifest.reading import newest
 from engines.manifest.whole import Manifest
-from training.bundle import origin
 from training.bundle.classes import output as classes
 from training.bundle.classes.output import own
 from training.bundle.figures.measured import Scored
 from training.bundle.figures.subgroups import rows
 from training.bundle.shapes import graph_of, input_at
-from training.bundle.student import Student
+from training.bundle.told import origin
+from training.bundle.told.student import Student
 from training.errors import TrainingError
 
 TOLERANCE = 1e-3

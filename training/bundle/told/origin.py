@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from training.bundle.student import Student
+from training.bundle.told.student import Student
 
 _EVERYBODY = (
     "Fitted on {patients} of its cohort: its figures are those of students like it, each on "
