@@ -7,6 +7,7 @@ again here from the seeds that the report states in its sources.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -312,6 +313,50 @@ def test_a_report_says_how_many_patients_the_roles_with_genes_see_at_the_mean(
         (place / "unit.json").write_text(json.dumps(said))
     (warning,) = evaluate([path]).warnings
     assert "7 of 70 scored patients have no genes" in warning
+
+
+def verdict(runs: list[Path], folder: Path) -> list[str]:
+    """What the page says first: a line per student."""
+    write_html(evaluate(runs), folder / "verdict.html")
+    page = (folder / "verdict.html").read_text()
+    head = page[page.index("<h2>") : page.index("<table>")]
+    return [re.sub("<[^>]*>", "", line) for line in re.findall(r"<(?:li|p)>.*?</(?:li|p)>", head)]
+
+
+def test_a_student_on_fewer_cohorts_than_the_page_has_a_verdict_of_his_own_cohort(
+    paths: dict[str, Path], report: dict[str, Any], tmp_path: Path
+) -> None:
+    alone = shutil.copytree(paths["two"], tmp_path / "two")  # no twin stands there
+    for file in alone.glob("fold*/predictions.csv"):
+        table = pd.read_csv(file)
+        table[table["role"] == "clinical"].to_csv(file, index=False)
+    (stated,) = [
+        found["interval"]
+        for found in task(report, "os")["differences"]
+        if (found["second"]["role"], found["rule"]) == ("twin", "inner")
+        and found["column"] == {"kind": "site", "cohort": "one"}
+    ]
+    (line,) = verdict([paths["one"], alone], tmp_path)
+    assert "ONE: student minus its undistilled twin" in line
+    ends = f"{stated['value']:+.3f} ({stated['low']:+.3f} to {stated['high']:+.3f})"
+    assert ends.replace("-0.", "−0.") in line
+    (both,) = verdict([paths["one"], paths["two"]], tmp_path)
+    assert "the mean over cohorts: student minus" in both
+    assert "No student stands beside" in verdict([alone], tmp_path)[0]
+
+
+def test_a_difference_that_a_fold_does_not_have_is_undefined_and_another_cohort_keeps_its_own(
+    paths: dict[str, Path], tmp_path: Path
+) -> None:
+    mute = shutil.copytree(paths["two"], tmp_path / "two")
+    for file in mute.glob("fold0-*/predictions.csv"):
+        pd.read_csv(file).assign(event=0).to_csv(file, index=False)
+    lines = verdict([paths["one"], mute], tmp_path)
+    assert [re.search("ONE|TWO|mean", line).group() for line in lines] == ["ONE", "TWO", "mean"]
+    assert re.search(r"twin [+−]0\.\d{3} \(", lines[0])
+    for line in lines[1:]:
+        assert "minus its undistilled twin undefined; there is no interval" in line
+    assert "nan" not in terminal.text(evaluate([paths["one"], mute]))
 
 
 REPORTS = {
