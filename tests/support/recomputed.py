@@ -307,6 +307,25 @@ class Checker:
                     self.ends("mean interval", stated["low"], stated["high"], drawn)
         for found in task["differences"]:
             self._difference(task, found, values)
+        keys = [(fact["method"], fact["name"], *fact["column"].values()) for fact in task["facts"]]
+        assert len(keys) == len(set(keys)), "found two facts of one name in one place"
+        for fact in task["facts"]:
+            self._fact(task, fact)
+
+    def _fact(self, task: dict[str, Any], fact: dict[str, Any]) -> None:
+        """Mean and deviation over folds of what the units of one of the runs say."""
+        name, at = fact["name"], fact["column"]
+        place = [task["task"], at["kind"], at["cohort"], fact["method"].split(" (")[0]]
+        stated, mine = (fact["mean"], fact["sd"]), []
+        for path, said in self.said.items():
+            if [said[key] for key in ("task", "kind", "cohort", "method")] == place:
+                files = [json.loads(file.read_text()) for file in path.glob("fold*/unit.json")]
+                found = {(one["fold"], one["seed"]): one["facts"][name]
+                         for one in files if name in one["facts"]}  # fmt: skip
+                mine += [mean_over_folds(found)] if found else []
+        nearest = min(mine, key=lambda one: abs(one[0] - stated[0]))
+        for value, again in zip(stated, nearest, strict=True):
+            self.equal(f"fact: {name}", value, again, max(3e-6, 1e-5 * abs(again)))
 
     def _difference(
         self, task: dict[str, Any], found: dict[str, Any], values: dict[Any, float]

@@ -21,7 +21,7 @@ from training.scoring.cells import Series
 from training.scoring.comparisons import RULES, Difference, Row, differences, row
 from training.scoring.focus import Focus, focus
 from training.scoring.naming import ROLES, row_names
-from training.scoring.places import Column, Place, gather
+from training.scoring.places import Column, Place, gather, method_labels, mixed_rows
 from training.scoring.published import PublishedRow, published_rows
 from training.scoring.resample import NoiseFloor
 from training.scoring.runs import Run, Unit
@@ -32,6 +32,7 @@ class Facts:
     """A number the method reported, mean and sd over folds (of the mean over seeds)."""
 
     method: str
+    """As in the rows: with the settings that tell it from another run of the method."""
     column: Column
     name: str
     mean: float
@@ -86,7 +87,7 @@ def evaluate(paths: Sequence[Path], published: Path | None = None) -> Evaluation
             for task in tasks
         ),
         runs=read,
-        warnings=tuple(warning for run, units in read for warning in _incomplete(run, units)),
+        warnings=tuple(_warnings(read)),
     )
 
 
@@ -95,6 +96,7 @@ def _task(
 ) -> TaskReport:
     classes = read[0][0].classes
     found = gather(read)
+    labels = method_labels([run for run, _ in read])
     columns = tuple(sorted({place.column for place in found}))
     drawn = {place: cells.draws(given) for place, given in found.items()}
     made = {place: cells.cell(given, drawn[place]) for place, given in found.items()}
@@ -113,7 +115,7 @@ def _task(
             for place in sorted(found, key=lambda place: (place.name, place.column))
             if place.rule == RULES[0] and _in_focus(place, found)
         ),
-        facts=tuple(fact for run, units in read for fact in _facts(run, units)),
+        facts=tuple(fact for run, units in read for fact in _facts(run, units, labels[run.path])),
         published=published_rows(published, task, sorted({at.cohort for at in columns})),
     )
 
@@ -139,9 +141,9 @@ def _in_focus(place: Place, found: Mapping[Place, Series]) -> bool:
     return place.name.role not in ROLES
 
 
-def _facts(run: Run, units: Sequence[Unit]) -> list[Facts]:
+def _facts(run: Run, units: Sequence[Unit], label: str) -> list[Facts]:
     result = []
-    label, column = run.method, Column(run.kind, run.cohort)
+    column = Column(run.kind, run.cohort)
     for name in sorted({name for unit in units for name in unit.facts}):
         folds: dict[int, list[float]] = {}
         for unit in units:
@@ -159,8 +161,21 @@ def _tells(run: Run, unit: Unit) -> bool:
     return metrics.comparable(unit.outcome)
 
 
-def _incomplete(run: Run, units: Sequence[Unit]) -> list[str]:
-    where = f"{run.method} on {run.cohort} ({run.task}, {run.kind} folds)"
+def _warnings(read: Sequence[tuple[Run, Sequence[Unit]]]) -> list[str]:
+    """What is not complete in a run, run by run, then what is unlike in a row."""
+    labels: dict[Path, str] = {}
+    mixed: list[str] = []
+    for task in sorted({run.task for run, _ in read}):
+        of_task = [run for run, _ in read if run.task == task]
+        labels |= method_labels(of_task)
+        mixed += mixed_rows(of_task)
+    return [
+        line for run, units in read for line in _incomplete(run, units, labels[run.path])
+    ] + mixed
+
+
+def _incomplete(run: Run, units: Sequence[Unit], label: str) -> list[str]:
+    where = f"{label} on {run.cohort} ({run.task}, {run.kind} folds)"
     found = [f"{where}: {name} is unfinished and was not read" for name in run.unfinished]
     scored = {patient for unit in units for patient in unit.patients}
     if run.patients is not None and len(scored) < run.patients:
