@@ -102,16 +102,16 @@ def class_figures(part: Table, classes: int) -> dict[str, float]:
             "sensitivity": one(recall_score, guess),
             "specificity": one(recall_score, guess, pos_label=0),
         }
-    hot = np.eye(classes)[label]
+    there = sorted(set(label))  # a fold may lack a class: means are over those it holds
     spared = [np.mean(guess[label != at] != at) for at in range(classes)]
     return {
-        "auc": roc_auc_score(label, chance, multi_class="ovr", average="macro"),
-        "ap": average_precision_score(hot, chance, average="macro"),
+        "auc": float(np.mean([roc_auc_score(label == at, chance[:, at]) for at in there])),
+        "ap": float(np.mean([average_precision_score(label == at, chance[:, at]) for at in there])),
         "accuracy": accuracy_score(label, guess),
-        "balanced_accuracy": balanced_accuracy_score(label, guess),
+        "balanced_accuracy": recall_score(label, guess, labels=there, average="macro"),
         "kappa": cohen_kappa_score(label, guess),
-        "f1": f1_score(label, guess, average="macro"),
-        "sensitivity": recall_score(label, guess, average="macro"),
+        "f1": f1_score(label, guess, labels=there, average="macro"),
+        "sensitivity": recall_score(label, guess, labels=there, average="macro"),
         "specificity": float(np.mean(spared)),
     }
 

@@ -316,6 +316,48 @@ def test_a_report_says_how_many_patients_the_roles_with_genes_see_at_the_mean(
     assert "7 of 70 scored patients have no genes" in warning
 
 
+def test_a_fold_without_a_class_is_told_with_what_its_figures_are_means_of(
+    paths: dict[str, Path], tmp_path: Path
+) -> None:
+    assert not evaluate([paths["label3"]]).warnings
+    run, figures = shutil.copytree(paths["label3"], tmp_path / "run"), {}
+    for fold in range(FOLDS):
+        file = run / f"fold{fold}-seed0" / "predictions.csv"
+        table = pd.read_csv(file)
+        table[table["label"] != 2].to_csv(file, index=False) if fold == 1 else None
+        part = pd.read_csv(file).query("role == 'student' and rule == 'inner'")
+        guess = part[["p0", "p1", "p2"]].to_numpy().argmax(axis=1)
+        shares = [np.mean(guess[part["label"] == at] == at) for at in sorted(set(part["label"]))]
+        figures[fold] = np.mean(shares)
+        assert len(shares) == (2 if fold == 1 else 3)
+    restated(run, patients=None)
+    found = evaluate([run])
+    (row,) = [row for row in found.tasks[0].rows if row.name.role == "student"]
+    cell = row.cells["inner", Column("official", "brca")]
+    stated = {unit.fold: unit.figures["balanced_accuracy"] for unit in cell.units}
+    assert stated == pytest.approx(figures)
+    (warning,) = found.warnings
+    assert "fold 1 holds nobody of class high; its AUC, average precision, balanced acc" in warning
+    assert "means over 2 of 3 classes (balanced accuracy without skill is 0.50 there, not 0.33)" \
+        in warning  # fmt: skip
+    write_html(found, tmp_path / "page.html")
+    write_json(found, tmp_path / "report.json")
+    assert "fold 1 holds nobody of class high" in (tmp_path / "page.html").read_text()
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["warnings"] == [warning]
+    check(report, [run])
+
+
+def test_a_fold_of_one_class_alone_is_undefined_and_told_once(
+    paths: dict[str, Path], tmp_path: Path
+) -> None:
+    run = shutil.copytree(paths["label3"], tmp_path / "run")
+    file = run / "fold1-seed0" / "predictions.csv"
+    pd.read_csv(file).query("label == 0").to_csv(file, index=False)
+    (warning,) = evaluate([restated(run, patients=None)]).warnings
+    assert "fold 1 holds one class alone; its figure is undefined" in warning
+
+
 def restated(run: Path, **said: object) -> Path:
     """A run whose run.json says something else."""
     content = json.loads((run / "run.json").read_text())

@@ -49,8 +49,8 @@ OTHER_FIGURES = {
     "accuracy": ("Accuracy", "The most probable class counts."),
     "balanced_accuracy": (
         "Balanced accuracy",
-        "Mean over all classes of the share of its patients whose most probable class it is. No "
-        "skill scores 1 over the number of classes, however rare one is.",
+        "Mean over the classes that a fold holds of the share of a class’s patients whose most "
+        "probable class it is. No skill scores 1 over their number, however rare one is.",
     ),
     "kappa": (
         "Cohen’s kappa",
@@ -85,7 +85,7 @@ def _main_caption(report: TaskReport, name: str) -> str:
     macro = (
         " The AUC is that of the positive class."
         if len(report.classes) == 2
-        else " The AUC is the mean over classes, each against the rest."
+        else " The AUC is the mean over the classes that a fold holds, each against the rest."
         if report.classes
         else ""
     )

@@ -161,6 +161,24 @@ def _tells(run: Run, unit: Unit) -> bool:
     return metrics.comparable(unit.outcome)
 
 
+def _lacking(run: Run, units: Sequence[Unit]) -> list[str]:
+    """Folds that hold several classes but not all, and which of their figures are of fewer."""
+    labels = {unit.fold: unit.label for unit in units}
+    found = []
+    for fold, label in sorted(labels.items()):
+        there = set(label.tolist())
+        lacks = [name for at, name in enumerate(run.classes) if at not in there]
+        if lacks and len(there) > 1:
+            found.append(
+                f"fold {fold} holds nobody of class {', '.join(lacks)}; its AUC, average "
+                f"precision, balanced accuracy, F1 and sensitivity are means over {len(there)} of "
+                f"{len(run.classes)} classes (balanced accuracy without skill is "
+                f"{1 / len(there):.2f} there, not {1 / len(run.classes):.2f}), and so the means "
+                "over folds are of unlike questions"
+            )
+    return found
+
+
 def _warnings(read: Sequence[tuple[Run, Sequence[Unit]]]) -> list[str]:
     """What is not complete in a run, run by run, then what is unlike in a row."""
     labels: dict[Path, str] = {}
@@ -196,6 +214,7 @@ def _incomplete(run: Run, units: Sequence[Unit], label: str) -> list[str]:
         "its figure is undefined, and so are the mean over folds and its differences"
         for fold in sorted(mute)
     ]
+    found += [f"{where}: {line}" for line in _lacking(run, units)]
     for seed in run.seeds:
         has = {unit.fold for unit in units if unit.seed == seed}
         missing = {unit.fold for unit in units} - has
