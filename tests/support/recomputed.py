@@ -102,16 +102,16 @@ def class_figures(part: Table, classes: int) -> dict[str, float]:
             "sensitivity": one(recall_score, guess),
             "specificity": one(recall_score, guess, pos_label=0),
         }
-    hot = np.eye(classes)[label]
+    there = sorted(set(label))  # a fold may lack a class: means are over those it holds
     spared = [np.mean(guess[label != at] != at) for at in range(classes)]
     return {
-        "auc": roc_auc_score(label, chance, multi_class="ovr", average="macro"),
-        "ap": average_precision_score(hot, chance, average="macro"),
+        "auc": float(np.mean([roc_auc_score(label == at, chance[:, at]) for at in there])),
+        "ap": float(np.mean([average_precision_score(label == at, chance[:, at]) for at in there])),
         "accuracy": accuracy_score(label, guess),
-        "balanced_accuracy": balanced_accuracy_score(label, guess),
+        "balanced_accuracy": recall_score(label, guess, labels=there, average="macro"),
         "kappa": cohen_kappa_score(label, guess),
-        "f1": f1_score(label, guess, average="macro"),
-        "sensitivity": recall_score(label, guess, average="macro"),
+        "f1": f1_score(label, guess, labels=there, average="macro"),
+        "sensitivity": recall_score(label, guess, labels=there, average="macro"),
         "specificity": float(np.mean(spared)),
     }
 
@@ -307,6 +307,25 @@ class Checker:
                     self.ends("mean interval", stated["low"], stated["high"], drawn)
         for found in task["differences"]:
             self._difference(task, found, values)
+        keys = [(fact["method"], fact["name"], *fact["column"].values()) for fact in task["facts"]]
+        assert len(keys) == len(set(keys)), "found two facts of one name in one place"
+        for fact in task["facts"]:
+            self._fact(task, fact)
+
+    def _fact(self, task: dict[str, Any], fact: dict[str, Any]) -> None:
+        """Mean and deviation over folds of what the units of one of the runs say."""
+        name, at = fact["name"], fact["column"]
+        place = [task["task"], at["kind"], at["cohort"], fact["method"].split(" (")[0]]
+        stated, mine = (fact["mean"], fact["sd"]), []
+        for path, said in self.said.items():
+            if [said[key] for key in ("task", "kind", "cohort", "method")] == place:
+                files = [json.loads(file.read_text()) for file in path.glob("fold*/unit.json")]
+                found = {(one["fold"], one["seed"]): one["facts"][name]
+                         for one in files if name in one["facts"]}  # fmt: skip
+                mine += [mean_over_folds(found)] if found else []
+        nearest = min(mine, key=lambda one: abs(one[0] - stated[0]))
+        for value, again in zip(stated, nearest, strict=True):
+            self.equal(f"fact: {name}", value, again, max(3e-6, 1e-5 * abs(again)))
 
     def _difference(
         self, task: dict[str, Any], found: dict[str, Any], values: dict[Any, float]

@@ -115,6 +115,30 @@ def test_its_calibration_is_fitted_to_what_was_said_out_of_fold(work):
     assert said["inner_loss_calibrated"] == pytest.approx(loss(wanted) - pull, abs=2e-3)
 
 
+def test_the_page_says_that_the_percentages_it_draws_are_recalibrated(work, tmp_path):
+    """They are: the mean of what is drawn is that of the table, not of the logits as trained."""
+    run = work / "official"
+    units = [json.loads((place / "unit.json").read_text()) for place in sorted(run.glob("fold*"))]
+    months = np.median([unit["edges_months"][2] for unit in units])
+    scored, raw = [], []
+    for unit, table in zip(units, out_of_fold(run), strict=True):
+        ends = [0, *unit["edges_months"][1:]]
+        curves = table[["s1", "s2", "s3", "s4"]].to_numpy()
+        bare = np.cumprod(1 - 1 / (1 + np.exp(-np.array(unit["raw"]["logits"]))), axis=1)
+        for found, each in ((scored, curves), (raw, bare)):
+            found += [np.interp(months, ends, [1, *curve]) for curve in each]
+    command("evaluate", run, "--html", tmp_path / "page.html", "--json", tmp_path / "page.json")
+    (task,) = json.loads((tmp_path / "page.json").read_text())["tasks"]
+    points = task["focus"][0]["calibration"]["points"]
+    drawn = sum(point["patients"] * point["predicted"] for point in points) / len(scored)
+    assert drawn == pytest.approx(np.mean(scored), abs=1e-4)
+    assert abs(drawn - np.mean(raw)) > 0.01, "calibration moved nothing: no test"
+    page = " ".join((tmp_path / "page.html").read_text().split())
+    assert "after the recalibration on inner validation patients that an exported bundle" in page
+    assert "raw predictions" not in page
+    assert "shown as fitted" not in page
+
+
 def test_nothing_that_it_says_of_its_own_patients_is_written(work):
     place = work / "official" / "all-seed0"
     assert not (place / "predictions.csv").exists()

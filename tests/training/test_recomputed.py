@@ -7,6 +7,7 @@ again here from the seeds that the report states in its sources.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from training_runs import role_frame, survival_of, write_run_json, write_unit
 from training.page import terminal
 from training.page.report import write_html, write_json
 from training.scoring.evaluate import evaluate
+from training.scoring.places import Column
 
 FOLDS, SEEDS, PATIENTS = 2, 2, 70
 ROLES = {"student": 1.2, "twin": 0.8, "clinical": 1.5}
@@ -312,6 +314,182 @@ def test_a_report_says_how_many_patients_the_roles_with_genes_see_at_the_mean(
         (place / "unit.json").write_text(json.dumps(said))
     (warning,) = evaluate([path]).warnings
     assert "7 of 70 scored patients have no genes" in warning
+
+
+def test_a_fold_without_a_class_is_told_with_what_its_figures_are_means_of(
+    paths: dict[str, Path], tmp_path: Path
+) -> None:
+    assert not evaluate([paths["label3"]]).warnings
+    run, figures = shutil.copytree(paths["label3"], tmp_path / "run"), {}
+    for fold in range(FOLDS):
+        file = run / f"fold{fold}-seed0" / "predictions.csv"
+        table = pd.read_csv(file)
+        table[table["label"] != 2].to_csv(file, index=False) if fold == 1 else None
+        part = pd.read_csv(file).query("role == 'student' and rule == 'inner'")
+        guess = part[["p0", "p1", "p2"]].to_numpy().argmax(axis=1)
+        shares = [np.mean(guess[part["label"] == at] == at) for at in sorted(set(part["label"]))]
+        figures[fold] = np.mean(shares)
+        assert len(shares) == (2 if fold == 1 else 3)
+    restated(run, patients=None)
+    found = evaluate([run])
+    (row,) = [row for row in found.tasks[0].rows if row.name.role == "student"]
+    cell = row.cells["inner", Column("official", "brca")]
+    stated = {unit.fold: unit.figures["balanced_accuracy"] for unit in cell.units}
+    assert stated == pytest.approx(figures)
+    (warning,) = found.warnings
+    assert "fold 1 holds nobody of class high; its AUC, average precision, balanced acc" in warning
+    assert "means over 2 of 3 classes (balanced accuracy without skill is 0.50 there, not 0.33)" \
+        in warning  # fmt: skip
+    write_html(found, tmp_path / "page.html")
+    write_json(found, tmp_path / "report.json")
+    assert "fold 1 holds nobody of class high" in (tmp_path / "page.html").read_text()
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["warnings"] == [warning]
+    check(report, [run])
+
+
+def test_a_fold_of_one_class_alone_is_undefined_and_told_once(
+    paths: dict[str, Path], tmp_path: Path
+) -> None:
+    run = shutil.copytree(paths["label3"], tmp_path / "run")
+    file = run / "fold1-seed0" / "predictions.csv"
+    pd.read_csv(file).query("label == 0").to_csv(file, index=False)
+    (warning,) = evaluate([restated(run, patients=None)]).warnings
+    assert "fold 1 holds one class alone; its figure is undefined" in warning
+
+
+def restated(run: Path, **said: object) -> Path:
+    """A run whose run.json says something else."""
+    content = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(content | said))
+    return run
+
+
+def students(runs: list[Path]) -> dict[str, tuple[set[str], float | None]]:
+    """Method of each row of a student -> its cohorts and its mean over cohorts."""
+    rows = [row for row in evaluate(runs).tasks[0].rows if row.name.role == "student"]
+    return {
+        row.name.method: (
+            {at.cohort for _, at in row.cells},
+            row.means["inner", "site"].interval.value if row.means else None,
+        )
+        for row in rows
+    }
+
+
+def test_runs_of_unlike_settings_are_no_row_together_on_whatever_cohorts(tmp_path: Path) -> None:
+    made = [survival_run(tmp_path, cohort, at) for at, cohort in enumerate(("one", "two"))]
+    cells = [
+        row.cells["inner", Column("site", path.name)].value
+        for path in made
+        for row in evaluate([path]).tasks[0].rows
+        if row.name.role == "student"
+    ]
+    alike = students(made)
+    assert alike == {"ghanet": ({"one", "two"}, pytest.approx(np.mean(cells)))}
+    assert not evaluate(made).warnings
+    restated(made[0], settings={"epochs": 0, "members": 1})
+    restated(made[1], settings={"epochs": 2, "members": 1})
+    assert students(made) == {"ghanet (epochs=0)": ({"one"}, None),
+                              "ghanet (epochs=2)": ({"two"}, None)}  # fmt: skip
+    found = evaluate(made)
+    assert not [one for one in found.tasks[0].differences if one.column is None]
+    write_json(found, tmp_path / "report.json")
+    check(json.loads((tmp_path / "report.json").read_text()), made, intervals=False)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"settings": {"extended": True}}, "patients beside the cohort who taught differ between "
+         "the cohorts of the row (some on one; none on two)"),
+        ({"settings": {"pan": "one 12, x 34"}}, "(one 12, x 34 on one; one alone on two)"),
+        ({"features": [{"encoder": "f0" * 32, "mpp": 0.5, "tile_px": 224}]},
+         "encoders differ between the cohorts of the row (f0f0f0f0f0f0 at 0.5 um/px on one; "
+         "abababababab at 0.25 um/px on two)"),
+        ({"second_magnification": "derived"}, "(derived on one; read on two)"),
+    ],
+)  # fmt: skip
+def test_what_else_is_unlike_between_the_cohorts_of_a_row_is_told(
+    said: dict[str, object], words: str, tmp_path: Path
+) -> None:
+    first, second = (survival_run(tmp_path, name, at) for at, name in enumerate(("one", "two")))
+    restated(second, second_magnification="read",
+             features=[{"encoder": "ab" * 32, "mpp": 0.25, "tile_px": 224}])  # fmt: skip
+    restated(first, **said)
+    (warning,) = evaluate([first, second]).warnings
+    assert words in warning
+    assert warning.startswith("ghanet (os, site folds): ")
+    assert list(students([first, second])) == ["ghanet"]
+    write_html(evaluate([first, second]), tmp_path / "page.html")
+    assert words in (tmp_path / "page.html").read_text()
+
+
+def test_every_run_keeps_its_own_line_of_facts_and_of_warnings(tmp_path: Path) -> None:
+    made = []
+    for at, epochs in enumerate((0, 6)):
+        run = restated(survival_run(tmp_path / str(epochs), "one", 0), settings={"epochs": epochs})
+        for place in sorted(run.glob("fold*")):
+            said = json.loads((place / "unit.json").read_text())
+            said["facts"] = {"teacher_correlation": 0.1 + at + 0.02 * said["fold"]}
+            said["scored_without_genes"] = 3 + at
+            (place / "unit.json").write_text(json.dumps(said))
+        made.append(run)
+    found = evaluate(made)
+    assert {fact.method: round(fact.mean, 6) for fact in found.tasks[0].facts} == {
+        "ghanet (epochs=0)": 0.11, "ghanet (epochs=6)": 1.11}  # fmt: skip
+    write_html(found, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    table = page[page.index("Predicted and true genomic risk") :].partition("</table>")[0]
+    assert re.findall(r'row">(ghanet[^<]*)<.*?<td>([.\d]*)<', table) == [
+        ("ghanet (epochs=0)", "0.110"), ("ghanet (epochs=6)", "1.110")]  # fmt: skip
+    for run, blank in ((0, 6), (6, 8)):
+        assert any(f"ghanet (epochs={run}) on one" in line and f"{blank} of 70" in line
+                   for line in found.warnings)  # fmt: skip
+
+
+def verdict(runs: list[Path], folder: Path) -> list[str]:
+    """What the page says first: a line per student."""
+    write_html(evaluate(runs), folder / "verdict.html")
+    page = (folder / "verdict.html").read_text()
+    head = page[page.index("<h2>") : page.index("<table>")]
+    return [re.sub("<[^>]*>", "", line) for line in re.findall(r"<(?:li|p)>.*?</(?:li|p)>", head)]
+
+
+def test_a_student_on_fewer_cohorts_than_the_page_has_a_verdict_of_his_own_cohort(
+    paths: dict[str, Path], report: dict[str, Any], tmp_path: Path
+) -> None:
+    alone = shutil.copytree(paths["two"], tmp_path / "two")  # no twin stands there
+    for file in alone.glob("fold*/predictions.csv"):
+        table = pd.read_csv(file)
+        table[table["role"] == "clinical"].to_csv(file, index=False)
+    (stated,) = [
+        found["interval"]
+        for found in task(report, "os")["differences"]
+        if (found["second"]["role"], found["rule"]) == ("twin", "inner")
+        and found["column"] == {"kind": "site", "cohort": "one"}
+    ]
+    (line,) = verdict([paths["one"], alone], tmp_path)
+    assert "ONE: student minus its undistilled twin" in line
+    ends = f"{stated['value']:+.3f} ({stated['low']:+.3f} to {stated['high']:+.3f})"
+    assert ends.replace("-0.", "−0.") in line
+    (both,) = verdict([paths["one"], paths["two"]], tmp_path)
+    assert "the mean over cohorts: student minus" in both
+    assert "No student stands beside" in verdict([alone], tmp_path)[0]
+
+
+def test_a_difference_that_a_fold_does_not_have_is_undefined_and_another_cohort_keeps_its_own(
+    paths: dict[str, Path], tmp_path: Path
+) -> None:
+    mute = shutil.copytree(paths["two"], tmp_path / "two")
+    for file in mute.glob("fold0-*/predictions.csv"):
+        pd.read_csv(file).assign(event=0).to_csv(file, index=False)
+    lines = verdict([paths["one"], mute], tmp_path)
+    assert [re.search("ONE|TWO|mean", line).group() for line in lines] == ["ONE", "TWO", "mean"]
+    assert re.search(r"twin [+−]0\.\d{3} \(", lines[0])
+    for line in lines[1:]:
+        assert "minus its undistilled twin undefined; there is no interval" in line
+    assert "nan" not in terminal.text(evaluate([paths["one"], mute]))
 
 
 REPORTS = {

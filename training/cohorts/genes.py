@@ -6,6 +6,8 @@ training patients of one fold and applied to the others.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +91,11 @@ class FittedGenes:
         values = frame.loc[:, list(self.columns)].to_numpy(np.float32)
         scores = np.clip((values - self.mean) / self.std, -CLIP, CLIP)
         return torch.from_numpy(np.nan_to_num(scores, nan=0.0))
+
+
+def digest_of_signatures(signatures: Signatures) -> str:
+    """sha256 (hex) of the groups in their order, which the digest of a cohort leaves out."""
+    return hashlib.sha256(json.dumps(signatures).encode()).hexdigest()
 
 
 def fit_genes(frame_train: pd.DataFrame, signatures: Signatures) -> FittedGenes:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from inference.durable import whole_folder
+from training.cohorts.genes import digest_of_signatures
 from training.cohorts.given.reading import stored
 from training.cohorts.material import Bag, Cohort, Drop, Material, Task
 from training.cohorts.second_grid import COLUMN, read_second
@@ -40,6 +41,7 @@ def write(cohort: Cohort, folder: Path, report: str) -> None:
             "dropped": [[drop.patient, drop.reason] for drop in cohort.dropped],
             "notes": list(cohort.notes),
             "signatures": cohort.signatures,
+            "signatures_digest": digest_of_signatures(cohort.signatures),
         }
         (part / "cohort.json").write_text(json.dumps(head, indent=1) + "\n", encoding="utf-8")
         cohort.patients.to_csv(part / "patients.csv", index_label="patient", lineterminator="\n")
@@ -70,6 +72,13 @@ def read(folder: Path) -> tuple[Material, str]:
             f"found format {head.get('format')} in {path}, expected {FORMAT}: "
             "build the cohort again"
         )
+    signatures = {group: tuple(members) for group, members in head["signatures"].items()}
+    found = digest_of_signatures(signatures)
+    if head.get("signatures_digest", found) != found:  # cohorts built before have none
+        raise TrainingError(
+            f"found other signatures in {path} than when it was built, expected digest "
+            f"{head['signatures_digest'][:12]}: build the cohort again"
+        )
     folder = path.parent
     patients = stored(folder / "patients.csv", ("patient", "site")).set_index("patient")
     columns = ("patient", "slide", "file", COLUMN)
@@ -86,7 +95,7 @@ def read(folder: Path) -> tuple[Material, str]:
         genes,
         slides[[name for name in columns if name in slides]],
         read_bags(slides),
-        {group: tuple(members) for group, members in head["signatures"].items()},
+        signatures,
         tuple(Drop(patient, reason) for patient, reason in head["dropped"]),
         tuple(head["notes"]),
         {

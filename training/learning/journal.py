@@ -26,6 +26,8 @@ class Journal:
         directory.mkdir(parents=True, exist_ok=True)
         sweep(directory)
         self.directory = directory
+        self.is_resumed = any(directory.glob("*.ckpt"))
+        """Whether part of the work was done before: what it took is not known."""
         self._every_s = checkpoint_every_s
         self._saved_at = time.monotonic()
         self._board = SummaryWriter(str(directory / "tensorboard"))

@@ -147,6 +147,12 @@ def _inner(
     cohort: Cohort, rows: NDArray[np.int64], seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Patients outside the fold, cut 85 to 15 with equal shares of every stratum."""
+    if not len(rows):
+        raise TrainingError(
+            f"cohort {cohort.name}: found nobody to learn from outside the fold, where patients "
+            "beside it who share a site with somebody scored are left out, too; expected some: "
+            "leave the cohort out, or give patients of other sites"
+        )
     table = cohort.patients.iloc[rows]
     size = round(INNER_SHARE * len(rows))
     for strata in _strata(cohort, table):

@@ -14,6 +14,9 @@ from training.scoring.resample import LEVEL, REPEATS, Interval
 COMPARED = ("student", "twin", "teacher")
 """Roles of the first drawing, in the order of the colors c0, c1, c2."""
 
+NOT_RECALIBRATED = ("coxnet",)
+"""Drawn baselines whose percentages are as fitted: a linear model of genes has no inner judge."""
+
 
 def compared(report: TaskReport, name: str) -> str:
     """Student, twin and teacher by cohort, with intervals."""
@@ -138,7 +141,21 @@ def calibration(report: TaskReport) -> str:
         "Kaplan-Meier with a 95 % interval. Below the diagonal more died than was predicted."
     )
     return (
-        f"<section><h3>Calibration</h3><p>{how} These are the raw predictions of the method, "
-        "before any recalibration that an exported bundle carries.</p>"
+        f"<section><h3>Calibration</h3><p>{how} {_recalibrated(report)}</p>"
         f'<div class="small">{"".join(parts)}</div></section>'
     )
+
+
+def _recalibrated(report: TaskReport) -> str:
+    words = (
+        "Predictions are shown after the recalibration on inner validation patients that an "
+        "exported bundle carries; the patients of an outer fold had no part in that of their fold."
+    )
+    raw = [
+        found.row
+        for found in report.focus
+        if found.calibration is not None and found.row.partition(" (")[0] in NOT_RECALIBRATED
+    ]
+    if not raw:
+        return words
+    return f"{words} Those of {escape(', '.join(dict.fromkeys(raw)))} are shown as fitted."

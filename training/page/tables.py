@@ -130,6 +130,14 @@ def number(value: float) -> str:
     return f"{value:.3f}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
+def signed(found: Interval) -> str:
+    """A difference with its sign and interval; what is undefined says so."""
+    if math.isnan(found.value):
+        return "undefined"
+    around = "" if math.isnan(found.low) else f" ({found.low:+.3f} to {found.high:+.3f})"
+    return f"{found.value:+.3f}{around}"
+
+
 def _head(columns: Sequence[Column], kinds: Sequence[str], second: str = "needs") -> str:
     several = len(kinds_of(columns)) > 1
     names = '<th class="word">{}</th>'

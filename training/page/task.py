@@ -19,6 +19,7 @@ from training.page.tables import (
     main_table,
     own_twins,
     seed_table,
+    signed,
     table,
 )
 from training.scoring.evaluate import TaskReport
@@ -48,8 +49,8 @@ OTHER_FIGURES = {
     "accuracy": ("Accuracy", "The most probable class counts."),
     "balanced_accuracy": (
         "Balanced accuracy",
-        "Mean over all classes of the share of its patients whose most probable class it is. No "
-        "skill scores 1 over the number of classes, however rare one is.",
+        "Mean over the classes that a fold holds of the share of a class’s patients whose most "
+        "probable class it is. No skill scores 1 over their number, however rare one is.",
     ),
     "kappa": (
         "Cohen’s kappa",
@@ -84,7 +85,7 @@ def _main_caption(report: TaskReport, name: str) -> str:
     macro = (
         " The AUC is that of the positive class."
         if len(report.classes) == 2
-        else " The AUC is the mean over classes, each against the rest."
+        else " The AUC is the mean over the classes that a fold holds, each against the rest."
         if report.classes
         else ""
     )
@@ -97,11 +98,16 @@ def _main_caption(report: TaskReport, name: str) -> str:
 
 
 def _verdict(report: TaskReport) -> str:
+    twins = own_twins(report.differences)
+    of_all = {
+        (found.first, found.kind)
+        for found in twins
+        if found.column is None and not math.isnan(found.interval.value)
+    }
     lines = []
-    for found in own_twins(report.differences):
-        several = sum(column.kind == found.kind for column in report.columns) > 1
-        if several != (found.column is None):
-            continue
+    for found in twins:
+        if found.column is not None and (found.first, found.kind) in of_all:
+            continue  # the mean over cohorts stands for it
         low, high = found.interval.low, found.interval.high
         if math.isnan(low):
             meaning = "there is no interval"
@@ -114,8 +120,9 @@ def _verdict(report: TaskReport) -> str:
         where = found.column.cohort.upper() if found.column else "the mean over cohorts"
         lines.append(
             f"<li><b>{escape(found.first.method)}</b>, folds {FOLD_WORDS[found.kind]}, {where}: "
-            f"student minus its undistilled twin {found.interval.value:+.3f} "
-            f"({low:+.3f} to {high:+.3f}); {meaning}.</li>".replace("-0.", "−0.")
+            f"student minus its undistilled twin {signed(found.interval)}; {meaning}.</li>".replace(
+                "-0.", "−0."
+            )
         )
     if not lines:
         return "<p>No student stands beside an undistilled twin in these runs.</p>"

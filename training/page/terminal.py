@@ -6,7 +6,14 @@ import math
 from collections.abc import Callable
 from functools import partial
 
-from training.page.tables import FOLD_WORDS, column_name, display_order, number, own_twins
+from training.page.tables import (
+    FOLD_WORDS,
+    column_name,
+    display_order,
+    number,
+    own_twins,
+    signed,
+)
 from training.scoring.cells import Cell
 from training.scoring.comparisons import Difference
 from training.scoring.evaluate import Evaluation, TaskReport
@@ -89,6 +96,5 @@ def _twin(found: Difference, report: TaskReport, twin: str) -> str:
         where = f"mean, folds {FOLD_WORDS[found.kind]}"
     else:
         where = column_name(found.column, report.columns)
-    at = found.interval
     name = RowName(found.first.method, "student").text
-    return f"{name} minus {twin}, {where}: {at.value:+.3f} ({at.low:+.3f} to {at.high:+.3f})"
+    return f"{name} minus {twin}, {where}: {signed(found.interval)}"

@@ -80,7 +80,7 @@ def fit_all(plan: Plan, seed: int = 0) -> Everybody:
         "seed": seed,
         "edges_months": list(split.edges),
         "patients": counts(split, fitted, len(target)),
-        "seconds": round(time.perf_counter() - started, 2),
+        "seconds": None if journal.is_resumed else round(time.perf_counter() - started, 2),
         "facts": facts,
         "student_role": fitted.student_role,
         "student_inputs": student_inputs(split),

@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from inference.durable import whole
 from training.cohorts.cohort import Cohort, load
+from training.cohorts.genes import digest_of_signatures
 from training.cohorts.second_grid import COLUMN
 from training.errors import TrainingError
 from training.json_files import read_json
@@ -34,8 +35,9 @@ from training.runs.units import Unit, write_json, write_unit
 
 log = structlog.get_logger()
 
-_FIXED = ("method", "cohort", "cohort_digest", "task", "kind", "settings")
+_FIXED = ("method", "cohort", "cohort_digest", "signatures", "task", "kind", "settings")
 """What must be equal for a run to go on."""
+_AND = " and "
 
 
 @dataclass(frozen=True)
@@ -138,12 +140,16 @@ def finish(
     *,
     graph: bool = True,
 ) -> float:
-    """Fits what stands beside a fitted method and writes the unit; the seconds since `started`."""
+    """Fits what stands beside a fitted method and writes the unit; the seconds since `started`.
+
+    A unit that goes on where another process ended keeps no seconds: they would be those of a part.
+    """
     beside = references(split, fitted, unit.seed, journal)
     facts = _correlations(fitted.scores | beside)
     seconds = time.perf_counter() - started
     fitted.facts.update({k: v for k, v in facts.items() if k not in fitted.facts})
-    write_unit(unit, split, beside | fitted.scores, fitted, seconds, graph=graph)
+    whole_s = None if journal.is_resumed else seconds
+    write_unit(unit, split, beside | fitted.scores, fitted, whole_s, graph=graph)
     journal.clear_checkpoints()
     return seconds
 
@@ -188,17 +194,16 @@ def write_run(
         "second_features": features_of(cohort.slides, COLUMN),
         "second_magnification": second_of(plan.method, cohort),
         sites.KEY: sites.counted(cohort, plan.kind),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "numpy", "scikit-survival")},
-        },
+        "signatures": digest_of_signatures(cohort.signatures),
+        "versions": _versions({}),
     }
     path = plan.run / "run.json"
     if path.exists():
         before = read_json(path)
         seeds = max(seeds, len(before["seeds"]))
+        content["versions"] = _versions(before["versions"])
         for key in _FIXED:
-            if before[key] != content[key]:
+            if before.get(key, content[key]) != content[key]:  # older ones know no signatures
                 raise TrainingError(
                     f"{plan.run}: found a run with {key} = {before[key]}, asked for "
                     f"{content[key]}; give another --out or remove the old run"
@@ -207,6 +212,17 @@ def write_run(
     write_json(path, content | {"seeds": list(range(seeds))})
     with whole(plan.run / "patients.csv") as file:
         file.write(_who(cohort).to_csv(index_label="patient").encode())
+
+
+def _versions(before: Mapping[str, str]) -> dict[str, str]:
+    """What computes; of a run that goes on under other versions those `before` it, too."""
+    now = {name: version(name) for name in ("torch", "numpy", "scikit-survival")}
+    now["python"] = platform.python_version()
+    seen = {name: before.get(name, "").split(_AND) for name in now}
+    return {
+        name: _AND.join(dict.fromkeys(filter(None, [*seen[name], number])))
+        for name, number in now.items()
+    }
 
 
 def _who(cohort: Cohort) -> pd.DataFrame:

@@ -64,11 +64,14 @@ def write_unit(
     split: Split,
     scores: dict[tuple[str, str], Score],
     fitted: Fitted,
-    seconds: float,
+    seconds: float | None,
     *,
     graph: bool = True,
 ) -> None:
-    """Writes everything of a fitted unit, `unit.json` last; without `graph`, not the graph."""
+    """Writes everything of a fitted unit, `unit.json` last; without `graph`, not the graph.
+
+    `seconds` that it took, None where nobody knows.
+    """
     facts = dict(fitted.facts)
     shown: dict[str, list[float]] = {}
     outputs: list[str] = []
@@ -89,7 +92,7 @@ def write_unit(
         "edges_months": list(split.edges),
         "patients": counts(split, fitted, len(split.test)),
         "scored_without_genes": _without_genes(split),
-        "seconds": round(seconds, 2),
+        "seconds": None if seconds is None else round(seconds, 2),
         "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "facts": facts,
         "student_role": fitted.student_role,

@@ -21,7 +21,7 @@ from training.scoring.cells import Series
 from training.scoring.comparisons import RULES, Difference, Row, differences, row
 from training.scoring.focus import Focus, focus
 from training.scoring.naming import ROLES, row_names
-from training.scoring.places import Column, Place, gather
+from training.scoring.places import Column, Place, gather, method_labels, mixed_rows
 from training.scoring.published import PublishedRow, published_rows
 from training.scoring.resample import NoiseFloor
 from training.scoring.runs import Run, Unit
@@ -32,6 +32,7 @@ class Facts:
     """A number the method reported, mean and sd over folds (of the mean over seeds)."""
 
     method: str
+    """As in the rows: with the settings that tell it from another run of the method."""
     column: Column
     name: str
     mean: float
@@ -86,7 +87,7 @@ def evaluate(paths: Sequence[Path], published: Path | None = None) -> Evaluation
             for task in tasks
         ),
         runs=read,
-        warnings=tuple(warning for run, units in read for warning in _incomplete(run, units)),
+        warnings=tuple(_warnings(read)),
     )
 
 
@@ -95,6 +96,7 @@ def _task(
 ) -> TaskReport:
     classes = read[0][0].classes
     found = gather(read)
+    labels = method_labels([run for run, _ in read])
     columns = tuple(sorted({place.column for place in found}))
     drawn = {place: cells.draws(given) for place, given in found.items()}
     made = {place: cells.cell(given, drawn[place]) for place, given in found.items()}
@@ -113,7 +115,7 @@ def _task(
             for place in sorted(found, key=lambda place: (place.name, place.column))
             if place.rule == RULES[0] and _in_focus(place, found)
         ),
-        facts=tuple(fact for run, units in read for fact in _facts(run, units)),
+        facts=tuple(fact for run, units in read for fact in _facts(run, units, labels[run.path])),
         published=published_rows(published, task, sorted({at.cohort for at in columns})),
     )
 
@@ -139,9 +141,9 @@ def _in_focus(place: Place, found: Mapping[Place, Series]) -> bool:
     return place.name.role not in ROLES
 
 
-def _facts(run: Run, units: Sequence[Unit]) -> list[Facts]:
+def _facts(run: Run, units: Sequence[Unit], label: str) -> list[Facts]:
     result = []
-    label, column = run.method, Column(run.kind, run.cohort)
+    column = Column(run.kind, run.cohort)
     for name in sorted({name for unit in units for name in unit.facts}):
         folds: dict[int, list[float]] = {}
         for unit in units:
@@ -159,8 +161,39 @@ def _tells(run: Run, unit: Unit) -> bool:
     return metrics.comparable(unit.outcome)
 
 
-def _incomplete(run: Run, units: Sequence[Unit]) -> list[str]:
-    where = f"{run.method} on {run.cohort} ({run.task}, {run.kind} folds)"
+def _lacking(run: Run, units: Sequence[Unit]) -> list[str]:
+    """Folds that hold several classes but not all, and which of their figures are of fewer."""
+    labels = {unit.fold: unit.label for unit in units}
+    found = []
+    for fold, label in sorted(labels.items()):
+        there = set(label.tolist())
+        lacks = [name for at, name in enumerate(run.classes) if at not in there]
+        if lacks and len(there) > 1:
+            found.append(
+                f"fold {fold} holds nobody of class {', '.join(lacks)}; its AUC, average "
+                f"precision, balanced accuracy, F1 and sensitivity are means over {len(there)} of "
+                f"{len(run.classes)} classes (balanced accuracy without skill is "
+                f"{1 / len(there):.2f} there, not {1 / len(run.classes):.2f}), and so the means "
+                "over folds are of unlike questions"
+            )
+    return found
+
+
+def _warnings(read: Sequence[tuple[Run, Sequence[Unit]]]) -> list[str]:
+    """What is not complete in a run, run by run, then what is unlike in a row."""
+    labels: dict[Path, str] = {}
+    mixed: list[str] = []
+    for task in sorted({run.task for run, _ in read}):
+        of_task = [run for run, _ in read if run.task == task]
+        labels |= method_labels(of_task)
+        mixed += mixed_rows(of_task)
+    return [
+        line for run, units in read for line in _incomplete(run, units, labels[run.path])
+    ] + mixed
+
+
+def _incomplete(run: Run, units: Sequence[Unit], label: str) -> list[str]:
+    where = f"{label} on {run.cohort} ({run.task}, {run.kind} folds)"
     found = [f"{where}: {name} is unfinished and was not read" for name in run.unfinished]
     scored = {patient for unit in units for patient in unit.patients}
     if run.patients is not None and len(scored) < run.patients:
@@ -181,6 +214,7 @@ def _incomplete(run: Run, units: Sequence[Unit]) -> list[str]:
         "its figure is undefined, and so are the mean over folds and its differences"
         for fold in sorted(mute)
     ]
+    found += [f"{where}: {line}" for line in _lacking(run, units)]
     for seed in run.seeds:
         has = {unit.fold for unit in units if unit.seed == seed}
         missing = {unit.fold for unit in units} - has

@@ -35,6 +35,12 @@ NEEDS = {
     "mcat": "WSI + genes",
 }
 """What a role needs at inference; a baseline that is not named needs the slide alone."""
+TEACHERS_NEED = {
+    "crossfit": "clinic + genes, as known",
+    "crossfit-pan": "clinic + genes, as known",
+    "moments": "genes",
+}
+"""Teachers that see no slide, by method: its part is the student's own."""
 
 
 @dataclass(frozen=True, order=True)
@@ -55,8 +61,9 @@ class RowName:
     @property
     def needs(self) -> str:
         """What must be known of a patient at inference."""
-        if self.role == "teacher" and self.method.startswith("crossfit"):
-            return "clinic + genes"  # its slide part is the student's own
+        if self.role == "teacher":
+            method, _, _ = self.method.partition(" (")  # without the settings of its label
+            return TEACHERS_NEED.get(method, NEEDS["teacher"])
         return NEEDS.get(self.role, "WSI")
 
 

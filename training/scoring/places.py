@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,9 @@ from training.scoring import cells
 from training.scoring.cells import Series
 from training.scoring.naming import FLOORS, RowName
 from training.scoring.runs import Run, Unit
+
+BESIDE = frozenset(("extended", "pan"))
+"""Settings that say who taught beside a cohort's own patients."""
 
 
 @dataclass(frozen=True, order=True)
@@ -83,25 +86,61 @@ def gather(read: list[tuple[Run, tuple[Unit, ...]]]) -> dict[Place, Series]:
 
 
 def method_labels(read: Sequence[Run]) -> dict[Path, str]:
-    """A run's method, and the settings that tell it from another run on the same cohort."""
+    """A run's method, and the settings that tell it from other runs of that method in the report.
+
+    Runs of one label are one row, and their mean over cohorts is that of one method. Who taught
+    beside a cohort may differ from cohort to cohort of a row: it tells runs on one cohort apart.
+    """
     labels = {}
     for run in read:
-        others = [
-            other
-            for other in read
-            if (other.method, other.cohort, other.kind) == (run.method, run.cohort, run.kind)
-        ]
-        differ = sorted(
-            {
-                key
-                for other in others
-                for key in {*other.settings, *run.settings}
-                if other.settings.get(key) != run.settings.get(key)
-            }
-        )
+        kin = [other for other in read if other.method == run.method]
+        same = [other for other in kin if (other.cohort, other.kind) == (run.cohort, run.kind)]
+        differ = sorted((_differ(kin) - BESIDE) | (_differ(same) & BESIDE))
         words = ", ".join(f"{key}={run.settings.get(key)}" for key in differ)
         labels[run.path] = f"{run.method} ({words})" if words else run.method
     return labels
+
+
+def mixed_rows(read: Sequence[Run]) -> list[str]:
+    """A sentence for whatever is unlike between the cohorts of a row under one kind of folds."""
+    labels = method_labels(read)
+    found = []
+    for label, kind in sorted({(labels[run.path], run.kind) for run in read}):
+        row = [run for run in read if (labels[run.path], run.kind) == (label, kind)]
+        for words, told in _UNLIKE.items():
+            groups: dict[str, list[str]] = {}
+            for run in sorted(row, key=lambda one: one.cohort):
+                if said := told(run):
+                    groups.setdefault(said, []).append(run.cohort)
+            if len(groups) > 1:
+                each = "; ".join(f"{said} on {', '.join(at)}" for said, at in groups.items())
+                found.append(
+                    f"{label} ({row[0].task}, {kind} folds): {words} differ between the cohorts of "
+                    f"the row ({each}); a mean over cohorts mixes them"
+                )
+    return found
+
+
+_UNLIKE: Mapping[str, Callable[[Run], str | None]] = {
+    "patients beside the cohort who taught": lambda run: (
+        "some" if run.settings.get("extended") else "none"
+    ),
+    "the cohorts that taught together": lambda run: str(run.settings.get("pan", "one alone")),
+    "encoders": lambda run: " and ".join(run.features),
+    "second magnifications": lambda run: run.second,
+}
+"""What need not be the same for a row, in words -> what a run says of it; nothing: not known."""
+
+
+def _differ(read: Sequence[Run]) -> set[str]:
+    """Settings that are not the same in all of these runs."""
+    first = read[0].settings
+    return {
+        key
+        for run in read
+        for key in {*first, *run.settings}
+        if run.settings.get(key) != first.get(key)
+    }
 
 
 def share_floors(found: Mapping[Place, Series]) -> dict[Place, Series]:

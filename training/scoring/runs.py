@@ -5,7 +5,7 @@ The layout is that of `training.runs.units`. Only what is asked for is read: pre
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -45,6 +45,8 @@ class Run:
     """Reason -> patients; None where the run does not say."""
     second: str | None = None
     """What became of a second magnification (runs/magnifications.py); None: it does not say."""
+    features: tuple[str, ...] = ()
+    """Encoders, by digest, and the spacing of their tiles; what is not said is left out."""
     unfinished: tuple[str, ...] = ()
 
 
@@ -108,11 +110,20 @@ def read(path: Path) -> tuple[Run, tuple[Unit, ...]]:
         patients=said.get("patients"),
         dropped=None if dropped is None else {str(k): int(v) for k, v in dropped.items()},
         second=said.get("second_magnification"),
+        features=tuple(sorted(_made(said.get("features", ())))),
         unfinished=tuple(place.name for place in places if place not in done),
     )
     units = tuple(sorted((_unit(run, at) for at in done), key=lambda unit: (unit.fold, unit.seed)))
     _refuse_patient_in_two_folds(run, units)
     return run, units
+
+
+def _made(features: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [
+        f"{str(made['encoder'])[:12]} at {made['mpp']:g} um/px"
+        for made in features
+        if made["encoder"] is not None and made["mpp"] is not None
+    ]
 
 
 def _unit(run: Run, place: Path) -> Unit:
