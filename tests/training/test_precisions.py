@@ -13,6 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 torch = pytest.importorskip("torch", reason="needs the training extra")
 
+from class_students import class_student  # noqa: E402
+
 from engines.bundle import SHIPPED, open_bundle  # noqa: E402
 from engines.errors import BundleRejected  # noqa: E402
 from engines.manifest.precision import PrecisionLimits  # noqa: E402
@@ -130,6 +132,99 @@ def test_of_a_map_of_classes_the_share_of_tiles_that_keep_their_class_is_measure
         assert costs(runtime, exact, exact, bags).tile_classes == 1
         found = costs(runtime, exact | {"classes": classes}, exact, bags)
     assert (found.tile_classes, found.heatmap_spearman) == (0.75, pytest.approx(1))
+
+
+@pytest.mark.parametrize(
+    ("cheap", "changes"),
+    [
+        ([[0.401, 0.399, 0.2], [0.2, 0.401, 0.399]], 0),
+        ([[0.399, 0.401, 0.2], [0.2, 0.401, 0.399]], 1),  # another class
+        ([[0.4002, 0.3998, 0.2], [0.2, 0.401, 0.399]], 1),  # two that are equal: none is named
+        ([[0.3995, 0.3985, 0.202], [0.202, 0.3995, 0.3985]], 2),  # below the floor of 0.4
+    ],
+)
+def test_slides_whose_named_class_changes_are_counted(
+    tmp_path: Path, cheap: list[list[float]], changes: int
+) -> None:
+    exact = {"features": np.array([[0.401, 0.399, 0.2], [0.2, 0.401, 0.399]], np.float32)}
+    bags = [Bag(np.array([0])), Bag(np.array([1]))]
+    opened = open_bundle(class_student(tmp_path / "b"))
+    with open_runtime(opened, engine="onnxruntime", precision="fp32", threads=1) as runtime:
+        said = exact | {"tumor": np.zeros(2, np.float32)}
+        found = costs(runtime, said | {"features": np.array(cheap, np.float32)}, said, bags)
+    assert found.class_changes == changes
+    assert found.score_shift <= 0.0021
+
+
+def test_the_manifest_and_the_card_say_how_many_slides_changed_their_class(
+    bundle: Path, drawn: Material
+) -> None:
+    first = replace(drawn, bags=drawn.bags[:1])
+    add_precisions(bundle, first, ["fp16"])
+    at, means = drawn.bags[0].tiles, []
+    for name in ("fp32", "fp16"):
+        with open_runtime(open_bundle(bundle), engine="onnxruntime", precision=name) as runtime:  # type: ignore[arg-type]
+            seen = runtime.run("encoder", {"tiles": drawn.held_out[at]})["features"]
+        means.append(seen.astype(np.float64).mean(axis=0))
+    feature = int(np.abs(means[1] - means[0]).argmax())
+    apart = means[1][feature] - means[0][feature]
+    of_two_classes(bundle, feature, (means[0][feature] + means[1][feature]) / 2, 0.008 / apart)
+    (stated,) = add_precisions(bundle, first, ["fp16"])
+    assert stated.score_shift == pytest.approx(0.002, abs=5e-4)
+    assert stated.class_changes == 1
+    assert open_bundle(bundle).manifest.precisions == (stated,)
+    why = "fp16: the predicted class of 1 slide(s) changed"
+    assert stated.within(PrecisionLimits()) == why
+    card = (bundle / "card.md").read_text()
+    assert f"| {stated.score_shift:.4f} | 1 | {stated.heatmap_spearman:.5f} |" in card
+    assert why in card
+
+
+def of_two_classes(bundle: Path, feature: int, middle: float, slope: float) -> None:
+    """Gives the bundle an aggregator of two classes, equally probable where the mean of a feature
+    is `middle`; the logit of the second rises by `slope`."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gather", ["features", "which"], ["one"], axis=1),
+            helper.make_node("Sub", ["one", "middle"], ["above"]),
+            helper.make_node("ReduceMean", ["above", "over"], ["mean"], keepdims=0),
+            helper.make_node("Mul", ["mean", "slope"], ["logits"]),
+            helper.make_node("Softmax", ["logits"], ["probability"], axis=0),
+        ],
+        "two",
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", 64])],
+        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, [2])],
+        [
+            numpy_helper.from_array(np.array([feature, feature]), "which"),
+            numpy_helper.from_array(np.array(middle, np.float32), "middle"),
+            numpy_helper.from_array(np.array([0], np.int64), "over"),
+            numpy_helper.from_array(np.array([0, slope], np.float32), "slope"),
+        ],
+    )
+    opset = [helper.make_opsetid("", 18)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=9),
+              bundle / "aggregator.onnx")  # fmt: skip
+    content = json.loads((bundle / "manifest.json").read_text())
+    content["graphs"]["aggregator"] = {
+        "file": "aggregator.onnx",
+        "inputs": [{"name": "features", "dtype": "float32", "shape": ["N", 64]}],
+        "outputs": [{"name": "probability", "dtype": "float32", "shape": [2]}],
+    }
+    codes = [{"value": v, "scheme": "99TEST", "meaning": v} for v in ("kind", "first", "second")]
+    content["outputs"] = [
+        {"kind": "class", "name": "kind", "tensor": "probability", "code": codes[0],
+         "classes": codes[1:], "floor": 0.5},
+        content["outputs"][0],
+    ]  # fmt: skip
+    content["probe"]["tolerance"] = {
+        key: value for key, value in content["probe"]["tolerance"].items() if "encoder" in key
+    } | {"aggregator/probability": 1e-2}
+    content |= {"precisions": [], "shipped_precision": "fp32", "compilers": []}
+    with np.load(bundle / "probe.npz") as probe:
+        tiles = probe["encoder/in/tiles"]
+    write_probe(("encoder", "aggregator"), {"tiles": tiles}, bundle)
+    write_manifest(content, bundle)
+    write_sums(bundle)
 
 
 def test_the_command_calibrates_and_measures_on_slides_also_where_one_was_killed(
