@@ -15,17 +15,19 @@ torch = pytest.importorskip("torch", reason="needs the training extra")
 
 from class_students import class_student  # noqa: E402
 
+from dicom_node.demo.wsm import write_slide  # noqa: E402
 from engines.bundle import SHIPPED, open_bundle  # noqa: E402
 from engines.errors import BundleRejected  # noqa: E402
 from engines.manifest.precision import PrecisionLimits  # noqa: E402
 from engines.runtime import open_runtime  # noqa: E402
-from inference.phantom.draw import draw  # noqa: E402
+from inference.phantom.draw import MPP, draw  # noqa: E402
 from inference.predict import look, predict  # noqa: E402
 from inference.seen import Seen  # noqa: E402
 from inference.types import Prediction  # noqa: E402
-from slides import PhantomStudy  # noqa: E402
+from slides import PhantomStudy, SlideStudy  # noqa: E402
 from training.bundle.costs import Bag, costs  # noqa: E402
 from training.bundle.precisions import Material, add_precisions, table  # noqa: E402
+from training.bundle.slide_material import slide_material  # noqa: E402
 from training.cli import main  # noqa: E402
 from training.errors import TrainingError  # noqa: E402
 from training.learning.graphs import run as run_graph  # noqa: E402
@@ -227,16 +229,58 @@ def of_two_classes(bundle: Path, feature: int, middle: float, slope: float) -> N
     write_sums(bundle)
 
 
+@pytest.fixture(scope="module")
+def other_study(tmp_path_factory: pytest.TempPathFactory) -> SlideStudy:
+    """A slide to calibrate with, where the phantom is measured on."""
+    folder = tmp_path_factory.mktemp("other")
+    pixels = draw(5, rows=2048, cols=3072).pixels
+    write_slide(pixels, folder, mpp=MPP, levels=3, seed="tests: other")
+    return SlideStudy(folder)
+
+
 def test_the_command_calibrates_and_measures_on_slides_also_where_one_was_killed(
-    bundle: Path, phantom_study: PhantomStudy, capsys: pytest.CaptureFixture[str]
+    bundle: Path,
+    phantom_study: PhantomStudy,
+    other_study: SlideStudy,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (bundle / ".encoder.int8.onnx.1234abcd.part").write_bytes(b"half")
-    folder = str(phantom_study.folder)
-    arguments = ["precisions", str(bundle), "--calibration", folder, "--measure", folder]
+    folders = str(other_study.folder), str(phantom_study.folder)
+    arguments = ["precisions", str(bundle), "--calibration", folders[0], "--measure", folders[1]]
     assert main([*arguments, "--precisions", "int8"]) == 0
     assert "| int8 |" in capsys.readouterr().out
     (precision,) = open_bundle(bundle).manifest.precisions
     assert precision.data.startswith("1 slides")
+
+
+def test_tiles_to_calibrate_with_and_to_measure_on_are_of_other_slides(
+    phantom_study: PhantomStudy, other_study: SlideStudy
+) -> None:
+    wanted = open_bundle("default").manifest.input
+    found = slide_material([other_study.folder], [phantom_study.folder], wanted)
+    assert found.told == f"1 slides, {len(found.held_out)} tiles; calibrated on 1 others"
+    known = {tile.tobytes() for tile in found.calibration}
+    assert len(known) > 20
+    assert not known & {tile.tobytes() for tile in found.held_out}
+
+
+@pytest.mark.parametrize("of", ["the same files", "a copy of some", "a copy with other UIDs"])
+def test_a_slide_to_calibrate_with_is_not_measured_on(
+    of: str, phantom_study: PhantomStudy, other_study: SlideStudy, tmp_path: Path
+) -> None:
+    again = phantom_study.folder
+    if of == "a copy of some":
+        again = tmp_path / "copied"
+        again.mkdir()
+        shutil.copyfile(phantom_study.paths[0], again / "one.dcm")
+    elif of == "a copy with other UIDs":
+        again = tmp_path / "renamed"
+        pixels = phantom_study.phantom.pixels
+        write_slide(pixels, again, mpp=MPP, levels=3, seed="tests: renamed")
+    wanted = open_bundle("default").manifest.input
+    sides = [other_study.folder, phantom_study.folder], [again]
+    with pytest.raises(TrainingError, match=r"found the slide of .* again, expected each slide on"):
+        slide_material(*sides, wanted)
 
 
 def test_slides_without_tissue_and_bundles_that_are_none_are_refused(
@@ -314,10 +358,10 @@ def of_two(bundle: Path) -> Path:
 
 
 def test_of_two_magnifications_a_form_is_measured_on_both_grids_and_costs_what_a_node_would_see(
-    of_two: Path, phantom_study: PhantomStudy
+    of_two: Path, phantom_study: PhantomStudy, other_study: SlideStudy
 ) -> None:
-    folder = str(phantom_study.folder)
-    words = ["precisions", str(of_two), "--calibration", folder, "--measure", folder]
+    folders = str(other_study.folder), str(phantom_study.folder)
+    words = ["precisions", str(of_two), "--calibration", folders[0], "--measure", folders[1]]
     assert main([*words, "--precisions", "fp16"]) == 0
     opened = open_bundle(of_two)
     (stated,) = opened.manifest.precisions
