@@ -136,6 +136,43 @@ def test_of_a_map_of_classes_the_share_of_tiles_that_keep_their_class_is_measure
     assert (found.tile_classes, found.heatmap_spearman) == (0.75, pytest.approx(1))
 
 
+def test_an_encoder_whose_features_overflow_gets_no_form_and_stays_as_it_was(
+    bundle: Path, drawn: Material
+) -> None:
+    model = onnx.load(bundle / "encoder.onnx")
+    graph = model.graph
+    for node in graph.node:
+        for at, name in enumerate(node.output):
+            if name == "features":
+                node.output[at] = "small"
+        node.input[:] = ["small" if name == "features" else name for name in node.input]
+    graph.initializer.append(numpy_helper.from_array(np.array(1e38, np.float32), "large"))
+    graph.node.append(helper.make_node("Mul", ["small", "large"], ["larger"]))
+    graph.node.append(helper.make_node("Mul", ["larger", "large"], ["features"]))
+    onnx.save(model, bundle / "encoder.onnx")
+    with np.load(bundle / "probe.npz") as probe:
+        tiles = probe["encoder/in/tiles"]
+    write_probe(("encoder", "aggregator"), {"tiles": tiles}, bundle)
+    content = json.loads((bundle / "manifest.json").read_text())
+    write_manifest(content | {"precisions": [], "shipped_precision": "fp32"}, bundle)
+    write_sums(bundle)
+    before = open_bundle(bundle).digest
+    with pytest.raises(TrainingError, match="features: found a value that is no number"):
+        add_precisions(bundle, drawn, ["fp16"])
+    assert open_bundle(bundle).digest == before
+
+
+def test_an_answer_that_is_no_number_costs_more_than_every_limit(tmp_path: Path) -> None:
+    opened = open_bundle(class_student(tmp_path / "b"))
+    exact = {"features": np.full((1, 3), 0.3, np.float32), "tumor": np.zeros(1, np.float32)}
+    dark = exact | {"features": np.zeros((1, 3), np.float32)}  # shares of nothing
+    with (
+        open_runtime(opened, engine="onnxruntime", precision="fp32", threads=1) as runtime,
+        pytest.raises(TrainingError, match="probability: found a value that is no number"),
+    ):
+        costs(runtime, dark, exact, [Bag(np.array([0]))])
+
+
 @pytest.mark.parametrize(
     ("cheap", "changes"),
     [

@@ -63,7 +63,7 @@ def costs(exact: Runtime, found: Tensors, wanted: Tensors, bags: Bags) -> Costs:
     """Of slides; `found` and `wanted` are the encoder's outputs of all tiles, by tensor.
 
     Raises TrainingError where the student takes a second magnification, or the places of tiles,
-    and the slides have none.
+    and the slides have none; and where it gives what is no number, which is in no limit.
     """
     for bag in bags[:1]:
         _require_what_is_taken(exact, bag)
@@ -115,7 +115,18 @@ def _answer(runtime: Runtime, values: Tensors, bag: Bag) -> Tensors:
     by_source = [{n: all_[tiles] for n, all_ in values.items()} for tiles, _ in bag.sources]
     cells = [cells for _, cells in bag.sources]
     inputs = aggregator_inputs(runtime.manifest, cells, by_source)
-    return {**runtime.run("aggregator", inputs), **by_source[0]}
+    return {**require_numbers(runtime.run("aggregator", inputs)), **by_source[0]}
+
+
+def require_numbers(found: Tensors) -> Tensors:
+    """TrainingError for a value that is none."""
+    for name, values in found.items():
+        if not np.isfinite(values).all():
+            raise TrainingError(
+                f"{name}: found a value that is no number, expected numbers alone; leave this "
+                "precision out"
+            )
+    return found
 
 
 def _require_what_is_taken(runtime: Runtime, bag: Bag) -> None:

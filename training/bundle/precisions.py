@@ -27,7 +27,7 @@ from engines.manifest.reading import manifest_of, newest
 from engines.names import Engine, FormName
 from engines.runtime import Runtime, open_unexamined
 from inference.durable import put_together
-from training.bundle.costs import Bags, costs
+from training.bundle.costs import Bags, costs, require_numbers
 from training.bundle.forms import CARES, Care, Tiles, halve, quantize
 from training.errors import TrainingError
 from training.learning.graphs import write_manifest, write_sums
@@ -199,9 +199,9 @@ def _measured(candidate: Path, name: FormName, material: Material) -> Precision:
 
 
 def _encoded(runtime: Runtime, tiles: Tiles) -> Mapping[str, NDArray[Any]]:
-    """Every encoder output [N, ...] of the tiles."""
+    """Every encoder output [N, ...] of the tiles. Raises TrainingError for what is no number."""
     taken = runtime.manifest.graphs["encoder"].inputs[0].name
-    return runtime.run("encoder", {taken: tiles})
+    return require_numbers(runtime.run("encoder", {taken: tiles}))
 
 
 def _cosines(found: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.float64]:
