@@ -41,7 +41,7 @@ class Precision(Strict):
     feature_cosine: Annotated[float, Field(ge=-1, le=1)]
     """Smallest cosine between a tile's features and its fp32 features."""
     score_shift: Annotated[float, Field(ge=0)]
-    """Largest absolute difference of a slide's scores and survival probabilities.
+    """Largest absolute difference of a slide's scores, survival and class probabilities.
 
     A score's difference is in units of its interquartile range in the reference cohort
     (percentiles 25 to 75), or in its own unit where it has no percentiles.

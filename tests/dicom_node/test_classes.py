@@ -253,7 +253,11 @@ def known(**values: Any) -> dict[str, Any]:
         (known(how="calibration", slope=0.9, intercept=-0.1, data="patients", count=80),
          "Oligodendroglioma 23.7 %.",
          "No interval of these probabilities is known; calibration: slope 0.90 and intercept -0.10 "
-         "(1 and 0 would be perfect, the values are too high there), on 80 of: patients."),
+         "(1 and 0 would be perfect), on 80 of: patients."),
+        (known(how="calibration", slope=1, intercept=-0.7, data="patients", count=80),
+         "Oligodendroglioma 23.7 %.",
+         "No interval of these probabilities is known; calibration: slope 1.00 and intercept -0.70 "
+         "(1 and 0 would be perfect), on 80 of: patients."),
     ],
 )  # fmt: skip
 def test_what_is_known_of_the_probabilities_stands_beside_them(

@@ -20,6 +20,10 @@ from dicom_node.results.files import write
 from dicom_node.results.language.speaking import sentences
 from dicom_node.results.making import Making
 from dicom_node.results.pdf.said import said_by
+from dicom_node.results.sr.figures import calibration
+from dicom_node.results.sr.outcome import calibrations_of
+from engines.bundle import open_bundle
+from engines.manifest.uncertainty import Calibrated
 from engines.manifest.whole import Manifest
 from inference.slide.files import SlideFiles
 from inference.types import LevelAccount, NotAssessable, Prediction, Reason
@@ -297,6 +301,61 @@ def test_a_map_without_a_threshold_has_no_region():
 def test_a_number_carries_what_is_known_of_it_or_that_nothing_is(uncertainty, ends, sentence):
     report = objects(prediction(volume(), intervals=ends), known(uncertainty))["report"]
     assert sentence in said(report, codes.SAID_RESULT)
+
+
+@pytest.mark.parametrize(
+    ("slope", "intercept", "side"),
+    [
+        (1.112, -1.774, ", the values are too high there"),
+        (1.0, -0.5, ", the values are too high there"),
+        (0.99, 0.5, ", the values are too low there"),
+        (0.47, -0.58, ""),  # too sure: below 0.25 too low, above it too high
+        (0.47, 0.0, ""),
+        (1.44, -1.39, ""),  # above 0.96 too low
+        (1.0, 0.0, ""),
+    ],
+)
+def test_values_are_said_to_be_too_high_or_low_only_where_all_of_them_are(slope, intercept, side):
+    line = SLOPE | {"slope": slope, "intercept": intercept}
+    report = objects(prediction(volume()), known(line))["report"]
+    sentence = (
+        f"(interval not known; calibration: slope {slope:.2f} and intercept {intercept:.2f} "
+        f"(1 and 0 would be perfect{side}), on 30 of: spots)."
+    )
+    text = said(report, codes.SAID_RESULT)
+    assert sentence in text
+    told = {"": "", **{
+        f", the values are too {word} there": f", die Werte sind dort zu {wort}"
+        for word, wort in (("high", "hoch"), ("low", "niedrig"))
+    }}  # fmt: skip
+    assert f"(ideal wären 1 und 0{told[side]}), an 30 von:" in sentences(text, "de")
+
+
+@pytest.mark.parametrize("slope", [0.3, 0.8, 1.0, 1.25, 2.0])
+@pytest.mark.parametrize("intercept", [-3.0, -0.2, 0.2, 3.0])
+def test_no_value_is_on_the_other_side_than_a_report_says(slope, intercept):
+    said = calibration(Calibrated(**SLOPE | {"slope": slope, "intercept": intercept}))
+    values = np.array([1e-6, 1e-4, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 0.9999, 1 - 1e-6])
+    line = slope * np.log(values / (1 - values)) + intercept
+    came_true = 1 / (1 + np.exp(-line))
+    assert ("too high" in said) == bool((values > came_true).all())
+    assert ("too low" in said) == bool((values < came_true).all())
+
+
+def test_of_classes_no_side_is_told_since_one_is_too_high_where_another_is_too_low():
+    content = open_bundle("default").manifest.model_dump(mode="json")
+    for output in content["outputs"]:
+        if output["name"] in ("tumor", "tissue"):
+            output["uncertainty"] = SLOPE | {"slope": 1.0, "intercept": -0.7}
+    of_map, of_classes = calibrations_of(Manifest.model_validate(content))
+    assert "(1 and 0 would be perfect, the values are too high there)" in of_map
+    assert "(1 and 0 would be perfect)" in of_classes
+    assert "too" not in of_classes
+
+
+def test_the_shipped_map_of_tumor_is_said_to_be_too_high_on_breast():
+    of_map, _ = calibrations_of(open_bundle("default").manifest)
+    assert "(1 and 0 would be perfect, the values are too high there)" in of_map
 
 
 def test_an_interval_stands_below_its_number_in_the_unit_of_the_number():

@@ -20,7 +20,7 @@ from training_patients import split  # noqa: E402
 from engines.bundle import open_bundle  # noqa: E402
 from engines.manifest.values import Code  # noqa: E402
 from inference.answers import require_answerable  # noqa: E402
-from training.bundle.classes.figures import calibration  # noqa: E402
+from training.bundle.classes.figures import ClassFigures, calibration  # noqa: E402
 from training.bundle.classes.output import write_joined  # noqa: E402
 from training.bundle.export import Request, export  # noqa: E402
 from training.cohorts.material import known_task  # noqa: E402
@@ -29,6 +29,7 @@ from training.learning.graphs import run as run_graph  # noqa: E402
 from training.learning.journal import Journal  # noqa: E402
 from training.methods.baselines import method as baselines  # noqa: E402
 from training.runs.units import Unit, write_json, write_unit  # noqa: E402
+from training.scoring.resample import Interval  # noqa: E402
 
 
 @pytest.fixture(scope="module", params=["diagnosis", "grading"])
@@ -184,3 +185,16 @@ def test_the_calibration_of_probabilities_is_that_which_they_were_drawn_with(slo
 def test_where_only_one_class_came_true_no_calibration_is_known():
     table = np.full((1, 6, 2), 0.5)
     assert calibration([(np.ones(6, np.int64), table)]) is None
+
+
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [(["wild", "mutant"], "mutant against wild"), (["a", "b", "c"], "one class against the rest")],
+)
+def test_of_two_classes_a_manifest_says_of_which_the_intercept_is(classes, said):
+    one = Interval(0.5, 0.4, 0.6)
+    found = ClassFigures(one, one, one, one, calibration=(0.9, -0.7), patients=40)
+    assert found.uncertainty("drawn, outer site folds", classes) == {
+        "how": "calibration", "slope": 0.9, "intercept": -0.7, "count": 40,
+        "data": f"drawn, outer site folds, {said}",
+    }  # fmt: skip

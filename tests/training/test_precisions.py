@@ -13,17 +13,21 @@ from onnx import TensorProto, helper, numpy_helper
 
 torch = pytest.importorskip("torch", reason="needs the training extra")
 
+from class_students import class_student  # noqa: E402
+
+from dicom_node.demo.wsm import write_slide  # noqa: E402
 from engines.bundle import SHIPPED, open_bundle  # noqa: E402
 from engines.errors import BundleRejected  # noqa: E402
 from engines.manifest.precision import PrecisionLimits  # noqa: E402
 from engines.runtime import open_runtime  # noqa: E402
-from inference.phantom.draw import draw  # noqa: E402
+from inference.phantom.draw import MPP, draw  # noqa: E402
 from inference.predict import look, predict  # noqa: E402
 from inference.seen import Seen  # noqa: E402
 from inference.types import Prediction  # noqa: E402
-from slides import PhantomStudy  # noqa: E402
+from slides import PhantomStudy, SlideStudy  # noqa: E402
 from training.bundle.costs import Bag, costs  # noqa: E402
 from training.bundle.precisions import Material, add_precisions, table  # noqa: E402
+from training.bundle.slide_material import slide_material  # noqa: E402
 from training.cli import main  # noqa: E402
 from training.errors import TrainingError  # noqa: E402
 from training.learning.graphs import run as run_graph  # noqa: E402
@@ -132,16 +136,188 @@ def test_of_a_map_of_classes_the_share_of_tiles_that_keep_their_class_is_measure
     assert (found.tile_classes, found.heatmap_spearman) == (0.75, pytest.approx(1))
 
 
+def test_an_encoder_whose_features_overflow_gets_no_form_and_stays_as_it_was(
+    bundle: Path, drawn: Material
+) -> None:
+    model = onnx.load(bundle / "encoder.onnx")
+    graph = model.graph
+    for node in graph.node:
+        for at, name in enumerate(node.output):
+            if name == "features":
+                node.output[at] = "small"
+        node.input[:] = ["small" if name == "features" else name for name in node.input]
+    graph.initializer.append(numpy_helper.from_array(np.array(1e38, np.float32), "large"))
+    graph.node.append(helper.make_node("Mul", ["small", "large"], ["larger"]))
+    graph.node.append(helper.make_node("Mul", ["larger", "large"], ["features"]))
+    onnx.save(model, bundle / "encoder.onnx")
+    with np.load(bundle / "probe.npz") as probe:
+        tiles = probe["encoder/in/tiles"]
+    write_probe(("encoder", "aggregator"), {"tiles": tiles}, bundle)
+    content = json.loads((bundle / "manifest.json").read_text())
+    write_manifest(content | {"precisions": [], "shipped_precision": "fp32"}, bundle)
+    write_sums(bundle)
+    before = open_bundle(bundle).digest
+    with pytest.raises(TrainingError, match="features: found a value that is no number"):
+        add_precisions(bundle, drawn, ["fp16"])
+    assert open_bundle(bundle).digest == before
+
+
+def test_an_answer_that_is_no_number_costs_more_than_every_limit(tmp_path: Path) -> None:
+    opened = open_bundle(class_student(tmp_path / "b"))
+    exact = {"features": np.full((1, 3), 0.3, np.float32), "tumor": np.zeros(1, np.float32)}
+    dark = exact | {"features": np.zeros((1, 3), np.float32)}  # shares of nothing
+    with (
+        open_runtime(opened, engine="onnxruntime", precision="fp32", threads=1) as runtime,
+        pytest.raises(TrainingError, match="probability: found a value that is no number"),
+    ):
+        costs(runtime, dark, exact, [Bag(np.array([0]))])
+
+
+@pytest.mark.parametrize(
+    ("cheap", "changes"),
+    [
+        ([[0.401, 0.399, 0.2], [0.2, 0.401, 0.399]], 0),
+        ([[0.399, 0.401, 0.2], [0.2, 0.401, 0.399]], 1),  # another class
+        ([[0.4002, 0.3998, 0.2], [0.2, 0.401, 0.399]], 1),  # two that are equal: none is named
+        ([[0.3995, 0.3985, 0.202], [0.202, 0.3995, 0.3985]], 2),  # below the floor of 0.4
+    ],
+)
+def test_slides_whose_named_class_changes_are_counted(
+    tmp_path: Path, cheap: list[list[float]], changes: int
+) -> None:
+    exact = {"features": np.array([[0.401, 0.399, 0.2], [0.2, 0.401, 0.399]], np.float32)}
+    bags = [Bag(np.array([0])), Bag(np.array([1]))]
+    opened = open_bundle(class_student(tmp_path / "b"))
+    with open_runtime(opened, engine="onnxruntime", precision="fp32", threads=1) as runtime:
+        said = exact | {"tumor": np.zeros(2, np.float32)}
+        found = costs(runtime, said | {"features": np.array(cheap, np.float32)}, said, bags)
+    assert found.class_changes == changes
+    assert found.score_shift <= 0.0021
+
+
+def test_the_manifest_and_the_card_say_how_many_slides_changed_their_class(
+    bundle: Path, drawn: Material
+) -> None:
+    first = replace(drawn, bags=drawn.bags[:1])
+    add_precisions(bundle, first, ["fp16"])
+    at, means = drawn.bags[0].tiles, []
+    for name in ("fp32", "fp16"):
+        with open_runtime(open_bundle(bundle), engine="onnxruntime", precision=name) as runtime:  # type: ignore[arg-type]
+            seen = runtime.run("encoder", {"tiles": drawn.held_out[at]})["features"]
+        means.append(seen.astype(np.float64).mean(axis=0))
+    feature = int(np.abs(means[1] - means[0]).argmax())
+    apart = means[1][feature] - means[0][feature]
+    of_two_classes(bundle, feature, (means[0][feature] + means[1][feature]) / 2, 0.008 / apart)
+    (stated,) = add_precisions(bundle, first, ["fp16"])
+    assert stated.score_shift == pytest.approx(0.002, abs=5e-4)
+    assert stated.class_changes == 1
+    assert open_bundle(bundle).manifest.precisions == (stated,)
+    why = "fp16: the predicted class of 1 slide(s) changed"
+    assert stated.within(PrecisionLimits()) == why
+    card = (bundle / "card.md").read_text()
+    assert f"| {stated.score_shift:.4f} | 1 | {stated.heatmap_spearman:.5f} |" in card
+    assert why in card
+
+
+def of_two_classes(bundle: Path, feature: int, middle: float, slope: float) -> None:
+    """Gives the bundle an aggregator of two classes, equally probable where the mean of a feature
+    is `middle`; the logit of the second rises by `slope`."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gather", ["features", "which"], ["one"], axis=1),
+            helper.make_node("Sub", ["one", "middle"], ["above"]),
+            helper.make_node("ReduceMean", ["above", "over"], ["mean"], keepdims=0),
+            helper.make_node("Mul", ["mean", "slope"], ["logits"]),
+            helper.make_node("Softmax", ["logits"], ["probability"], axis=0),
+        ],
+        "two",
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", 64])],
+        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, [2])],
+        [
+            numpy_helper.from_array(np.array([feature, feature]), "which"),
+            numpy_helper.from_array(np.array(middle, np.float32), "middle"),
+            numpy_helper.from_array(np.array([0], np.int64), "over"),
+            numpy_helper.from_array(np.array([0, slope], np.float32), "slope"),
+        ],
+    )
+    opset = [helper.make_opsetid("", 18)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=9),
+              bundle / "aggregator.onnx")  # fmt: skip
+    content = json.loads((bundle / "manifest.json").read_text())
+    content["graphs"]["aggregator"] = {
+        "file": "aggregator.onnx",
+        "inputs": [{"name": "features", "dtype": "float32", "shape": ["N", 64]}],
+        "outputs": [{"name": "probability", "dtype": "float32", "shape": [2]}],
+    }
+    codes = [{"value": v, "scheme": "99TEST", "meaning": v} for v in ("kind", "first", "second")]
+    content["outputs"] = [
+        {"kind": "class", "name": "kind", "tensor": "probability", "code": codes[0],
+         "classes": codes[1:], "floor": 0.5},
+        content["outputs"][0],
+    ]  # fmt: skip
+    content["probe"]["tolerance"] = {
+        key: value for key, value in content["probe"]["tolerance"].items() if "encoder" in key
+    } | {"aggregator/probability": 1e-2}
+    content |= {"precisions": [], "shipped_precision": "fp32", "compilers": []}
+    with np.load(bundle / "probe.npz") as probe:
+        tiles = probe["encoder/in/tiles"]
+    write_probe(("encoder", "aggregator"), {"tiles": tiles}, bundle)
+    write_manifest(content, bundle)
+    write_sums(bundle)
+
+
+@pytest.fixture(scope="module")
+def other_study(tmp_path_factory: pytest.TempPathFactory) -> SlideStudy:
+    """A slide to calibrate with, where the phantom is measured on."""
+    folder = tmp_path_factory.mktemp("other")
+    pixels = draw(5, rows=2048, cols=3072).pixels
+    write_slide(pixels, folder, mpp=MPP, levels=3, seed="tests: other")
+    return SlideStudy(folder)
+
+
 def test_the_command_calibrates_and_measures_on_slides_also_where_one_was_killed(
-    bundle: Path, phantom_study: PhantomStudy, capsys: pytest.CaptureFixture[str]
+    bundle: Path,
+    phantom_study: PhantomStudy,
+    other_study: SlideStudy,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (bundle / ".encoder.int8.onnx.1234abcd.part").write_bytes(b"half")
-    folder = str(phantom_study.folder)
-    arguments = ["precisions", str(bundle), "--calibration", folder, "--measure", folder]
+    folders = str(other_study.folder), str(phantom_study.folder)
+    arguments = ["precisions", str(bundle), "--calibration", folders[0], "--measure", folders[1]]
     assert main([*arguments, "--precisions", "int8"]) == 0
     assert "| int8 |" in capsys.readouterr().out
     (precision,) = open_bundle(bundle).manifest.precisions
     assert precision.data.startswith("1 slides")
+
+
+def test_tiles_to_calibrate_with_and_to_measure_on_are_of_other_slides(
+    phantom_study: PhantomStudy, other_study: SlideStudy
+) -> None:
+    wanted = open_bundle("default").manifest.input
+    found = slide_material([other_study.folder], [phantom_study.folder], wanted)
+    assert found.told == f"1 slides, {len(found.held_out)} tiles; calibrated on 1 others"
+    known = {tile.tobytes() for tile in found.calibration}
+    assert len(known) > 20
+    assert not known & {tile.tobytes() for tile in found.held_out}
+
+
+@pytest.mark.parametrize("of", ["the same files", "a copy of some", "a copy with other UIDs"])
+def test_a_slide_to_calibrate_with_is_not_measured_on(
+    of: str, phantom_study: PhantomStudy, other_study: SlideStudy, tmp_path: Path
+) -> None:
+    again = phantom_study.folder
+    if of == "a copy of some":
+        again = tmp_path / "copied"
+        again.mkdir()
+        shutil.copyfile(phantom_study.paths[0], again / "one.dcm")
+    elif of == "a copy with other UIDs":
+        again = tmp_path / "renamed"
+        pixels = phantom_study.phantom.pixels
+        write_slide(pixels, again, mpp=MPP, levels=3, seed="tests: renamed")
+    wanted = open_bundle("default").manifest.input
+    sides = [other_study.folder, phantom_study.folder], [again]
+    with pytest.raises(TrainingError, match=r"found the slide of .* again, expected each slide on"):
+        slide_material(*sides, wanted)
 
 
 def test_slides_without_tissue_and_bundles_that_are_none_are_refused(
@@ -219,10 +395,10 @@ def of_two(bundle: Path) -> Path:
 
 
 def test_of_two_magnifications_a_form_is_measured_on_both_grids_and_costs_what_a_node_would_see(
-    of_two: Path, phantom_study: PhantomStudy
+    of_two: Path, phantom_study: PhantomStudy, other_study: SlideStudy
 ) -> None:
-    folder = str(phantom_study.folder)
-    words = ["precisions", str(of_two), "--calibration", folder, "--measure", folder]
+    folders = str(other_study.folder), str(phantom_study.folder)
+    words = ["precisions", str(of_two), "--calibration", folders[0], "--measure", folders[1]]
     assert main([*words, "--precisions", "fp16"]) == 0
     opened = open_bundle(of_two)
     (stated,) = opened.manifest.precisions

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from training.bundle.classes.figures import calibrated_of
 from training.bundle.figures.measured import Scored
 from training.bundle.figures.subgroups import table
 from training.bundle.told.origin import of_everybody, trained_on
@@ -257,5 +258,5 @@ def _says(student: Student) -> str:
     return (
         "A probability for each of: " + ", ".join(run["classes"]) + ". The most probable one is "
         f"named where it has {100 * student.floor:g} % or more. No other class can be found.\n\n"
-        f"Calibration of all probabilities out of fold, one class against the rest: {known}"
+        f"Calibration of the probabilities out of fold, {calibrated_of(run['classes'])}: {known}"
     )

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from engines.manifest.outputs import HeatmapOutput
+from engines.manifest.whole import Manifest
 from engines.runtime import Runtime
+from inference.outputs.classification import probabilities_of, standing
 from inference.seen import COARSE, POSITIONS, aggregator_inputs
 from training.errors import TrainingError
 
@@ -48,9 +50,11 @@ Bags = Sequence[Bag]
 
 @dataclass(frozen=True)
 class Costs:
-    """The worst of all slides; the meaning of each figure is that of `Precision`."""
+    """The worst of all slides, and how many of them changed their class; the meaning of each figure
+    is that of `Precision`."""
 
     score_shift: float
+    class_changes: int
     heatmap_spearman: float
     tile_classes: float
 
@@ -59,38 +63,51 @@ def costs(exact: Runtime, found: Tensors, wanted: Tensors, bags: Bags) -> Costs:
     """Of slides; `found` and `wanted` are the encoder's outputs of all tiles, by tensor.
 
     Raises TrainingError where the student takes a second magnification, or the places of tiles,
-    and the slides have none.
+    and the slides have none; and where it gives what is no number, which is in no limit.
     """
     for bag in bags[:1]:
         _require_what_is_taken(exact, bag)
-    slides = [_shifts(exact, found, wanted, bag) for bag in bags]
-    kept = [_kept(exact, found, wanted, bag) for bag in bags]
-    return Costs(max(s for s, _ in slides), min(rank for _, rank in slides), min(kept))
+    slides = [_of_slide(exact, found, wanted, bag) for bag in bags]
+    return Costs(
+        score_shift=max(slide.score_shift for slide in slides),
+        class_changes=sum(slide.class_changes for slide in slides),
+        heatmap_spearman=min(slide.heatmap_spearman for slide in slides),
+        tile_classes=min(slide.tile_classes for slide in slides),
+    )
 
 
-def _shifts(
-    runtime: Runtime,
-    found: Tensors,
-    wanted: Tensors,
-    bag: Bag,
-) -> tuple[float, float]:
-    """Largest shift of a slide's scores, and the least rank correlation of its heatmaps."""
+def _of_slide(runtime: Runtime, found: Tensors, wanted: Tensors, bag: Bag) -> Costs:
     manifest = runtime.manifest
-    answers = [_answer(runtime, values, bag) for values in (found, wanted)]
+    cheap, exact = (_answer(runtime, values, bag) for values in (found, wanted))
+    ranks = [_rank(heatmap, cheap, exact) for heatmap in manifest.heatmaps]
+    return Costs(
+        score_shift=_shift(manifest, cheap, exact),
+        class_changes=int(_named(manifest, cheap) != _named(manifest, exact)),
+        heatmap_spearman=min(ranks, default=1.0),
+        tile_classes=_kept(runtime, found, wanted, bag),
+    )
+
+
+def _shift(manifest: Manifest, found: Tensors, wanted: Tensors) -> float:
+    """Largest shift of a slide's scores and probabilities."""
     shift = 0.0
     for score in manifest.scores:
         p = score.percentiles
         unit = 1.0 if p is None else max(p[75] - p[25], 1e-12)
-        shift = max(
-            shift, float(np.abs(answers[0][score.tensor] - answers[1][score.tensor]).max() / unit)
-        )
-    for curve in manifest.survivals:
-        shift = max(shift, float(np.abs(answers[0][curve.tensor] - answers[1][curve.tensor]).max()))
-    for classes in manifest.classifications:
-        a, b = answers[0][classes.tensor], answers[1][classes.tensor]
-        shift = max(shift, float(np.abs(a - b).max()))
-    ranks = [_rank(h, answers[0], answers[1]) for h in manifest.heatmaps]
-    return shift, min(ranks, default=1.0)
+        shift = max(shift, float(np.abs(found[score.tensor] - wanted[score.tensor]).max() / unit))
+    chances = [curve.tensor for curve in manifest.survivals]
+    chances += [output.tensor for output in manifest.classifications]
+    for tensor in chances:
+        shift = max(shift, float(np.abs(found[tensor] - wanted[tensor]).max()))
+    return shift
+
+
+def _named(manifest: Manifest, said: Tensors) -> list[int | None]:
+    """Of each output of classes the place of the class that a report would name."""
+    return [
+        standing(output, probabilities_of(said[output.tensor])).named
+        for output in manifest.classifications
+    ]
 
 
 def _answer(runtime: Runtime, values: Tensors, bag: Bag) -> Tensors:
@@ -98,7 +115,18 @@ def _answer(runtime: Runtime, values: Tensors, bag: Bag) -> Tensors:
     by_source = [{n: all_[tiles] for n, all_ in values.items()} for tiles, _ in bag.sources]
     cells = [cells for _, cells in bag.sources]
     inputs = aggregator_inputs(runtime.manifest, cells, by_source)
-    return {**runtime.run("aggregator", inputs), **by_source[0]}
+    return {**require_numbers(runtime.run("aggregator", inputs)), **by_source[0]}
+
+
+def require_numbers(found: Tensors) -> Tensors:
+    """TrainingError for a value that is none."""
+    for name, values in found.items():
+        if not np.isfinite(values).all():
+            raise TrainingError(
+                f"{name}: found a value that is no number, expected numbers alone; leave this "
+                "precision out"
+            )
+    return found
 
 
 def _require_what_is_taken(runtime: Runtime, bag: Bag) -> None:

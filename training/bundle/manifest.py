@@ -162,7 +162,8 @@ def _outputs(student: Student) -> list[dict[str, object]]:
         )
     else:
         run, of = student.run, student.of_classes
-        known = of.uncertainty(f"{run['cohort']}, {student.folds}") if of else {}
+        data = f"{run['cohort']}, {student.folds}"
+        known = of.uncertainty(data, run["classes"]) if of else {}
         found.append(
             classes.output(run["task"], run["classes"], student.codes, student.floor, known)
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from engines.manifest.tensors import TileInput
 from inference.errors import SlideError
+from inference.slide.headers import read_header
 from inference.slide.slide import open_slide
 from inference.tiles.grid import stream
 from inference.tiles.order import Source
@@ -29,9 +31,16 @@ def slide_material(
     calibration: Sequence[Path], measure: Sequence[Path], wanted: TileInput
 ) -> Material:
     """Tiles of the slides in these folders, cut as `wanted` says, of both grids where it has two.
-    Raises TrainingError."""
-    known = [_grids(slide, wanted) for slide in _slides(calibration)]
-    measured = [_grids(slide, wanted) for slide in _slides(measure)]
+    Raises TrainingError, also for a slide that is given twice: a form that was calibrated on it
+    costs less there than on others."""
+    sides = _slides(calibration), _slides(measure)
+    _require_each_once((paths[0], _instances(paths)) for side in sides for paths in side)
+    known, measured = ([_grids(paths, wanted) for paths in side] for side in sides)
+    _require_each_once(
+        (paths[0], {_digest(grids)})
+        for side, cut in zip(sides, (known, measured), strict=True)
+        for paths, grids in zip(side, cut, strict=True)
+    )
     bags, count = [], 0
     for grids in measured:
         bags.append(_bag(grids, count))
@@ -48,6 +57,33 @@ def slide_material(
 
 def _slides(places: Sequence[Path]) -> list[tuple[Path, ...]]:
     return [tuple(slide.paths) for slide in find_slides(places)]
+
+
+def _require_each_once(slides: Iterable[tuple[Path, Set[str]]]) -> None:
+    """TrainingError where two of them have one of their marks in common."""
+    owners: dict[str, Path] = {}
+    for path, marks in slides:
+        if again := marks & owners.keys():
+            raise TrainingError(
+                f"{path}: found the slide of {owners[min(again)]} again, expected each slide once, "
+                "to calibrate with or to measure on; leave one of the two out"
+            )
+        owners |= dict.fromkeys(marks, path)
+
+
+def _instances(paths: Sequence[Path]) -> set[str]:
+    try:
+        return {read_header(path).sop_instance_uid for path in paths}
+    except SlideError as error:
+        raise TrainingError(f"{paths[0]}: {error}; leave this slide out") from error
+
+
+def _digest(grids: Sequence[Grid]) -> str:
+    """Of the pixels: a copy of a slide may have UIDs of its own."""
+    found = hashlib.sha256()
+    for _, tiles in grids:
+        found.update(tiles.tobytes())
+    return found.hexdigest()
 
 
 def _bag(grids: Sequence[Grid], start: int) -> Bag:

@@ -27,7 +27,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--calibration", nargs="+", type=Path, required=True, metavar="SLIDES",
                         help="slides of the training cohort")  # fmt: skip
     parser.add_argument("--measure", nargs="+", type=Path, required=True, metavar="SLIDES",
-                        help="other slides")  # fmt: skip
+                        help="other slides: none of those")  # fmt: skip
     parser.add_argument("--precisions", nargs="+", choices=["bf16", "fp16", "int8"])
     parser.set_defaults(arguments=Precisions)
 

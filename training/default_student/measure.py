@@ -42,7 +42,8 @@ def rank_correlation(first: Floats, second: Floats) -> float:
 def calibration(truth: Floats, score: Floats) -> tuple[float, float]:
     """Slope and intercept of a logistic regression of `truth` [N] on the logit of `score` [N].
 
-    1 and 0 are perfect; an intercept below 0 says that the scores are too high.
+    1 and 0 are perfect. An intercept below 0 says that a score of 0.5 is too high, and at a slope
+    of 1 that all are.
     """
     near = score.clip(1e-6, 1 - 1e-6)
     logit = np.log(near / (1 - near))[:, None]

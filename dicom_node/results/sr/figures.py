@@ -13,6 +13,10 @@ from engines.manifest.uncertainty import Calibrated, Ensemble, Interval, Uncerta
 from engines.manifest.whole import Manifest
 from inference.types import Heatmap, Prediction
 
+_FARTHEST = math.log((1 - 1e-6) / 1e-6)
+"""Logit of the highest probability that a calibration tells from 1; that of the lowest is its
+negative."""
+
 
 def rounded(value: float, *, digits: int = 3) -> float | int:
     """`value` to `digits` significant digits; more would claim a precision no model has."""
@@ -41,17 +45,30 @@ def known(uncertainty: Uncertainty, ends: tuple[float, float] | None, unit: str 
     return f"{100 * uncertainty.level:g} % interval {low} to {high}{unit}; {uncertainty.source}"
 
 
-def calibration(uncertainty: Uncertainty) -> str:
-    """How far a probability may be taken as it is."""
+def calibration(uncertainty: Uncertainty, *, of_classes: bool = False) -> str:
+    """How far a probability may be taken as it is. Those `of_classes` are 1 together: where one is
+    too high, another is too low."""
     if not isinstance(uncertainty, Calibrated):
         return "not known."
-    tendency = ""
-    if uncertainty.intercept:
-        tendency = f", the values are too {'high' if uncertainty.intercept < 0 else 'low'} there"
+    tendency = "" if of_classes else _tendency(uncertainty)
     return (
         f"slope {uncertainty.slope:.2f} and intercept {uncertainty.intercept:.2f} (1 and 0 would "
         f"be perfect{tendency}), on {uncertainty.count} of: {uncertainty.data}."
     )
+
+
+def _tendency(uncertainty: Calibrated) -> str:
+    """On which side of what came true the values lie, where that is one side for all of them.
+
+    The intercept of a line alone does not say it: unless the slope is 1, values on both sides of
+    where the line meets that of perfect ones err in opposite directions.
+    """
+    ends = [
+        (uncertainty.slope - 1) * logit + uncertainty.intercept for logit in (-_FARTHEST, _FARTHEST)
+    ]
+    if max(ends) < 0:
+        return ", the values are too high there"
+    return ", the values are too low there" if min(ends) > 0 else ""
 
 
 @dataclass(frozen=True, slots=True)

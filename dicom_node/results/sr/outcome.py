@@ -57,7 +57,7 @@ def calibrations_of(manifest: Manifest) -> Iterator[str]:
             how = calibration(output.uncertainty)
             yield f"Calibration of the {name[:1].lower()}{name[1:]}: {how}"
     for output in manifest.class_maps:
-        how = calibration(output.uncertainty)
+        how = calibration(output.uncertainty, of_classes=True)
         yield f"Calibration of the classes of {output.name}: {how}"
 
 

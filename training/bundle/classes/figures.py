@@ -36,7 +36,7 @@ class ClassFigures:
     """Share of these whose class it is; NaN where hardly anybody has one."""
     calibration: tuple[float, float] | None
     """Slope and intercept of what came true on the logits of all probabilities, one class against
-    the rest; None where nothing can be fitted."""
+    the rest; of two classes the second. None where nothing can be fitted."""
     patients: int
 
     def rows(self, floor: float) -> list[tuple[str, Interval]]:
@@ -50,15 +50,23 @@ class ClassFigures:
         ]
         return [(name, one) for name, one in found if one.low <= one.value <= one.high]
 
-    def uncertainty(self, data: str) -> dict[str, object]:
+    def uncertainty(self, data: str, classes: Sequence[str]) -> dict[str, object]:
         """What a manifest says of the probabilities; empty where nothing is known."""
         if self.calibration is None:
             return {}
         slope, intercept = (round(value, 4) for value in self.calibration)
         return {
             "how": "calibration", "slope": slope, "intercept": intercept,
-            "data": f"{data}, one class against the rest", "count": self.patients,
+            "data": f"{data}, {calibrated_of(classes)}", "count": self.patients,
         }  # fmt: skip
+
+
+def calibrated_of(classes: Sequence[str]) -> str:
+    """Of which probabilities `calibration` speaks: of two classes the sign of the intercept is the
+    other one for the other class."""
+    if len(classes) == 2:
+        return f"{classes[1]} against {classes[0]}"
+    return "one class against the rest"
 
 
 def figures(units: Sequence[Unit], role: tuple[str, str], floor: float) -> ClassFigures:

@@ -96,7 +96,8 @@ def _sure(output: ClassOutput) -> str:
     if isinstance(known, Ensemble):
         return f"In brackets what the members of an ensemble say: {known.source}."
     if isinstance(known, Calibrated):
-        return f"No interval of these probabilities is known; calibration: {calibration(known)}"
+        how = calibration(known, of_classes=True)
+        return f"No interval of these probabilities is known; calibration: {how}"
     return "The uncertainty of these probabilities is not known."
 
 
