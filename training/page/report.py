@@ -89,7 +89,7 @@ def _plain(value: Any) -> Any:  # any dataclass below Evaluation to what json wr
 
 def _what_was_run(evaluation: Evaluation) -> str:
     count = sum(len(units) for _, units in evaluation.runs)
-    seeds = max(len(run.seeds) for run, _ in evaluation.runs)
+    seeds = max(len({unit.seed for unit in units}) for _, units in evaluation.runs)
     words = (
         f'<p class="faint">{evaluation.created.replace("T", " ").replace("+00:00", " UTC")} · '
         f"{len(evaluation.runs)} runs, {count} fitted folds, up to {seeds} "
@@ -109,8 +109,8 @@ def _reading(evaluation: Evaluation) -> str:
         "folds is not a standard error.",
         "Differences of 0.01 to 0.02 in C-index are within the noise of one cohort of this size. "
         "Several cohorts and several comparisons are shown and none is corrected for the others.",
-        "Folds “by site” put all patients of a hospital on one side; official folds do not, and "
-        "a model can score there by recognizing the hospital.",
+        "Folds “by site” put all patients of a hospital on one side; official folds need not, "
+        "and a model can score there by recognizing the hospital.",
         "Uno’s C, the time-dependent AUC and the Brier score are weighted by the censoring of the "
         "training patients and stop where fewer than a tenth of them would still be watched. Times "
         "outside the follow-up are left out; the JSON names them.",
