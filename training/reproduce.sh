@@ -2,8 +2,8 @@
 # The runs behind the tables in training/LOG.md, from the data to the report.
 #   sh training/reproduce.sh quick|full DATA OUT [JOBS]
 # quick: one cohort or task a table, one seed; half an hour on two cores.
-# full:  every table of the outer folds in the log, and the default student; some 15 hours of one
-#        core, 8 on two (extrapolated from units, see MEASURED; never run whole in one go).
+# full:  every table of the outer folds in the log, and the default student; some 12 hours of one
+#        core, 6 on two (extrapolated from units, see MEASURED; never run whole in one go).
 # DATA holds the folders hipt_vit4k, porpoise, tcga_cdr, kather_cbio, glioma_labels and
 # brca_receptors; PUBLISHED (optional) is a CSV of published rows. What is finished is not run
 # again: give the same words and it goes on. NEW names the cohorts that no choice has looked at: any
@@ -12,8 +12,9 @@
 #
 # MEASURED, seconds of one core a unit (a fold with a seed): pan, linear 7 to 10; crossfit 20 to 40;
 # moments and pooled 1 to 10; pan with attention 20; abmil 20; late-fusion 30; clam 25 to 65; mcat 33
-# to 78; mkd 25 to 75; disentangled 130 to 160; ghanet with twin 100 to 250; transmil 440. Those above
-# a minute have one seed. Each run reads its tables for 20 s. quick, whole: 25 minutes of two cores.
+# to 78; mkd 25 to 75; disentangled 130 to 160; ghanet with twin 100 to 250; transmil 120 to 430.
+# Those above a minute have one seed. Each run reads its tables for 20 s. quick, whole: 25 minutes of
+# two cores.
 set -eu
 [ $# -ge 3 ] || { echo "expected quick or full, DATA and OUT: sh $0 quick DATA OUT [JOBS]" >&2; exit 2; }
 KIND=$1 DATA=$2 OUT=$3 JOBS=${4:-2}
