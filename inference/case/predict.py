@@ -14,7 +14,7 @@ from engines.manifest.whole import Manifest
 from inference import quality
 from inference.case.values import CaseResult, CaseSlide
 from inference.composition.composing import with_classes
-from inference.composition.measuring import Composed, measures_of
+from inference.composition.measuring import Composed, measures_of, silence_of
 from inference.composition.scope import silent_classes
 from inference.seen import Seen, aggregator_inputs, class_values_of, numbers, tile_values_of
 from inference.tiles.encoding import Runtime
@@ -68,7 +68,7 @@ def predict_case(
     maps = iter(composed)
     return CaseResult(
         slides=tuple(
-            CaseSlide(key, next(maps).told if isinstance(seen, Seen) else seen)
+            CaseSlide(key, _told(next(maps), manifest) if isinstance(seen, Seen) else seen)
             for key, seen in ordered
         ),
         numbers=replace(
@@ -113,6 +113,12 @@ def bag(manifest: Manifest, slides: Sequence[Seen]) -> dict[str, Array]:
     if len(each) == 1:
         return each[0]
     return {name: np.concatenate([inputs[name] for inputs in each]) for name in each[0]}
+
+
+def _told(slide: Composed, manifest: Manifest) -> Prediction:
+    """What is told of a slide of a case, with what is not counted on it and why."""
+    silent = silence_of(manifest, slide)
+    return replace(slide.told, not_assessed={**slide.told.not_assessed, **silent})
 
 
 def _together(used: Sequence[Seen]) -> Prediction:

@@ -66,6 +66,13 @@ def measures_of(
     return found, silent
 
 
+def silence_of(manifest: Manifest, slide: Composed) -> dict[str, str]:
+    """Why measures must not be counted on a slide, in a sentence, by output name."""
+    of_maps = {of_map.name: of_map for of_map in manifest.class_maps}
+    whys = {m.name: _silence(m, of_maps[m.map], slide) for m in manifest.measures}
+    return {name: why for name, why in whys.items() if why}
+
+
 def count(
     output: MeasureOutput, of_map: HeatmapOutput, found: ClassMap, tile_mm2: float
 ) -> Counted:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import highdicom as hd
 import numpy as np
@@ -34,7 +35,10 @@ from dicom_node.results.case import objects_of_case
 from dicom_node.results.case_making import CaseMaking, OneSlide
 from dicom_node.results.files import write
 from dicom_node.results.kinds import kind_of
+from dicom_node.results.language.speaking import sentences
 from dicom_node.results.making import BuiltObject, Making
+from dicom_node.results.sr.composition import of_measures
+from dicom_node.results.sr.tissue import of_tissue
 from dicom_node.view.classes import class_maps
 from dicom_node.view.page.slide_page import write_page
 from dicom_node.view.reading import Group, read_groups
@@ -393,6 +397,72 @@ def test_the_report_of_a_case_sums_over_its_slides(
     assert told.startswith(f"Composition of the tissue: Stroma {100 * stroma / 86:.3g} %")
     regions = [one.dataset for one in built if one.kind == "region-tumor"]
     assert [len(r.SegmentSequence) for r in regions] == [4, 4]
+
+
+def share(name: str, **changes: Any) -> dict[str, Any]:
+    return measure(f"share of {name}", "share", name, uncertainty=SURE, **changes)
+
+
+def sentences_of_a_case(folder: Path, *outputs: dict[str, Any]) -> list[str]:
+    """What is said of a case of a slide of colon, 7 letters of 8 of it tumor, and one of lung."""
+    root = tissue_student(folder / "student", [tissue_map(), *outputs], unit="case")
+    keys = {
+        "aa": slide(folder / "colon", ["TTTTTTTT"] * 3 + ["SSSSSSSL"], "colon"),
+        "bb": slide(folder / "lung", ["SSSSSSSS"] * 6, "lung"),
+    }
+    with open_runtime(open_bundle(root), engine="onnxruntime") as runtime:
+        made_for = of_any_amount(runtime.manifest.applicability)
+        looked = [(k, predict.look(f.paths, runtime, made_for=made_for)) for k, f in keys.items()]
+        result = predict_case(looked, runtime)
+        used = [one.result for one in result.slides if isinstance(one.result, Prediction)]
+        assert result.numbers is not None
+        return [
+            *of_tissue(used, runtime.manifest, result.numbers),
+            *of_measures(result.numbers, runtime.manifest),
+        ]
+
+
+def test_the_composition_of_a_case_is_of_the_slides_that_its_intervals_are_of(
+    tmp_path: Path,
+) -> None:
+    organs = {"organs": [of_organ("colon")]}
+    told, *measured = sentences_of_a_case(
+        tmp_path, *(share(name, **organs) for name in ("Tumor", "Stroma", "Lymphocytes"))
+    )
+    assert told.startswith(
+        "Composition of the tissue, of 1 of 2 slides: Tumor 75 % (71 to 79 %; 0.0553 mm2), "
+        "Stroma 21.9 % (17.9 to 25.9 %; 0.0161 mm2), Lymphocytes 3.12 % (0 to 7.12 %; 0.0023 mm2)"
+        "; of 0.0737 mm2 in 288 tiles"
+    )
+    assert len(measured) == 3
+    assert all("1 of 2 slides used are not counted" in text for text in measured)
+
+
+def test_too_few_tiles_of_a_case_are_those_of_the_slides_that_count(tmp_path: Path) -> None:
+    told, *_ = sentences_of_a_case(
+        tmp_path, share("Stroma", organs=[of_organ("colon")], least_tiles=400)
+    )
+    assert "Stroma 0.0161 mm2 (too few tiles for a share)" in told
+    assert "in 288 tiles" in told
+
+
+def test_a_class_that_is_counted_on_fewer_slides_than_others_is_told_apart(tmp_path: Path) -> None:
+    told, *measured = sentences_of_a_case(
+        tmp_path,
+        measure("area of Tumor", "area", "Tumor"),
+        share("Tumor", organs=[of_organ("colon")]),
+        share("Stroma"),
+        share("Lymphocytes"),
+    )
+    assert told.startswith(
+        "Composition of the tissue: Stroma 68.8 % (64.8 to 72.8 %; 0.127 mm2), Lymphocytes 1.25 % "
+        "(0 to 5.25 %; 0.0023 mm2), told below, of fewer slides: Tumor; of 0.184 mm2 in 720 tiles"
+    )
+    assert [text.partition(" (")[0] for text in measured] == [
+        "area of Tumor: 0.0553 mm2",
+        "share of Tumor: 75 %",
+    ]
+    assert "unten genannt, von weniger Schnitten: Tumor" in sentences(told, "de")
 
 
 def test_a_share_of_too_few_tiles_is_said_nowhere_in_the_report(

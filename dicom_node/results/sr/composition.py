@@ -1,45 +1,24 @@
-"""What a report says of the tissue of a slide: its composition, and what is counted on it.
+"""What a report says of what is counted on the tissue of a slide, beside its composition.
 
-Every word of it is here; `measured` puts the same numbers into measurement groups.
+Every word of it is here and in `tissue`; `measured` puts the same numbers into measurement groups.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 
 from pydicom.sr.coding import Code
 
 from dicom_node.results import codes
-from dicom_node.results.sr.figures import percent, rounded, tile_mm
+from dicom_node.results.sr.figures import percent, rounded
 from engines.manifest.outputs import ClassOutput, HeatmapOutput, MeasureOutput
 from engines.manifest.uncertainty import Interval, Unknown
 from engines.manifest.whole import Manifest
 from inference.composition.scope import names_of
-from inference.types import ClassMap, Measured, Prediction
+from inference.types import Measured, Prediction
 
 _NOT_ASSESSED = "Not assessed, "
 _UNITS = {"area": codes.SQUARE_MM, "ratio": codes.RATIO}
-
-
-def of_tissue(slides: Sequence[Prediction], manifest: Manifest, whole: Prediction) -> Iterator[str]:
-    """The composition of a slide, or of all slides of a case together: a sentence for each map of
-    classes. `whole` is the slide or the case, which knows what is counted."""
-    for output in manifest.class_maps:
-        found = [
-            (told, one) for told in slides for one in told.class_maps if one.name == output.name
-        ]
-        if found:
-            intervals = _intervals(output, manifest, whole.measures)
-            silent = [
-                m.classes[0]
-                for m in manifest.measures
-                if m.map == output.name and is_plain(m) and m.name in whole.not_assessed
-            ]
-            few = _without_share(output, manifest, whole.measures)
-            yield _composition(output, found, len(slides), intervals, set(silent), few)
-        else:
-            whys = dict.fromkeys(_why(told, output) for told in slides)
-            yield f"Composition of the tissue, and all that is counted on it: {_low(whys)}"
 
 
 def of_measures(result: Prediction, manifest: Manifest) -> Iterator[str]:
@@ -47,8 +26,8 @@ def of_measures(result: Prediction, manifest: Manifest) -> Iterator[str]:
     measured, or why there is none."""
     for output in manifest.measures:
         found = result.measures.get(output.name)
-        if found is not None and not _is_in_composition(output, found):
-            yield f"{output.code.meaning}: {_said(output, found)}{_domain(output)}"
+        if found is not None and not _is_in_composition(output, result, manifest):
+            yield f"{output.code.meaning}: {_said(output, found)}{domain(output)}"
     silent: dict[str, list[str]] = {}
     maps = [result.not_assessed.get(m.name) for m in manifest.class_maps]
     for output in manifest.measures:
@@ -56,7 +35,7 @@ def of_measures(result: Prediction, manifest: Manifest) -> Iterator[str]:
         if why is not None and why not in maps:
             silent.setdefault(why, []).append(output.code.meaning)
     for why, names in silent.items():
-        yield f"{', '.join(names)}: {_low([why])}"
+        yield f"{', '.join(names)}: {low([why])}"
 
 
 def unit_of(output: MeasureOutput) -> Code:
@@ -119,102 +98,9 @@ def unassessed(result: Prediction, of_map: HeatmapOutput, manifest: Manifest) ->
             yield f"{', '.join(names)}: {why}"
 
 
-Intervals = dict[str, tuple[tuple[float, float], Interval]]
-"""Low and high of shares, by class, and what is known of them."""
-
-
-def _intervals(
-    of_map: HeatmapOutput, manifest: Manifest, measures: Mapping[str, Measured]
-) -> Intervals:
-    found: Intervals = {}
-    for output in manifest.measures:
-        known, one = output.uncertainty, measures.get(output.name)
-        is_of_map = output.map == of_map.name and output.quantity == "share" and is_plain(output)
-        ends = ends_of(output, one) if is_of_map and one is not None else None
-        if ends is not None and isinstance(known, Interval):
-            found[output.classes[0]] = (ends, known)
-    return found
-
-
-def _without_share(
-    of_map: HeatmapOutput, manifest: Manifest, measures: Mapping[str, Measured]
-) -> set[str]:
-    """Classes whose share on the slide has no sound value: none is said of them."""
-    return {
-        output.classes[0]
-        for output in manifest.measures
-        if output.map == of_map.name
-        and output.quantity == "share"
-        and is_plain(output)
-        and output.name in measures
-        and measures[output.name].value is None
-    }
-
-
-def _composition(
-    output: HeatmapOutput,
-    found: Sequence[tuple[Prediction, ClassMap]],
-    of: int,
-    intervals: Intervals,
-    silent: set[str],
-    few: set[str],
-) -> str:
-    places = {code.meaning: n for n, code in enumerate(output.classes)}
-    tiles = {m: sum(one.tiles_of(n) for _, one in found) for m, n in places.items()}
-    areas = {
-        m: sum(one.tiles_of(n) * _tile_mm2(told) for told, one in found) for m, n in places.items()
-    }
-    tissue = [code.meaning for code in output.tissue]
-    whole, count = sum(areas[m] for m in tissue), sum(tiles[m] for m in tissue)
-    glass = sum(tiles[m] for m in output.background)
-    where = f", of {len(found)} of {of} slides" if len(found) < of else ""
-    beside = f" {glass} more tiles are {' or '.join(output.background)}." if glass else ""
-    if not count:
-        return f"Composition of the tissue: not assessable, because no tile is of tissue.{beside}"
-    there = sorted((m for m in tissue if tiles[m]), key=lambda m: -areas[m])
-    named = [
-        f"{m} {rounded(areas[m])} mm2 (too few tiles for a share)"
-        if m in few
-        else f"{m} {percent(areas[m] / whole)} % ({_between(m, intervals)}{rounded(areas[m])} mm2)"
-        for m in there
-        if m not in silent
-    ]
-    shares = [m for m in there if m not in silent | few]
-    unsaid = [m for m in tissue if m in silent]
-    named += [f"not assessed: {' and '.join(unsaid)}"] if unsaid else []
-    absent = [m for m in tissue if not tiles[m] and m not in silent]
-    none = f"; no tile of {', '.join(absent)}" if absent else ""
-    return (
-        f"Composition of the tissue{where}: {', '.join(named)}{none}; of {rounded(whole)} mm2 in "
-        f"{count} tiles, each counted whole for its most probable class.{beside}"
-        f"{_sure(output, shares, intervals)}{_domain(output)}"
-    )
-
-
-def _between(meaning: str, intervals: Intervals) -> str:
-    if meaning not in intervals:
-        return ""
-    low, high = (rounded(end) for end in intervals[meaning][0])
-    return f"{low} to {high} %; "
-
-
-def _sure(output: HeatmapOutput, shares: Sequence[str], intervals: Intervals) -> str:
-    """How sure the shares are."""
-    known = dict.fromkeys(
-        f" In brackets first the {100 * intervals[m][1].level:g} % interval of the share: "
-        f"{intervals[m][1].source}."
-        for m in shares
-        if m in intervals
-    )
-    unknown = not all(m in intervals for m in shares) and isinstance(output.uncertainty, Unknown)
-    which = "the other" if known else "these"
-    return "".join(known) + (f" The uncertainty of {which} shares is not known." if unknown else "")
-
-
-def _why(told: Prediction, output: HeatmapOutput) -> str:
-    if output.name not in told.not_assessed:
-        raise ValueError(f"the manifest promises {output.name}; the result does not hold it")
-    return told.not_assessed[output.name]
+def plain_of(map_name: str, manifest: Manifest) -> list[MeasureOutput]:
+    """The areas and shares of single classes of a map."""
+    return [m for m in manifest.measures if m.map == map_name and is_plain(m)]
 
 
 def is_plain(output: MeasureOutput) -> bool:
@@ -222,10 +108,14 @@ def is_plain(output: MeasureOutput) -> bool:
     return not (output.near or output.over) and len(output.classes) == 1
 
 
-def _is_in_composition(output: MeasureOutput, found: Measured) -> bool:
-    """Whether the sentence of the composition says it."""
+def _is_in_composition(output: MeasureOutput, result: Prediction, manifest: Manifest) -> bool:
+    """Whether the sentence of the composition says it: a class of which any number leaves out a
+    slide of a case may be told apart there."""
     is_told = isinstance(output.uncertainty, Unknown) or output.quantity == "share"
-    return is_plain(output) and is_told and not (found.why or found.beside)
+    if not (is_plain(output) and is_told) or result.measures[output.name].why:
+        return False
+    of_class = [m for m in plain_of(output.map, manifest) if m.classes == output.classes]
+    return not any(m.name in result.measures and result.measures[m.name].beside for m in of_class)
 
 
 def _said(output: MeasureOutput, found: Measured) -> str:
@@ -242,16 +132,12 @@ def _said(output: MeasureOutput, found: Measured) -> str:
     return f"{value_of(output, found.value)}{unit} ({what}; {sure}).{beside}"
 
 
-def _domain(output: HeatmapOutput | MeasureOutput) -> str:
+def domain(output: HeatmapOutput | MeasureOutput) -> str:
+    """Where it was measured, as a sentence behind another."""
     return f" {said}" if (said := measured_on(output)) else ""
 
 
-def _low(sentences: Sequence[str] | dict[str, None]) -> str:
+def low(sentences: Iterable[str]) -> str:
     """Sentences after a colon."""
     first, *others = (s.replace(_NOT_ASSESSED, _NOT_ASSESSED.lower(), 1) for s in sentences)
     return " ".join((first, *others))
-
-
-def _tile_mm2(told: Prediction) -> float:
-    height, width = tile_mm(told)
-    return height * width

@@ -15,6 +15,7 @@ from dicom_node.results.sr.figures import (
     percent,
     rounded,
 )
+from dicom_node.results.sr.tissue import of_tissue
 from engines.manifest.outputs import HeatmapOutput, ScoreOutput, SurvivalOutput
 from engines.manifest.whole import Manifest
 from inference.types import Prediction
@@ -23,7 +24,7 @@ from inference.types import Prediction
 def results_of(result: Prediction, manifest: Manifest) -> Iterator[str]:
     """The composition of the tissue, the class, scores, curves, what is counted, maps; a model that
     gives no number of the slide says so."""
-    yield from composition.of_tissue([result], manifest, result)
+    yield from of_tissue([result], manifest, result)
     yield from numbers_of(result, manifest)
     yield from maps_of(result, manifest)
     yield from calibrations_of(manifest)

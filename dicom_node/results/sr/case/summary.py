@@ -14,9 +14,10 @@ from pydicom import Dataset
 
 from dicom_node.results import codes
 from dicom_node.results.modules import plain
-from dicom_node.results.sr import analyzed, composition, outcome
+from dicom_node.results.sr import analyzed, outcome
 from dicom_node.results.sr.figures import rounded
 from dicom_node.results.sr.summary import Said, because, items, of_the_model, slide_of, status_of
+from dicom_node.results.sr.tissue import of_tissue
 from engines.manifest.whole import Manifest
 from inference.case.values import CaseResult
 from inference.types import NotAssessable, Prediction
@@ -104,7 +105,7 @@ def _answer(
         warned = " ".join(filter(None, ["Not all slides were used.", warned]))
     yield codes.SAID_CASE_JUDGED, f"Yes, with caution. {warned}" if warned else "Yes."
     slides_used = [slide for _, slide in used]
-    for text in composition.of_tissue(slides_used, manifest, result.numbers):
+    for text in of_tissue(slides_used, manifest, result.numbers):
         yield codes.SAID_RESULT, text
     for text in outcome.numbers_of(result.numbers, manifest):
         yield codes.SAID_RESULT, text
