@@ -30,7 +30,14 @@ class ClassShown:
     is_drawn: bool
     """Whether any tile is of it."""
     label: str = ""
-    """Its name in the language of the objects."""
+    """Its name in the language of the objects, with the status of the model behind it."""
+    unmarked: str = ""
+    """The label without what stands in brackets behind those of all classes: the status."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What a report may call it, the surest first: another class may have its name and more."""
+        return (self.name, self.label, self.unmarked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +76,23 @@ def _of_file(path: Path, geometry: SlideGeometry, shape: tuple[int, int]) -> lis
         own = [(k, s, of[1]) for k, (_, s, of) in enumerate(segments) if of[0] == name]
         pixels = np.zeros((*shape, 4), np.uint8)
         shown = []
-        for k, segment, meaning in own:
+        labels = [str(segment.SegmentLabel) for _, segment, _ in own]
+        mark = _mark_of(labels)
+        for (k, segment, meaning), label in zip(own, labels, strict=True):
             mask = matrix[..., k] > 0
             rgb = _color_of(segment)
             pixels[look_up(mask, at).reshape(shape) > 0] = (*rgb, _ALPHA)
-            label = str(segment.SegmentLabel).partition(" (")[0]
-            shown.append(ClassShown(meaning, rgb, bool(mask.any()), label))
+            unmarked = label.removesuffix(mark)
+            shown.append(ClassShown(meaning, rgb, bool(mask.any()), label, unmarked))
         described = for_people(str(own[0][1].get("SegmentDescription", "")))
         maps.append(ClassMap(name, described, pixels, tuple(shown)))
     return maps
+
+
+def _mark_of(labels: Sequence[str]) -> str:
+    """The brackets behind every label; empty where they differ, for then they are of a name."""
+    marks = {label[at:] if (at := label.rfind(" (")) > 0 else "" for label in labels}
+    return marks.pop() if len(marks) == 1 else ""
 
 
 def _color_of(segment: Dataset) -> tuple[int, int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -397,6 +398,81 @@ def test_the_report_of_a_case_sums_over_its_slides(
     assert told.startswith(f"Composition of the tissue: Stroma {100 * stroma / 86:.3g} %")
     regions = [one.dataset for one in built if one.kind == "region-tumor"]
     assert [len(r.SegmentSequence) for r in regions] == [4, 4]
+
+
+def legends(found: Made, folder: Path) -> list[dict[str, list[str]]]:
+    """Of each map of classes on the page: what stands beside the color of each class."""
+    page = write_page(
+        folder / "page.html",
+        slide_paths=found.slide.paths,
+        sr_path=found.files["report"],
+        seg_paths=[p for kind, p in found.files.items() if kind.startswith(("heatmap", "region"))],
+    ).read_text()
+    tables = [t.partition("</table>")[0] for t in page.split('<table class="composition">')[1:]]
+    return [
+        {
+            row.partition("</svg>")[2].partition("<")[0]: re.findall(r'value">([^<]*)<', row)
+            for row in table.split("<tr>")[1:]
+        }
+        for table in tables
+        if "swatch" in table
+    ]
+
+
+def areas_and_shares(*names: str, **changes: Any) -> list[dict[str, Any]]:
+    label = changes.get("map", "")
+    return [
+        measure(f"{label} {quantity} of {name}", quantity, name, **changes)
+        for name in names
+        for quantity in ("area", "share")
+    ]
+
+
+LETTERS_DRAWN = ["TTTTTTTT"] * 2 + ["SSSSSSSS"] * 3 + ["LLLLLLLL"]
+
+
+def test_the_page_tells_a_class_from_one_whose_name_is_its_beginning(tmp_path: Path) -> None:
+    names = ("Tumor", "Tumor (in situ)", "Lymphocytes")
+    codes = [{"value": n.upper(), "scheme": "99TEST", "meaning": n} for n in ("Glass", *names)]
+    root = tissue_student(
+        tmp_path / "student", [tissue_map(classes=codes), *areas_and_shares(*names)]
+    )
+    drawn = slide(tmp_path / "slide", LETTERS_DRAWN, "colon")
+    with open_runtime(open_bundle(root), engine="onnxruntime") as runtime:
+        found = made(runtime, drawn, tmp_path / "made")
+    [legend] = legends(found, tmp_path)
+    assert legend == {
+        "Tumor": ["0.0369", "33.3"],
+        "Tumor (in situ)": ["0.0553", "50"],
+        "Lymphocytes": ["0.0184", "16.7"],
+    }
+
+
+def test_classes_of_one_name_in_two_maps_have_each_their_own_numbers(tmp_path: Path) -> None:
+    names = ("Tumor", "Stroma", "Lymphocytes")
+    order = ("Glass", "Lymphocytes", "Tumor", "Stroma")
+    codes = [{"value": n.upper(), "scheme": "99TEST", "meaning": n} for n in order]
+    outputs = [
+        tissue_map(),
+        tissue_map(name="second (other)", classes=codes),
+        *areas_and_shares(*names),
+        *areas_and_shares(*names, map="second (other)"),
+    ]
+    root = tissue_student(tmp_path / "student", outputs)
+    drawn = slide(tmp_path / "slide", LETTERS_DRAWN, "colon")
+    with open_runtime(open_bundle(root), engine="onnxruntime") as runtime:
+        found = made(runtime, drawn, tmp_path / "made")
+    shares = [{name: values[1] for name, values in one.items()} for one in legends(found, tmp_path)]
+    assert shares == [
+        {"Tumor": "33.3", "Stroma": "50", "Lymphocytes": "16.7"},
+        {"Lymphocytes": "33.3", "Tumor": "50", "Stroma": "16.7"},
+    ]
+    first, second = (t for t in found.texts("Result") if "Composition of the tissue" in t)
+    assert first.startswith("On the map tissue: Composition of the tissue: Stroma 50 %")
+    assert second.startswith("On the map second (other): Composition of the tissue: Tumor 50 %")
+    assert sentences(second, "de").startswith(
+        "Auf der Karte second (other): Zusammensetzung des Gewebes: Tumor 50 % (0,0553 mm2), "
+    )
 
 
 def share(name: str, **changes: Any) -> dict[str, Any]:

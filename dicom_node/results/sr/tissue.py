@@ -35,6 +35,7 @@ def of_tissue(slides: Sequence[Prediction], manifest: Manifest, whole: Predictio
     its interval are of the same tiles; of all that have the map where nothing is counted.
     """
     for output in manifest.class_maps:
+        on_map = f"On the map {output.name}: " if len(manifest.class_maps) > 1 else ""
         plain = plain_of(output.name, manifest)
         counted = [m for m in plain if m.name in whole.measures]
         places = {m.name: _places(m, slides) for m in counted}
@@ -47,7 +48,7 @@ def of_tissue(slides: Sequence[Prediction], manifest: Manifest, whole: Predictio
         ]
         if not found:
             whys = dict.fromkeys(_why(told, output) for told in slides)
-            yield f"Composition of the tissue, and all that is counted on it: {low(whys)}"
+            yield f"{on_map}Composition of the tissue, and all that is counted on it: {low(whys)}"
             continue
         silent = {m.classes[0] for m in plain if m.name in whole.not_assessed}
         apart = {m.classes[0] for m in counted if places[m.name] != where}
@@ -55,7 +56,7 @@ def of_tissue(slides: Sequence[Prediction], manifest: Manifest, whole: Predictio
         known = _Known(
             _intervals(told_here, whole), silent, _without_share(told_here, whole), apart - silent
         )
-        yield _composition(output, found, len(slides), known)
+        yield on_map + _composition(output, found, len(slides), known)
 
 
 def _places(output: MeasureOutput, slides: Sequence[Prediction]) -> set[int]:

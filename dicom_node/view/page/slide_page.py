@@ -28,7 +28,6 @@ from dicom_node.view.page.maps import map_cards, slide_card
 from dicom_node.view.page.markup import Named, card, facts
 from dicom_node.view.page.sheet import write_sheet
 from dicom_node.view.page.statement import has_numbers, report_cards
-from dicom_node.view.page.words import of_the_slide
 from dicom_node.view.reading import Report, read_report
 from dicom_node.view.segments import of_the_report, overlays
 from inference.errors import SlideError
@@ -118,7 +117,7 @@ def _pictures(slide: Slide, seg_paths: Sequence[Path], report: Report, name: str
         pixels,
         uri,
         slide.geometry,
-        of_the_slide(report),
+        report.statements,
     )
     return maps + classes + slide_card(slide, pixels, uri, name)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from html import escape
 
@@ -13,7 +14,7 @@ from dicom_node.view.classes import ClassMap, ClassShown
 from dicom_node.view.page.drawing import drawing
 from dicom_node.view.page.markup import bar, card, note
 from dicom_node.view.page.numbers import MARK
-from dicom_node.view.reading import Measurement
+from dicom_node.view.reading import Group, Measurement
 from inference.types import SlideGeometry
 
 _AREA, _SHARE = "mm²", "%"
@@ -45,11 +46,20 @@ def class_cards(
     pixels: NDArray[np.uint8],
     uri: str,
     geometry: SlideGeometry,
-    said: Sequence[Measurement],
+    groups: Sequence[Group],
 ) -> str:
-    """A card for each map of classes, over the slide's picture [H, W, 3] at `uri`; `said` are the
-    numbers of the report, and the only ones that stand beside the colors."""
-    return "".join(_card(one, pixels, uri, geometry, said) for one in maps)
+    """A card for each map of classes, over the slide's picture [H, W, 3] at `uri`; `groups` are
+    those of the report, of which that of the map has the only numbers beside the colors."""
+    return "".join(_card(one, pixels, uri, geometry, _said_of(one, groups)) for one in maps)
+
+
+def _said_of(one: ClassMap, groups: Sequence[Group]) -> Sequence[Measurement]:
+    """The numbers of the group that is called after the map, without parentheses and with its
+    place; none where two maps come out alike."""
+    name = " ".join(f"composition {one.name}".replace("(", "").replace(")", "").split())
+    title = re.compile(rf"{re.escape(name)} \d+")
+    found = [g for g in groups if title.fullmatch(" ".join(g.title.split()))]
+    return found[0].measurements if len(found) == 1 else ()
 
 
 def _pair(found: Sequence[Measurement]) -> tuple[Measurement, Measurement] | None:
@@ -106,7 +116,7 @@ def _card(
 
 def _legend(one: ClassShown, said: Sequence[Measurement]) -> str:
     """The color of a class, with what the report says of it: nothing where it says nothing."""
-    own = [m for m in said if m.counted in (one.name, one.label)]
+    own = next(filter(None, ([m for m in said if m.counted == n] for n in one.names)), [])
     by_unit = {unit: next((m for m in own if m.unit == unit), None) for unit in (_AREA, _SHARE)}
     cells = "".join(
         f'<td class="value">{escape(m.value)}</td><td class="unit">{unit}</td>'
