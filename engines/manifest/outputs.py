@@ -197,6 +197,18 @@ class MeasureOutput(_Named):
             )
         return self
 
+    @model_validator(mode="after")
+    def _it_is_known_by_a_constant_or_not(self) -> MeasureOutput:
+        known = self.uncertainty
+        is_constant = isinstance(known, Interval) and known.half_width is not None
+        if not (is_constant or isinstance(known, Unknown)):
+            found = "interval of two tensors" if isinstance(known, Interval) else known.how
+            raise ValueError(
+                f"{self.name}: found uncertainty {found}, expected unknown or an interval with "
+                "half_width: a measure is counted and comes from no tensor"
+            )
+        return self
+
 
 Output = Annotated[
     ScoreOutput | SurvivalOutput | ClassOutput | HeatmapOutput | MeasureOutput,

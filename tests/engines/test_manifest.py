@@ -175,6 +175,38 @@ def test_a_map_of_classes_can_be_measured() -> None:
 
 
 @pytest.mark.parametrize(
+    ("known", "found"),
+    [
+        (
+            {"how": "interval", "low_tensor": "score", "high_tensor": "score", "source": "tests"},
+            "interval of two tensors",
+        ),
+        ({"how": "ensemble", "tensor": "score", "source": "tests"}, "ensemble"),
+        (
+            {"how": "calibration", "slope": 0.9, "intercept": 0, "data": "slides", "count": 40},
+            "calibration",
+        ),
+    ],
+)
+def test_an_uncertainty_that_no_report_could_say_of_a_measure_is_refused(
+    known: dict[str, Any], found: str
+) -> None:
+    content = second_version()
+    content["outputs"] += [of_classes(), measure(uncertainty=known)]
+    sentence = f"found uncertainty {found}, expected unknown or an interval with half_width"
+    with pytest.raises(BundleRejected, match=sentence):
+        manifest_of(content)
+
+
+@pytest.mark.parametrize("known", [{"how": "unknown"}, {"how": "interval", "half_width": 2}])
+def test_a_constant_uncertainty_of_a_measure_or_none_is_taken(known: dict[str, Any]) -> None:
+    content = second_version()
+    source = {"source": "tests"} if known["how"] == "interval" else {}
+    content["outputs"] += [of_classes(), measure(uncertainty=known | source)]
+    assert manifest_of(content).measures[0].uncertainty.how == known["how"]
+
+
+@pytest.mark.parametrize(
     ("changes", "sentence"),
     [
         ({"map": "nothing"}, "map nothing has no class Adipose tissue"),
