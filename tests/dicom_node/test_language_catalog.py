@@ -217,3 +217,35 @@ def test_numbers_have_a_comma_in_german_and_versions_do_not():
 def test_english_is_said_as_it_is():
     for text in ("0.5 to 1", "No tissue was found on the slide.", "Whatever."):
         assert phrase(text, "en") == sentences(text, "en") == text
+
+
+@pytest.mark.parametrize(
+    ("named", "german"),
+    [
+        (
+            "Tumor 75 % (71 to 79 %; 0.0553 mm2), Stroma 21.9 % (17.9 to 25.9 %; 0.0161 mm2), "
+            "Lymphocytes 3.12 % (0 to 7.12 %; 0.0023 mm2)",
+            "Tumor 75 % (71 bis 79 %; 0,0553 mm2), Stroma 21,9 % (17,9 bis 25,9 %; 0,0161 mm2), "
+            "Lymphocytes 3,12 % (0 bis 7,12 %; 0,0023 mm2)",
+        ),
+        (
+            "Tumor 75.2 % (71 to 79 %; 1.55 mm2), Tumor (in situ) 21.9 % (0.0161 mm2), Fat 3.12 % "
+            "(0 to 7.12 %; 0.0023 mm2)",
+            "Tumor 75,2 % (71 bis 79 %; 1,55 mm2), Tumor (in situ) 21,9 % (0,0161 mm2), Fat 3,12 % "
+            "(0 bis 7,12 %; 0,0023 mm2)",
+        ),
+        (
+            "Tumor 75.2 % (1.55 mm2), Fat 0.02 mm2 (too few tiles for a share), Stroma 3.12 % "
+            "(0 to 7.12 %; 0.0023 mm2), told below, of fewer slides: Mucus, not assessed: Muscle",
+            "Tumor 75,2 % (1,55 mm2), Fat 0,02 mm2 (zu wenige Kacheln für einen Anteil), Stroma "
+            "3,12 % (0 bis 7,12 %; 0,0023 mm2), unten genannt, von weniger Schnitten: Schleim, "
+            "nicht beurteilt: Muscle",
+        ),
+    ],
+)  # fmt: skip
+def test_each_class_of_a_composition_is_said_in_german_however_many_there_are(named, german):
+    end = "; of 0.0737 mm2 in 288 tiles, each counted whole for its most probable class."
+    assert sentences(f"Composition of the tissue: {named}{end}", "de") == (
+        f"Zusammensetzung des Gewebes: {german}; von 0,0737 mm2 in 288 Kacheln, jede ganz für ihre "
+        "wahrscheinlichste Klasse gezählt."
+    )

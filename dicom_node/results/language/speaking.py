@@ -77,11 +77,25 @@ def _phrase(text: str, language: Language, *, is_alone: bool = False) -> str:
     found = _said(text, language)
     if found is not None:
         return found
-    lists = [_listed(text.split(by), by, glue, language) for by, glue in _LISTS if by in text]
+    apart = [(_parts(text, by), by, glue) for by, glue in _LISTS if by in text]
+    lists = [_listed(parts, by, glue, language) for parts, by, glue in apart if len(parts) > 1]
     if not lists:
         return text
     unknown, of, joined = min(lists, key=lambda found: found[0])
     return text if is_alone and unknown == of else joined
+
+
+def _parts(text: str, by: str) -> list[str]:
+    """The parts of a list: what stands in brackets belongs to one of them."""
+    parts: list[str] = []
+    is_open = False
+    for piece in text.split(by):
+        if is_open:
+            parts[-1] += by + piece
+        else:
+            parts.append(piece)
+        is_open = parts[-1].count("(") > parts[-1].count(")")
+    return parts
 
 
 def _listed(parts: list[str], by: str, joined: str, language: Language) -> tuple[int, int, str]:
