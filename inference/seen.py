@@ -14,6 +14,7 @@ from engines.manifest.whole import Manifest
 from inference.composition.scope import of_heatmap
 from inference.heatmap import assemble
 from inference.outputs.classification import probabilities_of
+from inference.outputs.rank import rank_of
 from inference.outputs.uncertainty import intervals
 from inference.specimen.deciding import Decision
 from inference.tiles.grid import TileGrid
@@ -114,7 +115,7 @@ def numbers(
     return {
         "scores": scores,
         "percentiles": {
-            s.name: float(np.interp(scores[s.name], s.percentiles, np.arange(101)))
+            s.name: rank_of(scores[s.name], s.percentiles)
             for s in manifest.scores
             if s.percentiles is not None
         },

@@ -379,6 +379,22 @@ def test_a_percentile_is_said_to_be_a_rank_and_no_probability():
     assert "A rank is no probability." in said(report, codes.SAID_RESULT)
 
 
+def test_a_rank_is_never_rounded_up():
+    result = prediction(volume(), percentiles={"risk": 99.6, "tumor_fraction": 3.7})
+    report = objects(result, manifest())["report"]
+    assert "It ranks above 99 of 100 of: phantom cohort" in said(report, codes.SAID_RESULT)
+    assert "It ranks above 3 of 100 of: phantom cohort" in said(report, codes.SAID_RESULT)
+    (coded,) = (i for i in first_group(report).ContentSequence if is_percentile(i))
+    assert coded.MeasuredValueSequence[0].NumericValue == 99
+
+
+def is_percentile(item: Dataset) -> bool:
+    return bool(
+        item.ValueType == "NUM"
+        and item.ConceptNameCodeSequence[0].CodeValue == codes.PERCENTILE.value
+    )
+
+
 def test_a_report_of_no_model_says_which_slide_and_that_it_was_not_assessed():
     header = volume()
     slide = SlideFiles("A", (Path("a.dcm"),), (header.SOPInstanceUID,), Path("a.dcm"))

@@ -33,6 +33,12 @@ def percent(share: float) -> float | int:
     return rounded(float(Decimal(repr(float(share))) * 100))
 
 
+def rank(percentile: float) -> int:
+    """How many of 100 a score is above, whole ones: what is rounded up would be above its own
+    equals. The reference table has steps of one percent."""
+    return math.floor(percentile)
+
+
 def known(uncertainty: Uncertainty, ends: tuple[float, float] | None, unit: str = "") -> str:
     """What is known of a number: its interval, its calibration, or nothing."""
     if isinstance(uncertainty, Calibrated):

@@ -27,6 +27,7 @@ from dicom_node.results.sr.figures import (
     findings_of,
     heatmap_of,
     percent,
+    rank,
     rounded,
     told_maps,
 )
@@ -109,9 +110,7 @@ def _of_scores(result: Prediction, scores: Sequence[ScoreOutput]) -> Iterator[Me
         ends = result.intervals.get(score.name, (None,))[0]
         yield number(codes.concept(score.code), rounded(value), codes.concept(score.unit), ends)
         if score.name in result.percentiles:
-            # the reference table has steps of one percent
-            percentile = round(result.percentiles[score.name])
-            yield number(codes.PERCENTILE, percentile, codes.PERCENT)
+            yield number(codes.PERCENTILE, rank(result.percentiles[score.name]), codes.PERCENT)
 
 
 def _of_the_slide(result: Prediction, manifest: Manifest) -> Iterator[Measurement]:

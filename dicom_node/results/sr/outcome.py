@@ -13,6 +13,7 @@ from dicom_node.results.sr.figures import (
     heatmap_of,
     known,
     percent,
+    rank,
     rounded,
 )
 from dicom_node.results.sr.tissue import of_tissue
@@ -69,7 +70,7 @@ def _score(result: Prediction, score: ScoreOutput, manifest: Manifest) -> str:
     text = f"{score.code.meaning} {rounded(value)}{unit} ({known(score.uncertainty, ends)})."
     if score.name in result.percentiles:
         text += (
-            f" It ranks above {round(result.percentiles[score.name])} of 100 of: "
+            f" It ranks above {rank(result.percentiles[score.name])} of 100 of: "
             f"{manifest.finding.reference_cohort}. A rank is no probability."
         )
     return text

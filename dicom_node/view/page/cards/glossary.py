@@ -13,7 +13,7 @@ _WORDS = (
      "A number that puts slides in order, usually the logarithm of a hazard ratio. It has no unit "
      "and no normal range: alone it says little, beside others it says which is higher."),
     (r"Percentile", "Percentile",
-     "Of 100 slides of the reference, how many have a lower value. A rank, not a probability."),
+     "Of 100 of the reference cohort, how many have a lower value. A rank, not a probability."),
     (r"probability", "Probability",
      "A chance that the model calculated. It is as good as the data that the model was made with, "
      "and is not known for this patient."),
