@@ -139,7 +139,7 @@ def _look(
         encoded = encode(plan, _wanted(manifest), runtime, progress, stop, resume, read)
     except FramesUnreadable as error:
         return planned.not_assessable((Reason.FRAMES_UNREADABLE, str(error)))
-    refusal = encoded.refusal or planned.too_little([len(cells) for cells in encoded.cells])
+    refusal = encoded.refusal or planned.too_little(encoded.cells)
     if refusal:
         return planned.not_assessable(refusal)
     return _seen(planned.slide, manifest, plan, encoded)
@@ -168,7 +168,7 @@ def _seen(slide: Slide, manifest: Manifest, plan: Plan, encoded: Encoded) -> See
         survivals={},
         heatmaps=(),
         tissue_outlines=outlines(plan.tissue.mask, plan.tissue.downsample),
-        tissue_area_mm2=plan.tissue.area_mm2,
+        tissue_area_mm2=plan.analyzed_mm2(cells),
         tiles_analyzed=len(cells),
         levels=plan.levels,
         warnings=plan.warnings + encoded.warnings + unusual,

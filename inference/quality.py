@@ -96,22 +96,31 @@ def dispute_warning(disputed_mm2: float) -> tuple[str, ...]:
 
 
 def tissue_refusal(
-    tissue_mm2: float, tiles: int, applicability: Applicability
+    tissue_mm2: float, tiles: int, applicability: Applicability, unread_mm2: float = 0.0
 ) -> tuple[Reason, str] | None:
-    """NO_TISSUE, or TOO_LITTLE_TISSUE for what the model needs."""
+    """NO_TISSUE, or TOO_LITTLE_TISSUE for what the model needs; `unread_mm2` of tissue more could
+    not be used."""
     if tissue_mm2 <= 0:
         return Reason.NO_TISSUE, "No tissue was found on the slide."
     if tissue_mm2 < applicability.minimum_tissue_mm2:
         return Reason.TOO_LITTLE_TISSUE, (
             f"{tissue_mm2:.2f} mm2 of tissue was found; the model needs "
-            f"{applicability.minimum_tissue_mm2:g} mm2."
+            f"{applicability.minimum_tissue_mm2:g} mm2.{_unread(unread_mm2)}"
         )
     if tiles < applicability.minimum_tiles:
         return Reason.TOO_LITTLE_TISSUE, (
             f"{tiles} fields with enough tissue were found; the model needs "
-            f"{applicability.minimum_tiles}."
+            f"{applicability.minimum_tiles}.{_unread(unread_mm2)}"
         )
     return None
+
+
+def _unread(area_mm2: float) -> str:
+    if area_mm2 <= 0:
+        return ""
+    return (
+        f" {area_mm2:.2f} mm2 more lie in tiles that could not be read or that levels contradict."
+    )
 
 
 def with_tissue_beyond(refusal: tuple[Reason, str], beyond: Sequence[str]) -> tuple[Reason, str]:

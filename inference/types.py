@@ -192,6 +192,7 @@ class Prediction:
     tissue_outlines: tuple[NDArray[np.float64], ...]
     """Closed outlines [K, 2] (row_px, col_px), first point repeated last, largest area first."""
     tissue_area_mm2: float
+    """Without tissue of tiles that could not be read."""
     tiles_analyzed: int
     levels: tuple[LevelAccount, ...]
     warnings: tuple[str, ...]

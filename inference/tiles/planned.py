@@ -9,6 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
+from numpy.typing import NDArray
+
 from engines.manifest.claims import Applicability
 from engines.manifest.tensors import TileInput
 from engines.manifest.whole import Manifest
@@ -46,10 +49,15 @@ class Planned:
     beyond: tuple[str, ...]
     """What is said of tissue that was not scanned."""
 
-    def too_little(self, tiles: Sequence[int]) -> tuple[Reason, str] | None:
-        """Why the least well filled of its grids, of so many tiles, holds too little to judge."""
-        area_mm2 = self.plan.tissue.area_mm2
-        refusal = quality.tissue_refusal(area_mm2, min(tiles), self.made_for)
+    def too_little(self, cells: Sequence[NDArray[np.int32]]) -> tuple[Reason, str] | None:
+        """Why the least well filled of its grids, with these `cells` [N, 2] each, holds too little
+        to judge."""
+        refusal = quality.tissue_refusal(
+            self.plan.analyzed_mm2(cells[0]),
+            min(map(len, cells)),
+            self.made_for,
+            self.plan.unread_mm2(cells[0]),
+        )
         return refusal and quality.with_tissue_beyond(refusal, self.beyond)
 
     def not_assessable(self, refusal: tuple[Reason, str]) -> NotAssessable:
@@ -96,7 +104,7 @@ def plan_slide(asked: Asked, stop: Callable[[], bool] = never) -> Planned:
         planned = Planned(slide, plan, asked.made_for, beyond)
         disputed = quality.dispute_refusal(plan.tissue.area_mm2, plan.tissue.disputed_mm2)
         refusal = disputed and quality.with_tissue_beyond(disputed, beyond)
-        if refusal := refusal or planned.too_little([len(s.cells) for s in plan.sources]):
+        if refusal := refusal or planned.too_little([s.cells for s in plan.sources]):
             raise Refused(planned.not_assessable(refusal))
         files.pop_all()
         _give_back()

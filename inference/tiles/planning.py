@@ -54,6 +54,22 @@ class Plan:
     reasons: NDArray[np.uint8]
     """[rows, cols] of the first source: why a cell is no tile, as `left_out` says it."""
 
+    def unread_mm2(self, cells: NDArray[np.int32]) -> float:
+        """Area of tissue in tiles of the first source that are not among those read, `cells`
+        [N, 2]."""
+        if len(cells) == len(self.sources[0].cells):
+            return 0.0
+        unread = self.reasons == 0
+        unread[cells[:, 0], cells[:, 1]] = False
+        stride_px = self.sources[0].grid.stride_px
+        shares = self.tissue.cell_shares(stride_px, *unread.shape)
+        side_mm = stride_px / self.tissue.downsample * self.tissue.mpp / 1000
+        return float(shares[unread].sum()) * side_mm**2
+
+    def analyzed_mm2(self, cells: NDArray[np.int32]) -> float:
+        """Area of the tissue without that of tiles that were not read."""
+        return max(0.0, self.tissue.area_mm2 - self.unread_mm2(cells))
+
 
 def plan_tiles(
     slide: Slide,

@@ -18,7 +18,7 @@ from inference.tiles.left_out import Why, counted, reasons_of
 from inference.tiles.planning import plan_tiles
 from inference.tissue.tissue import TissueMask
 from inference.tissue.unscanned import Unscanned
-from inference.types import Prediction
+from inference.types import NotAssessable, Prediction, Reason
 
 WANTED = TileInput(tile_px=64, mpp=1.0, mpp_tolerance=0.1, batch=8)
 
@@ -101,7 +101,34 @@ def test_tiles_that_could_not_be_read_are_counted_and_come_back_from_the_file(
         result = predict.predict(broken, runtime)
     assert isinstance(result, Prediction)
     assert result.left_out == {"not-read": 400 - result.tiles_analyzed}
+    # 640 x 640 px at 0.5 um, all tissue
+    assert result.tissue_area_mm2 == pytest.approx(0.1024 * result.tiles_analyzed / 400, abs=1e-6)
     archive.save(result, tmp_path / "p.npz")
     again = archive.load(tmp_path / "p.npz")
     assert isinstance(again, Prediction)
     assert again.left_out == result.left_out
+
+
+def test_tissue_that_could_not_be_read_does_not_make_up_what_the_model_needs(
+    broken: list[Path], tmp_path: Path
+) -> None:
+    def change(values: dict) -> None:  # type: ignore[type-arg]
+        values["input"]["unreadable_tiles"] = 0.05
+        values["applicability"]["minimum_tissue_mm2"] = 0.102
+
+    with student(tmp_path / "bundle", change) as runtime:
+        result = predict.predict(broken, runtime)
+    assert isinstance(result, NotAssessable)
+    assert result.reason == Reason.TOO_LITTLE_TISSUE
+    assert "mm2 more lie in tiles that could not be read" in result.detail
+
+
+def test_tissue_of_a_slide_all_of_whose_tiles_were_read_is_that_of_its_mask(
+    tmp_path: Path,
+) -> None:
+    path = write_level(tmp_path / "slide.dcm", np.full((640, 640, 3), (140, 100, 99), np.uint8))
+    with open_slide([path]) as slide:
+        plan = plan_tiles(slide, WANTED, ())
+    cells = plan.sources[0].cells
+    assert plan.analyzed_mm2(cells) == plan.tissue.area_mm2
+    assert plan.analyzed_mm2(cells[1:]) < plan.tissue.area_mm2
