@@ -17,6 +17,7 @@ from dicom_node.results.making import BuiltObject, Making
 from dicom_node.results.modules import plain
 from dicom_node.results.seg import labels
 from dicom_node.results.seg.layer import MAXIMUM, Layer, build_layer
+from dicom_node.results.seg.layers import kind_of_map
 from engines.manifest.outputs import HeatmapOutput
 from engines.manifest.whole import Manifest
 from inference.types import Heatmap, Prediction
@@ -46,8 +47,7 @@ def maps_of(
             series_number=making.usual_series_number(number),
             read=making.read,
         )
-        name = kind if heatmap.name == kind else f"{kind}-{heatmap.name}"
-        yield BuiltObject(name, making.slide.key, segmentation)
+        yield BuiltObject(kind_of_map(kind, heatmap.name), making.slide.key, segmentation)
 
 
 def build_segmentation(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import highdicom as hd
@@ -9,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
+from dicom_node.results.kinds import ATTENTION, HEATMAP
 from dicom_node.results.making import Making
-from inference.types import Prediction, SlideGeometry
+from inference.types import Heatmap, Prediction, SlideGeometry
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,25 @@ def values_of(making: Making, segmentation: Dataset) -> NDArray[np.float32]:
         raise ValueError("found a refusal, expected a prediction: it has no heatmap")
     stored = layer_of(segmentation, result.geometry).values
     kind = next(b.kind for b in making.made if b.dataset is segmentation)
-    exact = next((h.values for h in result.heatmaps if kind.endswith(f"-{h.name}")), None)
+    found = heatmap_of(kind, result.heatmaps)
+    exact = found.values if found else None
     shown = stored.astype(np.float32) if exact is None or exact.shape != stored.shape else exact
     return np.where(stored > 0, shown, np.nan).astype(np.float32)
+
+
+def heatmap_of(kind: str, heatmaps: Iterable[Heatmap]) -> Heatmap | None:
+    """The heatmap that the Segmentation of a `kind` is of; None where none has its name."""
+    return next((heatmap for heatmap in heatmaps if is_of_map(kind, heatmap.name)), None)
+
+
+def is_of_map(kind: str, name: str) -> bool:
+    """Whether `kind` is that of the Segmentation of the map of this name.
+
+    The whole name is compared: that of one map may end with that of another.
+    """
+    return any(kind == kind_of_map(usual.name, name) for usual in (HEATMAP, ATTENTION))
+
+
+def kind_of_map(usual: str, name: str) -> str:
+    """The `kind` of the Segmentation of a map: `heatmap-tumor` where `usual` is `heatmap`."""
+    return usual if name == usual else f"{usual}-{name}"

@@ -15,12 +15,12 @@ from highdicom.seg import Segmentation, SegmentDescription
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from dicom_node.results.kinds import ATTENTION, HEATMAP, LEVEL, USUAL_SEGMENTATIONS, kind_of
+from dicom_node.results.kinds import LEVEL, USUAL_SEGMENTATIONS, kind_of
 from dicom_node.results.making import BuiltObject, Making
 from dicom_node.results.modules import blank_header, complete, pixel_measures, series_description
 from dicom_node.results.seg import labels
 from dicom_node.results.seg.layer import MAXIMUM, fix_dimension_uid, short
-from dicom_node.results.seg.layers import read_only
+from dicom_node.results.seg.layers import is_of_map, read_only
 from dicom_node.results.seg.levels import GridLevel, fitting, levels_of
 from dicom_node.results.sources import set_sources
 from inference.slide.characters.header import UTF_8
@@ -113,7 +113,7 @@ def _name(making: Making, built: BuiltObject) -> str:
     """What the original is, in a few words."""
     maps = making.manifest.heatmaps if making.manifest else ()
     for output in maps:
-        if built.kind in (f"{HEATMAP.name}-{output.name}", f"{ATTENTION.name}-{output.name}"):
+        if is_of_map(built.kind, output.name):
             return short(labels.quantity(output) + " per tile")
     return short(str(built.dataset.ContentDescription))
 

@@ -1,0 +1,86 @@
+"""Of several maps each object, place and mark is of its own map, whatever their names share."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom import Dataset
+from result_inputs import PROVENANCE, manifest, prediction, volume
+
+from dicom_node.results.build import build_objects
+from dicom_node.results.making import BuiltObject, Making
+from engines.manifest.outputs import HeatmapOutput
+from inference.heatmap import top_patches
+from inference.slide.files import SlideFiles
+from inference.types import Heatmap
+
+HEADER = Path("header.dcm")
+
+
+def maps(*named: tuple[str, str, float]) -> Making:
+    """Of a student with these maps: name, what it shows, and the value of every tile."""
+    source, says = volume(), manifest()
+    one = next(o for o in says.outputs if isinstance(o, HeatmapOutput))
+    others = [o for o in says.outputs if not isinstance(o, HeatmapOutput)]
+    outputs = [
+        one.model_copy(update={"name": name, "shows": shows, "top_patches": 2})
+        for name, shows, _ in named
+    ]
+    result = prediction(source)
+    analyzed = np.isfinite(result.heatmaps[0].values)
+    heatmaps = []
+    for name, _, value in named:
+        values = np.where(analyzed, value, np.nan).astype(np.float32)
+        heatmaps.append(Heatmap(name, values, top_patches(values, 2)))
+    return Making(
+        source,
+        replace(result, heatmaps=tuple(heatmaps)),
+        says.model_copy(update={"outputs": (*others, *outputs)}),
+        PROVENANCE,
+        SlideFiles("k", (HEADER,), (source.SOPInstanceUID,), HEADER),
+        0,
+        wanted=frozenset({"annotations", "map"}),
+    )
+
+
+def made(making: Making) -> dict[str, BuiltObject]:
+    return {b.kind: b for b in build_objects(making)}
+
+
+def annotated(annotations: Dataset) -> dict[str, set[float]]:
+    """The values of each group, rounded, by its label."""
+    found = {}
+    for group in annotations.AnnotationGroupSequence:
+        stored = group.MeasurementsSequence[0].MeasurementValuesSequence[0].FloatingPointValues
+        values = np.frombuffer(stored, np.float32)
+        found[str(group.AnnotationGroupLabel)] = {round(v, 3) for v in values.tolist()}
+    return found
+
+
+def highest(parametric_map: Dataset) -> float:
+    stored = np.frombuffer(parametric_map.PixelData, np.uint16)
+    return round((int(stored.max()) - 1) / 65534, 3)
+
+
+@pytest.mark.parametrize("names", [("tumor", "non-tumor"), ("non-tumor", "tumor")])
+def test_a_map_whose_name_ends_with_anothers_keeps_its_own_values(names):
+    first, second = names
+    objects = made(maps((first, "finding", 0.9), (second, "finding", 0.1)))
+    assert annotated(objects["annotations"].dataset) == {
+        f"{first.capitalize()} probability per tile (research)": {0.9},
+        f"{second.capitalize()} probability per tile (research)": {0.1},
+    }
+    assert highest(objects["map"].dataset) == 0.9
+    assert highest(objects["map-2"].dataset) == 0.1
+
+
+def test_maps_that_are_called_as_their_kinds_keep_their_own_values():
+    objects = made(maps(("heatmap", "finding", 0.3), ("attention", "attention", 0.6)))
+    assert {"heatmap", "attention"} <= set(objects)
+    assert annotated(objects["annotations"].dataset) == {
+        "Heatmap probability per tile (research)": {0.3},
+        "Attention of the model per tile (research)": {0.6},
+    }
