@@ -280,7 +280,7 @@ def test_the_regions_for_qupath_are_what_it_reads_in_pixels_of_the_base_level(
 ):
     slide = slide_files(phantom_study.folder, tmp_path / "slide", EDITS["turned"])
     source = dcmread(slide.base_path, stop_before_pixels=True)
-    segmentation = built(slide, wanted=frozenset())["heatmap-tumor"].dataset
+    segmentation = built(slide, wanted=frozenset())["heatmap-tumor"]
     result = predicted(source)
     text = geojson.to_text(result, [segmentation])
     assert text == geojson.to_text(result, [segmentation])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +11,13 @@ import pytest
 from pydicom import Dataset
 from result_inputs import PROVENANCE, manifest, prediction, volume
 
+from dicom_node.results.ann import geojson
 from dicom_node.results.build import build_objects
 from dicom_node.results.making import BuiltObject, Making
 from engines.manifest.outputs import HeatmapOutput
 from inference.heatmap import top_patches
 from inference.slide.files import SlideFiles
-from inference.types import Heatmap
+from inference.types import Heatmap, Prediction
 
 HEADER = Path("header.dcm")
 
@@ -84,3 +86,45 @@ def test_maps_that_are_called_as_their_kinds_keep_their_own_values():
         "Heatmap probability per tile (research)": {0.3},
         "Attention of the model per tile (research)": {0.6},
     }
+
+
+# ---- places for QuPath -------------------------------------------------------------------------
+
+
+def marked(making: Making, *shown: str) -> dict[str, tuple[str, dict[str, float]]]:
+    """The places of the file for QuPath, by name: their class and their numbers."""
+    assert isinstance(making.result, Prediction)
+    objects = made(making)
+    text = geojson.to_text(making.result, [objects[kind] for kind in shown])
+    places = [feature["properties"] for feature in json.loads(text)["features"]]
+    return {
+        p["name"]: (p["classification"]["name"], p["measurements"])
+        for p in places
+        if "top patch" in p["name"]
+    }
+
+
+@pytest.mark.parametrize("shown", [("tumor",), ("tumor", "attention"), ("attention", "tumor")])
+def test_the_places_for_qupath_have_the_name_and_the_values_of_their_own_map(shown):
+    making = maps(("attention", "attention", 0.2), ("tumor", "finding", 0.9))
+    of_kind = {"attention": "attention", "tumor": "heatmap-tumor"}
+    label = {
+        "attention": "Attention of the model per tile (research)",
+        "tumor": "Tumor probability per tile (research)",
+    }
+    value = {"attention": 0.2, "tumor": 0.9}
+    expected = {
+        f"{name} top patch {number}": (label[name], {label[name]: value[name]})
+        for name in shown
+        for number in (1, 2)
+    }
+    assert marked(making, *(of_kind[name] for name in shown)) == expected
+
+
+def test_a_map_of_another_result_is_told_and_not_paired_by_its_place():
+    making = maps(("tumor", "finding", 0.9), ("stroma", "finding", 0.1))
+    objects = made(making)
+    assert isinstance(making.result, Prediction)
+    other = replace(making.result, heatmaps=making.result.heatmaps[1:])
+    with pytest.raises(ValueError, match=r"found heatmap-tumor, expected .* a map of: stroma"):
+        geojson.to_text(other, [objects["heatmap-tumor"]])

@@ -94,7 +94,7 @@ def _write_regions(
     language: Language,
 ) -> None:
     """The regions for QuPath beside the objects; none where nothing was predicted."""
-    heatmaps = [b.dataset for b in built if kinds.kind_of(b.kind) is kinds.HEATMAP]
+    heatmaps = [b for b in built if kinds.kind_of(b.kind) is kinds.HEATMAP]
     if isinstance(result, Prediction) and heatmaps:
         text = geojson.to_text(result, heatmaps, language)
         (folder / "regions.geojson").write_text(text, encoding="utf-8")

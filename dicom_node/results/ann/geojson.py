@@ -19,7 +19,8 @@ from pydicom import Dataset
 from dicom_node.config.languages import Language
 from dicom_node.results.identity import NAMESPACE
 from dicom_node.results.language.speaking import phrase
-from dicom_node.results.seg.layers import layer_of
+from dicom_node.results.making import BuiltObject
+from dicom_node.results.seg.layers import heatmap_of, layer_of
 from inference.heatmap import color
 from inference.types import Prediction
 
@@ -27,12 +28,14 @@ _TISSUE_COLOR = [60, 110, 200]
 _PLACE_COLOR = [220, 60, 30]
 
 
-def to_text(result: Prediction, heatmaps: Sequence[Dataset], language: Language = "en") -> str:
+def to_text(result: Prediction, heatmaps: Sequence[BuiltObject], language: Language = "en") -> str:
     """The file: tissue, the highest places of each heatmap, and every tile with its value.
 
-    `heatmaps` are the FRACTIONAL Segmentations of the slide: what they do not show is not told.
+    `heatmaps` are FRACTIONAL Segmentations of the slide: what they do not show is not told. Raises
+    ValueError for one that is of no map of `result`.
     """
-    features = [*_tissue(result), *_places(result, heatmaps), *_tiles(result, heatmaps)]
+    segmentations = [built.dataset for built in heatmaps]
+    features = [*_tissue(result), *_places(result, heatmaps), *_tiles(result, segmentations)]
     # One feature a line: readable, and not a tenth larger.
     for feature in features:
         _name_in(feature["properties"], language)
@@ -60,9 +63,13 @@ def _tissue(result: Prediction) -> Iterator[dict[str, Any]]:
         )
 
 
-def _places(result: Prediction, heatmaps: Sequence[Dataset]) -> Iterator[dict[str, Any]]:
-    labels = [str(seg.SegmentSequence[0].SegmentLabel) for seg in heatmaps]
-    for heatmap, label in zip(result.heatmaps, labels, strict=False):
+def _places(result: Prediction, heatmaps: Sequence[BuiltObject]) -> Iterator[dict[str, Any]]:
+    for built in heatmaps:
+        heatmap = heatmap_of(built.kind, result.heatmaps)
+        if heatmap is None:
+            names = ", ".join(one.name for one in result.heatmaps)
+            raise ValueError(f"found {built.kind}, expected the Segmentation of a map of: {names}")
+        label = str(built.dataset.SegmentSequence[0].SegmentLabel)
         for number, patch in enumerate(heatmap.top_patches, start=1):
             yield _feature(
                 f"{heatmap.name} top patch {number}",
