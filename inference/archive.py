@@ -130,6 +130,7 @@ def _prediction(meta: dict[str, Any], arrays: dict[str, Any]) -> Prediction:
         measures={name: Measured(**m) for name, m in meta.get("measures", {}).items()},
         not_assessed=meta.get("not_assessed", {}),
         left_out=dict(meta.get("left_out", {})),
+        unscanned_mm2=meta.get("unscanned_mm2"),
         probabilities={n: tuple(found) for n, found in meta.get("probabilities", {}).items()},
     )
 

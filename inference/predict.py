@@ -174,6 +174,7 @@ def _seen(slide: Slide, manifest: Manifest, plan: Plan, encoded: Encoded) -> See
         warnings=plan.warnings + encoded.warnings + unusual,
         base=slide.base_uid,
         condition=condition_of(plan.marks, cells, encoded.values[0].get(FOCUS)),
+        unscanned_mm2=plan.unscanned_mm2,
         left_out=counted(plan.reasons, len(cells)),
     )
     origin = organ_of(slide) if asks_for_organs(manifest) else None

@@ -214,6 +214,9 @@ class Prediction:
     left_out: dict[str, int] = field(default_factory=dict)
     """Cells of the grid that are no tile, by the reason (`inference.tiles.left_out.Why`); empty in
     results of earlier versions."""
+    unscanned_mm2: float | None = None
+    """Area of the matrix that was not scanned or is in no file; None where it was not measured: of
+    cases, and in results of earlier versions."""
 
 
 @dataclass(frozen=True, slots=True)

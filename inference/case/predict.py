@@ -132,6 +132,7 @@ def _together(used: Sequence[Seen]) -> Prediction:
         warnings=(),
         base="",
         condition=None,
+        unscanned_mm2=None,
     )
 
 

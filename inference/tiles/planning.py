@@ -53,6 +53,8 @@ class Plan:
     """Folds, pen and bubbles in the cells of the first source."""
     reasons: NDArray[np.uint8]
     """[rows, cols] of the first source: why a cell is no tile, as `left_out` says it."""
+    unscanned_mm2: float
+    """Area of the slide's matrix that was not scanned, or that no level has frames of."""
 
     def unread_mm2(self, cells: NDArray[np.int32]) -> float:
         """Area of tissue in tiles of the first source that are not among those read, `cells`
@@ -127,6 +129,7 @@ def plan_tiles(
         levels=slide.accounts_for(tiles=tiles_from, tissue=half.level),
         marks=marks,
         reasons=reasons_of(tissue, marks, lost, sources[0].cells, first.stride_px),
+        unscanned_mm2=_unscanned_mm2(slide.levels, tissue),
     )
 
 
@@ -190,6 +193,16 @@ def _scaled_views(stored: Mapping[Level, Level]) -> dict[Level, Level]:
         for k in range(1, 1 + MOST_HALVINGS)
     )
     return {view: origin for view, origin in views if view is not None}
+
+
+def _unscanned_mm2(levels: Sequence[Level], tissue: TissueMask) -> float:
+    """Area of fills of the scanner, and of what is in the frames of no level."""
+    if any(level.has_all_frames for level in levels):
+        return tissue.unscanned_mm2
+    nowhere = unknown_to_all(levels, tissue.mask.shape, tissue.downsample)
+    if tissue.unscanned is not None:
+        nowhere |= tissue.unscanned.mask
+    return replace(tissue, mask=nowhere).area_mm2
 
 
 def _unscanned(tissue: TissueMask) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from dicom_node.results.files import write
 from dicom_node.results.language.speaking import sentences
 from dicom_node.results.making import Making
 from dicom_node.results.pdf.said import said_by
+from dicom_node.results.sr.analyzed import analyzed
 from dicom_node.results.sr.figures import calibration
 from dicom_node.results.sr.outcome import calibrations_of
 from engines.bundle import open_bundle
@@ -123,12 +124,25 @@ def test_a_student_of_a_map_alone_says_so_and_gives_the_share_above_its_threshol
     assert numbers[codes.AREA_ABOVE.value] == pytest.approx(area, rel=0.005)
 
 
+@pytest.mark.parametrize(
+    ("unscanned", "tissue", "share"),
+    [
+        (0.0, 4.56789, "76.4 % of the scanned area"),
+        (2.988012, 1.494006, "50 % of the scanned area"),
+        (None, 1.494006, "25 % of the whole image"),
+    ],
+)
+def test_tissue_is_a_share_of_what_was_scanned(unscanned: float | None, tissue: float, share: str):
+    result = prediction(volume(), unscanned_mm2=unscanned, tissue_area_mm2=tissue)
+    assert f"mm2 of tissue, {share}, in " in next(analyzed(result, manifest()))
+
+
 def test_what_was_analyzed_and_what_was_left_out_is_told_with_its_reason(of_a_map):
-    analyzed = said(of_a_map["report"], codes.SAID_ANALYZED)
-    assert "4.57 mm2 of tissue, 76.4 % of the scanned area" in analyzed
-    assert "tiles of 112 x 112 um" in analyzed
-    assert "scanned at 0.499 um per pixel" in analyzed
-    assert "VOLUME of 6000 x 4000 px" in analyzed
+    text = said(of_a_map["report"], codes.SAID_ANALYZED)
+    assert "4.57 mm2 of tissue, 76.4 % of the scanned area" in text
+    assert "tiles of 112 x 112 um" in text
+    assert "scanned at 0.499 um per pixel" in text
+    assert "VOLUME of 6000 x 4000 px" in text
     left_out = said(of_a_map["report"], codes.SAID_LEFT_OUT)
     grid = prediction(volume()).heatmaps[0].values
     assert f"{int(np.isnan(grid).sum())} of {grid.size} places for a tile" in left_out

@@ -107,6 +107,7 @@ def test_tiles_that_could_not_be_read_are_counted_and_come_back_from_the_file(
     again = archive.load(tmp_path / "p.npz")
     assert isinstance(again, Prediction)
     assert again.left_out == result.left_out
+    assert again.unscanned_mm2 == result.unscanned_mm2 == 0.0
 
 
 def test_tissue_that_could_not_be_read_does_not_make_up_what_the_model_needs(

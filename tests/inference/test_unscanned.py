@@ -135,3 +135,32 @@ def test_a_fill_that_ends_in_the_middle_of_a_jpeg_block_is_found(
     assert found.unscanned is not None
     assert found.unscanned.mask[60:].mean() > 0.9
     assert not found.disputed_mm2
+
+
+SQUARE = TileInput(tile_px=64, mpp=1.0, mpp_tolerance=0.1, batch=8)
+
+
+@pytest.mark.parametrize(
+    ("black", "absent", "lower", "unscanned_mm2"),
+    [
+        (False, False, False, 0.0),
+        (True, False, False, 0.75 * 1.28**2),
+        (False, True, False, 0.75 * 1.28**2),
+        (False, True, True, 0.0),  # frames left out at the base, and scanned all the same
+    ],
+)
+def test_the_area_that_was_not_scanned_is_that_of_fills_and_of_frames_that_no_level_has(
+    tmp_path: Path, black: bool, absent: bool, lower: bool, unscanned_mm2: float
+) -> None:
+    pixels = np.full((1280, 1280, 3), GLASS, np.uint8)
+    pixels[128:512, 128:512] = (190, 110, 160)
+    pixels[128:512, 128:512] += noise(384, 384) // 8
+    if black:
+        pixels[640:] = pixels[:, 640:] = 0
+    gone = {(r, c) for r in range(10) for c in range(10) if r >= 5 or c >= 5} if absent else set()
+    paths = [write_level(tmp_path / "a.dcm", pixels, frame=(128, 128), mpp=1.0, absent=gone)]
+    if lower:
+        paths.append(write_level(tmp_path / "b.dcm", pixels[::8, ::8], frame=(64, 64), mpp=8.0))
+    with open_slide(paths) as slide:
+        plan = plan_tiles(slide, SQUARE, ())
+    assert plan.unscanned_mm2 == pytest.approx(unscanned_mm2, rel=0.02)

@@ -276,6 +276,7 @@ def prediction(source: Dataset, **changes: object) -> Prediction:
         ),
         "tissue_outlines": (square, square / 10),
         "tissue_area_mm2": 4.56789,
+        "unscanned_mm2": 0.0,
         "tiles_analyzed": int(np.isfinite(grid).sum()),
         "levels": (),
         "warnings": ("The slide is unlike the training slides: distance 4.1 µm², limit 3.",),

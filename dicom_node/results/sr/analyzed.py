@@ -27,11 +27,9 @@ _WHY: dict[str, str] = {
 def analyzed(result: Prediction, manifest: Manifest) -> Iterator[str]:
     """Tissue and tiles, the levels that were read, and the spacing."""
     geometry, wanted = result.geometry, manifest.input
-    scanned = geometry.rows * geometry.spacing_row_mm * geometry.cols * geometry.spacing_col_mm
-    share = percent(min(1.0, result.tissue_area_mm2 / scanned))
     height, width = tile_mm(result)
     yield (
-        f"{rounded(result.tissue_area_mm2)} mm2 of tissue, {share} % of the scanned area, in "
+        f"{rounded(result.tissue_area_mm2)} mm2 of tissue, {_share(result)}, in "
         f"{result.tiles_analyzed} tiles of {rounded(1000 * width)} x {rounded(1000 * height)} um."
     )
     base = sorted({rounded(1000 * v) for v in (geometry.spacing_row_mm, geometry.spacing_col_mm)})
@@ -42,6 +40,17 @@ def analyzed(result: Prediction, manifest: Manifest) -> Iterator[str]:
     read = [level for level in result.levels if level.used_as in _READ]
     for level in read[:_MOST_LEVELS]:
         yield f"Read for {level.used_as}: {_level(level)}."
+
+
+def _share(result: Prediction) -> str:
+    """The tissue in percent of what was scanned, or of the matrix where that is not known."""
+    geometry = result.geometry
+    area = geometry.rows * geometry.spacing_row_mm * geometry.cols * geometry.spacing_col_mm
+    if result.unscanned_mm2 is None:
+        return f"{percent(min(1.0, result.tissue_area_mm2 / area))} % of the whole image"
+    # pixels of the mask reach a little over the matrix, and over what is not scanned
+    scanned = max(area - result.unscanned_mm2, result.tissue_area_mm2)
+    return f"{percent(min(1.0, result.tissue_area_mm2 / scanned))} % of the scanned area"
 
 
 def left_out(result: Prediction, manifest: Manifest) -> Iterator[str]:
