@@ -137,6 +137,12 @@ def test_tissue_is_a_share_of_what_was_scanned(unscanned: float | None, tissue: 
     assert f"mm2 of tissue, {share}, in " in next(analyzed(result, manifest()))
 
 
+def test_the_coded_threshold_is_the_one_that_the_sentence_says():
+    report = objects(prediction(volume()), model(threshold=0.9996))["report"]
+    assert " is 0.9996 or more in " in said(report, codes.SAID_RESULT)
+    assert measured(report)[codes.THRESHOLD.value] == 0.9996
+
+
 def test_what_was_analyzed_and_what_was_left_out_is_told_with_its_reason(of_a_map):
     text = said(of_a_map["report"], codes.SAID_ANALYZED)
     assert "4.57 mm2 of tissue, 76.4 % of the scanned area" in text

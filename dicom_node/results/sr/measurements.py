@@ -128,7 +128,8 @@ def _of_a_region(result: Prediction, output: HeatmapOutput) -> Iterator[Measurem
     found = above(heatmap_of(result, output), output, result)
     if found is None:
         return
-    yield number(codes.THRESHOLD, rounded(found.threshold), codes.NO_UNITS)
+    # as the sentence says it: it is no measurement, and 0.9996 is not 1
+    yield number(codes.THRESHOLD, rounded(found.threshold, digits=6), codes.NO_UNITS)
     yield number(codes.SHARE_ABOVE, percent(found.share), codes.PERCENT)
     yield number(codes.AREA_ABOVE, rounded(found.area_mm2), codes.SQUARE_MM)
 
