@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from pydicom import Dataset
-from result_inputs import PROVENANCE, manifest, prediction, volume
+from result_inputs import PROVENANCE, geometry, manifest, prediction, volume
 
 from dicom_node.results.ann import geojson
 from dicom_node.results.build import build_objects
+from dicom_node.results.files import write
 from dicom_node.results.making import BuiltObject, Making
+from dicom_node.view.page.maps import map_cards
+from dicom_node.view.reading import read_groups
+from dicom_node.view.segments import overlays
 from engines.manifest.outputs import HeatmapOutput
 from inference.heatmap import top_patches
 from inference.slide.files import SlideFiles
@@ -128,3 +133,56 @@ def test_a_map_of_another_result_is_told_and_not_paired_by_its_place():
     other = replace(making.result, heatmaps=making.result.heatmaps[1:])
     with pytest.raises(ValueError, match=r"found heatmap-tumor, expected .* a map of: stroma"):
         geojson.to_text(other, [objects["heatmap-tumor"]])
+
+
+# ---- boxes on the page -------------------------------------------------------------------------
+
+PICTURE = (40, 60)
+
+
+def boxes(making: Making, folder: Path, *left_out: str) -> list[list[int]]:
+    """The numbers of the boxes on the card of each map of the page, without the maps left out."""
+    objects = made(replace(making, wanted=None))
+    paths = []
+    for kind, built in objects.items():
+        if kind.startswith(("heatmap", "attention")) and kind not in left_out:
+            paths.append(folder / f"{len(paths)}.dcm")
+            write(built.dataset, paths[-1])
+    place = geometry(making.source)
+    page = map_cards(
+        place,
+        np.zeros((*PICTURE, 3), np.uint8),
+        "",
+        overlays(paths, place, PICTURE),
+        read_groups(objects["report"].dataset),
+        has_numbers=False,
+    )
+    cards = re.findall(r"<section.*?</section>", page, re.DOTALL)
+    assert len(cards) == len(paths)
+    return [[int(n) for n in re.findall(r"<title>Patch (\d+)", card)] for card in cards]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("tumor", "stroma"),
+        ("tumor", "stroma (inner)"),
+        ("stroma (inner)", "stroma (outer)"),
+        ("tumor", "s" * 60),
+        ("tumor", "stroma ( " + "s" * 50 + " )"),
+        ("tumor", "tumor top patch"),
+    ],
+)
+def test_the_boxes_of_a_map_are_drawn_on_its_own_card(first, second, tmp_path):
+    making = maps((first, "finding", 0.9), (second, "finding", 0.1))
+    assert boxes(making, tmp_path) == [[1, 2], [3, 4]]
+
+
+def test_boxes_of_a_map_that_cannot_be_told_apart_are_drawn_on_none(tmp_path):
+    making = maps(("stroma inner", "finding", 0.9), ("stroma (inner)", "finding", 0.1))
+    assert boxes(making, tmp_path) == [[], []]
+
+
+def test_boxes_of_a_map_that_is_not_shown_are_drawn_on_none(tmp_path):
+    making = maps(("tumor", "finding", 0.9), ("stroma", "finding", 0.1))
+    assert boxes(making, tmp_path, "heatmap-tumor") == [[3, 4]]

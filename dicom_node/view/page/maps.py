@@ -23,6 +23,11 @@ _WITHOUT = re.compile(r"Stored 0: (not analyzed or below [\d.]*\d)")
 """What the description says of places without a value."""
 _ENCODING = re.compile(r"Stored 0: .*?at least 1[.] *")
 """What the description says of stored pixels, which nobody sees here."""
+_TOP_PATCH = re.compile(r"(.+) top patch \d+")
+"""Title of a marked place in a report of the node."""
+_NO_PARENTHESES = str.maketrans("", "", "()")
+_CUT, _LONGEST = "...", 64
+"""How a Tracking ID (UT, but 64 characters here) ends that had no room for the whole name."""
 _FINDING = (
     "A value is of its tile alone: the map does not say why the slide has the numbers of the "
     "report."
@@ -97,15 +102,23 @@ def _numbers(groups: Sequence[Group]) -> dict[str, int]:
 
 
 def _map_of(patch: Group, shown: Overlays) -> HeatmapPicture | None:
-    """The map that a top patch is of, by the name that both track; else the first."""
-    named = (
-        heat for heat in shown.heatmaps if patch.title.startswith(f"{_tracked(heat)} top patch")
-    )
-    return next(named, next(iter(shown.heatmaps), None))
+    """The map that a top patch is of, by the name that both track; None where that is not certain:
+    a box on another map would mark what is not there."""
+    found = _TOP_PATCH.fullmatch(patch.title)
+    if not found or not any(heat.tracking for heat in shown.heatmaps):
+        return shown.heatmaps[0] if len(shown.heatmaps) == 1 else None
+    named = [heat for heat in shown.heatmaps if _is_tracked(heat, found[1])]
+    return named[0] if len(named) == 1 else None
 
 
-def _tracked(heat: HeatmapPicture) -> str:
-    return heat.tracking.removeprefix("heatmap ")
+def _is_tracked(heat: HeatmapPicture, name: str) -> bool:
+    """Whether a map tracks this name: a report has it whole and without parentheses, a Segmentation
+    with them and, where it is long, cut."""
+    tracked = heat.tracking.removeprefix("heatmap ").translate(_NO_PARENTHESES)
+    whole = name.translate(_NO_PARENTHESES)
+    if tracked.endswith(_CUT) and len(heat.tracking) >= _LONGEST - len(_CUT):
+        return whole.startswith(tracked.removesuffix(_CUT))
+    return whole == tracked
 
 
 def _image(uri: str, alt: str) -> str:
