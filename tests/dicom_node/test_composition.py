@@ -38,8 +38,8 @@ from dicom_node.results.files import write
 from dicom_node.results.kinds import kind_of
 from dicom_node.results.language.speaking import sentences
 from dicom_node.results.making import BuiltObject, Making
-from dicom_node.results.sr.composition import of_measures
-from dicom_node.results.sr.tissue import of_tissue
+from dicom_node.results.sr.counted.composition import of_measures
+from dicom_node.results.sr.counted.tissue import of_tissue
 from dicom_node.view.classes import class_maps
 from dicom_node.view.page.slide_page import write_page
 from dicom_node.view.reading import Group, read_groups

@@ -17,7 +17,7 @@ from pydicom.sr.coding import Code
 from dicom_node.results import codes
 from dicom_node.results.identity import ResultNames
 from dicom_node.results.modules import plain
-from dicom_node.results.sr import composition
+from dicom_node.results.sr.counted import composition
 from dicom_node.results.sr.measurements import number, on_tissue, tracking
 from engines.manifest.outputs import MeasureOutput
 from engines.manifest.uncertainty import Unknown

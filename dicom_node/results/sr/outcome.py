@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dicom_node.results.seg import labels
-from dicom_node.results.sr import composition
 from dicom_node.results.sr.classes.sentences import of_classes
+from dicom_node.results.sr.counted import composition
+from dicom_node.results.sr.counted.tissue import of_tissue
 from dicom_node.results.sr.figures import (
     above,
     calibration,
@@ -16,7 +17,6 @@ from dicom_node.results.sr.figures import (
     rank,
     rounded,
 )
-from dicom_node.results.sr.tissue import of_tissue
 from engines.manifest.outputs import HeatmapOutput, ScoreOutput, SurvivalOutput
 from engines.manifest.whole import Manifest
 from inference.types import Prediction

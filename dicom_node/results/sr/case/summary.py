@@ -15,9 +15,9 @@ from pydicom import Dataset
 from dicom_node.results import codes
 from dicom_node.results.modules import plain
 from dicom_node.results.sr import analyzed, outcome
+from dicom_node.results.sr.counted.tissue import of_tissue
 from dicom_node.results.sr.figures import rounded
 from dicom_node.results.sr.summary import Said, because, items, of_the_model, slide_of, status_of
-from dicom_node.results.sr.tissue import of_tissue
 from engines.manifest.whole import Manifest
 from inference.case.values import CaseResult
 from inference.types import NotAssessable, Prediction

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dicom_node.results.sr.composition import measured_on
+from dicom_node.results.sr.counted.composition import measured_on
 from dicom_node.results.sr.figures import calibration, percent, rounded
 from engines.manifest.outputs import ClassOutput
 from engines.manifest.uncertainty import Calibrated, Ensemble, Interval

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from dicom_node.results.sr.composition import domain, ends_of, low, plain_of
+from dicom_node.results.sr.counted.composition import domain, ends_of, low, plain_of
 from dicom_node.results.sr.figures import percent, rounded, tile_mm
 from engines.manifest.outputs import HeatmapOutput, MeasureOutput
 from engines.manifest.uncertainty import Interval, Unknown
