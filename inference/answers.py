@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from engines.bundle import Bundle, require_student
 from engines.errors import BundleRejected
-from engines.manifest.outputs import HeatmapOutput, MeasureOutput, Output
-from engines.manifest.uncertainty import Calibrated, Interval, Unknown
+from engines.manifest.outputs import HeatmapOutput, Output
+from engines.manifest.uncertainty import Calibrated, Unknown
 from engines.manifest.whole import Manifest
 from inference.seen import COARSE, POSITIONS
 
@@ -41,11 +41,7 @@ def unanswered(manifest: Manifest) -> str:
 
 def _is_told(output: Output) -> bool:
     """Whether a report says what the manifest states of the uncertainty: an interval of a map has
-    no place in its picture, and a quantity that the node counts has none that a graph gives."""
-    known = output.uncertainty
+    no place in its picture."""
     if isinstance(output, HeatmapOutput):
-        return isinstance(known, Unknown | Calibrated)
-    if isinstance(output, MeasureOutput):
-        is_constant = isinstance(known, Interval) and known.half_width is not None
-        return isinstance(known, Unknown) or is_constant
+        return isinstance(output.uncertainty, Unknown | Calibrated)
     return True

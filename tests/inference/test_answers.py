@@ -46,7 +46,7 @@ TRUE_CLASS = CLASS | {"uncertainty": CALIBRATED["uncertainty"]}
     ("more", "changes", "sentence"),
     [
         ([MAP | UNSURE], {}, "what is known of the uncertainty of tissue cannot be reported"),
-        ([MAP, MEASURE | BY_MEMBERS], {}, "what is known of the uncertainty of share cannot be"),
+        ([MAP, MEASURE | BY_MEMBERS], {}, "share: found uncertainty ensemble, expected unknown"),
         ([SURE], {}, "what is known of the uncertainty of spots cannot be reported"),
     ],
 )
