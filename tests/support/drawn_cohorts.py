@@ -104,3 +104,14 @@ def write_genes(path: Path, patients: list[str], draw: np.random.Generator) -> N
 def command(*words: object, status: int = 0) -> None:
     """One command of `dicom-train` in this process; it must end so."""
     assert cli.main([str(word) for word in words]) == status
+
+
+def build_two_classes(folder: Path) -> Path:
+    """A cohort of the task `kind` beside a drawn one: who died or left late is one of "many"."""
+    outcome = pd.read_csv(folder / "outcome.csv")
+    late = outcome["time_months"] > outcome["time_months"].median()
+    outcome.assign(kind=np.where(late, "many", "few")).to_csv(folder / "label.csv", index=False)
+    command("cohort", "build", "--name", "label", "--outcome", folder / "label.csv", "--slides",
+            folder / "slides.csv", "--task", "kind", "--classes", "few", "many",
+            "--out", folder / "label")  # fmt: skip
+    return folder / "label"

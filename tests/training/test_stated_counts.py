@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
 import pandas as pd
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the training extra")
 
-from drawn_cohorts import command, draw_cohort  # noqa: E402
+from drawn_cohorts import build_two_classes, command, draw_cohort  # noqa: E402
 
 FIT = ("fit", "meanpool", "--epochs", 1)
 
@@ -24,12 +23,7 @@ def work(tmp_path_factory):
     command(*FIT, "--cohort", cohort, "--out", work / "uneven")
     command(*FIT, "--cohort", cohort, "--out", work / "uneven", "--seeds", 3, "--fold", 0)
     command(*FIT, "--cohort", cohort, "--out", work / "site", "--folds", "site")
-    outcome = pd.read_csv(work / "outcome.csv")
-    late = outcome["time_months"] > outcome["time_months"].median()
-    outcome.assign(kind=np.where(late, "many", "few")).to_csv(work / "label.csv", index=False)
-    command("cohort", "build", "--name", "label", "--outcome", work / "label.csv", "--slides",
-            work / "slides.csv", "--task", "kind", "--classes", "few", "many",
-            "--out", work / "label")  # fmt: skip
+    build_two_classes(work)
     for fold in (1, 3):
         command(*FIT, "--cohort", work / "label", "--task", "kind", "--fold", fold,
                 "--out", work / "two")  # fmt: skip

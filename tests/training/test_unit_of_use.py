@@ -12,7 +12,7 @@ from nodes import dicom_node
 
 torch = pytest.importorskip("torch", reason="needs the training extra")
 
-from drawn_cohorts import command, draw_cohort  # noqa: E402
+from drawn_cohorts import build_two_classes, command, draw_cohort  # noqa: E402
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score  # noqa: E402
 from sksurv.metrics import concordance_index_censored  # noqa: E402
 
@@ -158,12 +158,8 @@ def test_tolerances_of_an_encoder_are_those_that_its_bundle_states(work, tmp_pat
 
 def test_a_student_of_classes_has_the_figures_of_its_unit(work):
     """Of everybody: from what the students of the folds said of first slides, or of all."""
-    outcome = pd.read_csv(work / "outcome.csv")
-    late = outcome["time_months"] > outcome["time_months"].median()
-    outcome.assign(kind=np.where(late, "many", "few")).to_csv(work / "label.csv", index=False)
-    command("cohort", "build", "--name", "label", "--outcome", work / "label.csv", "--slides",
-            work / "slides.csv", "--task", "kind", "--classes", "few", "many",
-            "--out", work / "label")  # fmt: skip
+    build_two_classes(work)
+    patients = len(pd.read_csv(work / "outcome.csv"))
     command("fit", "meanpool", "--cohort", work / "label", "--out", work / "kinds", "--task",
             "kind", "--all", "--epochs", 2, "--set", "lr=0.05")  # fmt: skip
     found = {}
@@ -185,7 +181,7 @@ def test_a_student_of_classes_has_the_figures_of_its_unit(work):
     assert found["slide"] != found["case"]
     place = work / "kinds" / "all-seed0"
     said = json.loads((place / "unit.json").read_text())
-    assert len(said["one_slide_probabilities"]["probability_many"]) == len(outcome)
+    assert len(said["one_slide_probabilities"]["probability_many"]) == patients
     change = [json.loads((work / "kinds" / f"fold{at}-seed0" / "unit.json").read_text())["raw"]
               for at in range(5)]  # fmt: skip
     logits = np.concatenate([raw["one_slide_logits"] for raw in change])
