@@ -34,6 +34,7 @@ _COMMENT = ("121106", "DCM")
 _PERCENTILE = ("121415", "DCM")
 _RESEARCH = ("113009", "DCM")
 _CLASSES_COUNTED = ("CLASSES-COUNTED", "99DICOMNODE")
+_ANALYZED = {("TISSUE-ANALYZED", "99DICOMNODE"), ("TILES-ANALYZED", "99DICOMNODE")}
 _CLASS_PROBABILITY = ("CLASS-PROB", "99DICOMNODE")
 _ALGORITHM = {
     ("111001", "DCM"): "Algorithm",
@@ -67,6 +68,12 @@ class Measurement:
     """Of what is counted over classes of tissue: which; empty for other numbers."""
     is_of_class: bool = False
     """Whether it is the probability of a class, under whose code it stands."""
+
+    @property
+    def is_of_the_analysis(self) -> bool:
+        """Whether it says what was looked at and none of what the model makes of it. By its code:
+        a score may be called "level of gene expression"."""
+        return self.code in _ANALYZED
 
     @property
     def is_percentile(self) -> bool:

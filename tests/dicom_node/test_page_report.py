@@ -189,6 +189,15 @@ def test_every_number_of_a_model_for_research_is_marked(report, phantom_study, t
     assert "Not for diagnosis" in banner[1]
 
 
+@pytest.mark.parametrize("name", ["PD-L1 level", "Tiles of tumor", "Lymphocytes, spacing"])
+def test_a_score_is_a_result_whatever_it_is_called(name, report, phantom_study, tmp_path):
+    numbers_of(report)["Risk score"].ConceptNameCodeSequence[0].CodeMeaning = name
+    page = page_of(report, phantom_study, tmp_path)
+    assert '<span class="mark">research</span>' in row(page, name)
+    assert name in card(page, "Result")
+    assert name not in card(page, "What was analyzed, and what not")
+
+
 def test_an_interval_is_shown_below_its_number(report, phantom_study, tmp_path):
     below = [
         item("NUM", LOWER, "0.23", "HAS PROPERTIES"),

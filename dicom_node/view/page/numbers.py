@@ -11,15 +11,9 @@ from dicom_node.view.page.markup import bar, note
 from dicom_node.view.reading import Measurement
 
 MARK = '<span class="mark">research</span>'
-_OF_THE_ANALYSIS = re.compile(r"analy[sz]ed|excluded|left out|^tiles?\b|spacing|\blevels?\b", re.I)
 _LOW, _HIGH = re.compile(r"\b(lower|low)\b", re.I), re.compile(r"\b(upper|high)\b", re.I)
 _OFFSET = re.compile("uncertainty", re.I)
 _INTERVAL = re.compile(r"interval|uncertain|confidence|calibrat", re.I)
-
-
-def is_of_the_analysis(name: str) -> bool:
-    """Whether a number says what was looked at and none of what the model makes of it."""
-    return bool(_OF_THE_ANALYSIS.search(name))
 
 
 def is_of_a_region(name: str) -> bool:

@@ -102,7 +102,7 @@ def _numbers(report: Report, words: Words) -> Iterator[str]:
     yield facts(words.assessed, "row")
     for group in report.statements:
         yield _group(group, words, mark=report.is_research)
-    loose = [m for m in report.measurements if not numbers.is_of_the_analysis(m.name)]
+    loose = [m for m in report.measurements if not m.is_of_the_analysis]
     if loose:
         yield f"<table>{numbers.rows(loose, words.with_numbers, mark=report.is_research)}</table>"
     models = of_a_model(report)
@@ -123,7 +123,7 @@ def _says_how_sure(report: Report, words: Words) -> bool:
 
 def _group(group: Group, words: Words, *, mark: bool) -> str:
     """Heading, numbers and coded statements of a group of the slide."""
-    of_the_model = [m for m in group.measurements if not numbers.is_of_the_analysis(m.name)]
+    of_the_model = [m for m in group.measurements if not m.is_of_the_analysis]
     table, others = composition_table(of_the_model, mark=mark)
     rows = _coded(group.result) + numbers.rows(others, words.with_numbers, mark=mark)
     said_above = {USE, "Caution"} if words.cautions else {USE}
@@ -149,7 +149,7 @@ def _reasons(groups: Sequence[Group]) -> Sequence[str]:
 
 
 def _analyzed(report: Report, words: Words) -> str:
-    counted = [m for m in of_the_slide(report) if numbers.is_of_the_analysis(m.name)]
+    counted = [m for m in of_the_slide(report) if m.is_of_the_analysis]
     rows = numbers.rows(counted, words.with_numbers, mark=False)
     told = _named(words.analyzed)
     if report.is_refusal and not (rows or told):

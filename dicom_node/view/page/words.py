@@ -19,6 +19,7 @@ _ASSESSED = re.compile(r"assess", re.I)
 _RESULT = re.compile(r"^results?$", re.I)
 _STANDS_ABOVE = re.compile(r"^(slide|assessment by the model|reason not predictable)$", re.I)
 """What the page says at its head, or in the box of a refusal."""
+_OF_THE_ANALYSIS = re.compile(r"analy[sz]ed|excluded|left out|^tiles?\b|spacing|\blevels?\b", re.I)
 _LEFT_OUT = re.compile(
     r"not analy[sz]ed|left out|excluded|no outline|pieces of tissue|levels? read|"
     r"tissue share|derived spacing|out.of.distribution",
@@ -90,9 +91,9 @@ def of_the_slide(report: Report) -> Sequence[Measurement]:
 
 def of_a_model(report: Report) -> Sequence[Measurement]:
     """Those of them that a model made, without those that say what was looked at."""
-    return [m for m in of_the_slide(report) if not numbers.is_of_the_analysis(m.name)]
+    return [m for m in of_the_slide(report) if not m.is_of_the_analysis]
 
 
 def _is_of_the_analysis(remark: Named) -> bool:
     name, text = remark
-    return numbers.is_of_the_analysis(name) or bool(_LEFT_OUT.search(f"{name} {text}"))
+    return bool(_OF_THE_ANALYSIS.search(name) or _LEFT_OUT.search(f"{name} {text}"))
