@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the training extra")
 
+from drawn_cohorts import command  # noqa: E402
 from nodes import dicom_node  # noqa: E402
 from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score, roc_auc_score  # noqa: E402
 from tissue_students import slide  # noqa: E402
@@ -198,3 +200,15 @@ def test_of_two_classes_a_manifest_says_of_which_the_intercept_is(classes, said)
         "how": "calibration", "slope": 0.9, "intercept": -0.7, "count": 40,
         "data": f"drawn, outer site folds, {said}",
     }  # fmt: skip
+
+
+def test_a_fold_without_a_class_is_told_on_the_card(run, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    name = json.loads((copy / "run.json").read_text())["classes"][2]
+    unit = copy / "fold0-seed0" / "predictions.csv"
+    table = pd.read_csv(unit)
+    table[table["label"] != 2].to_csv(unit, index=False)
+    command("export", copy, "--encoder", "default", "--out", tmp_path / "out", "--name", "x")
+    card = (tmp_path / "out" / "card.md").read_text()
+    assert f"- Fold 0 holds nobody of class {name}: what it adds to these means" in card

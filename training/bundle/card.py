@@ -188,8 +188,16 @@ def _figure(student: Student, scored: Scored) -> str:
 def _named(student: Student) -> Iterator[str]:
     """How good it is at naming a class."""
     found = student.of_classes
-    for name, one in found.rows(student.floor) if found else ():
+    if found is None:
+        return
+    for name, one in found.rows(student.floor):
         yield f"- {name}: {one.value:.3f} ({one.low:.3f} to {one.high:.3f})."
+    for fold, absent in found.lacking.items():
+        names = ", ".join(student.run["classes"][at] for at in absent)
+        yield (
+            f"- Fold {fold} holds nobody of class {names}: what it adds to these means is of the "
+            "other classes alone."
+        )
 
 
 def _validation(student: Student) -> str:

@@ -5,8 +5,8 @@ Of the predictions of finished units, each of patients that the student had not 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -38,6 +38,8 @@ class ClassFigures:
     """Slope and intercept of what came true on the logits of all probabilities, one class against
     the rest; of two classes the second. None where nothing can be fitted."""
     patients: int
+    lacking: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    """Fold -> classes that nobody of it has: its figures are means over the others."""
 
     def rows(self, floor: float) -> list[tuple[str, Interval]]:
         """Name and value of each figure with an interval around it."""
@@ -73,11 +75,14 @@ def figures(units: Sequence[Unit], role: tuple[str, str], floor: float) -> Class
     """Of finished units; folds are averaged, patients drawn again inside their fold."""
     found: dict[str, tuple[list[float], list[Floats]]] = {}
     together: list[tuple[Ints, Floats]] = []
+    lacking: dict[int, tuple[int, ...]] = {}
     for fold in sorted({unit.fold for unit in units}):
         same = [unit for unit in units if unit.fold == fold]
         said = [unit.predictions[role].probability for unit in same]
         probabilities = np.stack([table for table in said if table is not None])
         label, size = same[0].label, len(same[0].patients)
+        if absent := tuple(sorted(set(range(probabilities.shape[2])) - set(label.tolist()))):
+            lacking[fold] = absent
         together.append((label, probabilities))
         once = _drawn(label, probabilities, np.ones((1, size), np.float32), floor)
         drawn = _drawn(label, probabilities, resample.draws(size, fold=fold), floor)
@@ -90,6 +95,7 @@ def figures(units: Sequence[Unit], role: tuple[str, str], floor: float) -> Class
         **every,
         calibration=calibration(together),
         patients=sum(len(label) for label, _ in together),
+        lacking=lacking,
     )
 
 
