@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from dataclasses import replace
@@ -10,12 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydicom import Dataset
+from pypdf import PdfReader
 from result_inputs import PROVENANCE, geometry, manifest, prediction, volume
 
 from dicom_node.results.ann import geojson
 from dicom_node.results.build import build_objects
 from dicom_node.results.files import write
 from dicom_node.results.making import BuiltObject, Making
+from dicom_node.results.pdf.page import Page, page_bytes
+from dicom_node.results.pdf.said import said_by
 from dicom_node.view.page.maps import map_cards
 from dicom_node.view.reading import read_groups
 from dicom_node.view.segments import overlays
@@ -186,3 +190,32 @@ def test_boxes_of_a_map_that_cannot_be_told_apart_are_drawn_on_none(tmp_path):
 def test_boxes_of_a_map_that_is_not_shown_are_drawn_on_none(tmp_path):
     making = maps(("tumor", "finding", 0.9), ("stroma", "finding", 0.1))
     assert boxes(making, tmp_path, "heatmap-tumor") == [[3, 4]]
+
+
+# ---- names for people --------------------------------------------------------------------------
+
+
+def test_a_series_is_called_by_the_whole_name_of_its_map():
+    making = maps(("tumor", "finding", 0.9), ("stroma (inner)", "finding", 0.1))
+    described = [
+        str(built.dataset.SeriesDescription)
+        for kind, built in made(making).items()
+        if kind.startswith("heatmap")
+    ]
+    assert described[0].startswith("Tumor probability map")
+    assert described[1].startswith("Stroma (inner) probability map")
+
+
+def test_the_summary_names_the_map_of_each_place_where_there_are_several():
+    for named, lines in [
+        ((("tumor", "finding", 0.9),), ["1 Tile of a highest value: "]),
+        (
+            (("tumor", "finding", 0.9), ("attention", "attention", 0.1)),
+            ["1 Tile of a highest value (tumor): ", "3 Tile of a highest value (attention): "],
+        ),
+    ]:
+        said = said_by(made(maps(*named))["report"].dataset)
+        page = page_bytes(Page((), said, "No picture.", "20260304", "n", "", "", "2.25.1", "x"))
+        (sheet, *_) = PdfReader(io.BytesIO(page)).pages
+        text = " ".join(sheet.extract_text().split())
+        assert [line for line in lines if line not in text] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from engines.bundle import open_bundle
 from engines.manifest.uncertainty import Calibrated
 from engines.manifest.whole import Manifest
 from inference.slide.files import SlideFiles
-from inference.types import LevelAccount, NotAssessable, Prediction, Reason
+from inference.types import Condition, Found, LevelAccount, NotAssessable, Prediction, Reason
 
 ORDER = [
     codes.SAID_SLIDE, codes.SAID_STATUS, codes.SAID_ASSESSABLE, codes.SAID_RESULT,
@@ -300,6 +301,26 @@ def test_attention_is_a_map_of_its_own_and_no_finding():
     assert seg.SegmentSequence[0].SegmentLabel == "Attention of the model per tile (research)"
     assert "which is no finding" in said(made["report"], codes.SAID_RESULT)
     assert codes.SHARE_ABOVE.value not in measured(made["report"])
+
+
+def test_an_even_map_of_attention_is_not_said_to_show_where_a_model_looked():
+    result = prediction(volume())
+    (heatmap,) = result.heatmaps
+    even = replace(heatmap, values=np.where(np.isnan(heatmap.values), np.nan, 0.5), top_patches=())
+    student = model(shows="attention", threshold=None)
+    report = objects(replace(result, heatmaps=(even,)), student)["report"]
+    told = said(report, codes.SAID_RESULT)
+    assert "the model weighed all alike, and the map shows nothing." in told
+    assert "looked" not in told
+    assert sentences(told, "de").endswith("und die Karte zeigt nichts.")
+
+
+def test_tiles_out_of_focus_are_counted_among_those_looked_at():
+    condition = Condition(blurred=Found(20, 200), folded=Found(3, 480))
+    report = objects(prediction(volume(), condition=condition), model())["report"]
+    assert "tiles out of focus 20 of 200 looked at, folded 3 of 480." in said(
+        report, codes.SAID_LEFT_OUT
+    )
 
 
 def test_a_map_without_a_threshold_has_no_region():

@@ -75,6 +75,12 @@ class Section:
     """Whether it names a specimen as its own subject, as of one slide of a case."""
 
     @property
+    def of_map(self) -> str:
+        """The name of the map whose place it is about; empty where its title names none."""
+        name, found, _ = self.title.partition(" top patch ")
+        return name if found else ""
+
+    @property
     def result(self) -> str:
         """What is coded of the very thing that it is about, such as the diagnosis; empty where
         nothing is."""

@@ -151,9 +151,12 @@ def _places(column: Column, places: tuple[Section, ...], language: Language) -> 
     column.y -= 1.5 * mm
     head = phrase(f"Marked on the slide: {len(places)}", language)
     column.put(paragraph(head, style(9, bold=True), bold=True), 0.6 * mm)
+    maps = {place.of_map for place in places}
     for number, place in enumerate(places[:MOST_PLACES], start=1):
         values = "; ".join(f"{n.name} {n.value}" for n in place.numbers)
-        column.put(paragraph(f"{number}  {place.finding}: {values}", style(8)), 0.2 * mm)
+        which = f" ({place.of_map})" if len(maps) > 1 and place.of_map else ""
+        told = f"{number}  {place.finding}{which}: {values}"
+        column.put(paragraph(told, style(8)), 0.2 * mm)
     if len(places) > MOST_PLACES:
         told = sentences(f"{len(places) - MOST_PLACES} more stand in the report.", language)
         column.put(paragraph(told, style(8, _FAINT)))

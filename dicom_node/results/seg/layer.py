@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from inference.slide.characters.header import UTF_8, in_unicode
 from inference.types import Prediction, SlideGeometry
 
 FRAME_PX = 64
+_STATUS = re.compile(r" \([^()]*\)$")
 MAXIMUM = 255
 
 
@@ -149,8 +151,9 @@ def check_same_slide(source: Dataset, geometry: SlideGeometry) -> None:
 
 
 def short(label: str) -> str:
-    """Of a label what leaves room for model and version, and what the model's status says."""
-    return label.partition(" (")[0].replace(" per tile", " map")[:32]
+    """Of a label what leaves room for model and version, without the model's status, which stands
+    in brackets at its end: a map may have brackets in its name."""
+    return _STATUS.sub("", label).replace(" per tile", " map")[:32]
 
 
 def _pixels(layer: Layer, more: Sequence[Part]) -> NDArray[np.float64] | NDArray[np.uint8]:

@@ -114,14 +114,14 @@ def _found(condition: Condition | None) -> Iterator[str]:
     if condition is None:
         return
     named = (
-        ("out of focus", condition.blurred),
-        ("folded", condition.folded),
-        ("with pen or black dirt", condition.inked),
-        ("with air bubbles", condition.bubbles),
+        ("out of focus", condition.blurred, " looked at"),  # a sample of the tiles
+        ("folded", condition.folded, ""),
+        ("with pen or black dirt", condition.inked, ""),
+        ("with air bubbles", condition.bubbles, ""),
     )
     parts = [
-        f"{name} {found.tiles} of {found.of}"
-        for name, found in named
+        f"{name} {found.tiles} of {found.of}{which}"
+        for name, found, which in named
         if found is not None and found.tiles
     ]
     if parts:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from dicom_node.results.seg import labels
 from dicom_node.results.sr.classes.sentences import of_classes
 from dicom_node.results.sr.counted import composition
@@ -19,7 +21,14 @@ from dicom_node.results.sr.figures import (
 )
 from engines.manifest.outputs import HeatmapOutput, ScoreOutput, SurvivalOutput
 from engines.manifest.whole import Manifest
-from inference.types import Prediction
+from inference.types import Heatmap, Prediction
+
+_LOOKED = {
+    False: "It shows where the model looked, which is no finding.",
+    True: "It has one value on every tile: the model weighed all alike, and the map shows nothing.",
+}
+"""Of a map of attention, by whether it is even."""
+_ROUNDING = 1e-6
 
 
 def results_of(result: Prediction, manifest: Manifest) -> Iterator[str]:
@@ -101,12 +110,18 @@ def _map(result: Prediction, output: HeatmapOutput, manifest: Manifest) -> Itera
         )
     shown = f"{labels.of_heatmap(output, manifest)}: {_picture(output)}"
     if output.shows == "attention":
-        yield f"{shown} It shows where the model looked, which is no finding."
+        yield f"{shown} {_LOOKED[_is_even(heatmap)]}"
         return
     highest = heatmap.top_patches[:1]
     if highest:
         shown += f" The highest of a tile is {rounded(highest[0].value)}."
     yield shown
+
+
+def _is_even(heatmap: Heatmap) -> bool:
+    """Whether all tiles have one value, but for what rounding does to it."""
+    values = heatmap.values[np.isfinite(heatmap.values)]
+    return values.size > 1 and float(np.ptp(values)) <= _ROUNDING
 
 
 def _picture(output: HeatmapOutput) -> str:
